@@ -1,0 +1,68 @@
+// Owned, 64-byte aligned memory, and the shapes that say how it is seen.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+
+namespace bp {
+
+using Shape = std::vector<std::int64_t>;
+
+inline std::int64_t size_of(const Shape& shape) {
+  std::int64_t size = 1;
+  for (std::int64_t extent : shape) size = checked_mul(size, extent);
+  return size;
+}
+
+constexpr std::int64_t kAlignment = 64;  // a cache line, and the widest vector
+
+// Elements of T rounded up so that the next array starts on a cache line.
+template <class T> std::int64_t align_up(std::int64_t n) {
+  constexpr std::int64_t kPer = kAlignment / static_cast<std::int64_t>(sizeof(T));
+  return (n + kPer - 1) / kPer * kPer;
+}
+
+template <class T> class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::int64_t n) : size_(n) {
+    const std::int64_t bytes = checked_mul(align_up<T>(n > 0 ? n : 1), sizeof(T));
+    data_ = static_cast<T*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(bytes)));
+    if (data_ == nullptr) throw std::bad_alloc();
+    std::memset(static_cast<void*>(data_), 0, static_cast<std::size_t>(bytes));
+  }
+  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::int64_t size() const { return size_; }
+  T& operator[](std::int64_t i) { return data_[i]; }
+  const T& operator[](std::int64_t i) const { return data_[i]; }
+
+ private:
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
+struct Rows {  // a range of samples, or of a parameter's rows
+  std::int64_t begin, end;
+  std::int64_t count() const { return end - begin; }
+};
+
+// Part `rank` of `parts` nearly equal parts of n.
+inline Rows split(std::int64_t n, int rank, int parts) { return {n * rank / parts, n * (rank + 1) / parts}; }
+
+}  // namespace bp

@@ -1,0 +1,174 @@
+#include "base/threads.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace bp {
+namespace {
+
+std::atomic<int> wanted_threads{0};
+std::atomic<bool> forked_child{false};
+
+// A barrier spins this many pauses (10-50 us) before it sleeps in the kernel: steps are microseconds apart, but threads
+// that wait for a Python callback, or that share a core with another member, must not burn it.
+constexpr int kSpins = 1000;
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// "quota period" of cgroup v2, or the two files of v1; 0 without a quota.
+double cgroup_cpus() {
+  long quota = -1, period = -1;
+  if (std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    if (std::fscanf(file, "%ld %ld", &quota, &period) != 2) quota = -1;  // "max 100000": no quota
+    std::fclose(file);
+  } else {
+    for (auto [path, value] : {std::pair{"/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota},
+                               std::pair{"/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period}}) {
+      if (std::FILE* part = std::fopen(path, "r")) {
+        if (std::fscanf(part, "%ld", value) != 1) *value = -1;
+        std::fclose(part);
+      }
+    }
+  }
+  return quota > 0 && period > 0 ? static_cast<double>(quota) / static_cast<double>(period) : 0.0;
+}
+
+void note_fork() { forked_child = true; }
+
+void run_one(Team& team, TeamState& state, detail::Member member, void* body) noexcept {
+  try {
+    FloatEnvironment environment;
+    member(body, team);
+  } catch (const TeamAborted&) {
+  } catch (...) {
+    state.abort(std::current_exception());
+  }
+}
+
+}  // namespace
+
+int available_cpus() {
+  int cpus = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+#endif
+  const double quota = cgroup_cpus();
+  if (quota > 0) cpus = std::min(cpus, std::max(1, static_cast<int>(quota)));
+  return std::max(cpus, 1);
+}
+
+int num_threads() {
+  const int wanted = wanted_threads;
+  if (wanted > 0) return wanted;
+  static const int available = available_cpus();
+  return available;
+}
+
+void set_num_threads(int n) { wanted_threads = n; }
+
+bool have_openmp() {
+#ifdef _OPENMP
+  return true;
+#else
+  return false;
+#endif
+}
+
+FloatEnvironment::FloatEnvironment() {
+#if defined(__x86_64__)
+  saved_ = _mm_getcsr();
+  _mm_setcsr(0x9fc0);  // flush to zero, denormals are zero, all exceptions masked, round to nearest
+#elif defined(__aarch64__)
+  asm volatile("mrs %0, fpcr" : "=r"(saved_));
+  const std::uint64_t flush = std::uint64_t{1} << 24;
+  asm volatile("msr fpcr, %0" : : "r"(flush));
+#endif
+}
+
+FloatEnvironment::~FloatEnvironment() {
+#if defined(__x86_64__)
+  _mm_setcsr(static_cast<unsigned>(saved_));
+#elif defined(__aarch64__)
+  asm volatile("msr fpcr, %0" : : "r"(saved_));
+#endif
+}
+
+void TeamState::wait(int members) {
+  if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
+  const std::uint32_t generation = generation_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+    return;
+  }
+  for (int spin = 0; generation_.load(std::memory_order_acquire) == generation; ++spin) {
+    if (spin < kSpins) {
+      relax();
+    } else {
+      generation_.wait(generation, std::memory_order_acquire);
+    }
+  }
+  if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
+}
+
+void TeamState::abort(std::exception_ptr error) {
+  static std::mutex mutex;
+  {
+    std::lock_guard lock(mutex);
+    if (!error_) error_ = error;
+  }
+  aborted_.store(true, std::memory_order_release);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+}
+
+void TeamState::rethrow() {
+  if (error_) std::rethrow_exception(error_);
+}
+
+void detail::run_members(int n, Member member, void* body) {
+  static std::once_flag once;
+  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, note_fork); });
+  TeamState state;
+#ifdef _OPENMP
+  if (n > 1 && !forked_child && !omp_in_parallel()) {
+#pragma omp parallel num_threads(n)
+    {
+      Team team(state, omp_get_thread_num(), omp_get_num_threads());
+      run_one(team, state, member, body);
+    }
+    state.rethrow();
+    return;
+  }
+#endif
+  Team alone(state, 0, 1);
+  run_one(alone, state, member, body);
+  state.rethrow();
+}
+
+}  // namespace bp

@@ -1,0 +1,70 @@
+// Teams of threads: the only room that knows OpenMP.
+//
+// A team runs one function on every member. Members meet at barriers; an exception in one member ends the team's work at
+// the next barrier and is thrown again by run_team (OpenMP itself would end the process). On entry each member gets the
+// same floating-point environment (round to nearest, denormals flushed, no traps), whatever its thread had, and on exit
+// its own back: so results depend neither on which thread did the work nor on the caller's state.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+
+namespace bp {
+
+int available_cpus();  // by affinity and by the cgroup's CPU quota
+int num_threads();
+void set_num_threads(int n);
+bool have_openmp();
+
+class FloatEnvironment {  // the core's, for the lifetime of the object
+ public:
+  FloatEnvironment();
+  ~FloatEnvironment();
+  FloatEnvironment(const FloatEnvironment&) = delete;
+  FloatEnvironment& operator=(const FloatEnvironment&) = delete;
+
+ private:
+  std::uint64_t saved_;
+};
+
+class TeamState {
+ public:
+  void wait(int members);  // throws TeamAborted when a member failed
+  void abort(std::exception_ptr error);
+  void rethrow();
+
+ private:
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<std::uint32_t> generation_{0};
+  std::atomic<bool> aborted_{false};
+  std::exception_ptr error_;
+};
+
+struct TeamAborted {};
+
+class Team {
+ public:
+  Team(TeamState& state, int rank, int size) : rank(rank), size(size), state_(state) {}
+  void barrier() {
+    if (size > 1) state_.wait(size);
+  }
+  const int rank, size;
+
+ private:
+  TeamState& state_;
+};
+
+namespace detail {
+using Member = void (*)(void* body, Team& team);
+void run_members(int n, Member member, void* body);
+}  // namespace detail
+
+// Runs body(team) on n threads (fewer where OpenMP gives fewer, one in a forked child, where libgomp's pool is gone).
+template <class Body> void run_team(int n, Body&& body) {
+  detail::run_members(
+      n, [](void* erased, Team& team) { (*static_cast<std::remove_reference_t<Body>*>(erased))(team); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+}  // namespace bp

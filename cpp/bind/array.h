@@ -1,0 +1,49 @@
+// The one place where a NumPy array becomes a view of the core, and the other way round.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "base/buffer.h"
+#include "base/view.h"
+
+namespace bp {
+
+namespace py = pybind11;
+
+// Any real array, of any strides and byte order. TypeError for other dtypes: nothing is converted here.
+ArrayView view_of(const py::array& array, const std::string& what);
+
+// An array the core writes to or trains in place: dtype T, C-contiguous, aligned, writable.
+template <class T> T* writable_data(const py::array& array, const std::string& what) {
+  const bool fits = array.dtype().equal(py::dtype::of<T>()) && (array.flags() & py::array::c_style) != 0 &&
+                    reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0 && array.writeable();
+  if (!fits) throw py::type_error(what + ": expected a writable C-contiguous array of dtype " +
+                                  std::string(py::str(py::dtype::of<T>())));
+  return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+inline Shape shape_of(const py::array& array) {
+  return Shape(array.shape(), array.shape() + array.ndim());
+}
+
+template <class T> py::array_t<T> copy_out(const T* data, const Shape& shape) {
+  py::array_t<T> out(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+  if (out.size() > 0) std::memcpy(out.mutable_data(), data, static_cast<std::size_t>(out.nbytes()));
+  return out;
+}
+
+inline Shape with_rows(std::int64_t n, const Shape& sample) {
+  Shape shape{n};
+  shape.insert(shape.end(), sample.begin(), sample.end());
+  return shape;
+}
+
+py::array empty_aligned(const Shape& shape, const py::dtype& dtype);  // zero-filled, on a cache line
+
+template <class T> T get_or(const py::dict& dict, const char* key, T fallback) {
+  return dict.contains(key) ? dict[key].cast<T>() : fallback;
+}
+
+}  // namespace bp

@@ -1,0 +1,105 @@
+// Layers, losses and metrics that the user wrote in Python, behind the core's plain interfaces.
+//
+// The arrays they get are copies: a layer may keep its input for backward, and the arena may move.
+#pragma once
+
+#include "bind/array.h"
+#include "ops/op.h"
+#include "train/loss.h"
+
+namespace bp {
+
+// The callable runs with the GIL and under the caller's exceptions; what it raises ends the step before any update.
+template <class T> class PythonLayer final : public LayerCallback<T> {
+ public:
+  PythonLayer(const py::dict& attrs, std::string name)
+      : forward_(attrs["forward"]), backward_(attrs["backward"]), name_(std::move(name)),
+        shape_(attrs["shape"].cast<Shape>()) {
+    for (py::handle grad : py::list(attrs["grads"])) {
+      grads_.push_back(py::reinterpret_borrow<py::array>(grad));
+      grad_data_.push_back(writable_data<T>(grads_.back(), name_ + ": gradient"));
+    }
+  }
+
+  void forward(const std::vector<const T*>& x, const std::vector<Shape>& x_shapes, std::int64_t n, bool training,
+               T* y) override {
+    py::gil_scoped_acquire gil;
+    py::list xs;
+    for (std::size_t i = 0; i < x.size(); ++i) xs.append(copy_out(x[i], with_rows(n, x_shapes[i])));
+    copy_in(forward_(xs, training), with_rows(n, shape_), y, "forward");
+  }
+
+  void backward(const T* dy, const std::vector<Shape>& x_shapes, std::int64_t n, const std::vector<T*>& dx) override {
+    py::gil_scoped_acquire gil;
+    const py::list all(backward_(copy_out(dy, with_rows(n, shape_))));
+    if (all.size() != dx.size()) throw py::value_error(name_ + ": backward returned a wrong number of gradients");
+    for (std::size_t i = 0; i < dx.size(); ++i) {
+      if (dx[i] != nullptr) copy_in(all[i], with_rows(n, x_shapes[i]), dx[i], "backward");
+    }
+  }
+
+  const T* grad(int param) const override { return grad_data_[static_cast<std::size_t>(param)]; }
+
+ private:
+  void copy_in(const py::object& result, const Shape& shape, T* to, const char* method) const {
+    const auto array = py::array_t<T, py::array::c_style>::ensure(result);
+    if (!array || shape_of(array) != shape) {
+      throw py::value_error(name_ + ": " + method + " returned a wrong shape, expected " + to_string(shape));
+    }
+    std::memcpy(to, array.data(), static_cast<std::size_t>(array.nbytes()));
+  }
+
+  py::object forward_, backward_;
+  std::string name_;
+  Shape shape_;
+  std::vector<py::array> grads_;
+  std::vector<const T*> grad_data_;
+};
+
+// (y_true, y_pred, weight or None) as arrays.
+template <class T> py::tuple batch_arrays(const OutputBatch<T>& batch, const Shape& sample) {
+  const Shape shape = with_rows(batch.n, sample);
+  Shape label_shape = shape;
+  if (label_shape.size() > 1) label_shape.pop_back();
+  py::object truth = batch.label != nullptr ? py::object(copy_out(batch.label, label_shape))
+                                            : py::object(copy_out(batch.target, shape));
+  py::object weight = batch.weight != nullptr ? py::object(copy_out(batch.weight, {batch.n})) : py::object(py::none());
+  return py::make_tuple(truth, copy_out(batch.prediction, shape), weight);
+}
+
+template <class T> class PythonLoss final : public LossCallback<T> {
+ public:
+  PythonLoss(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
+
+  void run(const OutputBatch<T>& batch, T* row_loss, T* delta) override {
+    py::gil_scoped_acquire gil;
+    const py::tuple result(call_(*batch_arrays(batch, sample_)));
+    const auto rows = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[0]);
+    const auto gradient = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[1]);
+    if (!rows || rows.size() != batch.n) throw py::value_error("the loss returned a wrong number of row losses");
+    if (!gradient || shape_of(gradient) != with_rows(batch.n, sample_)) {
+      throw py::value_error("the loss's gradient has a wrong shape, expected " + to_string(with_rows(batch.n, sample_)));
+    }
+    std::copy_n(rows.data(), batch.n, row_loss);
+    if (delta != nullptr) std::copy_n(gradient.data(), gradient.size(), delta);
+  }
+
+ private:
+  py::object call_;
+  Shape sample_;
+};
+
+template <class T> class PythonMetric final : public MetricCallback<T> {
+ public:
+  PythonMetric(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
+  void add(const OutputBatch<T>& batch) override {
+    py::gil_scoped_acquire gil;
+    call_(*batch_arrays(batch, sample_));
+  }
+
+ private:
+  py::object call_;
+  Shape sample_;
+};
+
+}  // namespace bp

@@ -1,0 +1,34 @@
+// Network: a compiled graph in Python's hands.
+#pragma once
+
+#include "bind/array.h"
+#include "plan/inference.h"
+
+namespace bp {
+
+template <class T> class Network {
+ public:
+  Network(const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
+          const std::vector<std::string>& names, const std::vector<bool>& trainable);
+
+  const std::shared_ptr<const Graph<T>>& graph() const { return graph_; }
+  int node(int users) const;  // the caller's number -> the graph's
+  const Shape& shape(int users) const { return graph_->shapes[static_cast<std::size_t>(node(users))]; }
+  std::int64_t flops() const { return inference_->plan().flops(); }
+  std::string describe() const { return inference_->plan().describe(); }
+
+  // x (n, ...) as a reader of n rows of input k's size; ValueError when it does not fit.
+  RowReader<T> reader(const py::array& x, std::size_t k, std::int64_t n) const;
+  std::vector<RowReader<T>> readers(const std::vector<py::array>& xs, std::int64_t* n) const;
+  py::list forward(const std::vector<py::array>& xs, bool training, const py::object& outs);
+  py::object call(const py::handle& x);
+
+ private:
+  std::vector<py::array> keep_;
+  std::shared_ptr<const Graph<T>> graph_;
+  std::unique_ptr<Inference<T>> inference_;
+};
+
+void bind_network(py::module_& m);
+
+}  // namespace bp

@@ -1,0 +1,16 @@
+// The parts of the module, one .cpp each.
+#pragma once
+
+#include "bind/array.h"
+#include "train/optimizer.h"
+
+namespace bp {
+
+void bind_network(py::module_& m);
+void bind_trainer(py::module_& m);
+void bind_tools(py::module_& m);
+
+py::object& diverged_type();
+OptimizerConfig parse_optimizer(const py::dict& dict);
+
+}  // namespace bp

@@ -1,0 +1,293 @@
+// Trainer: the epoch loop in Python's hands.
+#include "train/trainer.h"
+
+#include "bind/callbacks.h"
+#include "bind/network.h"
+#include "bind/parts.h"
+
+namespace bp {
+namespace {
+
+template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight, const Shape& shape) {
+  LossConfig<T> config;
+  config.weight = weight;
+  config.option = get_or(dict, "option", 0.0);
+  const auto kind = dict["kind"].cast<std::string>();
+  if (kind == "python") {
+    config.callback = std::make_shared<PythonLoss<T>>(dict["call"], shape);
+  } else {
+    config.kind = loss_from_name(kind);
+  }
+  return config;
+}
+
+template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const BoundLoss<T>& loss, const Shape& shape) {
+  static const std::pair<const char*, MetricKind> kNames[] = {
+      {"accuracy", MetricKind::kAccuracy}, {"top_k", MetricKind::kTopK}, {"binary_accuracy", MetricKind::kBinaryAccuracy},
+      {"confusion", MetricKind::kConfusion}, {"auc", MetricKind::kAuc}, {"mae", MetricKind::kMae},
+      {"mse", MetricKind::kMse}, {"r2", MetricKind::kR2}, {"python", MetricKind::kCallback}};
+  const auto name = tuple[0].cast<std::string>();
+  const py::dict options(tuple[1]);
+  for (const auto& [known, kind] : kNames) {
+    if (name != known) continue;
+    MetricConfig<T> config;
+    config.kind = kind;
+    config.k = get_or(options, "k", 5);
+    config.classes = get_or(options, "classes", 0);
+    config.threshold = get_or(options, "threshold", 0.5);
+    if (loss.logits && loss.config.kind == Loss::kBinaryCrossEntropyLogits) {
+      config.threshold = std::log(config.threshold / (1 - config.threshold));
+    }
+    if (kind == MetricKind::kCallback) config.callback = std::make_shared<PythonMetric<T>>(options["call"], shape);
+    return config;
+  }
+  throw BadInput("unknown metric '" + name + "'");
+}
+
+template <class T> class PyTrainer {
+ public:
+  PyTrainer(std::shared_ptr<Network<T>> net, const py::list& losses, const std::vector<double>& loss_weights,
+            const py::list& metrics, const py::object& optimizer, const std::vector<std::vector<py::array>>& slots,
+            double clip_norm, double clip_value, int accumulate_steps, bool fuse)
+      : net_(std::move(net)), keep_slots_(slots) {
+    const Graph<T>& graph = *net_->graph();
+    check(losses.size() == graph.outputs.size() && loss_weights.size() == losses.size() && metrics.size() == losses.size(),
+          "losses, loss_weights and metrics must have one entry per output");
+    auto config = std::make_shared<StepConfig<T>>();
+    config->clip_norm = clip_norm;
+    config->clip_value = clip_value;
+    config->accumulate_steps = accumulate_steps;
+    config->fuse = fuse;
+    std::vector<std::vector<MetricConfig<T>>> all_metrics;
+    for (std::size_t k = 0; k < losses.size(); ++k) {
+      const Shape& shape = graph.shapes[static_cast<std::size_t>(graph.outputs[k])];
+      auto loss = parse_loss<T>(py::dict(losses[k]), loss_weights[k], shape);
+      config->losses.push_back(bind_loss<T>(graph, graph.outputs[k], std::move(loss)));
+      all_metrics.emplace_back();
+      for (py::handle metric : py::list(metrics[k])) {
+        all_metrics.back().push_back(
+            parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric), config->losses.back(), shape));
+      }
+    }
+    config->slots.resize(graph.params.size());
+    if (!optimizer.is_none()) {
+      config->has_optimizer = true;
+      config->optimizer = parse_optimizer(py::dict(optimizer));
+      bind_slots(*config, graph);
+    }
+    trainer_ = std::make_unique<Trainer<T>>(net_->graph(), std::move(config), std::move(all_metrics));
+  }
+
+  void set_data(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights) {
+    BatchSource<T> source;
+    source.xs = net_->readers(xs, &source.n);
+    const auto& losses = trainer_->losses();
+    check(ys.size() == losses.size() && weights.size() == losses.size(), "one target and one weight entry per output");
+    std::vector<py::array> keep = xs;
+    for (std::size_t k = 0; k < losses.size(); ++k) {
+      const py::tuple pair(ys[k]);
+      keep.push_back(pair[0].cast<py::array>());
+      source.ys.push_back(target(keep.back(), pair[1].cast<bool>(), losses[k], source.n));
+      source.weights.emplace_back();
+      if (weights[k].is_none()) continue;
+      keep.push_back(weights[k].template cast<py::array>());
+      source.weights.back() = RowReader<T>(view_of(keep.back(), "sample_weight"));
+      check(keep.back().ndim() == 1 && keep.back().shape(0) == source.n, "sample_weight: expected one weight a sample");
+    }
+    trainer_->set_data(std::move(source));
+    keep_data_ = std::move(keep);
+  }
+
+  void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
+                   bool update) {
+    trainer_->reset_results();
+    trainer_->start_epoch(batch_size, shuffle, seed, epoch, first_batch, update);
+  }
+
+  std::int64_t run(const py::array_t<double, py::array::c_style>& rates, std::int64_t max_batches, double seconds) {
+    std::int64_t done = 0;
+    {
+      const double* data = rates.data();
+      const std::int64_t n = rates.size();
+      py::gil_scoped_release release;
+      done = trainer_->run(data, n, max_batches, seconds);
+    }
+    raise_if_diverged();
+    return done;
+  }
+
+  double train_step(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, double rate, bool update,
+                    bool reset) {
+    set_data(xs, ys, weights);
+    if (reset) trainer_->reset_results();
+    trainer_->start_epoch(std::numeric_limits<std::int64_t>::max(), false, 0, 0, 0, update);
+    {
+      py::gil_scoped_release release;
+      trainer_->run(&rate, 1, 1, 0.0);
+    }
+    raise_if_diverged();
+    return trainer_->results().last_loss;
+  }
+
+  py::tuple gradients(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, bool wrt_inputs,
+                      bool training) {
+    set_data(xs, ys, weights);
+    double loss = 0;
+    {
+      py::gil_scoped_release release;
+      loss = trainer_->gradients(wrt_inputs, training);
+    }
+    raise_if_diverged();
+    py::list params, inputs;
+    const Graph<T>& graph = *net_->graph();
+    TrainingStep<T>& step = trainer_->last_step();
+    for (std::size_t p = 0; p < graph.params.size(); ++p) {
+      const T* g = step.parameter_gradient(static_cast<int>(p));
+      params.append(g == nullptr ? py::object(py::none()) : py::object(copy_out(g, graph.params[p].shape)));
+    }
+    for (std::size_t k = 0; wrt_inputs && k < graph.inputs.size(); ++k) inputs.append(array_of(graph.inputs[k], true));
+    return py::make_tuple(loss, params, inputs);
+  }
+
+  py::array value(int node) { return array_of(net_->node(node), false); }
+  py::array delta(int node) { return array_of(net_->node(node), true); }
+
+  py::dict results() const {
+    const Results<T>& r = trainer_->results();
+    const double n = static_cast<double>(std::max<std::int64_t>(r.samples, 1));
+    double total = 0;
+    py::list losses, metrics;
+    for (std::size_t k = 0; k < r.loss.size(); ++k) {
+      losses.append(r.loss[k] / n);
+      total += trainer_->losses()[k].config.weight * r.loss[k] / n;
+      py::list states;
+      for (const Metric<T>& metric : trainer_->metrics()[k]) states.append(py::array(py::cast(metric.state())));
+      metrics.append(states);
+    }
+    py::dict dict;
+    dict["loss"] = total;
+    dict["losses"] = losses;
+    dict["last_loss"] = r.last_loss;
+    dict["samples"] = r.samples;
+    dict["metrics"] = metrics;
+    return dict;
+  }
+
+  Trainer<T>& core() { return *trainer_; }
+
+ private:
+  Target<T> target(const py::array& y, bool labels, const BoundLoss<T>& loss, std::int64_t n) const {
+    Target<T> target;
+    check(y.ndim() >= 1 && y.shape(0) == n, "y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
+    if (!labels) {
+      target.dense = RowReader<T>(view_of(y, "y"));
+      check(target.dense.row_size() == loss.positions * loss.width,
+            "y: got " + to_string(shape_of(y)) + ", expected rows of " + std::to_string(loss.positions * loss.width));
+      return target;
+    }
+    const Loss kind = loss.config.kind;
+    check(kind == Loss::kCrossEntropy || kind == Loss::kCrossEntropyLogits || loss.config.callback != nullptr,
+          "class labels go with cross_entropy");
+    check(y.dtype().equal(py::dtype::of<std::int32_t>()) && (y.flags() & py::array::c_style) != 0 && y.size() == n * loss.positions,
+          "labels: expected a C-contiguous int32 array of one label per prediction");
+    target.label = static_cast<const std::int32_t*>(y.data());
+    for (py::ssize_t i = 0; i < y.size(); ++i) {
+      check(target.label[i] >= 0 && target.label[i] < loss.width, "labels: a label is out of range");
+    }
+    return target;
+  }
+
+  void bind_slots(StepConfig<T>& config, const Graph<T>& graph) const {
+    check(keep_slots_.size() == graph.params.size(), "slots: one list per parameter");
+    const auto wanted = static_cast<std::size_t>(slot_count(config.optimizer));
+    for (std::size_t p = 0; p < graph.params.size(); ++p) {
+      if (!graph.params[p].trainable) continue;
+      check(keep_slots_[p].size() == wanted, graph.params[p].name + ": a wrong number of optimizer slots");
+      for (const py::array& slot : keep_slots_[p]) {
+        check(shape_of(slot) == graph.params[p].shape, graph.params[p].name + ": an optimizer slot of a wrong shape");
+        config.slots[p].push_back(writable_data<T>(slot, graph.params[p].name + ": slot"));
+      }
+    }
+  }
+
+  py::array array_of(int node, bool gradient) {
+    TrainingStep<T>& step = trainer_->last_step();
+    const T* data = gradient ? step.gradient(node) : step.value(node);
+    const Shape& shape = net_->graph()->shapes[static_cast<std::size_t>(node)];
+    check(data != nullptr, "this value was not kept: it was fused away, or no gradient flows there");
+    return copy_out(data, with_rows(trainer_->samples(), shape));
+  }
+
+  void raise_if_diverged() const {
+    const DivergedReport* report = trainer_->diverged();
+    if (report == nullptr) return;
+    py::dict details;
+    details["batch"] = report->batch;
+    details["where"] = report->where;
+    details["row"] = report->row;
+    const std::string message = "batch " + std::to_string(report->batch) + ": " + report->where + " is not finite" +
+                                (report->row >= 0 ? " (row " + std::to_string(report->row) + " of the batch)" : "");
+    const py::tuple args = py::make_tuple(message, details);
+    PyErr_SetObject(diverged_type().ptr(), args.ptr());
+    throw py::error_already_set();
+  }
+
+  std::shared_ptr<Network<T>> net_;
+  std::vector<std::vector<py::array>> keep_slots_;
+  std::vector<py::array> keep_data_;
+  std::unique_ptr<Trainer<T>> trainer_;
+};
+
+template <class T> void bind(py::module_& m, const char* name) {
+  using P = PyTrainer<T>;
+  py::class_<P>(m, name)
+      .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"))
+      .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false, py::arg("seed") = 0,
+           py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
+      .def("run", &P::run, py::arg("learning_rates"), py::arg("max_batches") = -1, py::arg("seconds") = 0.05)
+      .def("train_step", &P::train_step, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("learning_rate"),
+           py::arg("update") = true, py::arg("reset") = true)
+      .def("gradients", &P::gradients, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("wrt_inputs") = false,
+           py::arg("training") = true)
+      .def("value", &P::value, py::arg("node"))
+      .def("delta", &P::delta, py::arg("node"))
+      .def("results", &P::results)
+      .def("describe", [](P& p) { return p.core().describe(); })
+      .def_property("step", [](P& p) { return p.core().step; }, [](P& p, std::int64_t step) { p.core().step = step; })
+      .def_property_readonly("batch", [](P& p) { return p.core().batch(); })
+      .def_property_readonly("n_batches", [](P& p) { return p.core().n_batches(); })
+      .def_property_readonly("arena_bytes", [](P& p) { return p.core().arena_bytes(); });
+}
+
+template <class T>
+py::object make(const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
+                const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm,
+                double clip_value, int accumulate_steps, bool fuse) {
+  return py::cast(new PyTrainer<T>(net.cast<std::shared_ptr<Network<T>>>(), losses, loss_weights, metrics, optimizer, slots,
+                                   clip_norm, clip_value, accumulate_steps, fuse),
+                  py::return_value_policy::take_ownership);
+}
+
+}  // namespace
+
+void bind_trainer(py::module_& m) {
+  bind<float>(m, "TrainerFloat32");
+  bind<double>(m, "TrainerFloat64");
+  m.def(
+      "Trainer",
+      [](const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
+         const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm, double clip_value,
+         int accumulate_steps, bool fuse) {
+        const auto maker = py::isinstance<Network<float>>(net) ? make<float> : make<double>;
+        return maker(net, losses, loss_weights, metrics, optimizer, slots, clip_norm, clip_value, accumulate_steps, fuse);
+      },
+      py::arg("net"), py::arg("losses"), py::arg("loss_weights"), py::arg("metrics"), py::arg("optimizer"), py::arg("slots"),
+      py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0, py::arg("accumulate_steps") = 1,
+      py::arg("fuse") = true);
+  m.def("slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); }, py::arg("optimizer"));
+  m.def("slot_initial_value",
+        [](const py::dict& optimizer, int k) { return slot_initial_value(parse_optimizer(optimizer), k); },
+        py::arg("optimizer"), py::arg("slot"));
+}
+
+}  // namespace bp

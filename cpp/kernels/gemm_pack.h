@@ -1,0 +1,71 @@
+// Copies of operands into the order in which the micro-kernel reads them.
+//
+// A panel of B holds `vecs` vectors of columns for every step p, zero past n. A panel of A holds `rows` rows for every step.
+// Packing pays where the original's stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides near a multiple
+// of 4096 bytes share sets) or where B has to be transposed.
+#pragma once
+
+#include "kernels/transpose.h"
+
+namespace bp::BP_TIER {
+
+// panel[p * vecs * W + j] = b[p * ldb + j] for j < n, else 0.
+template <class T>
+void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::int64_t vecs, T* panel) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  const std::int64_t full = n / kWidth, tail = n % kWidth;
+  for (std::int64_t p = 0; p < k; ++p) {
+    for (std::int64_t v = 0; v < full; ++v) store(panel + v * kWidth, load(b + v * kWidth));
+    if (tail != 0) store(panel + full * kWidth, load_n(b + full * kWidth, tail));
+    panel += vecs * kWidth;
+    b += ldb;
+  }
+}
+
+// The same from the transpose: panel[p * vecs * W + j] = bt[j * ldbt + p].
+template <class T>
+void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int64_t n, std::int64_t vecs, T* panel) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  const std::int64_t ld = vecs * kWidth;
+  for (std::int64_t v = 0; v < vecs; ++v) {
+    const std::int64_t rows = n - v * kWidth < kWidth ? n - v * kWidth : kWidth;
+    const T* x = bt + v * kWidth * ldbt;
+    T* y = panel + v * kWidth;
+    for (std::int64_t p = 0; p < k; p += kWidth) {
+      const std::int64_t steps = k - p < kWidth ? k - p : kWidth;
+      if (rows == kWidth && steps == kWidth) {
+        transpose_one<T, true>(x + p, ldbt, y + p * ld, ld, rows, steps);
+      } else {  // the rows past n are read as zeros: padding
+        transpose_padded<T>(x + p, ldbt, y + p * ld, ld, rows, steps);
+      }
+    }
+  }
+}
+
+// panel[p * rows + i] = a[i * lda + p], or a[p * lda + i] if transposed. Stores whole vectors in increasing order, so up to
+// W - 1 elements past the panel's end are overwritten: panels are packed in order and the scratch has that slack.
+template <class T>
+void pack_a(const T* a, std::int64_t lda, bool transposed, std::int64_t rows, std::int64_t k, T* panel) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  if (transposed) {
+    for (std::int64_t p = 0; p < k; ++p) {
+      for (std::int64_t i = 0; i < rows; i += kWidth) {
+        store(panel + p * rows + i, load_n(a + p * lda + i, rows - i < kWidth ? rows - i : kWidth));
+      }
+    }
+    return;
+  }
+  for (std::int64_t p = 0; p < k; p += kWidth) {
+    const std::int64_t steps = k - p < kWidth ? k - p : kWidth;
+    for (std::int64_t i = 0; i < rows; i += kWidth) {
+      const std::int64_t height = rows - i < kWidth ? rows - i : kWidth;
+      if (rows <= kWidth) {
+        transpose_padded<T>(a + p, lda, panel + p * rows, rows, height, steps);
+      } else {
+        transpose_one<T, false>(a + i * lda + p, lda, panel + p * rows + i, rows, height, steps);
+      }
+    }
+  }
+}
+
+}  // namespace bp::BP_TIER

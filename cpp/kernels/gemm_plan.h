@@ -1,0 +1,107 @@
+// How a product is carried out: which operand is packed or transposed, block sizes, scratch. Every choice gives the same bits.
+//
+//   direct    B is read where it lies (rows of n), A too: small and medium products, x W and x^T delta.
+//   packed    B is copied (or transposed) into panels block by block: many rows use each panel.
+//   swapped   C^T = B^T A^T for delta W^T with few rows: delta and the result are transposed instead of the larger W.
+#pragma once
+
+#include "kernels/gemm_tile.h"
+#include "kernels/table.h"
+
+namespace bp::BP_TIER {
+
+enum class Path { kDirect, kPacked, kSwapped };
+
+// Steps of k in a block: a panel of 2 vectors and a tile's rows of A (14 x KC) stay within L2 while they stream through L1;
+// longer blocks save trips of C. Measured on 2048^3: 256 / 512 / 768 steps.
+constexpr std::int64_t kBlockDepth = 512;
+// Bytes of packed B in a block, and of A beside it: 3/4 of a 1 MB L2.
+constexpr std::int64_t kBlockBBytes = 512 * 1024;
+constexpr std::int64_t kBlockABytes = 256 * 1024;
+constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
+constexpr std::int64_t kAliasBytes = 4096;         // 64 sets x 64 bytes: rows this far apart share one set of L1
+constexpr std::int64_t kAliasRows = 8;             // of its 8 to 12 ways
+constexpr std::int64_t kSwapRows = 96;             // rows of C^T transposed back at a time, while they are in L1
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t at_most(std::int64_t a, std::int64_t limit) { return a < limit ? a : limit; }
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t step) { return ceil_div(a, step) * step; }
+
+// count = parts of nearly equal size, none above `limit`: the first `larger` parts have size + 1.
+struct Split {
+  std::int64_t parts, size, larger;
+  BP_INLINE Split(std::int64_t count, std::int64_t limit) {
+    parts = count <= limit ? 1 : ceil_div(count, limit);
+    size = parts == 1 ? count : count / parts;
+    larger = count - parts * size;
+  }
+  BP_INLINE std::int64_t of(std::int64_t part) const { return size + (part < larger ? 1 : 0); }
+};
+
+struct Plan {
+  Path path;
+  bool pack_a, totals;
+  std::int64_t depth, width, height;                // block sizes along k, n, m
+  std::int64_t a_at, totals_at, scratch;            // offsets into the scratch (packed B at 0) and its size, in elements
+};
+
+BP_INLINE std::int64_t widest_tile(std::int64_t m) {
+  if (m >= 4) return 2;
+  if (m == 1) return kMaxTileVecs;
+  return m == 3 && !kManyRegisters ? 3 : 4;
+}
+
+template <class T> BP_INLINE bool aliases(std::int64_t stride) {
+  return stride * static_cast<std::int64_t>(sizeof(T)) % kAliasBytes == 0;
+}
+
+// Does transposing delta and the result beat transposing W? In half cycles: one per vector FMA, one per element transposed.
+template <class T> BP_INLINE bool swap_pays(const Matmul<T>& p) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  const std::int64_t plain = p.m * p.k * ceil_div(p.n, kWidth) + p.n * p.k;
+  const std::int64_t swapped = p.n * p.k * ceil_div(p.m, kWidth) + p.m * p.n + (p.a_transposed ? 0 : p.m * p.k);
+  return swapped < plain;
+}
+
+template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
+  const std::int64_t bytes = static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t tiles = ceil_div(p.m, max_tile_rows(2));
+  if (tiles < 3 || p.n <= 2 * Vec<T>::kWidth) return false;
+  return p.k * p.n * bytes > kBlockABytes || (aliases<T>(2 * p.ldb) && p.k * p.n * bytes > kL1Bytes);
+}
+
+template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth, kBytes = sizeof(T);
+  Plan plan{};
+  plan.depth = p.k;
+  const bool many_chunks = p.chunk > 0 && p.chunk < p.k;
+  if (p.b_transposed ? swap_pays(p) : !packing_pays(p)) {
+    plan.totals = p.add && many_chunks;
+    if (p.b_transposed) {
+      plan.path = Path::kSwapped;
+      plan.a_at = round_up(p.m, kWidth) * p.k;       // delta^T; then the block of C^T
+      plan.totals_at = plan.a_at + round_up(p.m, kWidth) * kSwapRows;
+    } else {
+      plan.path = Path::kDirect;
+      plan.totals_at = kMaskedLoads || p.n % kWidth == 0 ? 0 : kWidth * p.k;  // the edge of B
+    }
+  } else {
+    plan.path = Path::kPacked;
+    const Split depths(p.k, kBlockDepth);
+    plan.depth = depths.size + (depths.larger != 0 ? 1 : 0);
+    if (p.chunk > 0) plan.depth = round_up(plan.depth, p.chunk);
+    if (plan.depth > p.k) plan.depth = p.k;
+    plan.totals = p.add && (many_chunks || plan.depth < p.k);
+    const std::int64_t step = 2 * kWidth, depth_bytes = plan.depth * kBytes + 1;
+    plan.width = at_most(round_up(p.n, step), round_up(kBlockBBytes / depth_bytes + 1, step));
+    plan.height = at_most(p.m, kBlockABytes / depth_bytes + max_tile_rows(2));
+    plan.pack_a = p.n > 4 * step && aliases<T>(p.lda);
+    plan.a_at = plan.depth * plan.width;
+    plan.totals_at = plan.a_at + (plan.pack_a ? plan.depth * plan.height + kWidth : 0);
+  }
+  plan.totals_at = round_up(plan.totals_at, kWidth);
+  plan.scratch = plan.totals_at + (plan.totals ? p.m * p.n : 0);
+  return plan;
+}
+
+}  // namespace bp::BP_TIER

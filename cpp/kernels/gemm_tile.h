@@ -1,0 +1,165 @@
+// The micro-kernel of the matrix product: kRows x kVecs registers of C, one FMA chain per lane over k increasing.
+//
+// B is read as vectors along n, A is broadcast; no lane ever holds a partial sum of another element, so every tile shape
+// gives the same bits. One step of k: 2 * kRows * kVecs * W flops for kRows + kVecs loads. The error of an element is that
+// of its chain: |error| <= k u (|A| |B|), u = 2^-24 or 2^-53.
+#pragma once
+
+#include "simd/transpose.h"
+
+namespace bp::BP_TIER {
+
+// Masked loads cost nothing (AVX-512) or one more instruction (AVX2); on the other tiers the edge of B is packed.
+#if defined(__AVX2__)
+constexpr bool kMaskedLoads = true;
+#else
+constexpr bool kMaskedLoads = false;
+#endif
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kManyRegisters = true;  // 32, else 16
+#else
+constexpr bool kManyRegisters = false;
+#endif
+
+// The tallest tile of so many vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 = 31 of
+// 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in flight to
+// hide the FMA's latency (4 cycles, two a cycle).
+constexpr int kMaxTileVecs = 8;
+constexpr int kMaxTileRows = 16;
+constexpr int max_tile_rows(int vecs) {
+  if (vecs == 1) return kManyRegisters ? 16 : 12;
+  if (vecs == 2) return kManyRegisters ? 14 : 6;
+  if (vecs == 3) return 3;
+  if (vecs == 4) return kManyRegisters ? 3 : 2;
+  return 1;
+}
+
+template <class T> struct TileArgs {
+  std::int64_t k;
+  const T* a;                      // row i, step p: a[i * a_step + p], or a[p * a_step + i] where rows are contiguous
+  std::int64_t a_step;
+  const T* b;                      // step p: b[p * ldb ...]
+  std::int64_t ldb;
+  const T* start;                  // what the chains start from (bias with stride 0, or C itself); null: 0
+  std::int64_t start_stride;
+  T* c;
+  std::int64_t ldc;
+  std::int64_t tail;               // valid lanes of the last vector, 1..W
+  bool masked_b;                   // B itself ends there, else it is padded
+  bool add;                        // c += sum, else c = sum
+};
+
+template <class T> using TileFn = void (*)(const TileArgs<T>&);
+
+// Keeps the compiler from rewriting address arithmetic into one pointer per row, which would spill.
+#define BP_OPAQUE(pointer) asm("" : "+r"(pointer))
+
+template <class T, int kVecs>
+BP_INLINE void load_edge(const T* p, std::int64_t tail, Vec<T> (&row)[kVecs]) {
+  BP_UNROLL(8)
+  for (int v = 0; v < kVecs - 1; ++v) row[v] = load(p + v * Vec<T>::kWidth);
+  row[kVecs - 1] = load_n(p + (kVecs - 1) * Vec<T>::kWidth, tail);
+}
+
+template <class T, int kRows, int kVecs>
+BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  if (t.start != nullptr) {
+    BP_UNROLL(16)
+    for (int i = 0; i < kRows; ++i) load_edge<T, kVecs>(t.start + i * t.start_stride, t.tail, acc[i]);
+  } else {
+    BP_UNROLL(16)
+    for (int i = 0; i < kRows; ++i) {
+      BP_UNROLL(8)
+      for (int v = 0; v < kVecs; ++v) acc[i][v] = Vec<T>(typename Vec<T>::N{});
+    }
+  }
+}
+
+template <class T, int kRows, int kVecs>
+BP_INLINE void tile_end(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+  constexpr int kWidth = Vec<T>::kWidth;
+  if (t.add) {
+    BP_UNROLL(16)
+    for (int i = 0; i < kRows; ++i) {
+      Vec<T> old[kVecs];
+      load_edge<T, kVecs>(t.c + i * t.ldc, t.tail, old);
+      BP_UNROLL(8)
+      for (int v = 0; v < kVecs; ++v) acc[i][v] = old[v] + acc[i][v];
+    }
+  }
+  T* c = t.c;
+  BP_UNROLL(16)
+  for (int i = 0; i < kRows; ++i) {
+    BP_UNROLL(8)
+    for (int v = 0; v < kVecs - 1; ++v) store(c + v * kWidth, acc[i][v]);
+    store_n(c + (kVecs - 1) * kWidth, acc[i][kVecs - 1], t.tail);
+    c += t.ldc;
+  }
+}
+
+template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const TileArgs<T>& t) {
+  constexpr int kWidth = Vec<T>::kWidth;
+  constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
+  Vec<T> acc[kRows][kVecs];
+  tile_begin<T, kRows, kVecs>(t, acc);
+  const char* row[kGroups];
+  const std::int64_t stride = kContiguousRows ? static_cast<std::int64_t>(sizeof(T))
+                                              : t.a_step * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t stride_3 = 3 * stride;
+  const std::int64_t step = kContiguousRows ? t.a_step * static_cast<std::int64_t>(sizeof(T))
+                                            : static_cast<std::int64_t>(sizeof(T));
+  BP_UNROLL(4)
+  for (int g = 0; g < kGroups; ++g) row[g] = reinterpret_cast<const char*>(t.a) + 4 * g * stride;
+  const T* b = t.b;
+  const std::int64_t ldb = t.ldb, b_tail = t.masked_b ? t.tail : kWidth;
+  for (std::int64_t p = t.k; p > 0; --p) {
+    Vec<T> line[kVecs];
+    if constexpr (kMaskedLoads) {
+      load_edge<T, kVecs>(b, b_tail, line);
+    } else {
+      BP_UNROLL(8)
+      for (int v = 0; v < kVecs; ++v) line[v] = load(b + v * kWidth);
+    }
+    BP_UNROLL(16)
+    for (int i = 0; i < kRows; ++i) {
+      const char* at = kContiguousRows ? row[0] + i * static_cast<std::int64_t>(sizeof(T)) : row[i / 4];
+      if (!kContiguousRows && i % 4 != 0) at += i % 4 == 3 ? stride_3 : i % 4 * stride;
+      const Vec<T> x(*reinterpret_cast<const T*>(at));
+      BP_UNROLL(8)
+      for (int v = 0; v < kVecs; ++v) acc[i][v] = fma(x, line[v], acc[i][v]);
+    }
+    BP_UNROLL(4)
+    for (int g = 0; g < (kContiguousRows ? 1 : kGroups); ++g) {
+      row[g] += step;
+      if constexpr (!kContiguousRows) BP_OPAQUE(row[g]);
+    }
+    b += ldb;
+  }
+  tile_end<T, kRows, kVecs>(t, acc);
+}
+
+template <class T> struct TileTable {
+  TileFn<T> of[2][kMaxTileVecs][kMaxTileRows];  // [rows of A contiguous][vecs - 1][rows - 1]
+};
+
+template <class T, int kVecs, int kRows> constexpr void add_tile(TileTable<T>& table) {
+  if constexpr (kRows <= max_tile_rows(kVecs)) {
+    table.of[0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false>;
+    table.of[1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true>;
+  }
+}
+
+template <class T, int kVecs, int... kRow> constexpr void add_tiles(TileTable<T>& table, Lanes<kRow...>) {
+  (add_tile<T, kVecs, kRow + 1>(table), ...);
+}
+
+template <class T, int... kVec> constexpr TileTable<T> make_tiles(Lanes<kVec...>) {
+  TileTable<T> table{};
+  (add_tiles<T, kVec + 1>(table, typename FirstLanes<kMaxTileRows>::Type{}), ...);
+  return table;
+}
+
+template <class T> constexpr TileTable<T> kTiles = make_tiles<T>(typename FirstLanes<kMaxTileVecs>::Type{});
+
+}  // namespace bp::BP_TIER

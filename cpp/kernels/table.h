@@ -1,0 +1,125 @@
+// The kernels of one tier behind plain function pointers, chosen once when the module is loaded.
+//
+// This header is shared by tier code and common code, so it holds only plain structs, enums and declarations: nothing
+// here may have code that a compiler would emit in both. Arrays never overlap unless the comment says so.
+#pragma once
+
+#include <cstdint>
+
+namespace bp {
+
+// ---- matrix products ------------------------------------------------------------------------------------------------
+// C (m x n) = op(A) (m x k) op(B) (k x n), C row-major. Each element is one FMA chain over k in increasing order; it starts
+// at bias[j] (0 without bias). With chunk > 0 the chain is restarted every `chunk` steps and the chunks' sums are added in
+// order (for sums over the batch); with add, the finished sum is added to what C holds.
+template <class T> struct Matmul {
+  std::int64_t m, n, k;
+  const T* a;           // (m, k) with leading dimension lda, or (k, m) if a_transposed
+  std::int64_t lda;
+  bool a_transposed;
+  const T* b;           // (k, n) with leading dimension ldb, or (n, k) if b_transposed
+  std::int64_t ldb;
+  bool b_transposed;
+  T* c;                 // (m, n) with leading dimension ldc
+  std::int64_t ldc;
+  const T* bias;        // (n) or null; not together with chunk or add
+  bool add;
+  std::int64_t chunk;   // 0: one chain over all of k
+  T* scratch;           // matmul_scratch(...) elements, 64-byte aligned
+};
+
+// ---- pointwise activations: a = f(z) --------------------------------------------------------------------------------
+enum class Activation : int {
+  kLinear, kSigmoid, kHardSigmoid, kTanh, kRelu, kLeakyRelu, kRelu6, kElu, kSelu, kCelu, kGelu, kGeluTanh, kSilu, kMish,
+  kSoftplus, kSoftsign, kExponential, kCount
+};
+
+// ---- losses, one row = one prediction of n values -------------------------------------------------------------------
+enum class Loss : int {
+  kMeanSquaredError, kHalfSquaredError, kMeanAbsoluteError, kHuber, kLogCosh,
+  kBinaryCrossEntropy, kBinaryCrossEntropyLogits, kCrossEntropy, kCrossEntropyLogits,
+  kKlDivergence, kPoisson, kHinge, kCount
+};
+
+template <class T> struct LossArgs {
+  std::int64_t rows, n;
+  const T* prediction;          // (rows, n); logits for the *Logits losses
+  const T* target;              // (rows, n), or null when label is given (the cross entropies)
+  const std::int32_t* label;    // (rows), or null
+  const T* weight;              // (rows), or null for 1
+  T* row_loss;                  // (rows): weight * loss of the row
+  T* delta;                     // (rows, n): scale * weight * d loss / d prediction; null: not wanted
+  T scale;
+  T option;                     // huber: delta; cross entropies: label_smoothing
+};
+
+// ---- optimizer updates: w and its slots from g, in place ------------------------------------------------------------
+enum class Optimizer : int {
+  kSgd, kMomentum, kNesterov, kAdagrad, kRmsprop, kAdadelta, kAdam, kAmsgrad, kAdamax, kNadam, kLion, kRprop, kCount
+};
+
+constexpr int kMaxSlots = 3;
+
+template <class T> struct Hyper {  // one step's constants; train/optimizer.cpp computes them in double
+  T learning_rate, momentum, beta_1, beta_2, one_minus_beta_1, one_minus_beta_2, epsilon;
+  T l2_decay;         // g += l2_decay * w first (PyTorch's weight_decay)
+  T decoupled_decay;  // w *= decoupled_decay first (AdamW: 1 - learning_rate * weight_decay); 1 for none
+  T step_size, inv_sqrt_correction_2;  // Adam family: learning_rate / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t)
+  T extra[4];         // what only one optimizer needs; its struct in kernels/update.h names them
+};
+
+template <class T> struct UpdateArgs {
+  std::int64_t n;
+  T* w;
+  const T* g;
+  T* slot[kMaxSlots];
+  Hyper<T> hyper;
+};
+
+// ---- pointwise y = op(a, b) ---------------------------------------------------------------------------------------
+enum class Binary : int { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kCount };
+
+// ---- elementary functions by number, for tests and initializers -----------------------------------------------------
+enum class Math : int { kExp, kLog, kLog1p, kTanh, kSigmoid, kErf, kSoftplus, kSqrt, kCount };
+
+template <class T> struct Kernels {
+  void (*matmul)(const Matmul<T>&);
+  std::int64_t (*matmul_scratch)(const Matmul<T>&);  // looks at sizes, strides and flags only
+  void (*transpose)(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t rows, std::int64_t cols);
+
+  // a = f(z); a may be z. `alpha` is the slope or scale of leaky_relu, elu, celu.
+  void (*activate[static_cast<int>(Activation::kCount)])(const T* z, T* a, std::int64_t n, T alpha);
+  // dz = da * f'(.), from z or from a, as activation_keeps_z() says; dz may be da.
+  void (*activate_back[static_cast<int>(Activation::kCount)])(const T* kept, const T* da, T* dz, std::int64_t n, T alpha);
+
+  // Over the last axis of (rows, n). y may be x, dx may be dy.
+  void (*softmax)(const T* x, T* y, std::int64_t rows, std::int64_t n);
+  void (*softmax_back)(const T* y, const T* dy, T* dx, std::int64_t rows, std::int64_t n);
+  void (*log_softmax)(const T* x, T* y, std::int64_t rows, std::int64_t n);
+  void (*log_softmax_back)(const T* y, const T* dy, T* dx, std::int64_t rows, std::int64_t n);
+
+  void (*loss[static_cast<int>(Loss::kCount)])(const LossArgs<T>&);
+  void (*update[static_cast<int>(Optimizer::kCount)])(const UpdateArgs<T>&);
+  void (*math[static_cast<int>(Math::kCount)])(const T* x, T* y, std::int64_t n);
+
+  // y = a op b; step 0 broadcasts that operand's first element. y may be a or b.
+  void (*binary[static_cast<int>(Binary::kCount)])(const T* a, int a_step, const T* b, int b_step, T* y, std::int64_t n);
+  void (*axpy)(T alpha, const T* x, T* y, std::int64_t n);               // y += alpha x
+  void (*scale)(T alpha, T* y, std::int64_t n);                          // y *= alpha
+  // db (n) = sum over rows of (rows, n); chains of `chunk` rows added in order; add: db += the sum.
+  void (*column_sum)(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, bool add);
+  bool (*all_finite)(const T* x, std::int64_t n);
+  double (*sum_squares)(const T* x, std::int64_t n);  // in double, 8 fixed lanes, then in order
+};
+
+// The table of the tier in use. Set by select_tier(), once, before anything else runs.
+template <class T> const Kernels<T>& kernels();
+
+bool activation_keeps_z(Activation f);       // else its derivative comes from a
+const char* activation_name(Activation f);   // docs and API name; aliases are resolved in Python
+const char* select_tier(const char* wanted);  // "", "baseline", "v3", "v4", "neon"; null if this CPU cannot run it
+const char* supported_tier(int i);            // the i-th best this CPU can run; null after the last
+const char* tier_name();
+bool tier_has_fma();
+
+}  // namespace bp

@@ -1,0 +1,28 @@
+// One tier's kernel table, from the parts that the other *.isa.cpp files fill.
+#include "base/tier.h"
+#include "kernels/table.h"
+
+namespace bp::BP_TIER {
+
+template <class T> void fill_gemm(Kernels<T>& table);         // gemm.isa.cpp
+template <class T> void fill_activations(Kernels<T>& table);  // activations.isa.cpp
+template <class T> void fill_rows(Kernels<T>& table);         // rows.isa.cpp
+template <class T> void fill_losses(Kernels<T>& table);       // losses.isa.cpp
+template <class T> void fill_updates(Kernels<T>& table);      // update.isa.cpp
+template <class T> void fill_elementwise(Kernels<T>& table);  // elementwise.isa.cpp
+
+template <class T> static void fill(Kernels<T>& table) {
+  fill_gemm(table);
+  fill_activations(table);
+  fill_rows(table);
+  fill_losses(table);
+  fill_updates(table);
+  fill_elementwise(table);
+}
+
+void fill_table(Kernels<float>& single, Kernels<double>& full) {
+  fill(single);
+  fill(full);
+}
+
+}  // namespace bp::BP_TIER

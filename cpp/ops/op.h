@@ -1,0 +1,88 @@
+// The contract of an operation. All sizes are said before any data exists; the plan owns every buffer.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/buffer.h"
+#include "kernels/table.h"
+
+namespace bp {
+
+// A layer or loss written by the user, behind a plain interface: the core does not know in which language.
+template <class T> struct LayerCallback {
+  virtual ~LayerCallback() = default;
+  virtual void forward(const std::vector<const T*>& x, const std::vector<Shape>& x_shapes, std::int64_t n, bool training,
+                       T* y) = 0;
+  // Writes (never adds) the wanted dx; leaves parameter gradients where grad() points.
+  virtual void backward(const T* dy, const std::vector<Shape>& x_shapes, std::int64_t n, const std::vector<T*>& dx) = 0;
+  virtual const T* grad(int param) const = 0;
+};
+
+// What the graph says of a node: input to make_op.
+template <class T> struct NodeSpec {
+  std::string op, name;
+  std::vector<int> inputs, params;
+  Shape shape;                          // reshape, input, callback
+  int axis = 0;                         // concatenate
+  Activation function = Activation::kLinear;
+  double alpha = 0;
+  std::vector<T> constant;
+  std::shared_ptr<LayerCallback<T>> callback;
+};
+
+// Where a node's arrays are. Sample r of an array begins at r * size elements.
+template <class T> struct Io {
+  std::vector<const T*> x;
+  T* y = nullptr;
+  T* saved = nullptr;       // saved_size() a sample, from forward to backward
+  T* dy = nullptr;          // complete when backward runs; backward may overwrite it
+  std::vector<T*> dx;       // null: not wanted
+  std::vector<char> add;    // dx[i] += instead of =
+  std::vector<const T*> w;
+  bool training = false;
+};
+
+enum class Partition { kRows, kWhole };  // any thread any rows; one thread the whole batch
+
+template <class T> class Op {
+ public:
+  virtual ~Op() = default;
+  virtual Partition partition() const { return Partition::kRows; }
+  virtual std::int64_t saved_size() const { return 0; }
+  virtual std::int64_t scratch_size(std::int64_t rows) const { (void)rows; return 0; }  // for one forward or backward call
+  virtual std::int64_t flops() const { return 0; }                                      // a sample, forward
+  virtual void forward(const Io<T>& io, Rows rows, T* scratch) const = 0;
+  virtual void backward(const Io<T>& io, Rows rows, T* scratch) const = 0;
+
+  // Parameters. A tile is a range of rows of the parameter's first axis; its gradient over the batch goes to g, row-major.
+  // accumulate() is called after backward(), when io.dy holds what backward left there.
+  virtual std::int64_t accumulate_scratch(int param, std::int64_t tile_rows, std::int64_t batch) const {
+    (void)param, (void)tile_rows, (void)batch;
+    return 0;
+  }
+  virtual void accumulate(const Io<T>& io, int param, Rows tile, std::int64_t batch, T* g, bool add, T* scratch) const {
+    (void)io, (void)param, (void)tile, (void)batch, (void)g, (void)add, (void)scratch;
+  }
+  // Takes over the pointwise activation that follows; false if the op cannot.
+  virtual bool fuse_activation(Activation f, T alpha) {
+    (void)f, (void)alpha;
+    return false;
+  }
+
+  Shape shape;  // of one output sample
+};
+
+// Sums over the batch restart their chain every so many rows: single precision would lose the tail of a long sum. The
+// number belongs to the numerics contract; it depends on nothing.
+constexpr std::int64_t kBatchChunk = 1024;
+
+// One row of ops/table.cpp per operation; throws BadInput when shapes do not fit. xs: shapes of the inputs, ws: of the
+// parameters.
+template <class T>
+std::unique_ptr<Op<T>> make_op(const NodeSpec<T>& spec, const std::vector<Shape>& xs, const std::vector<Shape>& ws);
+
+std::string to_string(const Shape& shape);
+
+}  // namespace bp

@@ -1,0 +1,92 @@
+#include "plan/frame.h"
+
+#include <algorithm>
+
+namespace bp {
+
+template <class T>
+Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity) : plan_(std::move(plan)), capacity_(capacity) {
+  const std::size_t n = plan_->graph().nodes.size();
+  const auto& steps = plan_->steps();
+  values_.assign(n, nullptr);
+  gradients_.assign(n, nullptr);
+  io_.resize(steps.size());
+  const bool training = plan_->options().training;
+  const int end = static_cast<int>(steps.size());
+
+  std::vector<int> made(n, -1);
+  for (std::size_t s = 0; s < steps.size(); ++s) made[static_cast<std::size_t>(steps[s].output)] = static_cast<int>(s);
+  std::vector<Request> requests;
+  for (std::size_t i = 0; i < n; ++i) {
+    const int v = static_cast<int>(i);
+    if (plan_->root(v) != v || !plan_->computed(v)) continue;
+    const std::int64_t size = checked_mul(capacity, plan_->graph().size(v));
+    requests.push_back({&values_[i], size, training ? -1 : made[i], training ? end : plan_->last_use(v), 0});
+    if (plan_->has_gradient(v)) requests.push_back({&gradients_[i], size, -1, end, 0});
+  }
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    const std::int64_t saved = steps[s].op->saved_size();
+    if (training && saved > 0) requests.push_back({&io_[s].saved, checked_mul(capacity, saved), -1, end, 0});
+  }
+  assign(requests);
+  own_ = values_;
+
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    Io<T>& io = io_[s];
+    for (std::size_t i = 0; i < steps[s].inputs.size(); ++i) {
+      io.x.push_back(value(steps[s].inputs[i]));
+      io.dx.push_back(steps[s].wants_dx[i] ? gradient(steps[s].inputs[i]) : nullptr);
+    }
+    io.add = steps[s].adds_dx;
+    io.y = value(steps[s].output);
+    io.dy = gradient(steps[s].output);
+    for (int param : steps[s].params) io.w.push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
+  }
+}
+
+// Largest first, each at the lowest offset free during its lifetime.
+template <class T> void Frame<T>::assign(std::vector<Request>& requests) {
+  std::vector<Request*> order;
+  for (Request& request : requests) order.push_back(&request);
+  std::stable_sort(order.begin(), order.end(), [](const Request* a, const Request* b) { return a->size > b->size; });
+  std::vector<Request*> placed;  // by offset
+  std::int64_t total = 0;
+  for (Request* request : order) {
+    std::int64_t offset = 0;
+    for (const Request* other : placed) {
+      const bool meet = request->first <= other->last && other->first <= request->last;
+      if (meet && offset < other->offset + align_up<T>(other->size) && other->offset < offset + align_up<T>(request->size)) {
+        offset = other->offset + align_up<T>(other->size);
+      }
+    }
+    request->offset = offset;
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), request,
+                                   [](const Request* a, const Request* b) { return a->offset < b->offset; }),
+                  request);
+    total = std::max(total, offset + align_up<T>(request->size));
+  }
+  arena_ = Buffer<T>(total);
+  for (const Request& request : requests) *request.target = arena_.data() + request.offset;
+}
+
+template <class T> void Frame<T>::set_training(bool training) {
+  for (Io<T>& io : io_) io.training = training;
+}
+
+template <class T> void Frame<T>::bind_input(int v, const T* data) {
+  const auto i = static_cast<std::size_t>(plan_->root(v));
+  T* pointer = data == nullptr ? own_[i] : const_cast<T*>(data);  // no step writes to an input value
+  if (values_[i] == pointer) return;
+  values_[i] = pointer;
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    const auto& inputs = plan_->steps()[s].inputs;
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      if (inputs[k] == plan_->root(v)) io_[s].x[k] = pointer;
+    }
+  }
+}
+
+template class Frame<float>;
+template class Frame<double>;
+
+}  // namespace bp

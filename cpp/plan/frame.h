@@ -1,0 +1,41 @@
+// The arrays of one execution of a plan, for up to `capacity` samples, in one arena.
+#pragma once
+
+#include "plan/plan.h"
+
+namespace bp {
+
+template <class T> class Frame {
+ public:
+  // In training every value lives to the end of the step. In inference values share memory by lifetime.
+  Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity);
+
+  std::int64_t capacity() const { return capacity_; }
+  std::int64_t bytes() const { return arena_.size() * static_cast<std::int64_t>(sizeof(T)); }
+  T* value(int v) { return values_[static_cast<std::size_t>(plan_->root(v))]; }
+  T* gradient(int v) { return gradients_[static_cast<std::size_t>(plan_->root(v))]; }  // null without
+  Io<T>& io(std::size_t step) { return io_[step]; }
+  void set_training(bool training);
+  // Lets an input value live in the caller's memory (null: back in the arena).
+  void bind_input(int v, const T* data);
+
+  void forward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].op->forward(io_[step], rows, scratch); }
+  void backward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].op->backward(io_[step], rows, scratch); }
+
+ private:
+  struct Request {
+    T** target;
+    std::int64_t size;
+    int first, last;  // steps during which it must not be shared
+    std::int64_t offset;
+  };
+  void assign(std::vector<Request>& requests);
+
+  std::shared_ptr<const Plan<T>> plan_;
+  std::int64_t capacity_;
+  Buffer<T> arena_;
+  std::vector<T*> values_, gradients_, own_;
+  std::vector<Io<T>> io_;
+};
+
+}  // namespace bp

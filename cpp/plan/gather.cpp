@@ -1,0 +1,171 @@
+#include "plan/gather.h"
+
+#include "kernels/table.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+namespace bp {
+namespace {
+
+// IEEE half to single: rebias the exponent; subnormals are scaled by the exact power of two.
+float half_to_float(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t exponent = (half >> 10) & 0x1fu, fraction = half & 0x3ffu;
+  if (exponent == 0) {
+    const float value = static_cast<float>(fraction) * 0x1p-24f;
+    return sign != 0 ? -value : value;
+  }
+  const std::uint32_t rebiased = exponent == 31 ? 0xffu : exponent + 112;
+  return std::bit_cast<float>(sign | rebiased << 23 | fraction << 13);
+}
+
+template <class S, bool kSwapped> S fetch(const char* p) {
+  S value;
+  if constexpr (kSwapped && sizeof(S) > 1) {
+    char bytes[sizeof(S)];
+    std::reverse_copy(p, p + sizeof(S), bytes);
+    std::memcpy(&value, bytes, sizeof(S));
+  } else {
+    std::memcpy(&value, p, sizeof(S));
+  }
+  return value;
+}
+
+struct Half {
+  std::uint16_t bits;
+};
+template <class T, class S> T convert(S value) {
+  if constexpr (std::is_same_v<S, Half>) {
+    return static_cast<T>(half_to_float(value.bits));
+  } else {
+    return static_cast<T>(value);
+  }
+}
+
+template <class T, class S, bool kSwapped> void run(const char* src, std::int64_t stride, std::int64_t n, T* dst) {
+  if (!kSwapped && std::is_same_v<S, T> && stride == sizeof(S)) {
+    std::memcpy(static_cast<void*>(dst), src, static_cast<std::size_t>(n) * sizeof(S));
+  } else if (stride == sizeof(S)) {  // a constant stride, so that the compiler vectorises the conversion
+    for (std::int64_t i = 0; i < n; ++i) {
+      dst[i] = convert<T>(fetch<S, kSwapped>(src + i * static_cast<std::int64_t>(sizeof(S))));
+    }
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) dst[i] = convert<T>(fetch<S, kSwapped>(src + i * stride));
+  }
+}
+
+template <class T> using Run = void (*)(const char*, std::int64_t, std::int64_t, T*);
+
+template <class T, class S> Run<T> pick(bool swapped) { return swapped ? run<T, S, true> : run<T, S, false>; }
+
+template <class T> Run<T> pick_run(DType dtype, bool swapped) {
+  switch (dtype) {
+    case DType::kBool:
+    case DType::kUint8: return pick<T, std::uint8_t>(false);
+    case DType::kInt8: return pick<T, std::int8_t>(false);
+    case DType::kInt16: return pick<T, std::int16_t>(swapped);
+    case DType::kInt32: return pick<T, std::int32_t>(swapped);
+    case DType::kInt64: return pick<T, std::int64_t>(swapped);
+    case DType::kUint16: return pick<T, std::uint16_t>(swapped);
+    case DType::kUint32: return pick<T, std::uint32_t>(swapped);
+    case DType::kUint64: return pick<T, std::uint64_t>(swapped);
+    case DType::kFloat16: return pick<T, Half>(swapped);
+    case DType::kFloat32: return pick<T, float>(swapped);
+    case DType::kFloat64: return pick<T, double>(swapped);
+  }
+  throw BadInput("unknown dtype");
+}
+
+bool is_float(DType dtype) {
+  return dtype == DType::kFloat16 || dtype == DType::kFloat32 || dtype == DType::kFloat64;
+}
+
+}  // namespace
+
+template <class T> RowReader<T>::RowReader(const ArrayView& view) : view_(view), row_size_(view.row_size()) {
+  run_ = pick_run<T>(view.dtype, view.swapped);
+  for (int axis = 1; axis < view.rank; ++axis) {
+    const std::int64_t extent = view.shape[axis], stride = view.stride[axis];
+    if (extent == 1) continue;
+    if (axes_ > 0 && stride_[axes_ - 1] == stride * extent) {
+      extent_[axes_ - 1] *= extent;
+      stride_[axes_ - 1] = stride;
+    } else {
+      extent_[axes_] = extent;
+      stride_[axes_++] = stride;
+    }
+  }
+  if (axes_ == 0) {  // a row is one value
+    extent_[0] = row_size_;
+    stride_[axes_++] = sizeof(T);
+  }
+}
+
+template <class T> const T* RowReader<T>::direct() const {
+  const bool same = view_.dtype == (sizeof(T) == 4 ? DType::kFloat32 : DType::kFloat64) && !view_.swapped;
+  const bool dense = axes_ == 1 && (row_size_ == 1 || stride_[0] == sizeof(T)) &&
+                     (view_.rank < 1 || rows() <= 1 || view_.stride[0] == row_size_ * static_cast<std::int64_t>(sizeof(T)));
+  const bool aligned = reinterpret_cast<std::uintptr_t>(view_.data) % alignof(T) == 0;
+  return same && dense && aligned ? reinterpret_cast<const T*>(view_.data) : nullptr;
+}
+
+template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
+  if (row_size_ == 0) return;
+  const int inner = axes_ - 1;
+  std::int64_t index[kMaxRank] = {};
+  for (;;) {
+    run_(src, stride_[inner], extent_[inner], dst);
+    dst += extent_[inner];
+    int axis = inner - 1;
+    for (; axis >= 0; --axis) {
+      src += stride_[axis];
+      if (++index[axis] < extent_[axis]) break;
+      src -= stride_[axis] * extent_[axis];
+      index[axis] = 0;
+    }
+    if (axis < 0) return;
+  }
+}
+
+template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows, T* dst) const {
+  const std::int64_t stride = view_.rank > 0 ? view_.stride[0] : 0;
+  for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) {
+    read_row(view_.data + (order == nullptr ? r : order[r]) * stride, dst);
+  }
+}
+
+template <class T> FlawReport find_flaws(const ArrayView& view) {
+  FlawReport report;
+  if (!is_float(view.dtype)) return report;
+  const bool narrows = view.dtype == DType::kFloat64 && sizeof(T) == 4;
+  RowReader<T> reader(view);
+  RowReader<double> exact(view);
+  const std::int64_t size = view.row_size();
+  Buffer<T> row(size);
+  Buffer<double> wide(size);
+  for (std::int64_t r = 0; r < view.rows() && size > 0; ++r) {
+    const T* direct = reader.direct();
+    const T* values = direct != nullptr ? direct + r * size : row.data();
+    if (direct == nullptr) reader.read(nullptr, {r, r + 1}, row.data());
+    if (kernels<T>().all_finite(values, size)) continue;
+    exact.read(nullptr, {r, r + 1}, wide.data());
+    for (std::int64_t i = 0; i < size; ++i) {
+      if (std::isfinite(values[i])) continue;
+      if (report.count++ > 0) continue;
+      report.index = r * size + i;
+      report.value = wide[i];
+      report.kind = std::isnan(wide[i]) ? Flaw::kNan : narrows && std::isfinite(wide[i]) ? Flaw::kOverflow : Flaw::kInfinite;
+    }
+  }
+  return report;
+}
+
+template class RowReader<float>;
+template class RowReader<double>;
+template FlawReport find_flaws<float>(const ArrayView&);
+template FlawReport find_flaws<double>(const ArrayView&);
+
+}  // namespace bp

@@ -1,0 +1,42 @@
+// Rows of a user's array, converted to T, wherever they are and whatever they are made of. Nothing is copied as a whole.
+#pragma once
+
+#include "base/buffer.h"
+#include "base/view.h"
+
+namespace bp {
+
+template <class T> class RowReader {
+ public:
+  RowReader() = default;
+  explicit RowReader(const ArrayView& view);
+
+  std::int64_t rows() const { return view_.rows(); }
+  std::int64_t row_size() const { return row_size_; }
+  // dst (rows.count(), row_size) from the rows order[begin..end) (order null: begin..end).
+  void read(const std::int64_t* order, Rows rows, T* dst) const;
+  // The array itself where it already is what read() would make (else null).
+  const T* direct() const;
+
+ private:
+  using Run = void (*)(const char* src, std::int64_t stride, std::int64_t n, T* dst);
+  void read_row(const char* src, T* dst) const;
+
+  ArrayView view_;
+  std::int64_t row_size_ = 0;
+  Run run_ = nullptr;
+  // The axes of a row, neighbours merged where memory allows; the last one is the run.
+  int axes_ = 0;
+  std::int64_t extent_[kMaxRank] = {}, stride_[kMaxRank] = {};
+};
+
+// The first value of a view that is not finite after conversion to T.
+enum class Flaw { kNone, kNan, kInfinite, kOverflow };
+struct FlawReport {
+  Flaw kind = Flaw::kNone;
+  std::int64_t index = 0, count = 0;  // flat C-order index of the first, and how many there are
+  double value = 0;
+};
+template <class T> FlawReport find_flaws(const ArrayView& view);
+
+}  // namespace bp

@@ -1,0 +1,36 @@
+// The graph as the user built it: nodes in topological order, parameters, shapes.
+#pragma once
+
+#include "ops/op.h"
+
+namespace bp {
+
+template <class T> struct ParameterView {
+  T* value;
+  Shape shape;
+  std::string name;
+  bool trainable;
+
+  std::int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
+  std::int64_t row_size() const { return rows() == 0 ? 0 : size_of(shape) / rows(); }
+};
+
+template <class T> struct Graph {
+  std::vector<NodeSpec<T>> nodes;  // node i makes value i
+  std::vector<Shape> shapes;       // of one sample of value i
+  std::vector<int> inputs;         // the input nodes, in the order of the caller's arrays
+  std::vector<int> outputs;
+  std::vector<ParameterView<T>> params;
+  std::vector<int> node_of;        // the caller's numbering (before merges of many inputs became chains) -> ours
+
+  // Checks the nodes and expands merges of more than two inputs into chains, left to right.
+  Graph(std::vector<NodeSpec<T>> specs, const std::vector<int>& wanted_outputs, std::vector<ParameterView<T>> parameters);
+
+  std::unique_ptr<Op<T>> make(int node) const;
+  std::int64_t size(int value) const { return size_of(shapes[static_cast<std::size_t>(value)]); }
+
+ private:
+  int append(NodeSpec<T> spec);
+};
+
+}  // namespace bp

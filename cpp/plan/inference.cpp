@@ -1,0 +1,96 @@
+#include "plan/inference.h"
+
+#include <algorithm>
+
+#include "base/threads.h"
+
+namespace bp {
+
+int threads_for(std::int64_t flops) {
+  return static_cast<int>(std::clamp<std::int64_t>(flops / kFlopsPerThread, 1, num_threads()));
+}
+
+template <class T>
+Inference<T>::Worker::Worker(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
+    : frame(plan, capacity), scratch(plan->scratch_size(capacity, capacity)) {}
+
+template <class T> Inference<T>::Inference(std::shared_ptr<const Graph<T>> graph) {
+  const std::vector<int> outputs = graph->outputs;
+  plan_ = std::make_shared<Plan<T>>(std::move(graph), outputs, std::vector<int>{}, PlanOptions{});
+}
+
+template <class T> std::unique_ptr<typename Inference<T>::Worker> Inference<T>::take() {
+  {
+    std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      auto worker = std::move(idle_.back());
+      idle_.pop_back();
+      return worker;
+    }
+  }
+  return std::make_unique<Worker>(plan_, kRowBlock);
+}
+
+template <class T> void Inference<T>::give(std::unique_ptr<Worker> worker) {
+  std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(worker));
+}
+
+template <class T>
+void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys,
+                            bool training) {
+  const Graph<T>& graph = plan_->graph();
+  Frame<T>& frame = worker.frame;
+  frame.set_training(training);
+  for (Rows block{rows.begin, rows.begin}; block.begin < rows.end; block.begin = block.end) {
+    block.end = std::min(block.begin + frame.capacity(), rows.end);
+    const Rows local{0, block.count()};
+    for (std::size_t k = 0; k < xs.size(); ++k) {
+      const int input = graph.inputs[k];
+      if (!plan_->computed(input)) continue;
+      const T* direct = xs[k].direct();
+      frame.bind_input(input, direct == nullptr ? nullptr : direct + block.begin * xs[k].row_size());
+      if (direct == nullptr) xs[k].read(nullptr, block, frame.value(input));
+    }
+    for (std::size_t s = 0; s < plan_->steps().size(); ++s) frame.forward(s, local, worker.scratch.data());
+    for (std::size_t k = 0; k < ys.size(); ++k) {
+      const int output = graph.outputs[k];
+      const std::int64_t size = graph.size(output);
+      std::copy_n(frame.value(output), local.count() * size, ys[k] + block.begin * size);
+    }
+  }
+}
+
+template <class T>
+void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training) {
+  if (n == 0) return;
+  if (plan_->whole_batch()) {
+    Worker worker(plan_, n);
+    FloatEnvironment environment;
+    run_rows(worker, xs, {0, n}, ys, training);
+    return;
+  }
+  run_team(std::min<std::int64_t>(threads_for(plan_->flops() * n), n), [&](Team& team) {
+    auto worker = take();
+    run_rows(*worker, xs, split(n, team.rank, team.size), ys, training);
+    give(std::move(worker));
+  });
+}
+
+template <class T> void Inference<T>::run_direct(const T* x, std::int64_t n, T* y) {
+  auto worker = take();
+  {
+    FloatEnvironment environment;
+    Frame<T>& frame = worker->frame;
+    const int output = plan_->graph().outputs[0];
+    frame.bind_input(plan_->graph().inputs[0], x);
+    for (std::size_t s = 0; s < plan_->steps().size(); ++s) frame.forward(s, {0, n}, worker->scratch.data());
+    std::copy_n(frame.value(output), n * plan_->graph().size(output), y);
+  }
+  give(std::move(worker));
+}
+
+template class Inference<float>;
+template class Inference<double>;
+
+}  // namespace bp

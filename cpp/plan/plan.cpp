@@ -1,0 +1,139 @@
+#include "plan/plan.h"
+
+#include <algorithm>
+
+namespace bp {
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+}  // namespace
+
+template <class T>
+Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, std::vector<int> losses, PlanOptions options)
+    : graph_(std::move(graph)), options_(options), uses_(graph_->params.size()) {
+  const std::size_t n = graph_->nodes.size();
+  root_.resize(n);
+  consumers_.assign(n, 0);
+  last_use_.assign(n, -1);
+  gradient_.assign(n, 0);
+  computed_.assign(n, 0);
+  is_target_.assign(n, 0);
+  resolve_aliases();
+  for (int target : targets) is_target_[at(root(target))] = 1;
+  add_steps(targets);
+  find_gradients(losses);
+}
+
+template <class T> void Plan<T>::resolve_aliases() {
+  for (std::size_t i = 0; i < graph_->nodes.size(); ++i) {
+    const NodeSpec<T>& node = graph_->nodes[i];
+    root_[i] = node.op == "reshape" ? root(node.inputs[0]) : static_cast<int>(i);
+  }
+}
+
+template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
+  const auto& nodes = graph_->nodes;
+  std::vector<char> needed(nodes.size(), 0);
+  for (int target : targets) needed[at(target)] = 1;
+  for (std::size_t i = nodes.size(); i-- > 0;) {
+    if (!needed[i]) continue;
+    for (int input : nodes[i].inputs) {
+      needed[at(input)] = 1;
+      if (nodes[i].op != "reshape") ++consumers_[at(root(input))];
+    }
+  }
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (!needed[i] || nodes[i].op == "reshape") continue;
+    computed_[i] = 1;
+    if (nodes[i].op == "input" || fuse_into_previous(static_cast<int>(i))) continue;
+    Step<T> step;
+    step.op = graph_->make(static_cast<int>(i));
+    for (int input : nodes[i].inputs) step.inputs.push_back(root(input));
+    step.output = static_cast<int>(i);
+    step.params = nodes[i].params;
+    step.name = nodes[i].name;
+    whole_batch_ |= step.op->partition() == Partition::kWhole;
+    flops_ += step.op->flops();
+    steps_.push_back(std::move(step));
+  }
+  for (std::size_t s = 0; s < steps_.size(); ++s) {
+    for (int input : steps_[s].inputs) last_use_[at(input)] = static_cast<int>(s);
+  }
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    if (is_target_[i]) last_use_[i] = static_cast<int>(steps_.size());
+  }
+}
+
+// The fusions, one after the other: a pointwise activation joins the op that makes its only input.
+template <class T> bool Plan<T>::fuse_into_previous(int node) {
+  const NodeSpec<T>& spec = graph_->nodes[at(node)];
+  if (!options_.fuse || spec.op != "activation") return false;
+  const int input = spec.inputs[0];  // not through an alias: someone may hold the reshaped value
+  if (consumers_[at(root(input))] != 1 || is_target_[at(root(input))] || input != root(input)) return false;
+  const auto maker = std::find_if(steps_.begin(), steps_.end(), [&](const Step<T>& s) { return s.output == input; });
+  if (maker == steps_.end() || !maker->op->fuse_activation(spec.function, static_cast<T>(spec.alpha))) return false;
+  maker->output = node;
+  computed_[at(input)] = 0;
+  fusions_.push_back(maker->name + " + " + activation_name(spec.function));
+  return true;
+}
+
+template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) {
+  // Forward: what depends on something to be trained. Backward: what reaches a loss. Gradients flow where both hold.
+  std::vector<char> depends(graph_->nodes.size(), 0), reaches(graph_->nodes.size(), 0);
+  if (options_.wrt_inputs) {
+    for (int input : graph_->inputs) depends[at(input)] = 1;
+  }
+  for (const Step<T>& step : steps_) {
+    bool any = false;
+    for (int input : step.inputs) any |= depends[at(input)] != 0;
+    for (int param : step.params) any |= graph_->params[at(param)].trainable;
+    depends[at(step.output)] = any;
+  }
+  for (int loss : losses) reaches[at(root(loss))] = 1;
+  std::vector<char> written = reaches;  // a loss writes its delta first; the reverse order below finds who adds
+  for (std::size_t s = steps_.size(); s-- > 0;) {
+    Step<T>& step = steps_[s];
+    step.backward = reaches[at(step.output)] && depends[at(step.output)];
+    for (int input : step.inputs) {
+      if (reaches[at(step.output)]) reaches[at(input)] = 1;
+      const bool wants = step.backward && depends[at(input)];
+      step.wants_dx.push_back(wants);
+      step.adds_dx.push_back(wants && written[at(input)]);
+      if (wants) written[at(input)] = 1;
+    }
+    if (!step.backward) continue;
+    for (std::size_t slot = 0; slot < step.params.size(); ++slot) {
+      const int param = step.params[slot];
+      if (graph_->params[at(param)].trainable) uses_[at(param)].push_back({static_cast<int>(s), static_cast<int>(slot)});
+    }
+  }
+  for (std::size_t i = 0; i < gradient_.size(); ++i) gradient_[i] = depends[i] && reaches[i];
+}
+
+template <class T> std::int64_t Plan<T>::scratch_size(std::int64_t rows, std::int64_t batch) const {
+  std::int64_t most = 0;
+  for (const Step<T>& step : steps_) {
+    const bool whole = step.op->partition() == Partition::kWhole;
+    most = std::max(most, step.op->scratch_size(whole ? batch : std::min(rows, batch)));
+  }
+  return most;
+}
+
+template <class T> std::string Plan<T>::describe() const {
+  std::string text;
+  for (const Step<T>& step : steps_) {
+    text += "  " + step.name + " " + to_string(step.op->shape) + ": ";
+    text += step.op->partition() == Partition::kRows ? "by blocks of samples" : "whole batch on one thread";
+    if (options_.training && !step.backward) text += ", no gradient";
+    text += "\n";
+  }
+  for (const std::string& fusion : fusions_) text += "  fused: " + fusion + "\n";
+  return text;
+}
+
+template class Plan<float>;
+template class Plan<double>;
+
+}  // namespace bp

@@ -1,0 +1,65 @@
+// A graph made executable: the steps in order, which gradients flow, what was fused. Immutable; frames hold the arrays.
+#pragma once
+
+#include "plan/graph.h"
+
+namespace bp {
+
+struct PlanOptions {
+  bool training = false;    // keep what backward needs
+  bool fuse = true;
+  bool wrt_inputs = false;  // gradients of the input values too
+};
+
+template <class T> struct Step {
+  std::unique_ptr<Op<T>> op;
+  std::vector<int> inputs;   // values
+  int output;
+  std::vector<int> params;
+  std::vector<char> wants_dx, adds_dx;  // by input
+  bool backward = false;
+  std::string name;
+};
+
+struct ParameterUse {
+  int step, slot;
+};
+
+template <class T> class Plan {
+ public:
+  // targets: values to compute; losses: those among them where gradients start.
+  Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, std::vector<int> losses, PlanOptions options);
+
+  const Graph<T>& graph() const { return *graph_; }
+  const PlanOptions& options() const { return options_; }
+  const std::vector<Step<T>>& steps() const { return steps_; }
+  const std::vector<ParameterUse>& uses(int param) const { return uses_[static_cast<std::size_t>(param)]; }
+  int root(int value) const { return root_[static_cast<std::size_t>(value)]; }  // reshape is an alias
+  bool has_gradient(int value) const { return gradient_[static_cast<std::size_t>(root(value))]; }
+  bool computed(int value) const { return computed_[static_cast<std::size_t>(root(value))]; }
+  bool is_input(int value) const { return graph_->nodes[static_cast<std::size_t>(value)].op == "input"; }
+  bool whole_batch() const { return whole_batch_; }  // some step must see all rows at once
+  // Position of the last step that reads a value in forward; targets: past the end.
+  int last_use(int value) const { return last_use_[static_cast<std::size_t>(value)]; }
+  std::int64_t flops() const { return flops_; }
+  std::int64_t scratch_size(std::int64_t rows, std::int64_t batch) const;
+  std::string describe() const;
+
+ private:
+  void resolve_aliases();
+  void add_steps(const std::vector<int>& targets);
+  bool fuse_into_previous(int node);
+  void find_gradients(const std::vector<int>& losses);
+
+  std::shared_ptr<const Graph<T>> graph_;
+  PlanOptions options_;
+  std::vector<Step<T>> steps_;
+  std::vector<std::vector<ParameterUse>> uses_;
+  std::vector<int> root_, consumers_, last_use_;
+  std::vector<char> gradient_, computed_, is_target_;
+  std::vector<std::string> fusions_;
+  std::int64_t flops_ = 0;
+  bool whole_batch_ = false;
+};
+
+}  // namespace bp

@@ -1,0 +1,88 @@
+#include "train/loss.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace bp {
+namespace {
+
+const std::pair<const char*, Loss> kNames[] = {
+    {"mean_squared_error", Loss::kMeanSquaredError},
+    {"half_squared_error", Loss::kHalfSquaredError},
+    {"mean_absolute_error", Loss::kMeanAbsoluteError},
+    {"huber", Loss::kHuber},
+    {"log_cosh", Loss::kLogCosh},
+    {"binary_cross_entropy", Loss::kBinaryCrossEntropy},
+    {"cross_entropy", Loss::kCrossEntropy},
+    {"kl_divergence", Loss::kKlDivergence},
+    {"poisson", Loss::kPoisson},
+    {"hinge", Loss::kHinge},
+};
+
+}  // namespace
+
+Loss loss_from_name(const std::string& name) {
+  for (const auto& [known, loss] : kNames) {
+    if (name == known) return loss;
+  }
+  throw BadInput("unknown loss '" + name + "'");
+}
+
+const std::vector<std::string>& loss_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const auto& [name, loss] : kNames) all.emplace_back(name);
+    return all;
+  }();
+  return names;
+}
+
+template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, LossConfig<T> config) {
+  const auto& nodes = graph.nodes;
+  const Shape& shape = graph.shapes[static_cast<std::size_t>(output)];
+  const std::int64_t size = size_of(shape);
+  BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, false};
+  const bool cross = config.kind == Loss::kCrossEntropy, binary = config.kind == Loss::kBinaryCrossEntropy;
+  if (config.callback != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence)) return bound;
+  if (!binary && !shape.empty()) {
+    bound.width = shape.back();
+    bound.positions = bound.width == 0 ? 0 : size / bound.width;
+  }
+  if (!cross && !binary) return bound;
+
+  int last = output;
+  while (nodes[static_cast<std::size_t>(last)].op == "reshape") last = nodes[static_cast<std::size_t>(last)].inputs[0];
+  const NodeSpec<T>& node = nodes[static_cast<std::size_t>(last)];
+  const bool softmax = node.op == "softmax" || node.op == "log_softmax";
+  const bool activated = softmax || (node.op == "activation" && node.function != Activation::kLinear);
+  if (cross && softmax && last == output) {
+    bound.link = node.op == "softmax" ? Link::kSoftmax : Link::kLogSoftmax;
+  } else if (binary && last == output && node.op == "activation" && node.function == Activation::kSigmoid) {
+    bound.link = Link::kSigmoid;
+  }
+  if (bound.link != Link::kNone) bound.prediction = node.inputs[0];
+  bound.logits = bound.link != Link::kNone || !activated;
+  if (bound.logits) bound.config.kind = cross ? Loss::kCrossEntropyLogits : Loss::kBinaryCrossEntropyLogits;
+  return bound;
+}
+
+template <class T> std::string describe(const BoundLoss<T>& loss) {
+  if (loss.config.callback != nullptr) return "a loss in Python";
+  std::string text;
+  for (const auto& [name, kind] : kNames) {
+    const bool logits_of = (kind == Loss::kCrossEntropy && loss.config.kind == Loss::kCrossEntropyLogits) ||
+                           (kind == Loss::kBinaryCrossEntropy && loss.config.kind == Loss::kBinaryCrossEntropyLogits);
+    if (kind == loss.config.kind || logits_of) text = name;
+  }
+  if (loss.link == Link::kSoftmax) return "fused: softmax + " + text + " (delta = p - t)";
+  if (loss.link == Link::kLogSoftmax) return "fused: log_softmax + " + text + " (delta = p - t)";
+  if (loss.link == Link::kSigmoid) return "fused: sigmoid + " + text + " (delta = p - t)";
+  return text + (loss.logits ? " from logits" : "");
+}
+
+template BoundLoss<float> bind_loss(const Graph<float>&, int, LossConfig<float>);
+template BoundLoss<double> bind_loss(const Graph<double>&, int, LossConfig<double>);
+template std::string describe(const BoundLoss<float>&);
+template std::string describe(const BoundLoss<double>&);
+
+}  // namespace bp

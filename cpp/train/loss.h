@@ -1,0 +1,44 @@
+// Losses bound to a graph: which values they read, and the fused link with the activation before them.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "plan/graph.h"
+#include "train/metrics.h"
+
+namespace bp {
+
+template <class T> struct LossCallback {
+  virtual ~LossCallback() = default;
+  // row_loss (n): weighted; delta like the prediction: the gradient of sum(row_loss) / n.
+  virtual void run(const OutputBatch<T>& batch, T* row_loss, T* delta) = 0;
+};
+
+template <class T> struct LossConfig {
+  Loss kind = Loss::kMeanSquaredError;  // never a *Logits kind: the link is found here
+  double option = 0;
+  double weight = 1;                    // of this output in the total
+  std::shared_ptr<LossCallback<T>> callback;
+};
+
+enum class Link { kNone, kSigmoid, kSoftmax, kLogSoftmax };  // what was cut off to reach the logits
+
+template <class T> struct BoundLoss {
+  LossConfig<T> config;
+  int output;      // the model's output node
+  int prediction;  // the value the loss reads
+  Link link;
+  std::int64_t positions, width;
+  bool logits;     // prediction holds logits
+};
+
+// softmax or log_softmax before cross_entropy, sigmoid before binary_cross_entropy: the loss takes the logits and its delta
+// is p - t. No activation at the end: the outputs are logits. Anything else: probabilities.
+template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, LossConfig<T> config);
+template <class T> std::string describe(const BoundLoss<T>& loss);
+
+Loss loss_from_name(const std::string& name);
+const std::vector<std::string>& loss_names();
+
+}  // namespace bp

@@ -1,0 +1,163 @@
+// One training step, in its five phases and with its two barriers. See docs/architecture.md.
+//
+//   forward, loss, backward   by blocks of samples: a thread takes its samples through all steps
+//   ---- barrier: every delta is known, no weight has changed
+//   accumulate, update        by tiles of parameters: a tile's gradient meets the optimizer while it is in cache
+//   ---- barrier
+// A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient norm,
+// accumulation over batches, or a caller who wants the gradients, materialise them and put a barrier before update.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+
+#include "base/threads.h"
+#include "plan/frame.h"
+#include "plan/gather.h"
+#include "train/loss.h"
+#include "train/optimizer.h"
+
+namespace bp {
+
+template <class T> struct Target {
+  RowReader<T> dense;                   // or
+  const std::int32_t* label = nullptr;  // (n, positions), C-contiguous
+};
+
+// Where a batch comes from: samples order[rows] (order null: rows themselves) of the caller's arrays.
+template <class T> struct BatchSource {
+  std::vector<RowReader<T>> xs;
+  std::vector<Target<T>> ys;
+  std::vector<RowReader<T>> weights;  // by output; no rows: none
+  std::int64_t n = 0;
+};
+
+template <class T> struct StepConfig {
+  std::vector<BoundLoss<T>> losses;
+  std::vector<char> needs_values;  // by output: some metric wants what predict() returns
+  OptimizerConfig optimizer;
+  bool has_optimizer = false;
+  std::vector<std::vector<T*>> slots;  // by parameter
+  double clip_norm = 0, clip_value = 0;
+  int accumulate_steps = 1;
+  bool fuse = true;
+};
+
+// What a batch is to do; equal on every thread of the team.
+template <class T> struct BatchJob {
+  const BatchSource<T>* source;
+  const std::int64_t* order;
+  Rows rows;
+  bool training;                   // false: evaluation, forward and loss only
+  bool update;                     // false: gradients only, into the materialised arrays
+  bool add_gradients;              // to those of earlier batches
+  double gradient_scale;           // 1 / number of batches accumulated, applied at the update
+  double learning_rate;
+  std::int64_t step;               // the optimizer's, from 1
+};
+
+template <class T> class TrainingStep {
+ public:
+  TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, bool wrt_inputs);
+
+  // Room for batches of n samples on so many threads. Allocates; run() never does.
+  void reserve(std::int64_t n, int threads);
+  std::int64_t flops() const { return plan_->flops(); }
+  std::int64_t bytes() const { return frame_->bytes() + static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
+
+  // The step. `between` runs on rank 0 after the first barrier, beside accumulate and update: sums, metrics, the clock.
+  // Returns whether every loss and delta was finite; if not, nothing was updated.
+  template <class Between> bool run(Team& team, const BatchJob<T>& job, Between&& between);
+
+  OutputBatch<T> output(std::size_t k, std::int64_t n);  // of the last batch
+  const T* row_loss(std::size_t k) const { return outputs_[k].row_loss.data(); }
+  T* value(int v) { return frame_->value(v); }
+  T* gradient(int v) { return frame_->gradient(v); }
+  const T* parameter_gradient(int param) const;  // materialised; null for frozen ones
+  const Plan<T>& plan() const { return *plan_; }
+  void set_training(bool training) { frame_->set_training(training); }
+  void materialise();  // allocates the gradient arrays, if they are not there
+  std::string first_flaw(std::int64_t n, std::int64_t* row);  // names what is not finite in the last batch
+  std::string describe(std::int64_t n) const;
+
+ private:
+  enum class Phase { kGather, kForward, kLoss, kBackward };
+  struct Call {
+    Phase phase;
+    int index;  // of the step, or of the output
+    bool whole;
+  };
+  struct Tile {
+    int param;
+    Rows rows;
+    std::int64_t offset, size;
+  };
+  struct OutputArrays {
+    Buffer<T> target, weight, row_weight, row_loss, delta, values;
+    Buffer<std::int32_t> label;
+    bool adds_delta = false;  // another loss has written this value's gradient already
+    bool labelled = false, weighted = false;  // of the last batch
+  };
+
+  void build_calls();
+  void build_tiles();
+  void phase_one(Team& team, const BatchJob<T>& job);
+  void call(const Call& call, Rows rows, const BatchJob<T>& job, T* scratch);
+  void gather(Rows rows, const BatchJob<T>& job);
+  void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
+  void link_values(std::size_t k, Rows rows);
+  Rows my_tiles(const Team& team) const;
+  void accumulate(const Tile& tile, std::int64_t n, bool add, T* g, T* scratch);
+  void clip(T* g, std::int64_t n, double scale);
+  void apply(const Tile& tile, const T* g);
+  void update_fused(Team& team, const BatchJob<T>& job);
+  void update_materialised(Team& team, const BatchJob<T>& job);
+  double norm_scale() const;
+
+  std::shared_ptr<const Graph<T>> graph_;
+  std::shared_ptr<const StepConfig<T>> config_;
+  std::shared_ptr<const Plan<T>> plan_;
+  std::unique_ptr<Frame<T>> frame_;
+  std::vector<OutputArrays> outputs_;
+  std::vector<Call> calls_;
+  std::vector<Tile> tiles_;
+  std::vector<std::int64_t> tile_middle_;    // in the order of all trained elements, to share the tiles out
+  std::int64_t elements_ = 0;
+  std::vector<std::int64_t> gradient_offset_;
+  Buffer<T> gradients_;
+  std::vector<double> tile_norm_;
+  std::vector<Buffer<T>> scratch_;           // by thread: ops' scratch, then a tile's gradient
+  std::int64_t scratch_size_ = 0, capacity_ = 0;
+  Hyper<T> hyper_{};
+  std::atomic<bool> flawed_{false};
+};
+
+template <class T>
+template <class Between>
+bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between) {
+  if (team.rank == 0) {
+    flawed_.store(false, std::memory_order_relaxed);
+    for (std::size_t k = 0; k < outputs_.size(); ++k) {
+      outputs_[k].labelled = job.source->ys[k].label != nullptr;
+      outputs_[k].weighted = job.source->weights[k].row_size() > 0;
+    }
+    if (job.training && job.update && config_->has_optimizer) {
+      hyper_ = hyper_at<T>(config_->optimizer, job.learning_rate, job.step);
+    }
+  }
+  phase_one(team, job);
+  team.barrier();
+  const bool sound = !flawed_.load(std::memory_order_relaxed);
+  if (team.rank == 0) between(sound);
+  if (job.training && sound) {
+    if (gradients_.size() > 0) {
+      update_materialised(team, job);
+    } else {
+      update_fused(team, job);
+    }
+  }
+  team.barrier();
+  return sound;
+}
+
+}  // namespace bp

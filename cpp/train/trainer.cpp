@@ -1,0 +1,172 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+
+#include "base/random.h"
+#include "plan/inference.h"
+
+namespace bp {
+
+namespace {
+
+template <class T>
+std::shared_ptr<StepConfig<T>> with_needs(std::shared_ptr<StepConfig<T>> config,
+                                          const std::vector<std::vector<MetricConfig<T>>>& metrics) {
+  config->needs_values.assign(config->losses.size(), 0);
+  for (std::size_t k = 0; k < metrics.size(); ++k) {
+    for (const MetricConfig<T>& metric : metrics[k]) config->needs_values[k] |= Metric<T>(metric).needs_values();
+  }
+  return config;
+}
+
+}  // namespace
+
+template <class T>
+Trainer<T>::Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
+                    std::vector<std::vector<MetricConfig<T>>> metrics)
+    : graph_(graph), config_(with_needs(std::move(config), metrics)), step_(graph, config_, false), last_(&step_) {
+  for (const auto& of_output : metrics) {
+    metrics_.emplace_back();
+    for (const MetricConfig<T>& metric : of_output) metrics_.back().emplace_back(metric);
+  }
+  metrics_.resize(config_->losses.size());
+  reset_results();
+}
+
+template <class T> void Trainer<T>::reset_results() {
+  results_ = {};
+  results_.loss.assign(config_->losses.size(), 0.0);
+  for (auto& of_output : metrics_) {
+    for (Metric<T>& metric : of_output) metric.reset();
+  }
+}
+
+template <class T>
+void Trainer<T>::start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch,
+                             std::int64_t first_batch, bool update) {
+  check(batch_size >= 1, "batch_size must be at least 1");
+  batch_size_ = std::min(batch_size, std::max<std::int64_t>(source_.n, 1));
+  n_batches_ = (source_.n + batch_size_ - 1) / batch_size_;
+  batch_ = first_batch;
+  update_ = update;
+  shuffle_ = shuffle;
+  pending_ = 0;
+  has_diverged_ = false;
+  if (shuffle) {
+    if (order_.size() != source_.n) order_ = Buffer<std::int64_t>(source_.n);
+    permutation({seed, epoch}, source_.n, order_.data());
+  }
+}
+
+template <class T> BatchJob<T> Trainer<T>::next_job(std::int64_t batch, std::int64_t pending, double rate) const {
+  BatchJob<T> job{};
+  job.source = &source_;
+  job.order = shuffle_ ? order_.data() : nullptr;
+  job.rows = {batch * batch_size_, std::min((batch + 1) * batch_size_, source_.n)};
+  job.training = update_;
+  job.add_gradients = pending > 0;
+  job.update = pending + 1 == config_->accumulate_steps || batch + 1 == n_batches_;
+  job.gradient_scale = 1.0 / static_cast<double>(pending + 1);
+  job.learning_rate = rate;
+  return job;
+}
+
+template <class T>
+std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  const auto end_time = Clock::now() + std::chrono::duration<double>(seconds);
+  const std::int64_t until = max_batches < 0 ? n_batches_ : std::min(n_batches_, batch_ + max_batches);
+  if (batch_ >= until || (update_ && n_rates < 1)) return 0;
+  const int threads = static_cast<int>(
+      std::min<std::int64_t>(threads_for((update_ ? 3 : 1) * step_.flops() * batch_size_), std::max<std::int64_t>(batch_size_, 1)));
+  step_.reserve(batch_size_, threads);
+  step_.set_training(update_);
+  last_ = &step_;
+  const std::int64_t first = batch_, first_step = step;
+  bool stop = false;
+  std::int64_t used = 0;  // rates
+  run_team(threads, [&](Team& team) {
+    // Every member counts along; rank 0 alone writes what the others see, between the step's two barriers.
+    std::int64_t batch = first, pending = pending_, taken = 0;
+    for (bool go_on = true; go_on;) {
+      BatchJob<T> job = next_job(batch, pending, update_ ? rates[n_rates == 1 ? 0 : taken] : 0.0);
+      job.step = first_step + taken + 1;
+      step_.run(team, job, [&](bool sound) {
+        if (!sound && update_) {
+          has_diverged_ = stop = true;
+          return;
+        }
+        results_.last_loss = add_results(step_, job, true);
+        batch_ = batch + 1;
+        pending_ = job.update ? 0 : pending + 1;
+        used += job.update;
+        step += update_ && job.update;
+        stop = batch + 1 >= until || (update_ && n_rates > 1 && used >= n_rates) || Clock::now() >= end_time;
+      });
+      // The second barrier of run() is behind us: stop is what rank 0 decided, on every member.
+      go_on = !stop;
+      taken += job.update;
+      pending = job.update ? 0 : pending + 1;
+      ++batch;
+    }
+  });
+  if (has_diverged_) {
+    diverged_.batch = batch_;
+    const std::int64_t rows = std::min((batch_ + 1) * batch_size_, source_.n) - batch_ * batch_size_;
+    diverged_.where = step_.first_flaw(rows, &diverged_.row);
+  }
+  return batch_ - first;
+}
+
+template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics) {
+  const std::int64_t n = job.rows.count();
+  double total = 0;
+  for (std::size_t k = 0; k < config_->losses.size(); ++k) {
+    const BoundLoss<T>& loss = config_->losses[k];
+    double sum = 0;
+    for (std::int64_t r = 0; r < n * loss.positions; ++r) sum += static_cast<double>(step.row_loss(k)[r]);
+    sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
+    total += loss.config.weight * sum / static_cast<double>(n);
+    if (!count_metrics) continue;
+    results_.loss[k] += sum;
+    const OutputBatch<T> batch = step.output(k, n);
+    for (Metric<T>& metric : metrics_[k]) metric.add(batch);
+  }
+  if (count_metrics) results_.samples += n;
+  return total;
+}
+
+template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) {
+  auto& own = gradient_step_[wrt_inputs];
+  if (own == nullptr) {
+    own = std::make_unique<TrainingStep<T>>(graph_, config_, wrt_inputs);
+    own->materialise();
+  }
+  const int threads = static_cast<int>(std::min<std::int64_t>(threads_for(3 * own->flops() * source_.n), source_.n));
+  own->reserve(source_.n, threads);
+  own->set_training(training);
+  last_ = own.get();
+  has_diverged_ = false;
+  BatchJob<T> job{};
+  job.source = &source_;
+  job.rows = {0, source_.n};
+  job.training = true;
+  job.gradient_scale = 1;
+  double total = 0;
+  run_team(threads, [&](Team& team) {
+    own->run(team, job, [&](bool sound) {
+      has_diverged_ = !sound;
+      total = add_results(*own, job, false);
+    });
+  });
+  if (has_diverged_) {
+    diverged_.batch = 0;
+    diverged_.where = own->first_flaw(source_.n, &diverged_.row);
+  }
+  return total;
+}
+
+template class Trainer<float>;
+template class Trainer<double>;
+
+}  // namespace bp

@@ -1,0 +1,66 @@
+// The epoch loop: batches in order or shuffled, steps, sums and metrics. Returns to the caller after a slice of time.
+#pragma once
+
+#include "train/step.h"
+
+namespace bp {
+
+struct DivergedReport {
+  std::int64_t batch = 0, row = -1;
+  std::string where;
+};
+
+template <class T> struct Results {
+  std::vector<double> loss;  // by output: sum over samples of weight * loss
+  std::int64_t samples = 0;
+  double last_loss = 0;      // of the last batch, all outputs
+};
+
+template <class T> class Trainer {
+ public:
+  Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
+          std::vector<std::vector<MetricConfig<T>>> metrics);
+
+  void set_data(BatchSource<T> source) { source_ = std::move(source); }
+  void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
+                   bool update);
+  // Trains until the epoch ends, the rates are used up, max_batches are done (< 0: no limit) or the time is over. One rate
+  // serves for all steps. Returns the batches done; after a flaw, diverged() says where.
+  std::int64_t run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds);
+  // Gradients of the loss on all of the data as one batch; nothing is updated. Returns the loss.
+  double gradients(bool wrt_inputs, bool training);
+  void reset_results();
+
+  TrainingStep<T>& last_step() { return *last_; }
+  const Results<T>& results() const { return results_; }
+  const std::vector<std::vector<Metric<T>>>& metrics() const { return metrics_; }
+  const std::vector<BoundLoss<T>>& losses() const { return config_->losses; }
+  const DivergedReport* diverged() const { return has_diverged_ ? &diverged_ : nullptr; }
+  std::int64_t samples() const { return source_.n; }
+  std::int64_t batch() const { return batch_; }
+  std::int64_t n_batches() const { return n_batches_; }
+  std::int64_t arena_bytes() const { return step_.bytes(); }
+  std::string describe() const { return step_.describe(batch_size_); }
+  std::int64_t step = 0;  // optimizer steps taken so far
+
+ private:
+  BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
+  double add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics);
+
+  std::shared_ptr<const Graph<T>> graph_;
+  std::shared_ptr<StepConfig<T>> config_;
+  TrainingStep<T> step_;
+  std::unique_ptr<TrainingStep<T>> gradient_step_[2];  // without and with gradients of the inputs
+  TrainingStep<T>* last_ = nullptr;
+  std::vector<std::vector<Metric<T>>> metrics_;
+  BatchSource<T> source_;
+  Results<T> results_;
+  DivergedReport diverged_;
+  bool has_diverged_ = false;
+  Buffer<std::int64_t> order_;
+  bool shuffle_ = false, update_ = true;
+  std::int64_t batch_size_ = 1, batch_ = 0, n_batches_ = 0;
+  std::int64_t pending_ = 0;  // batches whose gradients wait for an update
+};
+
+}  // namespace bp
