@@ -236,7 +236,8 @@ OptimizerConfig parse_optimizer(const py::dict& dict) {
 }
 
 void bind_tools(py::module_& m) {
-  m.def("empty", &empty_aligned, py::arg("shape"), py::arg("dtype"));
+  m.def("empty", [](const Shape& shape, const py::object& dtype) { return empty_aligned(shape, py::dtype::from_args(dtype)); },
+        py::arg("shape"), py::arg("dtype"));
   m.def("select_tier", [](const std::string& wanted) -> std::string {
     const char* name = select_tier(wanted.c_str());
     if (name == nullptr) throw std::runtime_error("this CPU cannot run the instruction set '" + wanted + "'");

@@ -90,7 +90,8 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     const Split depths(p.k, kBlockDepth);
     plan.depth = depths.size + (depths.larger != 0 ? 1 : 0);
     if (p.chunk > 0) plan.depth = round_up(plan.depth, p.chunk);
-    if (plan.depth > p.k) plan.depth = p.k;
+    plan.depth = plan.depth > p.k ? p.k : plan.depth;
+    if (plan.depth == 0) plan.depth = 1;  // k = 0: one empty block
     plan.totals = p.add && (many_chunks || plan.depth < p.k);
     const std::int64_t step = 2 * kWidth, depth_bytes = plan.depth * kBytes + 1;
     plan.width = at_most(round_up(p.n, step), round_up(kBlockBBytes / depth_bytes + 1, step));

@@ -163,7 +163,7 @@ template <class T> BP_INLINE Vec<T> fnma(Vec<T> a, Vec<T> b, Vec<T> c) { return 
 
 BP_INLINE Vec<float> sqrt(Vec<float> a) {
 #if defined(__AVX512F__)
-  return Vec<float>(_mm512_sqrt_ps(a.v));
+  return Vec<float>(_mm512_maskz_sqrt_ps(0xffff, a.v));  // the plain one warns in GCC 12
 #elif defined(__AVX2__)
   return Vec<float>(_mm256_sqrt_ps(a.v));
 #elif defined(__x86_64__)
@@ -174,7 +174,7 @@ BP_INLINE Vec<float> sqrt(Vec<float> a) {
 }
 BP_INLINE Vec<double> sqrt(Vec<double> a) {
 #if defined(__AVX512F__)
-  return Vec<double>(_mm512_sqrt_pd(a.v));
+  return Vec<double>(_mm512_maskz_sqrt_pd(0xff, a.v));
 #elif defined(__AVX2__)
   return Vec<double>(_mm256_sqrt_pd(a.v));
 #elif defined(__x86_64__)

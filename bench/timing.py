@@ -1,0 +1,40 @@
+"""Alternating measurements: every round times each candidate once, so drift hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def alternate(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict]:
+    """Seconds per call: {"median", "min", "max"} for each name. One untimed round comes first."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(rounds + 1):
+        for name, call in candidates.items():
+            time.sleep(0.005)  # lets another library's spinning threads fall asleep
+            start = time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - start
+            if turn:
+                seconds[name].append(elapsed)
+    return {
+        name: {"median": statistics.median(s), "min": min(s), "max": max(s)}
+        for name, s in seconds.items()
+    }
+
+
+def repeated(call: Callable[[], object], seconds: float = 0.02) -> tuple[Callable[[], None], int]:
+    """A function that makes `call` about `seconds` long, and how many calls that is."""
+    call()
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        call()
+        n += 1
+    count = max(1, n)
+
+    def loop() -> None:
+        for _ in range(count):
+            call()
+
+    return loop, count

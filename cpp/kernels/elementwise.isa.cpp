@@ -1,0 +1,162 @@
+// Pointwise arithmetic, sums over rows, and the two scans that guard a step: all_finite and sum_squares.
+//
+// Memory bound: n elements in and out once. Errors: one rounding per operation; sums are the chains that each comment names.
+#include "kernels/table.h"
+#include "simd/loops.h"
+
+namespace bp::BP_TIER {
+
+struct AddOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a + b; } };
+struct SubtractOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a - b; } };
+struct MultiplyOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a * b; } };
+struct DivideOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a / b; } };
+struct MaximumOp {  // NaN if either is, as numpy.maximum
+  template <class V> BP_INLINE V operator()(V a, V b) const { return select((a > b) | (a != a), a, b); }
+};
+
+template <class T, class Op> static void binary(const T* a, int a_step, const T* b, int b_step, T* y, std::int64_t n) {
+  const Op op;
+  if (n <= 0) return;
+  if (a_step != 0 && b_step != 0) {
+    each_vector<T>(n, [=](auto at) { at.store(y, op(at.load(a), at.load(b))); });
+  } else if (a_step != 0) {
+    const Vec<T> one(*b);
+    each_vector<T>(n, [=](auto at) { at.store(y, op(at.load(a), one)); });
+  } else {
+    const Vec<T> one(*a);
+    const T last = *b;  // y may be b
+    if (b_step != 0) {
+      each_vector<T>(n, [=](auto at) { at.store(y, op(one, at.load(b))); });
+    } else {
+      each_vector<T>(n, [=](auto at) { at.store(y, op(one, Vec<T>(last))); });
+    }
+  }
+}
+
+// y = fma(alpha, x, y).
+template <class T> static void axpy(T alpha, const T* x, T* y, std::int64_t n) {
+  const Vec<T> factor(alpha);
+  each_vector<T>(n, [=](auto at) { at.store(y, fma(factor, at.load(x), at.load(y))); });
+}
+
+template <class T> static void scale(T alpha, T* y, std::int64_t n) {
+  const Vec<T> factor(alpha);
+  each_vector<T>(n, [=](auto at) { at.store(y, factor * at.load(y)); });
+}
+
+// kVecs vectors of columns over all rows; `tail` lanes of the last one.
+template <class T, int kVecs>
+static void sum_columns(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t chunk, bool add,
+                        std::int64_t tail) {
+  constexpr int kWidth = Vec<T>::kWidth, kLast = kVecs - 1;
+  Vec<T> total[kVecs];
+  BP_UNROLL(8)
+  for (int v = 0; v < kVecs; ++v) total[v] = Vec<T>(typename Vec<T>::N{});
+  for (std::int64_t first = 0; first < rows; first += chunk) {
+    const std::int64_t end = rows - first < chunk ? rows : first + chunk;
+    Vec<T> sum[kVecs];
+    BP_UNROLL(8)
+    for (int v = 0; v < kVecs; ++v) sum[v] = Vec<T>(typename Vec<T>::N{});
+    for (std::int64_t i = first; i < end; ++i) {
+      const T* row = x + i * ldx;
+      BP_UNROLL(8)
+      for (int v = 0; v < kLast; ++v) sum[v] = sum[v] + load(row + v * kWidth);
+      sum[kLast] = sum[kLast] + (kVecs > 1 ? load(row + kLast * kWidth) : load_n(row, tail));
+    }
+    BP_UNROLL(8)
+    for (int v = 0; v < kVecs; ++v) total[v] = first == 0 ? sum[v] : total[v] + sum[v];
+  }
+  BP_UNROLL(8)
+  for (int v = 0; v < kVecs; ++v) {
+    const std::int64_t lanes = v == kLast ? tail : kWidth;
+    if (add) total[v] = load_n(db + v * kWidth, lanes) + total[v];
+    store_n(db + v * kWidth, total[v], lanes);
+  }
+}
+
+// db[j] = sum of x[i][j], chains over i increasing from 0; a new chain every `chunk` rows (0: one), chunks added in order.
+template <class T>
+static void column_sum(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, bool add) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  constexpr int kVecs = 4;  // additions in flight: 4 cycles of latency, and the loads of a row's 4 cache lines together
+  if (chunk <= 0) chunk = rows > 0 ? rows : 1;
+  std::int64_t j = 0;
+  for (; j + kVecs * kWidth <= n; j += kVecs * kWidth) sum_columns<T, kVecs>(x + j, ldx, db + j, rows, chunk, add, kWidth);
+  for (; j < n; j += kWidth) {
+    sum_columns<T, 1>(x + j, ldx, db + j, rows, chunk, add, n - j < kWidth ? n - j : kWidth);
+  }
+}
+
+// 0 * x is NaN for Inf and NaN, and a NaN stays in a sum.
+template <class T> static bool all_finite(const T* x, std::int64_t n) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth, kBlock = 4096;  // stop at the first bad block
+  const Vec<T> zero(typename Vec<T>::N{});
+  for (std::int64_t first = 0; first < n; first += kBlock) {
+    const T* block = x + first;
+    const std::int64_t count = n - first < kBlock ? n - first : kBlock;
+    Vec<T> sum[4] = {zero, zero, zero, zero};
+    std::int64_t i = 0;
+    for (; i + 4 * kWidth <= count; i += 4 * kWidth) {
+      BP_UNROLL(4)
+      for (int v = 0; v < 4; ++v) sum[v] = fma(zero, load(block + i + v * kWidth), sum[v]);
+    }
+    Vec<T> all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    each_vector<T>(count - i, [&](auto at) { all = fma(zero, at.load(block + i), all); });
+    T lane[kWidth];
+    store(lane, all);
+    for (std::int64_t l = 0; l < kWidth; ++l) {
+      if (!(lane[l] == T(0))) return false;
+    }
+  }
+  return true;
+}
+
+// Lane l = i mod 8 is the chain fma(x_i, x_i, lane) in double; then ((lane 0 + lane 1) + ..) + lane 7. The squares of floats
+// are exact in double; n of them give |error| <= (n / 8 + 7) 2^-53 of the sum.
+template <class T> static double sum_squares(const T* x, std::int64_t n) {
+  constexpr int kLanes = 8, kWidth = Vec<double>::kWidth, kParts = kLanes / kWidth;
+  typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T)), aligned(1), may_alias));
+  typedef double Wide __attribute__((vector_size(kLanes * sizeof(double)), may_alias));
+  Vec<double> sum[kParts];
+  BP_UNROLL(4)
+  for (int v = 0; v < kParts; ++v) sum[v] = Vec<double>(0.0);
+  T rest[kLanes] = {};
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const T* from = x + i;
+    if (n - i < kLanes) {
+      for (std::int64_t l = 0; l < n - i; ++l) rest[l] = x[i + l];
+      from = rest;
+    }
+    const Wide wide = __builtin_convertvector(*reinterpret_cast<const Narrow*>(from), Wide);
+    double lane[kLanes];
+    *reinterpret_cast<Wide __attribute__((aligned(1)))*>(lane) = wide;
+    BP_UNROLL(4)
+    for (int v = 0; v < kParts; ++v) {
+      const Vec<double> part = load(lane + v * kWidth);
+      sum[v] = fma(part, part, sum[v]);
+    }
+  }
+  double lane[kLanes], total = 0;
+  BP_UNROLL(4)
+  for (int v = 0; v < kParts; ++v) store(lane + v * kWidth, sum[v]);
+  for (int l = 0; l < kLanes; ++l) total += lane[l];
+  return total;
+}
+
+template <class T> void fill_elementwise(Kernels<T>& table) {
+  table.binary[static_cast<int>(Binary::kAdd)] = binary<T, AddOp>;
+  table.binary[static_cast<int>(Binary::kSubtract)] = binary<T, SubtractOp>;
+  table.binary[static_cast<int>(Binary::kMultiply)] = binary<T, MultiplyOp>;
+  table.binary[static_cast<int>(Binary::kDivide)] = binary<T, DivideOp>;
+  table.binary[static_cast<int>(Binary::kMaximum)] = binary<T, MaximumOp>;
+  table.axpy = axpy<T>;
+  table.scale = scale<T>;
+  table.column_sum = column_sum<T>;
+  table.all_finite = all_finite<T>;
+  table.sum_squares = sum_squares<T>;
+}
+
+template void fill_elementwise(Kernels<float>& table);
+template void fill_elementwise(Kernels<double>& table);
+
+}  // namespace bp::BP_TIER

@@ -1,0 +1,44 @@
+// What an optimizer is told, what it keeps per parameter, and the constants of one step.
+//
+// The updates themselves are kernels/update.h. Defaults are PyTorch 2's.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/table.h"
+
+namespace bp {
+
+struct OptimizerConfig {
+  Optimizer kind = Optimizer::kSgd;
+  double learning_rate = 0.01;
+  double momentum = 0.0;             // momentum, nesterov, rmsprop
+  double beta_1 = 0.9, beta_2 = 0.999;
+  double epsilon = 1e-8;
+  double rho = 0.99;                 // rmsprop, adadelta
+  double weight_decay = 0.0;
+  bool decoupled_decay = false;      // AdamW, Lion: w *= 1 - lr weight_decay; else g += weight_decay w
+  bool centered = false;             // rmsprop
+  double momentum_decay = 0.004;     // nadam's psi
+  double eta_minus = 0.5, eta_plus = 1.2, step_min = 1e-6, step_max = 50.0;  // rprop
+};
+
+// Nadam's product mu_1 .. mu_t up to `step`. A pure function of the step, kept so that the next step costs one factor;
+// any state is valid, since a step before it restarts from 1 with the same factors in the same order.
+struct NadamProduct {
+  std::int64_t step = 0;
+  double product = 1.0;
+};
+
+OptimizerConfig default_config(Optimizer kind);
+const char* optimizer_name(Optimizer kind);
+
+int slot_count(const OptimizerConfig& config);                              // at most kMaxSlots
+const char* slot_name(const OptimizerConfig& config, int slot);             // for checkpoints: "momentum", "square", ...
+double slot_initial_value(const OptimizerConfig& config, int slot);         // 0, but rprop's step: learning_rate
+
+// The constants of step `step` (from 1), computed in double.
+template <class T>
+Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int64_t step, NadamProduct* cache = nullptr);
+
+}  // namespace bp

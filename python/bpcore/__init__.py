@@ -1,0 +1,107 @@
+"""bpcore: train and run neural networks on a CPU, fast and to the same bits.
+
+>>> import bpcore as bp
+>>> (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
+>>> model = bp.Sequential([bp.layers.Dense(32, activation="relu"), bp.layers.Dense(10)], seed=0)
+>>> model.compile(optimizer="adam", loss="cross_entropy", metrics=["accuracy"])
+>>> history = model.fit(x, y, epochs=5, verbose=0)
+>>> model.evaluate(xt, yt)["accuracy"] > 0.8
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from ._version import __version__
+
+_core.select_tier(os.environ.get("BPCORE_ISA", ""))
+
+from . import threads as _threads  # noqa: E402
+from .errors import (  # noqa: E402
+    BusyError,
+    NotBuiltError,
+    ShapeError,
+    TrainingDiverged,
+)
+from .layers.input import Input  # noqa: E402
+from .model import Gradients, Model, Sequential  # noqa: E402
+from .seeding import set_seed  # noqa: E402
+from .threads import get_num_threads, set_num_threads, threads  # noqa: E402
+
+_threads.start()
+
+if TYPE_CHECKING:
+    from . import (
+        activations,
+        callbacks,
+        datasets,
+        errors,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        optimizers,
+        schedules,
+    )
+    from .config import show_config
+    from .save import load_model
+
+_MODULES = (
+    "activations",
+    "callbacks",
+    "datasets",
+    "errors",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+)
+_NAMES = {"load_model": "save", "show_config": "config"}
+
+__all__ = [
+    "BusyError",
+    "Gradients",
+    "Input",
+    "Model",
+    "NotBuiltError",
+    "Sequential",
+    "ShapeError",
+    "TrainingDiverged",
+    "__version__",
+    "activations",
+    "callbacks",
+    "datasets",
+    "errors",
+    "get_num_threads",
+    "initializers",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+    "set_num_threads",
+    "set_seed",
+    "show_config",
+    "threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

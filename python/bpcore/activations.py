@@ -1,0 +1,85 @@
+"""Activations: their names, aliases and slopes. Their mathematics is in the core.
+
+An activation may also be an object with ``f(z)`` and ``df(z)``, both elementwise on NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import checks
+
+# f(z); the number is the slope or scale that the formula's alpha stands for.
+_ALPHA = {"leaky_relu": 0.2, "elu": 1.0, "celu": 1.0}
+NAMES = (
+    "linear",
+    "sigmoid",
+    "hard_sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "relu6",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "mish",
+    "softplus",
+    "softsign",
+    "softmax",
+    "log_softmax",
+    "exponential",
+)
+_ALIASES = {"swish": "silu", "identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
+
+
+def names() -> list[str]:
+    """The names that `get` knows, aliases left out.
+
+    >>> "relu" in names()
+    True
+    """
+    return list(NAMES)
+
+
+def get(identifier: Any) -> Any:
+    """The canonical name, or the object with ``f`` and ``df``; None means ``"linear"``.
+
+    >>> get("swish")
+    'silu'
+    """
+    if identifier is None:
+        return "linear"
+    if isinstance(identifier, str):
+        name = _ALIASES.get(identifier, identifier)
+        if name not in NAMES:
+            raise checks.unknown("activation", identifier, (*NAMES, *_ALIASES))
+        return name
+    if callable(getattr(identifier, "f", None)) and callable(getattr(identifier, "df", None)):
+        return identifier
+    if isinstance(identifier, type):
+        raise TypeError(
+            f"activation must be a name or an object, got the class {identifier.__name__}"
+        )
+    if callable(identifier):
+        raise TypeError(
+            "activation must be a name or an object with f(z) and df(z), got a function, whose "
+            "derivative is not known; give an object, or subclass bpcore.layers.Layer"
+        )
+    raise TypeError(
+        f"activation must be a name or an object with f(z) and df(z), got "
+        f"{checks.describe(identifier)}"
+    )
+
+
+def alpha(name: str, value: float | None = None) -> float:
+    """The slope or scale of an activation that has one; 0 for the others."""
+    if value is None:
+        return _ALPHA.get(name, 0.0)
+    if name not in _ALPHA:
+        raise ValueError(
+            f"alpha belongs to {', '.join(_ALPHA)}; got alpha={value!r} for activation {name!r}"
+        )
+    return checks.real("alpha", value, 0.0, open_low=name == "celu")

@@ -1,0 +1,81 @@
+"""Arguments of constructors: bound to names for `get_config`, with a hint for a misspelt one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import checks
+
+
+def snake_case(name: str) -> str:
+    """``BatchNormalization`` -> ``batch_normalization``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
+
+
+@functools.lru_cache(maxsize=512)
+def _signature(cls: type) -> inspect.Signature:
+    return inspect.signature(inspect.unwrap(cls.__init__))
+
+
+def bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that were given, by name; TypeError with the nearest name for an unknown one."""
+    signature = _signature(cls)
+    try:
+        bound = signature.bind(None, *args, **kwargs).arguments
+    except TypeError as error:
+        names = [p.name for p in list(signature.parameters.values())[1:]]
+        strange = [key for key in kwargs if key not in names]
+        if not strange:
+            raise TypeError(f"{cls.__name__}(): {error}") from None
+        raise TypeError(
+            f"{cls.__name__}() has no argument {strange[0]!r}{checks.suggest(strange[0], names)} "
+            f"known: {', '.join(names)}"
+        ) from None
+    result: dict[str, Any] = {}
+    for key, parameter in list(signature.parameters.items())[1:]:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            result.update(bound.get(key, {}))
+        elif key in bound:
+            result[key] = bound[key]
+        elif key in ("name", "trainable"):
+            result[key] = parameter.default
+    return result
+
+
+@functools.lru_cache(maxsize=512)
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has an argument of this name (or ``**kwargs``)."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
+    )
+
+
+def plain(key: str, value: Any) -> Any:
+    """A constructor argument as JSON can hold it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if key.endswith("initializer"):
+        from . import initializers
+
+        return initializers.serialize(initializers.get(value))
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(key, item) for item in value]
+    if isinstance(value, dict):
+        return {str(k): plain(key, item) for k, item in value.items()}
+    if hasattr(value, "get_config"):
+        return {"class_name": type(value).__name__, "config": value.get_config()}
+    raise TypeError(
+        f"argument {key!r} = {checks.describe(value)} cannot be saved; give it a get_config method, "
+        "or pass a name, number or list"
+    )

@@ -1,0 +1,229 @@
+"""A built model's compiled graph and trainers, and data prepared for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _core, checks, data, graph, targets
+from .compiled import Compiled
+from .errors import TrainingDiverged
+from .losses import BinaryCrossEntropy, CrossEntropy
+from .parameter import Parameter
+
+Array = np.ndarray[Any, Any]
+
+
+class Dataset:
+    """Inputs, targets and weights as the core takes them; `n` samples."""
+
+    __slots__ = ("n", "ws", "xs", "ys")
+
+    def __init__(
+        self, n: int, xs: list[Array], ys: list[targets.Target], ws: list[Array | None]
+    ) -> None:
+        self.n, self.xs, self.ys, self.ws = n, xs, ys, ws
+
+
+class Engine:
+    """The lowered graph of a built model; made anew when layers are frozen or thawed."""
+
+    def __init__(
+        self,
+        nodes: list[graph.Node],
+        inputs: list[graph.Tensor],
+        outputs: list[graph.Tensor],
+        dtype: str,
+    ) -> None:
+        self.dtype = dtype
+        self.low, self.places = graph.lower(nodes, inputs, dtype)
+        self.in_shapes = [t.shape for t in inputs]
+        self.in_names = [t.name for t in inputs]
+        self.out_shapes = [t.shape for t in outputs]
+        self.out_names = _unique([t.name for t in outputs])
+        self.outputs: list[int] = []
+        n_inputs = len(inputs)
+        for t in outputs:
+            i = self.places[id(t.node)].a
+            if i < n_inputs or i in self.outputs:  # the core wants a node of its own per output
+                i = self.low.add("reshape", (i,), t.shape, t.name, shape=t.shape)
+            self.outputs.append(i)
+        self.ends = [self.low.last_op(i) for i in self.outputs]
+        self.params: list[Parameter] = self.low.params
+        self.flags = [p.trainable for p in self.params]
+        self.net = self.low.network(self.outputs)
+        self.trainers: dict[str, Any] = {}
+        self._specs: dict[str, Any] = {}
+
+    def refresh(self) -> None:
+        """Take up changes of `trainable`; cheap when there are none."""
+        flags = [p.trainable for p in self.params]
+        if flags != self.flags:
+            self.flags = flags
+            self.net = self.low.network(self.outputs)
+            self.trainers.clear()
+
+    def trainer(self, purpose: str, compiled: Compiled) -> Any:
+        """The trainer for "train", "eval", "gradients" or "trace", made on first use."""
+        spec = compiled.optimizer.spec() if purpose == "train" else None
+        found = self.trainers.get(purpose)
+        if found is not None and self._specs.get(purpose) == spec:
+            return found
+        active = compiled.optimizer.slots(self.params, self.flags) if spec else [
+            [] for _ in self.params
+        ]
+        metrics = compiled.core_metrics() if purpose in ("train", "eval") else [
+            [] for _ in self.outputs
+        ]
+        options: dict[str, Any] = {}
+        if spec is not None:
+            options = {
+                "clip_norm": compiled.clip_norm,
+                "clip_value": compiled.clip_value,
+                "accumulate_steps": compiled.accumulate_steps,
+            }
+        made = _core.Trainer(
+            self.net,
+            compiled.core_losses(self.dtype),
+            compiled.weights,
+            metrics,
+            spec,
+            active,
+            fuse=purpose != "trace",
+            **options,
+        )
+        self.trainers[purpose], self._specs[purpose] = made, spec
+        return made
+
+    # ---- data ---------------------------------------------------------------------------------
+    def inputs(self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False) -> tuple[
+        list[Array], int
+    ]:
+        """The checked input arrays and the number of samples."""
+        parts = data.structure(name, x, self.in_names, list)
+        xs = []
+        for part, shape, layer in zip(parts, self.in_shapes, self.in_names, strict=True):
+            label = name if len(parts) == 1 else f"{name}[{layer!r}]"
+            array = data.features(label, part, shape, layer)
+            if xs:
+                data.rows(label, array, name, xs[0].shape[0])
+            xs.append(array)
+        n = int(xs[0].shape[0])
+        if n == 0 and not empty:
+            raise ValueError(f"{name} has 0 samples, expected at least 1: got shape {xs[0].shape}")
+        if finite:
+            for array, layer in zip(xs, self.in_names, strict=True):
+                label = name if len(parts) == 1 else f"{name}[{layer!r}]"
+                data.finite(label, array, self.dtype)
+        return [self._detached(a) for a in xs], n
+
+    def _detached(self, array: Array) -> Array:
+        """A copy if the data is a view of weights, which a step would change under its feet."""
+        if array.base is not None or not array.flags.owndata:
+            for p in self.params:
+                if data.overlaps(array, p.value):
+                    return array.copy()
+        return array
+
+    def dataset(
+        self,
+        compiled: Compiled,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        names: tuple[str, str] = ("x", "y"),
+    ) -> Dataset:
+        """Everything checked; nothing of the model is changed."""
+        xs, n = self.inputs(x, names[0])
+        if y is None:
+            raise TypeError(f"{names[1]} is None, expected targets of shape (N, ...), one per sample")
+        parts = data.structure(names[1], y, self.out_names, list)
+        ys = []
+        for part, loss, shape, out in zip(
+            parts, compiled.losses, self.out_shapes, self.out_names, strict=True
+        ):
+            label = names[1] if len(parts) == 1 else f"{names[1]}[{out!r}]"
+            target = targets.prepare(label, part, loss, shape, n, out, self.dtype)
+            ys.append((self._detached(target[0]), target[1]))
+        weight_name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
+        ws = self._weights(weight_name, sample_weight, n)
+        for k, loss in enumerate(compiled.losses):
+            table = getattr(loss, "class_weight", None)
+            if table is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
+                ws[k] = self._by_class("class_weight of the loss", table, ys[k], k, ws[k])
+        if class_weight is not None:
+            if len(ys) > 1:
+                raise ValueError("class_weight needs a model with one output; use sample_weight")
+            ws[0] = self._by_class("class_weight", class_weight, ys[0], 0, ws[0])
+        return Dataset(n, xs, ys, ws)
+
+    def _weights(self, name: str, value: Any, n: int) -> list[Array | None]:
+        count = len(self.outputs)
+        if value is None:
+            return [None] * count
+        if isinstance(value, dict):
+            strange = [key for key in value if key not in self.out_names]
+            if strange:
+                raise ValueError(
+                    f"{name}: unknown output {strange[0]!r}, expected names of {self.out_names}"
+                )
+            parts = [value.get(key) for key in self.out_names]
+        elif isinstance(value, (list, tuple)) and count > 1 and len(value) == count:
+            parts = list(value)
+        else:
+            parts = [value] * count
+        return [None if p is None else data.sample_weights(name, p, n) for p in parts]
+
+    def _by_class(
+        self, name: str, table: Any, target: targets.Target, k: int, weights: Array | None
+    ) -> Array:
+        shape = self.out_shapes[k]
+        classes = 2 if shape[-1] == 1 else shape[-1]
+        by_class = targets.class_weights(name, table, classes)
+        result: Array = by_class[targets.class_of_rows(target, shape)]
+        if not result.any():
+            raise ValueError(f"{name}: the weights of all samples are 0, expected one > 0")
+        return result if weights is None else result * weights
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names of outputs: a layer that makes two of them gives the second a number."""
+    result: list[str] = []
+    for name in names:
+        k, candidate = 1, name
+        while candidate in result:
+            candidate = f"{name}_{k}"
+            k += 1
+        result.append(candidate)
+    return result
+
+
+def diverged(error: RuntimeError, epoch: int, rate: float | None) -> TrainingDiverged:
+    """The core's report as an exception with a hint."""
+    info = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
+    batch, where = int(info.get("batch", -1)), str(info.get("where", "loss"))
+    row = int(info.get("row", -1))
+    place = f"batch {batch}" if batch >= 0 else "the batch"
+    if epoch >= 0:
+        place = f"epoch {epoch + 1}, {place}"
+    if row >= 0:
+        place += f", row {row}"
+    thing = where if where.startswith(("loss", "gradient")) else f"output of layer {where!r}"
+    hint = f"lower the learning rate (now {rate:.4g})" if rate is not None else "scale the data"
+    return TrainingDiverged(
+        f"training diverged: the {thing} became NaN or Inf in {place}, expected finite numbers; the "
+        f"weights are those before this batch; {hint}, scale the data, or clip gradients with "
+        "compile(gradient_clip_norm=...)",
+        batch=batch,
+        epoch=epoch,
+        where=where,
+    )
+
+
+def batch_size_of(value: Any, n: int) -> int:
+    """`batch_size` as an int in [1, n]; None is the full batch."""
+    if value is None:
+        return max(1, n)
+    return min(checks.integer("batch_size", value, 1, 2**62), max(1, n))

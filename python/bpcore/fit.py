@@ -1,0 +1,314 @@
+"""The training loop: epochs, validation, callbacks, progress. The steps themselves run in the core.
+
+The core works in slices of at most 50 ms, so that Ctrl-C takes effect within 0.1 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import _core, checks, data, seeding
+from .callbacks import CallbackList, History
+from .engine import Dataset, batch_size_of, diverged
+from .progress import Progress, verbosity
+
+SLICE = 0.05  # seconds in the core between looks at signals and the bar
+_RATES = 4096  # rates computed ahead when there is a schedule
+
+
+class Options:
+    """The arguments of `fit`, checked before any work."""
+
+    def __init__(
+        self,
+        batch_size: Any,
+        epochs: Any,
+        verbose: Any,
+        validation_split: Any,
+        shuffle: Any,
+        initial_epoch: Any,
+        steps_per_epoch: Any,
+        validation_steps: Any,
+        validation_batch_size: Any,
+        validation_freq: Any,
+    ) -> None:
+        self.batch_size = batch_size
+        batch_size_of(batch_size, 1)
+        self.epochs = checks.integer("epochs", epochs, 0)
+        self.verbose = verbosity(verbose)
+        self.split = checks.real("validation_split", validation_split, 0.0, 1.0, open_high=True)
+        self.shuffle = checks.boolean("shuffle", shuffle)
+        self.initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
+        self.steps = _optional("steps_per_epoch", steps_per_epoch)
+        self.validation_steps = _optional("validation_steps", validation_steps)
+        self.validation_freq = checks.integer("validation_freq", validation_freq)
+        self.validation_batch_size = 1024
+        if validation_batch_size is not None:
+            self.validation_batch_size = checks.integer(
+                "validation_batch_size", validation_batch_size
+            )
+
+
+def _optional(name: str, value: Any) -> int | None:
+    return None if value is None else checks.integer(name, value)
+
+
+def split(x: Any, y: Any, weight: Any, fraction: float) -> tuple[Any, Any, Any, Any]:
+    """Training part and (x, y[, weight]) of the last rows, as Keras has it."""
+
+    def first(value: Any) -> Any:
+        if isinstance(value, dict):
+            return next(iter(value.values()))
+        if isinstance(value, tuple) or (isinstance(value, list) and hasattr(value[0], "shape")):
+            return value[0]
+        return value
+
+    n = len(first(x))
+    cut = int(n * (1.0 - fraction))
+    if cut < 1 or cut >= n:
+        raise ValueError(
+            f"validation_split={fraction} of {n} samples leaves {cut} for training and {n - cut} for "
+            "validation, expected at least 1 each"
+        )
+
+    def part(value: Any, rows: slice) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, dict):
+            return {key: part(item, rows) for key, item in value.items()}
+        if isinstance(value, tuple) or (isinstance(value, list) and hasattr(value[0], "shape")):
+            return type(value)(part(item, rows) for item in value)
+        return value.iloc[rows] if hasattr(value, "iloc") else value[rows]
+
+    head, tail = slice(None, cut), slice(cut, None)
+    held = (part(x, tail), part(y, tail))
+    if weight is not None:
+        held = (*held, part(weight, tail))  # type: ignore[assignment]
+    return part(x, head), part(y, head), part(weight, head), held
+
+
+def validation_parts(value: Any) -> tuple[Any, Any, Any]:
+    """(x, y, sample_weight or None) from `validation_data`."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        got = f"{len(value)} items" if isinstance(value, (tuple, list)) else checks.describe(value)
+        raise ValueError(
+            f"validation_data must be (x, y) or (x, y, sample_weight), got {got}"
+        )
+    return value[0], value[1], value[2] if len(value) == 3 else None
+
+
+class Loop:
+    """One call of fit on a built and compiled model that is marked busy."""
+
+    def __init__(self, model: Any, options: Options, hooks: CallbackList) -> None:
+        self.model, self.options = model, options
+        self.compiled = model._compiled
+        self.engine = model._engine
+        self.optimizer = self.compiled.optimizer
+        self.history = History()
+        self.trainer = self.engine.trainer("train", self.compiled)
+        self.hooks = hooks
+        self.progress: Progress
+
+    def run(
+        self, train: Dataset | None, batches: Any, validation: Dataset | None
+    ) -> History:
+        """All epochs."""
+        options, model = self.options, self.model
+        epochs = range(options.initial_epoch, options.epochs)
+        steps = options.steps
+        if train is not None:
+            size = batch_size_of(options.batch_size, train.n)
+            steps = -(-train.n // size) if steps is None else min(steps, -(-train.n // size))
+        parameters = {"epochs": options.epochs, "steps": steps, "verbose": options.verbose}
+        self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
+        self.progress = Progress(options.verbose, len(epochs), steps, options.epochs)
+        model.stop_training = False
+        self.trainer.step = self.optimizer.iterations
+        try:
+            self.hooks.begin(model, parameters)
+            logs: dict[str, float] = {}
+            for epoch in epochs:
+                logs = self._epoch(epoch, train, batches, steps, validation)
+                if model.stop_training:
+                    break
+            self.hooks.call("on_train_end", logs=logs)
+        finally:
+            self.optimizer.iterations = int(self.trainer.step)
+            self.progress.close()
+        return self.history
+
+    def _epoch(
+        self, epoch: int, train: Dataset | None, batches: Any, steps: int | None, validation: Any
+    ) -> dict[str, float]:
+        self.progress.epoch_begin()
+        self.hooks.call("on_epoch_begin", epoch)
+        self.compiled.reset_metrics()
+        if train is not None:
+            self._array_epoch(epoch, train, steps)
+        else:
+            self._batch_epoch(epoch, batches, steps)
+        self.model._epochs_done += 1
+        logs: dict[str, float] = self.compiled.logs(self.trainer.results())
+        self.optimizer.iterations = int(self.trainer.step)
+        if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
+            logs.update(
+                self.model._evaluate(
+                    validation,
+                    self.options.validation_batch_size,
+                    "val_",
+                    self.options.validation_steps,
+                )
+            )
+        self.progress.epoch_end(epoch, logs)
+        self.hooks.call("on_epoch_end", epoch, logs=logs)
+        return logs
+
+    def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
+        trainer = self.trainer
+        trainer.set_data(train.xs, train.ys, train.ws)
+        trainer.start_epoch(
+            batch_size_of(self.options.batch_size, train.n),
+            shuffle=self.options.shuffle,
+            seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
+            epoch=self.model._epochs_done,
+            first_batch=0,
+            update=True,
+        )
+        end = trainer.n_batches if steps is None else steps
+        hooks = self.hooks.has_batch_hooks
+        schedule = Rates(self.optimizer)
+        while trainer.batch < end and not (hooks and self.model.stop_training):
+            batch = int(trainer.batch)
+            if hooks:
+                self.hooks.call("on_train_batch_begin", batch)
+            rates = schedule.next(int(trainer.step))
+            # A single rate means "for all steps" to the core; the last of a schedule is for one.
+            single = hooks or (rates.size == 1 and not schedule.constant)
+            limit = 1 if single else end - batch
+            self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
+            if hooks:
+                self.optimizer.iterations = int(trainer.step)
+                logs = self.compiled.logs(trainer.results())
+                self.hooks.call("on_train_batch_end", batch, logs=logs)
+            if self.progress.due(int(trainer.batch) - batch):
+                self.progress.show(epoch, self.compiled.logs(trainer.results()))
+
+    def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> None:
+        trainer, model = self.trainer, self.model
+        done = 0
+        schedule = Rates(self.optimizer)
+        for part in batches.epoch(steps):
+            item = self.engine.dataset(self.compiled, part[0], part[1], part[2])
+            if self.hooks.has_batch_hooks:
+                self.hooks.call("on_train_batch_begin", done)
+            rate = float(schedule.next(int(trainer.step))[0])
+            reset = done == 0
+            self._guarded(
+                epoch,
+                lambda d=item, r=rate, f=reset: trainer.train_step(
+                    d.xs, d.ys, d.ws, r, update=True, reset=f
+                ),
+            )
+            if self.hooks.has_batch_hooks:
+                self.optimizer.iterations = int(trainer.step)
+                logs = self.compiled.logs(trainer.results())
+                self.hooks.call("on_train_batch_end", done, logs=logs)
+            done += 1
+            if self.progress.due(1):
+                self.progress.show(epoch, self.compiled.logs(trainer.results()))
+            if model.stop_training:
+                break
+        if done == 0:
+            raise ValueError(
+                f"x gave no batch in epoch {epoch + 1}, expected at least 1; an iterator can be used "
+                "once: pass steps_per_epoch, or an object that starts anew at each iter()"
+            )
+
+    def _guarded(self, epoch: int, work: Any) -> None:
+        try:
+            work()
+        except _core.Diverged as error:
+            rate = self.optimizer.current_rate()
+            raise diverged(error, epoch, rate) from None
+
+
+class Rates:
+    """Learning rates for the coming updates, computed ahead in one go for a schedule."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.constant = False
+        self.rate: Any = None
+        self.first = -1
+        self.values = np.empty(0)
+
+    def next(self, step: int) -> np.ndarray[Any, Any]:
+        """Rates from `step` on, at least one; one alone is meant for all steps if constant."""
+        rate = self.optimizer.learning_rate  # a callback may have assigned another
+        self.constant = isinstance(rate, float)
+        if self.constant:
+            return np.array([rate])
+        offset = step - self.first
+        if self.first < 0 or offset >= len(self.values) or self.rate is not rate:
+            self.rate = rate
+            self.first, offset = step, 0
+            self.values = self.optimizer.rates(step, _RATES)
+        return np.ascontiguousarray(self.values[offset:])
+
+
+class Batches:
+    """An iterable of batches (x, y) or (x, y, sample_weight)."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.once = iter(source) is source
+        self.iterator = iter(source)
+        self.peeked: list[Any] = []
+
+    def peek(self) -> tuple[Any, Any, Any]:
+        """The first batch, which will come again."""
+        if not self.peeked:
+            try:
+                self.peeked.append(next(self.iterator))
+            except StopIteration:
+                raise ValueError("x gave no batch, expected at least 1") from None
+        return self._parts(self.peeked[0])
+
+    def epoch(self, steps: int | None) -> Iterator[tuple[Any, Any, Any]]:
+        """The batches of an epoch."""
+        done = 0
+        restarted = False
+        while steps is None or done < steps:
+            if self.peeked:
+                item = self.peeked.pop()
+            else:
+                try:
+                    item = next(self.iterator)
+                except StopIteration:
+                    if self.once or (steps is None and done) or restarted:
+                        break
+                    self.iterator = iter(self.source)
+                    restarted = True
+                    continue
+            restarted = False
+            yield self._parts(item)
+            done += 1
+        if steps is None and not self.once:
+            self.iterator = iter(self.source)
+
+    @staticmethod
+    def _parts(item: Any) -> tuple[Any, Any, Any]:
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise TypeError(
+                f"each batch must be (x, y) or (x, y, sample_weight), got {checks.describe(item)}"
+            )
+        return item[0], item[1], item[2] if len(item) == 3 else None
+
+
+def is_batches(x: Any, y: Any) -> bool:
+    """Whether fit gets batches instead of arrays."""
+    return y is None and data.is_batches(x)

@@ -1,0 +1,417 @@
+"""The base of all layers: names, weights, building, and use alone as a brick.
+
+A layer in plain Python subclasses `Layer` and defines ``forward`` and ``backward``; the built-in ones
+subclass `CoreLayer` and write themselves down as nodes of the compiled graph (``lower``).
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _core, arguments, checks, graph, seeding
+from ..errors import NotBuiltError, ShapeError
+from ..parameter import Array, Parameter
+
+Shape = checks.Shape
+
+
+class GradientDict(dict[str, Array]):
+    """Gradients by the weight's name in the layer; the full name ``layer/weight`` works too."""
+
+    def __missing__(self, key: str) -> Array:
+        short = key.rpartition("/")[2]
+        if short in self:
+            return self[short]
+        raise KeyError(key)
+
+
+class Layer:
+    """A differentiable function with weights; subclass it to write one in plain Python.
+
+    Parameters
+    ----------
+    name : str, optional
+        By default the class name in snake case, numbered within its model.
+    trainable : bool
+        False freezes all of its weights.
+    dtype : {"float32", "float64"}, optional
+        By default the model's; float32 for a layer used alone.
+
+    Notes
+    -----
+    A subclass defines ``build(self, input_shape)``, where it calls `add_weight`;
+    ``forward(self, x, training)`` with `x` (N, \\*input_shape), or a list of arrays when it is called
+    on a list; and ``backward(self, dy)``, which returns dL/dx (a list for several inputs) and adds
+    dL/dw to each ``weight.grad``. Arrays passed in are read-only. Results have the layer's dtype.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> class Scale(bp.layers.Layer):
+    ...     def build(self, input_shape):
+    ...         self.s = self.add_weight("s", input_shape, "ones")
+    ...     def forward(self, x, training=False):
+    ...         self.x = x
+    ...         return x * self.s.value
+    ...     def backward(self, dy):
+    ...         self.s.grad += (dy * self.x).sum(axis=0)
+    ...         return dy * self.s.value
+    >>> layer = Scale()
+    >>> layer.build((2,))
+    >>> layer.forward(np.float32([[1, 2]])).tolist()
+    [[1.0, 2.0]]
+    """
+
+    is_input = False
+    _config_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
+        self = super().__new__(cls)
+        # Set here, so that a subclass which forgets super().__init__() works all the same.
+        self._given_name: str | None = None
+        self._name = arguments.snake_case(cls.__name__)
+        self._trainable = True
+        self._dtype: str | None = None
+        self._weights: list[Parameter] = []
+        self._input_shape: Any = None
+        self._building = False
+        self._seed: int | None = None
+        self._next_stream: Callable[[], int] | None = None
+        self._owner: Any = None  # weak reference to the model
+        self._brick: Any = None
+        self._config_args = arguments.bind(cls, args, kwargs)
+        return self
+
+    def __init__(
+        self, *, name: str | None = None, trainable: bool = True, dtype: str | None = None
+    ) -> None:
+        self._given_name = checks.object_name("layer", name)
+        if name is not None:
+            self._name = name
+        self._trainable = checks.boolean("trainable", trainable)
+        self._dtype = None if dtype is None else checks.dtype(dtype)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _guarded_build(cls.__dict__["build"])  # type: ignore[method-assign]
+
+    # ---- names and weights --------------------------------------------------------------------
+    @property
+    def name(self) -> str:
+        """The layer's name; unique in its model."""
+        return self._name
+
+    @property
+    def label(self) -> str:
+        """Class and name, for messages."""
+        return f"{type(self).__name__} {self._name!r}"
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimizers change the weights; read at the start of each `fit`."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, flag: bool) -> None:
+        self._trainable = checks.boolean("trainable", flag)
+
+    @property
+    def dtype(self) -> str:
+        """``"float32"`` or ``"float64"``."""
+        return self._dtype or "float32"
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights exist."""
+        return self._input_shape is not None
+
+    @property
+    def input_shape(self) -> Any:
+        """Per-sample shape of the input, or a list of them; None before `build`."""
+        return self._input_shape
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All parameters, in order of creation."""
+        return list(self._weights)
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """The parameters that optimizers change."""
+        return [p for p in self._weights if p.trainable]
+
+    @property
+    def gradients(self) -> dict[str, Array]:
+        """Gradients that `backward` has added up, by weight name; `zero_gradients` clears them."""
+        return GradientDict({p.local_name: p.grad for p in self._weights})
+
+    def zero_gradients(self) -> None:
+        """Set all gradients to 0."""
+        for p in self._weights:
+            p.grad[...] = 0
+
+    def count_params(self) -> int:
+        """Number of scalar weights."""
+        return sum(int(p.value.size) for p in self._weights)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights."""
+        return [p.value.copy() for p in self._weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Assign all weights; shapes and dtypes are checked before any is changed."""
+        set_weights(self.label, self._weights, weights)
+
+    def add_weight(
+        self,
+        name: str,
+        shape: Any,
+        initializer: Any = "glorot_uniform",
+        trainable: bool = True,
+    ) -> Parameter:
+        """Make a parameter of this layer; to be called in `build`.
+
+        Parameters
+        ----------
+        name : str
+            In the layer; the parameter's name is ``"<layer>/<name>"``.
+        shape : tuple of int
+            May be ``()`` for a scalar.
+        initializer : str, Initializer, array or callable
+            See `bpcore.initializers`.
+        trainable : bool
+            Whether optimizers change it.
+        """
+        from .. import initializers
+
+        local = checks.object_name("weight", name)
+        if local is None or any(p.local_name == local for p in self._weights):
+            raise ValueError(f"{self.label}: weight name {name!r} is missing or used twice")
+        sizes = tuple(checks.integer("weight size", n, 0) for n in np.atleast_1d(shape).tolist()) \
+            if shape != () else ()
+        checks.elements(f"{self.label}: weight {name!r}", sizes, 4 if self.dtype == "float32" else 8)
+        stream = self._next_stream() if self._next_stream else len(self._weights)
+        if self._seed is None:
+            self._seed = seeding.next_seed()
+        try:
+            value = initializers.get(initializer)(sizes, self.dtype, seed=self._seed, stream=stream)
+        except ValueError as error:
+            raise type(error)(f"{self.label}: weight {name!r}: {error}") from error
+        parameter = Parameter(self, local, value, trainable=trainable)
+        self._weights.append(parameter)
+        return parameter
+
+    # ---- building -----------------------------------------------------------------------------
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of this per-sample shape (no batch axis)."""
+
+    def ensure_built(self, input_shape: Any) -> None:
+        """Build unless built for this very shape."""
+        if not self.built:
+            self.build(input_shape)
+        elif self._input_shape != input_shape:
+            raise ShapeError(
+                f"{self.label} was built for inputs of shape {self._input_shape}, got "
+                f"{input_shape}; a shared layer needs equal shapes, or create a new layer"
+            )
+
+    def convert(self, dtype: str) -> None:
+        """Take another dtype, weights included."""
+        self._dtype = dtype
+        self._brick = None
+        for p in self._weights:
+            p.convert(dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """Per-sample output shape; found by a trial run on a copy unless a subclass says it."""
+        probe = copy.deepcopy(self)
+        probe._dtype = probe._dtype or "float32"
+        probe.ensure_built(input_shape)
+        several = isinstance(input_shape, list)
+        shapes = input_shape if several else [input_shape]
+        arrays = [np.full((2, *s), 0.5, dtype=probe.dtype) for s in shapes]
+        with np.errstate(all="ignore"):
+            y = call_forward(probe, arrays if several else arrays[0], False)
+        if not isinstance(y, np.ndarray) or y.ndim < 2 or y.shape[0] != 2:
+            raise ShapeError(
+                f"{type(self).__name__}.forward returned {checks.describe(y)} for a batch of 2, "
+                "expected an ndarray of shape (2, ...): one row per sample, at least 2-D"
+            )
+        return tuple(int(n) for n in y.shape[1:])
+
+    def infer_shape(self, input_shape: Any) -> Shape:
+        """`compute_output_shape` after the checks that all layers share."""
+        if self.built and self._input_shape != input_shape:
+            self.ensure_built(input_shape)
+        return self.compute_output_shape(input_shape)
+
+    # ---- running ------------------------------------------------------------------------------
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """y = f(x), x of shape (N, \\*input_shape)."""
+        raise TypeError(
+            f"{type(self).__name__} has no forward method; define forward(self, x, training)"
+        )
+
+    def backward(self, dy: Any) -> Any:
+        """dL/dx from dL/dy of the last `forward`; adds dL/dw to each weight's ``grad``."""
+        raise TypeError(f"{type(self).__name__} has no backward method; define backward(self, dy)")
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        if graph.is_symbolic(x):
+            return graph.connect(self, x)
+        several = isinstance(x, (list, tuple)) and len(x) > 0 and hasattr(x[0], "shape")
+        if not self.built:
+            shapes = [tuple(np.shape(a)[1:]) for a in (x if several else [x])]
+            self.ensure_built(shapes if several else shapes[0])
+        return self.forward(x, training)
+
+    def lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        """Write this call down; by default as a callback to forward and backward."""
+        from .callback import PythonNode
+
+        node = PythonNode(self, shapes, shape, low.dtype, shared=id(self) in low.shared_layers)
+        return low.add(
+            "python",
+            inputs,
+            shape,
+            self.name,
+            self._weights,
+            shape=shape,
+            forward=node.forward,
+            backward=node.backward,
+            grads=node.grads,
+        )
+
+    # ---- configuration ------------------------------------------------------------------------
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as far as JSON can hold them."""
+        config = {key: arguments.plain(key, value) for key, value in self._config_args.items()}
+        if "name" in config:
+            config["name"] = self._name if self._given_name is None else self._given_name
+        if "trainable" in config:
+            config["trainable"] = self._trainable
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """A layer from what `get_config` gave."""
+        return cls(**config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_brick": None, "_next_stream": None, "_owner": None}
+
+    def __repr__(self) -> str:
+        shape = f" input_shape={self._input_shape}" if self.built else " not built"
+        return f"<{self.label}{shape}>"
+
+
+def _guarded_build(method: Callable[..., None]) -> Callable[..., None]:
+    """Check the shape, refuse to build twice, and take back a build that failed."""
+
+    @functools.wraps(method)
+    def build(self: Layer, input_shape: Any) -> None:
+        if self._building:  # a subclass calls super().build()
+            method(self, input_shape)
+            return
+        where = f"{self.label}: input_shape"
+        several = isinstance(input_shape, list) and all(
+            isinstance(s, (tuple, list)) for s in input_shape
+        )
+        if several and input_shape:
+            shape: Any = [checks.shape(where, s) for s in input_shape]
+        else:
+            shape = checks.shape(where, input_shape)
+        if self.built:
+            if shape == self._input_shape:
+                return
+            raise RuntimeError(
+                f"{self.label} is already built for inputs of shape {self._input_shape}, got "
+                f"{shape}; create a new layer"
+            )
+        self._building = True
+        before = list(self._weights)
+        try:
+            method(self, shape)
+        except BaseException:
+            self._weights = before
+            raise
+        finally:
+            self._building = False
+        self._input_shape = shape
+
+    return build
+
+
+Layer.build = _guarded_build(Layer.__dict__["build"])  # type: ignore[method-assign]
+
+
+def set_weights(label: str, parameters: Sequence[Parameter], weights: Sequence[Any]) -> None:
+    """Assign several parameters, or none of them if one does not fit."""
+    if isinstance(weights, (str, bytes)) or not hasattr(weights, "__len__"):
+        raise TypeError(f"{label}: weights must be a list of arrays, got {checks.describe(weights)}")
+    if len(weights) != len(parameters):
+        raise ShapeError(f"{label}: expected {len(parameters)} arrays, got {len(weights)}")
+    new = [
+        p.check(w, f"weights[{i}] ({p.name})")
+        for i, (p, w) in enumerate(zip(parameters, weights, strict=True))
+    ]
+    for p, array in zip(parameters, new, strict=True):
+        p.value[...] = array
+
+
+def call_forward(layer: Layer, x: Any, training: bool) -> Any:
+    """Call a user's forward, whether or not it takes `training`."""
+    if arguments.takes(type(layer).forward, "training"):
+        return layer.forward(x, training)
+    return layer.forward(x)
+
+
+class CoreLayer(Layer):
+    """A layer whose mathematics is in the core; alone it runs as a network of one layer."""
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """y = f(x) for x of shape (N, \\*input_shape), or a list of such arrays."""
+        if not self.built:
+            raise NotBuiltError(f"{self.label} is not built; call build(input_shape) first")
+        return self._get_brick().forward(x, training)
+
+    def backward(self, dy: Any) -> Any:
+        """dL/dx from dL/dy (of the output's shape); adds dL/dw to `gradients`."""
+        if self._brick is None:
+            raise RuntimeError(f"{self.label}: call forward(x) before backward(dy)")
+        return self._brick.backward(dy)
+
+    def _get_brick(self) -> Any:
+        from .callback import Brick
+
+        if self._brick is None:
+            self._brick = Brick(self)
+        return self._brick
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        """Append this layer's nodes; the number of its output."""
+        raise NotImplementedError(f"{type(self).__name__} must define core_lower")
+
+    def lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        custom = type(self).forward is not CoreLayer.forward
+        if custom or type(self).backward is not CoreLayer.backward:  # a subclass has its own maths
+            return super().lower(low, inputs, shapes, shape)
+        return self.core_lower(low, inputs, shapes, shape)
+
+
+def empty(shape: Shape, dtype: str) -> Array:
+    """An aligned array of zeros."""
+    result: Array = _core.empty(shape, dtype)
+    return result

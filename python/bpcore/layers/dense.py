@@ -1,0 +1,98 @@
+"""Dense: y = f(x W + b)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import activations, checks, graph
+from .activation import lower_activation
+from .base import CoreLayer, Shape
+
+
+class Dense(CoreLayer):
+    """A fully connected layer, ``y = f(x @ kernel + bias)``, over the last axis.
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs O.
+    activation : str or object, optional
+        f; a name of `bpcore.activations.names`, or an object with ``f(z)`` and ``df(z)``.
+    use_bias : bool
+        Whether there is a bias (O,).
+    kernel_initializer, bias_initializer : str, Initializer, array or callable
+        First values of kernel (I, O) and bias (O,).
+    name, trainable, dtype
+        As in `Layer`.
+
+    Notes
+    -----
+    x (N, ..., I) gives y (N, ..., O). Backward, with delta = dy * f'(z):
+    dW = x^T delta, db = sum of delta, dx = delta W^T (D. Rumelhart, G. Hinton, R. Williams, 1986).
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> layer = bp.layers.Dense(1, kernel_initializer="ones")
+    >>> layer([[1.0, 2.0]]).tolist()
+    [[3.0]]
+    >>> layer.backward([[1.0]]).tolist(), layer.gradients["kernel"].tolist()
+    ([[1.0, 1.0]], [[1.0], [2.0]])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        from .. import initializers
+
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        self.units = checks.integer("units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = checks.boolean("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        checks.no_regularizers(
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+        )
+        self.kernel: Any = None
+        self.bias: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel and bias for inputs of this per-sample shape (only the last axis matters)."""
+        shape = single(self, input_shape)
+        kernel = self.add_weight("kernel", (shape[-1], self.units), self.kernel_initializer)
+        if self.use_bias:
+            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+        self.kernel = kernel
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return (*single(self, input_shape)[:-1], self.units)
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        z = low.add("dense", inputs, shape, self.name, self._weights)
+        return lower_activation(low, z, shape, self.name, self.activation)
+
+
+def single(layer: Any, input_shape: Any) -> Shape:
+    """The shape of a layer's one input."""
+    if isinstance(input_shape, list):
+        raise TypeError(
+            f"{layer.label}: got {len(input_shape)} inputs, expected one; join them first, for "
+            "example with Concatenate()"
+        )
+    return tuple(input_shape)

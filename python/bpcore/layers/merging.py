@@ -1,0 +1,169 @@
+"""Layers with several inputs: elementwise arithmetic with broadcasting, and Concatenate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import checks, graph
+from ..errors import ShapeError
+from .base import CoreLayer, Shape
+
+
+class Merge(CoreLayer):
+    """y = x0 op x1 op ..., elementwise, per-sample shapes broadcast as in NumPy."""
+
+    op = ""
+    exactly_two = False
+
+    def __init__(self, *, name: str | None = None, dtype: str | None = None) -> None:
+        super().__init__(name=name, dtype=dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shapes = several(self, input_shape)
+        if self.exactly_two and len(shapes) != 2:
+            raise ValueError(f"{self.label}: got {len(shapes)} inputs, expected exactly 2")
+        return checks.broadcast(self.label, shapes)
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        return low.add(self.op, inputs, shape, self.name)
+
+
+class Add(Merge):
+    """y = x0 + x1 + ...
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> bp.layers.Add()([bp.Input((3,)), bp.Input((3,))]).shape
+    (3,)
+    """
+
+    op = "add"
+
+
+class Subtract(Merge):
+    """y = x0 - x1."""
+
+    op = "subtract"
+    exactly_two = True
+
+
+class Multiply(Merge):
+    """y = x0 * x1 * ..., elementwise."""
+
+    op = "multiply"
+
+
+class Divide(Merge):
+    """y = x0 / x1, elementwise; what ``/`` on symbolic tensors makes."""
+
+    op = "divide"
+    exactly_two = True
+
+
+class Average(Merge):
+    """y = (x0 + x1 + ...) / count."""
+
+    op = "average"
+
+
+class Maximum(Merge):
+    """y = max(x0, x1, ...), elementwise; where equal, the delta goes to the first."""
+
+    op = "maximum"
+
+
+class Concatenate(CoreLayer):
+    """Inputs side by side along one axis.
+
+    Parameters
+    ----------
+    axis : int
+        Counted with the batch axis, as in Keras: 1 is a sample's first axis; negative from the end.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> bp.layers.Concatenate()([bp.Input((3,)), bp.Input((2,))]).shape
+    (5,)
+    """
+
+    def __init__(
+        self, axis: int = -1, *, name: str | None = None, dtype: str | None = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.axis = checks.integer("axis", axis, -32, 32)
+        if self.axis == 0:
+            raise ValueError("axis must not be 0, got 0; that is the batch axis")
+
+    def _axis(self, rank: int) -> int:
+        """The per-sample axis."""
+        axis = self.axis + rank if self.axis < 0 else self.axis - 1
+        if not 0 <= axis < rank:
+            raise ValueError(
+                f"{self.label}: got axis {self.axis} for samples of rank {rank}, expected -{rank} to "
+                f"-1 or 1 to {rank}"
+            )
+        return axis
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shapes = several(self, input_shape)
+        rank = len(shapes[0])
+        axis = self._axis(rank)
+        rest = {(len(s), s[:axis], s[axis + 1 :]) for s in shapes}
+        if len(rest) != 1:
+            listed = ", ".join(str(s) for s in shapes)
+            raise ShapeError(
+                f"{self.label}: got inputs of shapes {listed}, expected equal shapes except along "
+                f"axis {self.axis}; reshape an input"
+            )
+        total = sum(s[axis] for s in shapes)
+        return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        return low.add("concatenate", inputs, shape, self.name, axis=self._axis(len(shape)))
+
+
+class Constant(CoreLayer):
+    """A number or array in symbolic arithmetic; a node without inputs."""
+
+    def __init__(self, value: Any, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.value = np.array(value, dtype=np.float64)
+        if not np.isfinite(self.value).all():
+            raise ValueError("constant in symbolic arithmetic must be finite, got NaN or Inf")
+        if self.value.ndim == 0:
+            self.value = self.value.reshape(1)
+        self._input_shape = tuple(self.value.shape)
+
+    def tensor(self) -> graph.Tensor:
+        """Its one tensor."""
+        return graph.Node(self, (), tuple(self.value.shape)).output
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return tuple(self.value.shape)
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        return low.add("constant", (), shape, self.name, value=self.value)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"value": self.value.tolist(), "name": self._given_name}
+
+
+def several(layer: Any, input_shape: Any) -> list[Shape]:
+    """The shapes of a merging layer's inputs, of which there must be two or more."""
+    if not isinstance(input_shape, list) or len(input_shape) < 2:
+        count = len(input_shape) if isinstance(input_shape, list) else 1
+        raise ValueError(
+            f"{layer.label}: got {count} input, expected a list of at least 2; "
+            f"call it as {type(layer).__name__}()([a, b])"
+        )
+    return [tuple(s) for s in input_shape]

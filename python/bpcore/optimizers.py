@@ -1,0 +1,514 @@
+"""Optimizers: names, hyperparameters and state. The updates run in the core, on tiles in cache.
+
+Formulas and defaults are PyTorch's for the optimizer of that name, argument names Keras'. g is the
+gradient of the batch's mean loss, w a weight, eta the learning rate, t the step from 1.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _core, arguments, checks, schedules
+from .errors import ShapeError
+from .parameter import Array, Parameter
+
+
+class Optimizer:
+    """Base of all optimizers.
+
+    Attributes
+    ----------
+    learning_rate : float or schedule
+        May be assigned between fits.
+    iterations : int
+        Updates done so far, over all fits.
+    """
+
+    name = ""
+    _config_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
+        if "lr" in kwargs and "learning_rate" not in kwargs:
+            kwargs["learning_rate"] = kwargs.pop("lr")
+        self = super().__new__(cls)
+        self._config_args = arguments.bind(cls, args, kwargs)
+        self._slots: dict[Parameter, list[Array]] = {}
+        self._owner: Any = None
+        self.iterations = 0
+        return self
+
+    def __init__(self, learning_rate: Any) -> None:
+        self.learning_rate = learning_rate
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        plain_init = cls.__init__
+
+        def __init__(self: Any, *args: Any, **options: Any) -> None:
+            if "lr" in options and "learning_rate" not in options:  # PyTorch's word
+                options["learning_rate"] = options.pop("lr")
+            plain_init(self, *args, **options)
+
+        __init__.__wrapped__ = plain_init  # type: ignore[attr-defined]
+        __init__.__doc__ = plain_init.__doc__
+        cls.__init__ = __init__  # type: ignore[method-assign]
+
+    @property
+    def learning_rate(self) -> Any:
+        """A float, or a callable of the step."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if isinstance(value, Mapping):
+            value = schedules.from_config(value)
+        if isinstance(value, type) or isinstance(value, str) or not callable(value):
+            value = checks.real("learning_rate", value, 0.0, open_low=True)
+        self._learning_rate = value
+        self._config_args["learning_rate"] = value
+
+    def rates(self, first: int, count: int) -> Array:
+        """The rates of updates `first`, ..., as many as are good; an error if the first is not."""
+        rate = self._learning_rate
+        if isinstance(rate, float):
+            return np.array([rate])
+        if isinstance(rate, schedules.Schedule):
+            values = np.asarray(rate.rates(np.arange(first, first + count, dtype=np.float64)))
+        else:
+            values = self._called(rate, first, min(count, 64))
+        bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+        if bad.size and bad[0] == 0:
+            raise ValueError(
+                f"learning rate schedule returned {values[0]} at step {first}, expected a finite "
+                "number >= 0"
+            )
+        return np.ascontiguousarray(values[: bad[0]] if bad.size else values, dtype=np.float64)
+
+    def _called(self, rate: Any, first: int, count: int) -> Array:
+        values: list[float] = []
+        for step in range(first, first + count):
+            try:
+                value = rate(step)
+                values.append(float(value))
+            except Exception as error:
+                if values:  # the steps before are done first
+                    break
+                if isinstance(error, TypeError) and "value" in locals():
+                    got = f"returned {checks.describe(value)}"
+                else:
+                    got = f"raised {type(error).__name__}: {error}"
+                raise ValueError(
+                    f"learning rate schedule {got} at step {step}, expected a finite number >= 0"
+                ) from error
+        return np.asarray(values)
+
+    def current_rate(self) -> float:
+        """The rate of the next update."""
+        return float(self.rates(self.iterations, 1)[0])
+
+    def spec(self) -> dict[str, Any]:
+        """For the core."""
+        raise NotImplementedError
+
+    def bind(self, model: Any) -> None:
+        """Belong to one model: the state is that of its weights."""
+        owner = self._owner() if self._owner is not None else None
+        if owner is not None and owner is not model:
+            raise ValueError(
+                f"optimizer is bound to model {owner.name!r}, got model {model.name!r}; make a new "
+                f"{type(self).__name__} for each model"
+            )
+        self._owner = weakref.ref(model)
+
+    def slots(self, parameters: list[Parameter], trainable: list[bool]) -> list[list[Array]]:
+        """State arrays per parameter, made on first use; [] for frozen ones."""
+        spec = self.spec()
+        count = _core.slot_count(spec)
+        initial = [float(_core.slot_initial_value(spec, k)) for k in range(count)]
+        result = []
+        for p, active in zip(parameters, trainable, strict=True):
+            if not active:
+                result.append([])
+                continue
+            arrays = self._slots.get(p)
+            if arrays is None or len(arrays) != count or arrays[0:1] and (
+                arrays[0].shape != p.shape or arrays[0].dtype != p.dtype
+            ):
+                arrays = []
+                for value in initial:
+                    array = _core.empty(p.shape, p.dtype.name)
+                    array[...] = value
+                    arrays.append(array)
+                self._slots[p] = arrays
+            result.append(arrays)
+        return result
+
+    def state(self, parameters: list[Parameter]) -> dict[str, Any]:
+        """Iterations and slot arrays in the order of `parameters`, for saving; arrays not copied."""
+        return {
+            "iterations": self.iterations,
+            "slots": [list(self._slots.get(p, [])) for p in parameters],
+        }
+
+    def set_state(self, parameters: list[Parameter], state: Mapping[str, Any]) -> None:
+        """Take what `state` gave; shapes are checked before anything is changed."""
+        new: dict[Parameter, list[Array]] = {}
+        for p, arrays in zip(parameters, state["slots"], strict=True):
+            new[p] = []
+            for array in arrays:
+                if tuple(array.shape) != p.shape:
+                    raise ShapeError(
+                        f"optimizer state of {p.name}: expected {p.shape}, got {array.shape}"
+                    )
+                own = _core.empty(p.shape, p.dtype.name)
+                own[...] = array
+                new[p].append(own)
+        self.iterations = checks.integer("iterations", state["iterations"], 0, 2**62)
+        self._slots = {p: arrays for p, arrays in new.items() if arrays}
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; a schedule as ``{"class_name", "config"}``."""
+        return {k: arguments.plain(k, v) for k, v in self._config_args.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Optimizer:
+        """An optimizer from what `get_config` gave."""
+        return cls(**config)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Slots by position: a dict keyed by objects that are still being unpickled is fragile.
+        state = {**self.__dict__, "_owner": None, "_slots": None}
+        return {**state, "_slot_list": list(self._slots.items())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        items = state.pop("_slot_list", [])
+        self.__dict__.update(state)
+        self._slots = {}
+        for p, arrays in items:
+            own = []
+            for array in arrays:
+                copy = _core.empty(array.shape, array.dtype.name)
+                copy[...] = array
+                own.append(copy)
+            self._slots[p] = own
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{k}={v!r}" for k, v in self._config_args.items())
+        return f"{type(self).__name__}({listed})"
+
+
+def _decay(value: Any) -> float:
+    return checks.real("weight_decay", value, 0.0)
+
+
+def _beta(name: str, value: Any, *, zero: bool = True) -> float:
+    return checks.real(name, value, 0.0, 1.0, open_low=not zero, open_high=True)
+
+
+def _epsilon(value: Any) -> float:
+    return checks.real("epsilon", value, 0.0, open_low=True)
+
+
+class SGD(Optimizer):
+    """Gradient descent: w -= eta v, with v = momentum v + g; v = g without momentum.
+
+    Nesterov: w -= eta (g + momentum v). weight_decay adds weight_decay w to g.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> bp.optimizers.SGD(0.1, momentum=0.9).learning_rate
+    0.1
+    """
+
+    name = "sgd"
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self.momentum = _beta("momentum", momentum)
+        self.nesterov = checks.boolean("nesterov", nesterov)
+        self.weight_decay = _decay(weight_decay)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0, got momentum=0")
+
+    def spec(self) -> dict[str, Any]:
+        kind = "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"
+        return {"kind": kind, "momentum": self.momentum, "weight_decay": self.weight_decay}
+
+
+class Adagrad(Optimizer):
+    """h += g^2; w -= eta g / (sqrt(h) + epsilon) (J. Duchi, E. Hazan, Y. Singer, 2011)."""
+
+    name = "adagrad"
+
+    def __init__(
+        self, learning_rate: Any = 0.01, epsilon: float = 1e-10, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(learning_rate)
+        self.epsilon = _epsilon(epsilon)
+        self.weight_decay = _decay(weight_decay)
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "adagrad", "epsilon": self.epsilon, "weight_decay": self.weight_decay}
+
+
+class _Rho(Optimizer):
+    """rho, epsilon, weight_decay."""
+
+    def _set(self, rho: float, epsilon: float, weight_decay: float) -> None:
+        self.rho = _beta("rho", rho)
+        self.epsilon = _epsilon(epsilon)
+        self.weight_decay = _decay(weight_decay)
+
+    def spec(self) -> dict[str, Any]:
+        return {
+            "kind": self.name,
+            "rho": self.rho,
+            "epsilon": self.epsilon,
+            "weight_decay": self.weight_decay,
+        }
+
+
+class RMSprop(_Rho):
+    """h = rho h + (1 - rho) g^2; w -= eta g / (sqrt(h) + epsilon) (T. Hinton, 2012)."""
+
+    name = "rmsprop"
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        rho: float = 0.99,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self._set(rho, epsilon, weight_decay)
+
+
+class Adadelta(_Rho):
+    """h = rho h + (1 - rho) g^2; d = g sqrt(u + eps) / sqrt(h + eps); u = rho u + (1 - rho) d^2.
+
+    w -= eta d (M. Zeiler, 2012).
+    """
+
+    name = "adadelta"
+
+    def __init__(
+        self,
+        learning_rate: Any = 1.0,
+        rho: float = 0.9,
+        epsilon: float = 1e-6,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self._set(rho, epsilon, weight_decay)
+
+
+class _Betas(Optimizer):
+    """beta_1, beta_2, epsilon, weight_decay."""
+
+    def _set(self, beta_1: float, beta_2: float, epsilon: float, weight_decay: float) -> None:
+        self.beta_1 = _beta("beta_1", beta_1)
+        self.beta_2 = _beta("beta_2", beta_2, zero=False)
+        self.epsilon = _epsilon(epsilon)
+        self.weight_decay = _decay(weight_decay)
+
+    def spec(self) -> dict[str, Any]:
+        return {
+            "kind": self.name,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "weight_decay": self.weight_decay,
+        }
+
+
+class Adam(_Betas):
+    """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2 (D. Kingma, J. Ba, 2015).
+
+    w -= eta (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon); with ``amsgrad`` the largest v so
+    far stands for v (S. Reddi, 2018). weight_decay adds weight_decay w to g.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> bp.optimizers.Adam(lr=1e-3).learning_rate
+    0.001
+    """
+
+    name = "adam"
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        amsgrad: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self._set(beta_1, beta_2, epsilon, weight_decay)
+        self.amsgrad = checks.boolean("amsgrad", amsgrad)
+
+    def spec(self) -> dict[str, Any]:
+        return {**super().spec(), "kind": "amsgrad" if self.amsgrad else "adam"}
+
+
+class AdamW(Adam):
+    """Adam with decoupled decay: w *= 1 - eta weight_decay first (I. Loshchilov, F. Hutter, 2019)."""
+
+    name = "adamw"
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        weight_decay: float = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        amsgrad: bool = False,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay)
+
+    def spec(self) -> dict[str, Any]:
+        return {**super().spec(), "decoupled": True}
+
+
+class Adamax(_Betas):
+    """u = max(b2 u, abs(g) + epsilon); w -= eta / (1 - b1^t) m / u (D. Kingma, J. Ba, 2015)."""
+
+    name = "adamax"
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.002,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self._set(beta_1, beta_2, epsilon, weight_decay)
+
+
+class Nadam(_Betas):
+    """Adam with Nesterov's momentum (T. Dozat, 2016); momentum decay 0.004, as in PyTorch."""
+
+    name = "nadam"
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.002,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self._set(beta_1, beta_2, epsilon, weight_decay)
+
+
+class Lion(Optimizer):
+    """w -= eta (sign(b1 m + (1 - b1) g) + weight_decay w); m = b2 m + (1 - b2) g (X. Chen, 2023)."""
+
+    name = "lion"
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-4,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self.beta_1 = _beta("beta_1", beta_1)
+        self.beta_2 = _beta("beta_2", beta_2, zero=False)
+        self.weight_decay = _decay(weight_decay)
+
+    def spec(self) -> dict[str, Any]:
+        return {
+            "kind": "lion",
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "weight_decay": self.weight_decay,
+            "decoupled": True,
+        }
+
+
+class Rprop(Optimizer):
+    """iRprop-: a step size per weight, times 1.2 while the gradient's sign stays, else times 0.5.
+
+    Steps stay in [1e-6, 50]; `learning_rate` is the first step. Meant for full batches
+    (M. Riedmiller, H. Braun, 1993; C. Igel, M. Huesken, 2000).
+    """
+
+    name = "rprop"
+
+    def __init__(self, learning_rate: Any = 0.01) -> None:
+        super().__init__(learning_rate)
+
+    def spec(self) -> dict[str, Any]:
+        rate = self.learning_rate
+        first = rate if isinstance(rate, float) else float(rate(0))
+        return {"kind": "rprop", "learning_rate": first}
+
+
+_CLASSES: tuple[type[Optimizer], ...] = (
+    SGD,
+    Adagrad,
+    RMSprop,
+    Adadelta,
+    Adam,
+    AdamW,
+    Adamax,
+    Nadam,
+    Lion,
+    Rprop,
+)
+_BY_NAME = {cls.name: cls for cls in _CLASSES}
+_BY_CLASS = {cls.__name__: cls for cls in _CLASSES}
+
+__all__ = [*_BY_CLASS, "Optimizer", "get", "names"]  # noqa: PLE0604
+
+
+def names() -> list[str]:
+    """The names that `get` knows.
+
+    >>> "adam" in names()
+    True
+    """
+    return list(_BY_NAME)
+
+
+def get(identifier: Any) -> Optimizer:
+    """An optimizer from a name, class, object or configuration.
+
+    >>> get("sgd")
+    SGD(learning_rate=0.01)
+    """
+    if isinstance(identifier, Optimizer):
+        return identifier
+    if isinstance(identifier, str):
+        if identifier.lower() not in _BY_NAME:
+            raise checks.unknown("optimizer", identifier, _BY_NAME)
+        return _BY_NAME[identifier.lower()]()
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
+        return identifier()
+    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
+        if identifier["class_name"] not in _BY_CLASS:
+            raise checks.unknown("optimizer", identifier["class_name"], _BY_CLASS)
+        return _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
+    raise TypeError(
+        f"optimizer must be a name or an Optimizer, got {checks.describe(identifier)}"
+    )

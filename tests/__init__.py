@@ -1,0 +1,1 @@
+"""Tests of bpcore. A package, so that the benchmarks can import the NumPy reference."""

@@ -1,0 +1,238 @@
+"""One row per layer, activation, loss and optimizer; test_gradients.py and others run them all.
+
+A name that the package offers and that has no row here fails test_cases.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from .reference import ACTIVATIONS, log_softmax, softmax
+from .reference.pointwise import DEFAULT_ALPHA, maximum
+
+
+def activation(name):
+    """The NumPy forward of an activation as a user gets it by name."""
+    if name in ("softmax", "log_softmax"):
+        return {"softmax": softmax, "log_softmax": log_softmax}[name]
+    return lambda z: ACTIVATIONS[name](z, DEFAULT_ALPHA.get(name, 0.0))
+
+
+ACTIVATION_NAMES = [*ACTIVATIONS, "softmax", "log_softmax"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """make(layers): the layer; shapes: per-sample input shapes; forward(weights, *xs) in NumPy."""
+
+    id: str
+    kind: str
+    make: Callable
+    shapes: tuple[tuple[int, ...], ...]
+    forward: Callable
+
+
+def _dense(w, x):
+    y = x @ w[0]
+    return y + w[1] if len(w) > 1 else y
+
+
+def _dense_rows():
+    rows = [
+        Layer("dense", "Dense", lambda L: L.Dense(4), ((3,),), _dense),
+        Layer("dense_no_bias", "Dense", lambda L: L.Dense(4, use_bias=False), ((3,),), _dense),
+        Layer("dense_one", "Dense", lambda L: L.Dense(1), ((1,),), _dense),
+        Layer("dense_wide", "Dense", lambda L: L.Dense(37), ((33,),), _dense),
+        Layer("dense_rank3", "Dense", lambda L: L.Dense(4), ((5, 3),), _dense),
+        Layer(
+            "dense_rank4",
+            "Dense",
+            lambda L: L.Dense(2, activation="tanh"),
+            ((2, 3, 4),),
+            lambda w, x: np.tanh(_dense(w, x)),
+        ),
+    ]
+    for name in ACTIVATION_NAMES:
+        f = activation(name)
+        rows.append(
+            Layer(
+                f"dense_{name}",
+                "Dense",
+                lambda L, name=name: L.Dense(5, activation=name),
+                ((3,),),
+                lambda w, x, f=f: f(_dense(w, x)),
+            )
+        )
+        rows.append(
+            Layer(
+                f"activation_{name}",
+                "Activation",
+                lambda L, name=name: L.Activation(name),
+                ((4, 3),),
+                lambda w, x, f=f: f(x),
+            )
+        )
+    return rows
+
+
+def _fold(function):
+    """A merge of several inputs, ranks filled up with ones after the batch axis."""
+
+    def forward(w, *xs):
+        rank = max(x.ndim for x in xs)
+        xs = [x.reshape(x.shape[:1] + (1,) * (rank - x.ndim) + x.shape[1:]) for x in xs]
+        result = xs[0]
+        for x in xs[1:]:
+            result = function(result, x)
+        return result
+
+    return forward
+
+
+def _merge_rows():
+    two, three, broad = ((4,), (4,)), ((2, 3), (2, 3), (2, 3)), ((2, 3), (1, 3))
+    rows = []
+    for kind, f in (("Add", np.add), ("Multiply", np.multiply), ("Maximum", maximum)):
+        for tag, shapes in (("", two), ("_three", three), ("_broadcast", broad)):
+            rows.append(
+                Layer(
+                    kind.lower() + tag,
+                    kind,
+                    lambda L, kind=kind: getattr(L, kind)(),
+                    shapes,
+                    _fold(f),
+                )
+            )
+    rows += [
+        Layer("subtract", "Subtract", lambda L: L.Subtract(), two, _fold(np.subtract)),
+        Layer("divide", "Divide", lambda L: L.Divide(), two, _fold(np.divide)),
+        Layer(
+            "average",
+            "Average",
+            lambda L: L.Average(),
+            three,
+            lambda w, *xs: sum(xs[1:], xs[0]) / len(xs),
+        ),
+        Layer(
+            "concatenate",
+            "Concatenate",
+            lambda L: L.Concatenate(),
+            ((2, 3), (2, 1)),
+            lambda w, *xs: np.concatenate(xs, axis=-1),
+        ),
+        Layer(
+            "concatenate_axis_1",
+            "Concatenate",
+            lambda L: L.Concatenate(axis=1),
+            ((2, 3), (1, 3), (4, 3)),
+            lambda w, *xs: np.concatenate(xs, axis=1),
+        ),
+    ]
+    return rows
+
+
+LAYERS = [
+    *_dense_rows(),
+    *_merge_rows(),
+    Layer(
+        "flatten",
+        "Flatten",
+        lambda L: L.Flatten(),
+        ((2, 3, 4),),
+        lambda w, x: x.reshape(len(x), -1),
+    ),
+    Layer(
+        "reshape",
+        "Reshape",
+        lambda L: L.Reshape((4, 3)),
+        ((2, 6),),
+        lambda w, x: x.reshape(len(x), 4, 3),
+    ),
+]
+
+# Layers offered that compute nothing.
+NOT_COMPUTING = {"Constant", "CoreLayer", "Input", "InputLayer", "Layer"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """ending: the activation before the loss; target: what kind of y it takes."""
+
+    name: str
+    kind: str
+    arguments: dict
+    ending: str
+    target: str
+
+    @property
+    def id(self):
+        return "-".join([self.name, self.ending, self.target, *map(str, self.arguments.values())])
+
+
+LOSSES = [
+    Loss("mean_squared_error", "MeanSquaredError", {}, "linear", "real"),
+    Loss("mean_squared_error", "MeanSquaredError", {}, "softmax", "real"),
+    Loss("half_squared_error", "HalfSquaredError", {}, "sigmoid", "real"),
+    Loss("mean_absolute_error", "MeanAbsoluteError", {}, "linear", "real"),
+    Loss("huber", "Huber", {}, "linear", "real"),
+    Loss("huber", "Huber", {"delta": 0.4}, "linear", "real"),
+    Loss("log_cosh", "LogCosh", {}, "linear", "real"),
+    Loss("binary_cross_entropy", "BinaryCrossEntropy", {}, "linear", "bits"),
+    Loss("binary_cross_entropy", "BinaryCrossEntropy", {}, "sigmoid", "bits"),
+    Loss("binary_cross_entropy", "BinaryCrossEntropy", {"label_smoothing": 0.1}, "linear", "bits"),
+    Loss("cross_entropy", "CrossEntropy", {}, "linear", "labels"),
+    Loss("cross_entropy", "CrossEntropy", {}, "softmax", "labels"),
+    Loss("cross_entropy", "CrossEntropy", {}, "log_softmax", "labels"),
+    Loss("cross_entropy", "CrossEntropy", {}, "linear", "distribution"),
+    Loss("cross_entropy", "CrossEntropy", {}, "softmax", "distribution"),
+    Loss("cross_entropy", "CrossEntropy", {"label_smoothing": 0.1}, "linear", "labels"),
+    Loss("cross_entropy", "CrossEntropy", {"label_smoothing": 0.2}, "softmax", "distribution"),
+    Loss("kl_divergence", "KLDivergence", {}, "softmax", "distribution"),
+    Loss("poisson", "Poisson", {}, "exponential", "counts"),
+    Loss("hinge", "Hinge", {}, "tanh", "signs"),
+    Loss("hinge", "Hinge", {}, "linear", "bits"),
+]  # fmt: skip
+
+
+def targets(kind, rows, columns, rng):
+    if kind == "labels":
+        return rng.integers(0, columns, rows)
+    if kind == "distribution":
+        t = rng.dirichlet(np.ones(columns), rows)
+        t[0] = np.eye(columns)[0]
+        return t
+    if kind == "bits":
+        return rng.integers(0, 2, (rows, columns)).astype(np.float64)
+    if kind == "signs":
+        return rng.integers(0, 2, (rows, columns)) * 2.0 - 1
+    if kind == "counts":
+        return rng.integers(0, 6, (rows, columns)).astype(np.float64)
+    return rng.normal(size=(rows, columns))
+
+
+def numpy_loss(case, ending_output, t):
+    """The loss of an output before and after its ending: (value name, prediction, logits)."""
+    from .reference import loss_value
+
+    linked = {"binary_cross_entropy", "cross_entropy"}
+    option = next(iter(case.arguments.values()), None)
+    logits = case.name in linked and case.ending in ("linear", "log_softmax")
+    return loss_value(case.name, ending_output, t, option, logits=logits)
+
+
+# Optimizer classes; their numbers are in fixtures/torch.json under these names.
+OPTIMIZERS = {
+    "SGD": ("sgd", "momentum", "nesterov", "sgd_decay", "momentum_decay"),
+    "Adagrad": ("adagrad", "adagrad_fast"),
+    "RMSprop": ("rmsprop", "rmsprop_rho"),
+    "Adadelta": ("adadelta", "adadelta_rho"),
+    "Adam": ("adam", "adam_fast", "amsgrad"),
+    "AdamW": ("adamw", "adamw_decay"),
+    "Adamax": ("adamax", "adamax_fast"),
+    "Nadam": ("nadam", "nadam_fast"),
+    "Lion": ("lion", "lion_decay"),
+    "Rprop": ("rprop",),
+}

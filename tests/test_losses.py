@@ -1,0 +1,152 @@
+"""Losses: values and gradients against PyTorch's numbers, weights, links, extremes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+from . import cases, support
+
+ROWS = support.load("torch")["losses"]
+KINDS = {c.name: c.kind for c in cases.LOSSES}
+
+
+def identity(width, loss, ending="linear", dtype="float64"):
+    """A model whose output is its input, so that the loss's own gradient can be read."""
+    model = bp.Sequential([bp.Input((width,)), bp.layers.Activation(ending)], dtype=dtype)
+    model.compile(optimizer="sgd", loss=loss)
+    return model
+
+
+def as_input(row):
+    """(ending, input, dp/dinput): cross entropies of probabilities need a probability's ending."""
+    p = np.array(row["prediction"])
+    if row["logits"] or row["name"] not in ("binary_cross_entropy", "cross_entropy"):
+        return "linear", p, np.ones_like(p)
+    if row["name"] == "binary_cross_entropy":
+        return "hard_sigmoid", 6 * p - 3, np.full_like(p, 1 / 6)
+    return "softmax", np.log(p), None
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r['name']}-{r['arguments']}-{r['logits']}")
+def test_value_and_gradient_as_pytorch(row):
+    loss = getattr(bp.losses, KINDS[row["name"]])(**row["arguments"])
+    ending, x, slope = as_input(row)
+    model = identity(x.shape[1], loss, ending)
+    found = model.gradients(x, np.array(row["target"]), wrt_inputs=True)
+    assert found.loss == pytest.approx(row["value"], rel=1e-12)
+    expected = np.array(row["gradient"])
+    if slope is None:  # through softmax: J^T g = p (g - <g, p>)
+        p = np.array(row["prediction"])
+        expected = p * (expected - (expected * p).sum(axis=1, keepdims=True))
+    else:
+        expected = expected * slope
+    np.testing.assert_allclose(found.inputs, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("case", cases.LOSSES, ids=lambda c: c.id)
+def test_sample_weight_is_a_weighted_sum_over_the_batch_size(case, rng):
+    model = identity(4, getattr(bp.losses, case.kind)(**case.arguments), case.ending)
+    x, t = rng.normal(size=(6, 4)), cases.targets(case.target, 6, 4, rng)
+    w = np.array([0.5, 1, 2, 0, 3, 1.5])
+    rows = [model.gradients(x[i : i + 1], t[i : i + 1], wrt_inputs=True) for i in range(6)]
+    whole = model.gradients(x, t, sample_weight=w, wrt_inputs=True)
+    np.testing.assert_allclose(
+        whole.inputs, [w[i] * rows[i].inputs[0] / 6 for i in range(6)], rtol=1e-12, atol=1e-16
+    )
+    assert whole.loss == pytest.approx(sum(w[i] * rows[i].loss for i in range(6)) / 6, rel=1e-12)
+
+
+def test_links_give_the_same_as_logits(rng):
+    x, labels = rng.normal(size=(9, 4)), rng.integers(0, 4, 9)
+    bits = (rng.random((9, 4)) < 0.5) * 1.0
+    for name, f, y in (("cross_entropy", "softmax", labels), ("binary_cross_entropy", "sigmoid",
+                                                              bits)):  # fmt: skip
+        linked, logits = identity(4, name, f), identity(4, name)
+        a, b = (m.gradients(x, y, wrt_inputs=True) for m in (linked, logits))
+        assert a.loss == pytest.approx(b.loss, rel=1e-14)
+        np.testing.assert_allclose(a.inputs, b.inputs, rtol=1e-13, atol=1e-17)
+        np.testing.assert_allclose(logits.predict(x), x, rtol=0, atol=0)
+        p = linked.predict(x)
+        assert ((p > 0) & (p < 1)).all()
+
+
+def test_labels_and_one_hot_agree(rng):
+    x, labels = rng.normal(size=(9, 4)), rng.integers(0, 4, 9)
+    model = identity(4, "cross_entropy")
+    a, b = (model.gradients(x, y, wrt_inputs=True) for y in (labels, np.eye(4)[labels]))
+    assert a.loss == pytest.approx(b.loss, rel=1e-14)
+    np.testing.assert_allclose(a.inputs, b.inputs, rtol=1e-13, atol=1e-17)
+    column = model.gradients(x, labels[:, None], wrt_inputs=True)
+    assert column.loss == a.loss
+
+
+@pytest.mark.parametrize("alias, name", [
+    ("sparse_categorical_crossentropy", "cross_entropy"),
+    ("categorical_crossentropy", "cross_entropy"),
+    ("binary_crossentropy", "binary_cross_entropy"), ("mse", "mean_squared_error"),
+    ("mae", "mean_absolute_error"),
+])  # fmt: skip
+def test_aliases(alias, name, rng):
+    x = rng.normal(size=(5, 3))
+    y = rng.integers(0, 3, 5) if name == "cross_entropy" else (rng.random((5, 3)) < 0.5) * 1.0
+    if alias == "categorical_crossentropy":
+        y = np.eye(3)[y]
+    assert identity(3, alias).gradients(x, y).loss == identity(3, name).gradients(x, y).loss
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", cases.LOSSES, ids=lambda c: c.id)
+def test_never_nan_for_finite_predictions(case, dtype):
+    big = float(np.finfo(dtype).max) / 2
+    rows = [[0, 0, 0], [1e4, 0, -1e4], [-1e4, -1e4, -1e4], [1e-30, -1e-30, 0]]
+    if case.target in ("labels", "distribution", "bits") and case.ending != "log_softmax":
+        rows += [[big, -big, 0], [big, big, big], [-big, -big, -big]]
+    if case.ending == "exponential":
+        rows = [[0, 1, -1], [-1e4, -50, 20]]
+    x = np.array(rows)
+    model = identity(3, getattr(bp.losses, case.kind)(**case.arguments), case.ending, dtype)
+    t = cases.targets(case.target, len(x), 3, np.random.default_rng(0))
+    found = model.gradients(x, t, wrt_inputs=True)
+    assert not np.isnan(found.loss) and np.isfinite(found.inputs).all()
+
+
+def test_several_outputs_and_loss_weights(rng):
+    a = bp.Input((3,))
+    first, second = bp.layers.Dense(2, name="one")(a), bp.layers.Dense(3, name="two")(a)
+    model = bp.Model(a, [first, second], dtype="float64", seed=0)
+    x, y, labels = rng.normal(size=(5, 3)), rng.normal(size=(5, 2)), rng.integers(0, 3, 5)
+    one, two = model.predict(x)
+    mse = ((one - y) ** 2).mean()
+    e = np.exp(two)
+    ce = -np.log(e[np.arange(5), labels] / e.sum(axis=1)).mean()
+    model.compile(loss=["mse", "cross_entropy"], loss_weights=[0.5, 2.0])
+    assert model.gradients(x, [y, labels]).loss == pytest.approx(0.5 * mse + 2 * ce, rel=1e-13)
+
+
+class Mine:
+    """mean |e|^3 / 3 per sample, in plain Python."""
+
+    def value(self, y_true, y_pred):
+        return (np.abs(y_pred - y_true) ** 3).mean(axis=1) / 3
+
+    def gradient(self, y_true, y_pred):
+        e = y_pred - y_true
+        return e * np.abs(e) / e.shape[1]
+
+
+def test_loss_in_plain_python_trains(rng):
+    x = rng.normal(size=(64, 3))
+    y = x @ rng.normal(size=(3, 2))
+    model = bp.Sequential([bp.layers.Dense(2)], dtype="float64", seed=0)
+    model.compile(optimizer=bp.optimizers.Adam(0.05), loss=Mine())
+    history = model.fit(x, y, batch_size=16, epochs=60, verbose=0).history["loss"]
+    assert history[-1] < 0.05 * history[0]
+    found = model.gradients(x, y)
+    w, b = (a.copy() for a in model.get_weights())
+    e = x @ w + b - y
+    expected = x.T @ (e * np.abs(e) / 2) / 64
+    np.testing.assert_allclose(found.parameters[model.weights[0].name], expected, rtol=1e-11)
+    assert found.loss == pytest.approx((np.abs(e) ** 3).mean() / 3, rel=1e-12)

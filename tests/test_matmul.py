@@ -1,0 +1,138 @@
+"""Matrix products: exact on integers over thousands of shapes, within the bound on reals."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from bpcore import _core
+
+from . import support
+
+FORMS = ((False, False), (False, True), (True, False))
+SHAPES = int(os.environ.get("BPCORE_TEST_SHAPES", "20000"))
+EDGES = np.array([0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127,
+                  128, 129])  # fmt: skip
+# Two chains of products up to 64 * 128 stay below 2^24, where float32 is exact, up to this length.
+MAX_K = 2**24 // (64 * 128)
+POOL = 1 << 20
+
+
+def shapes(count, rng):
+    """(m, k, n): edges of the tiles, and sizes up to 512 spread over the octaves."""
+    for _ in range(count):
+        sizes = np.where(
+            rng.random(3) < 0.7, rng.choice(EDGES, 3), (2 ** rng.uniform(0, 9, 3)).astype(int)
+        )
+        m, k, n = (int(s) for s in sizes)
+        if m * k * n > 1 << 20:  # time is budgeted: the large ones are rarer than they come
+            m = max(1, m // 16)
+        yield m, k, n
+
+
+def take(pool, rng, rows, columns):
+    start = int(rng.integers(0, POOL - rows * columns))
+    return np.ascontiguousarray(pool[start : start + rows * columns].reshape(rows, columns))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_exact_integers(dtype):
+    rng = np.random.default_rng(11)
+    a_pool = rng.integers(-64, 65, POOL).astype(dtype)
+    b_pool = rng.integers(-128, 129, POOL).astype(dtype)
+    count = SHAPES if dtype is np.float32 else SHAPES // 10
+    zeros = outputs = 0
+    for m, k, n in shapes(count, rng):
+        for transpose_a, transpose_b in FORMS:
+            a = take(a_pool, rng, *((k, m) if transpose_a else (m, k)))
+            b = take(b_pool, rng, *((n, k) if transpose_b else (k, n)))
+            c = _core.matmul(a, b, transpose_a, transpose_b)
+            op_a = (a.T if transpose_a else a).astype(np.float64)
+            op_b = (b.T if transpose_b else b).astype(np.float64)
+            expected = op_a @ op_b  # exact: all partial sums are integers below 2^53
+            assert c.dtype == dtype
+            assert np.array_equal(c, expected), f"{m}x{k}x{n} {transpose_a=} {transpose_b=}"
+            if k:
+                outputs += c.size
+                zeros += c.size - np.count_nonzero(c)
+    assert zeros <= 0.3 * outputs, "the test would not see a kernel that writes nothing"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_long_exact_chain(form):
+    rng = np.random.default_rng(4)
+    for k in (MAX_K - 1, MAX_K):
+        a, b = rng.integers(-64, 65, (5, k)), rng.integers(-128, 129, (k, 37))
+        left = np.ascontiguousarray(a.T if form[0] else a, np.float32)
+        right = np.ascontiguousarray(b.T if form[1] else b, np.float32)
+        assert np.array_equal(_core.matmul(left, right, *form), a @ b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("k", [1, 7, 64, 256, 784, 2048])
+def test_real_numbers_within_bound(dtype, form, k):
+    """|C - exact| <= min(K, 8) u |A||B| elementwise, for normally distributed data."""
+    rng = np.random.default_rng(k)
+    a, b = rng.normal(size=(37, k)).astype(dtype), rng.normal(size=(k, 53)).astype(dtype)
+    left = np.ascontiguousarray(a.T if form[0] else a)
+    right = np.ascontiguousarray(b.T if form[1] else b)
+    exact = a.astype(np.longdouble) @ b.astype(np.longdouble)
+    bound = min(k, 8) * np.finfo(dtype).eps / 2 * (np.abs(a).astype(float) @ np.abs(b))
+    error = np.abs(_core.matmul(left, right, *form) - exact)
+    assert (error <= bound).all(), f"{(error / bound).max() * min(k, 8):.2f} u"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bias_starts_the_chain(dtype):
+    rng = np.random.default_rng(2)
+    for m, k, n in shapes(200, rng):
+        a, b = rng.integers(-9, 9, (m, k)).astype(dtype), rng.integers(-9, 9, (k, n)).astype(dtype)
+        bias = rng.integers(-9, 9, n).astype(dtype)
+        assert np.array_equal(_core.matmul(a, b, False, False, bias=bias), a @ b + bias)
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    rng = np.random.default_rng(3)
+    for m, k, n in [(1, 5, 3), (17, 64, 33), (40, 300, 10), (130, 70, 65), (9, 784, 128)]:
+        a, b = rng.normal(size=(m, k)).astype("f4"), rng.normal(size=(k, n)).astype("f4")
+        whole = _core.matmul(a, b, False, False)
+        for i in range(0, m, 7):
+            row = np.ascontiguousarray(a[i : i + 1])
+            assert support.same_bits(_core.matmul(row, b, False, False), whole[i : i + 1])
+
+
+def test_nan_and_inf_propagate():
+    a, b = np.zeros((9, 20), "f4"), np.ones((20, 35), "f4")
+    b[3, 4], b[5, 6] = np.nan, np.inf  # 0 * inf is NaN: zeros may not be skipped
+    c = _core.matmul(a, b, False, False)
+    assert np.isnan(c[:, [4, 6]]).all() and (np.delete(c, [4, 6], axis=1) == 0).all()
+
+
+@pytest.mark.parametrize("tier", support.tiers())
+def test_other_tiers(tier):
+    """The same tests again, in a process that runs another instruction set."""
+    if "BPCORE_TEST_SHAPES" in os.environ:
+        pytest.skip("this is that process")
+    code = f"import pytest; raise SystemExit(pytest.main(['-q', '-x', {__file__!r}]))"
+    support.run_python(code, BPCORE_ISA=tier, BPCORE_TEST_SHAPES=1500, timeout=300)
+
+
+def test_fma_tiers_give_the_same_bits():
+    code = """
+import hashlib, numpy as np
+from bpcore import _core
+rng, digest = np.random.default_rng(8), hashlib.sha256()
+for _ in range(300):
+    m, k, n = rng.integers(1, 90, 3)
+    for dtype in ("f4", "f8"):
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        digest.update(_core.matmul(a, b, False, False).tobytes())
+        digest.update(_core.matmul(np.ascontiguousarray(a.T), b, True, False).tobytes())
+        digest.update(_core.matmul(a, np.ascontiguousarray(b.T), False, True).tobytes())
+print(digest.hexdigest())
+"""
+    found = {t: support.run_python(code, BPCORE_ISA=t).stdout for t in support.fma_tiers()}
+    assert len(set(found.values())) == 1, found

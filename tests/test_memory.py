@@ -1,0 +1,176 @@
+"""Nothing is allocated in a training step, and memory stays flat over many models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+from . import support
+
+# Counts calls of the C allocator while armed; the real functions are glibc's.
+COUNTER = r"""
+#include <stddef.h>
+#include <errno.h>
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void*, size_t);
+extern void *__libc_memalign(size_t, size_t);
+static volatile long calls;
+static void count(void) { __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED); }
+long bp_test_calls(void) { return calls; }
+void *malloc(size_t n) { count(); return __libc_malloc(n); }
+void *calloc(size_t a, size_t b) { count(); return __libc_calloc(a, b); }
+void *realloc(void *p, size_t n) { count(); return __libc_realloc(p, n); }
+void *memalign(size_t a, size_t n) { count(); return __libc_memalign(a, n); }
+void *aligned_alloc(size_t a, size_t n) { count(); return __libc_memalign(a, n); }
+int posix_memalign(void **p, size_t a, size_t n) {
+  count(); *p = __libc_memalign(a, n); return *p ? 0 : ENOMEM;
+}
+"""
+
+WORKER = r"""
+import ctypes, sys
+import numpy as np
+from bpcore import _core
+calls = ctypes.CDLL(None).bp_test_calls
+calls.restype = ctypes.c_long
+_core.set_num_threads(int(sys.argv[1]))
+
+def trainer(clip, dtype, weighted, optimizer):
+    rng = np.random.default_rng(0)
+    sizes, params, names = (20, 70, 33, 5), [], []
+    nodes, last = [("input", (), (), {"shape": (20,)}, "x")], 0
+    for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
+        w, bias = _core.empty((a, b), dtype), _core.empty((b,), dtype)
+        w[...] = rng.normal(size=(a, b)) / a ** 0.5
+        params += [w, bias]; names += [f"w{i}", f"b{i}"]
+        nodes.append(("dense", (last,), (2 * i, 2 * i + 1), {}, f"d{i}"))
+        last = len(nodes) - 1
+        if i < 2:
+            nodes.append(("activation", (last,), (), {"function": "gelu", "alpha": 0.0}, f"a{i}"))
+            last = len(nodes) - 1
+    net = _core.Network(dtype, nodes, [last], params, names, [True] * len(params))
+    n = _core.slot_count(optimizer)
+    slots = [[_core.empty(p.shape, dtype) for _ in range(n)] for p in params]
+    t = _core.Trainer(net, [{"kind": "cross_entropy", "option": 0.0}], [1.0],
+                      [[("accuracy", {})]], optimizer, slots, clip_norm=clip)
+    x = rng.normal(size=(4000, 20)).astype(np.float64)  # converted batch by batch
+    y = rng.integers(0, 5, 4000).astype(np.int32)
+    w = rng.random(4000) if weighted else None
+    t.set_data([x], [(y, True)], [w])
+    return t
+
+def allocations(t, batches):
+    rate = np.array([1e-3])
+    t.start_epoch(32, shuffle=True, seed=1, epoch=0)
+    t.run(rate, max_batches=5, seconds=1e9)
+    before = calls()
+    done = t.run(rate, max_batches=batches, seconds=1e9)
+    assert done == batches, (done, batches)
+    return calls() - before
+
+sgd = {"kind": "sgd", "weight_decay": 0.0, "decoupled": False}
+adam = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0,
+        "decoupled": False}
+for clip in (0.0, 1.0):
+    for dtype in ("float32", "float64"):
+        for weighted in (False, True):
+            for optimizer in (sgd, adam):
+                t = trainer(clip, dtype, weighted, optimizer)
+                few, many = allocations(t, 10), allocations(t, 110)
+                assert many == few, f"{clip=} {dtype} {weighted=}: {many - few} in 100 steps"
+                assert many <= 50, f"one call of run() allocates {many} times"
+print("ok")
+"""
+
+
+@pytest.fixture(scope="module")
+def counter(tmp_path_factory):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if (
+        not compiler
+        or not sys.platform.startswith("linux")
+        or os.confstr("CS_GNU_LIBC_VERSION") is None
+    ):
+        pytest.skip("counting allocations needs a C compiler and glibc")
+    folder = tmp_path_factory.mktemp("counter")
+    (folder / "counter.c").write_text(COUNTER)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-fno-builtin", "counter.c", "-o", "counter.so"],
+        cwd=folder, check=True,
+    )  # fmt: skip
+    return folder / "counter.so"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_allocation_in_a_step(counter, threads):
+    done = support.run_python(WORKER, threads, LD_PRELOAD=counter, PYTHONMALLOC="pymalloc")
+    assert "ok" in done.stdout
+
+
+def test_the_counter_counts(counter):
+    code = """
+import ctypes
+f = ctypes.CDLL(None).bp_test_calls
+f.restype = ctypes.c_long
+before = f()
+blocks = [bytearray(5000) for _ in range(100)]
+assert f() - before >= 100
+"""
+    support.run_python(code, LD_PRELOAD=counter)
+
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def life(rng):
+    model = bp.Sequential([bp.layers.Dense(64, "relu"), bp.layers.Dense(5)], seed=0)
+    model.compile(optimizer="adam", loss="cross_entropy", metrics=["accuracy"])
+    x, y = rng.normal(size=(64, 30)), rng.integers(0, 5, 64)
+    model.fit(x, y, epochs=1, verbose=0)
+    model.predict(x)
+    return model
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_resident_memory_stays_flat(rng):
+    """Many models made and dropped, then many predictions of one."""
+    for _ in range(100):
+        life(rng)
+    before = resident()
+    for _ in range(400):
+        model = life(rng)
+    x = rng.normal(size=(64, 30))
+    for _ in range(5000):
+        model.predict(x)
+    assert resident() - before <= 2 << 20
+
+
+def test_a_weights_view_outlives_its_model():
+    model = bp.Sequential([bp.layers.Dense(100)], seed=0)
+    model.build((50,))
+    view = model.weights[0].value
+    copy = view.copy()
+    del model
+    junk = [np.ones((50, 100), np.float32) for _ in range(50)]
+    assert support.same_bits(view, copy) and len(junk) == 50
+
+
+def test_views_are_what_the_core_trains(rng):
+    model = bp.Sequential([bp.layers.Dense(3)], seed=0)
+    model.build((4,))
+    view = model.weights[0].value
+    model.compile(optimizer="sgd", loss="mse")
+    before = view.copy()
+    model.train_on_batch(rng.normal(size=(8, 4)), rng.normal(size=(8, 3)))
+    assert not np.array_equal(view, before)
+    view[...] = 0
+    model.weights[1].value = np.ones(3)
+    assert (model.predict(rng.normal(size=(2, 4))) == 1).all()

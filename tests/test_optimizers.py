@@ -1,0 +1,190 @@
+"""Optimizers: 100 steps against PyTorch's numbers in float64, float32 close, slots, schedules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+from bpcore import _core
+
+from . import support
+
+DATA = support.load("torch")["optimizers"]
+ROWS = {row["name"]: row for row in DATA["rows"]}
+
+
+def network(optimizer, dtype="float64"):
+    layers = [bp.layers.Dense(4, activation="tanh"), bp.layers.Dense(2)]
+    model = bp.Sequential(layers, dtype=dtype, seed=0)
+    model.build((3,))
+    model.set_weights([np.array(a) for a in DATA["start"]])
+    model.compile(optimizer=optimizer, loss="mse")
+    return model
+
+
+def run(model, steps):
+    x, y = np.array(DATA["x"]), np.array(DATA["y"])
+    for _ in range(steps):
+        model.train_on_batch(x, y)
+    return model.get_weights()
+
+
+def make(row):
+    return getattr(bp.optimizers, row["class"])(**row["arguments"])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_100_steps_as_pytorch(name):
+    row = ROWS[name]
+    model, done = network(make(row)), 0
+    for step, expected in row["weights"].items():
+        found = run(model, int(step) - done)
+        done = int(step)
+        for a, b in zip(found, expected, strict=True):
+            error = support.relative_error(a, b)
+            assert error <= 1e-12, f"{name}, step {step}: {error:.2e}"
+
+
+# Signs of gradients near zero decide whole steps of these in float32.
+@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("rprop", "lion", "lion_decay")])
+def test_100_steps_in_float32(name):
+    found = run(network(make(ROWS[name]), "float32"), 100)
+    for a, b in zip(found, ROWS[name]["weights"]["100"], strict=True):
+        assert support.relative_error(a, b) <= 1e-5 * (40 if "ada" in name else 1)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_fit_takes_the_same_steps(name):
+    """The epoch loop with whole batches is train_on_batch repeated, to the bit."""
+    by_batch, by_fit = network(make(ROWS[name])), network(make(ROWS[name]))
+    run(by_batch, 7)
+    by_fit.fit(np.array(DATA["x"]), np.array(DATA["y"]), batch_size=6, epochs=7, shuffle=False,
+               verbose=0)  # fmt: skip
+    for a, b in zip(by_batch.get_weights(), by_fit.get_weights(), strict=True):
+        assert support.same_bits(a, b)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("n", [1, 3, 8, 16, 17, 33])
+def test_every_weight_is_updated_alike(name, n):
+    """All elements equal before, equal gradients: equal after, whatever the lane or the tail."""
+    model = bp.Sequential([bp.layers.Dense(n, use_bias=False)], seed=0)
+    model.build((1,))
+    model.set_weights([np.full((1, n), 0.25)])
+    model.compile(optimizer=make(ROWS[name]), loss="half_squared_error")
+    for _ in range(3):
+        model.train_on_batch(np.ones((2, 1)), np.full((2, n), 3.0))
+    w = model.get_weights()[0]
+    assert (w == w[0, 0]).all() and w[0, 0] != 0.25
+
+
+def test_frozen_weights_stay(rng):
+    for name, row in ROWS.items():
+        model = network(make(row))
+        model.layers[0].trainable = False
+        model.compile(optimizer=make(row), loss="mse")
+        before = model.get_weights()
+        after = run(model, 3)
+        assert support.same_bits(before[0], after[0]) and support.same_bits(before[1], after[1])
+        assert not np.array_equal(before[2], after[2]), name
+
+
+def test_default_arguments_are_pytorchs():
+    assert bp.optimizers.Adam().epsilon == 1e-8
+    for kind, rate in {"SGD": 0.01, "Adagrad": 0.01, "RMSprop": 0.01, "Adadelta": 1.0,
+                       "Adam": 1e-3, "AdamW": 1e-3, "Adamax": 2e-3, "Nadam": 2e-3, "Lion": 1e-4,
+                       "Rprop": 0.01}.items():  # fmt: skip
+        assert getattr(bp.optimizers, kind)().learning_rate == rate
+
+
+@pytest.mark.parametrize("alias", ["sgd", "adam", "AdamW", "rmsprop", "nadam", "lion"])
+def test_optimizer_by_name(alias):
+    run(network(alias), 2)
+
+
+def test_learning_rate_can_be_read_and_assigned():
+    model = network(bp.optimizers.SGD(0.1))
+    assert model.optimizer.learning_rate == 0.1
+    model.optimizer.learning_rate = 0.2
+    other = network(bp.optimizers.SGD(0.2))
+    for a, b in zip(run(model, 3), run(other, 3), strict=True):
+        assert support.same_bits(a, b)
+
+
+SCHEDULES = {
+    "Constant": (lambda S: S.Constant(0.1), lambda k: 0.1),
+    "Cosine": (lambda S: S.Cosine(0.1, 10), lambda k: 0.05 * (1 + np.cos(np.pi * min(k, 10) / 10))),
+    "Cosine_alpha": (lambda S: S.Cosine(0.1, 10, alpha=0.2),
+                     lambda k: 0.1 * (0.8 * 0.5 * (1 + np.cos(np.pi * min(k, 10) / 10)) + 0.2)),
+    "callable": (lambda S: lambda step: 0.1 / (1 + step), lambda k: 0.1 / (1 + k)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("how", ["fit", "train_on_batch"])
+def test_schedule_is_followed_step_by_step(name, how):
+    """With a constant gradient of 1 the weight falls by the sum of the rates."""
+    make_schedule, rate = SCHEDULES[name]
+    model = bp.Sequential([bp.layers.Dense(1, use_bias=False)], dtype="float64", seed=0)
+    model.build((1,))
+    model.set_weights([[[0.0]]])
+    model.compile(optimizer=bp.optimizers.SGD(make_schedule(bp.schedules)), loss="mae")
+    x, y = np.ones((14, 1)), np.full((14, 1), -100.0)
+    if how == "fit":
+        model.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0)
+    else:
+        for i in range(14):
+            model.train_on_batch(x[i : i + 1], y[i : i + 1])
+    total = -sum(rate(k) for k in range(14))
+    assert model.get_weights()[0][0, 0] == pytest.approx(total, rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, None, -1.0, "x"])
+def test_schedule_that_returns_nonsense(value):
+    """The steps before it count; the error names the step."""
+    model = network(bp.optimizers.SGD(lambda step: 0.1 if step < 3 else value))
+    x, y = np.array(DATA["x"]), np.array(DATA["y"])
+    with pytest.raises(ValueError, match=r"(?s)schedule.*step 3|step 3.*schedule"):
+        model.fit(x, y, batch_size=6, epochs=9, shuffle=False, verbose=0)
+    expected = run(network(bp.optimizers.SGD(0.1)), 3)
+    for a, b in zip(model.get_weights(), expected, strict=True):
+        assert support.same_bits(a, b)
+
+
+def test_schedule_that_raises():
+    def schedule(step):
+        if step == 2:
+            raise KeyError("mine")
+        return 0.1
+
+    model = network(bp.optimizers.SGD(schedule))
+    with pytest.raises((ValueError, KeyError)) as caught:
+        model.fit(np.array(DATA["x"]), np.array(DATA["y"]), batch_size=6, epochs=9, verbose=0)
+    cause = caught.value if isinstance(caught.value, KeyError) else caught.value.__cause__
+    assert isinstance(cause, KeyError)
+
+
+def test_core_knows_the_same_optimizers():
+    assert {"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "amsgrad",
+            "adamax", "nadam", "lion", "rprop"} <= set(_core.optimizer_names())  # fmt: skip
+
+
+def test_mlp_trajectory_as_pytorch(torch_numbers):
+    """Five epochs of a 6-8-5-3 network in batches, in order: losses and weights."""
+    t = torch_numbers["trajectory"]
+    for name, optimizer in (
+        ("sgd", bp.optimizers.SGD(0.1, momentum=0.9)),
+        ("adam", bp.optimizers.Adam(0.01)),
+    ):
+        layers = [bp.layers.Dense(8, "relu"), bp.layers.Dense(5, "tanh"), bp.layers.Dense(3)]
+        model = bp.Sequential(layers, dtype="float64", seed=0)
+        model.build((6,))
+        model.set_weights([np.array(a) for a in t["start"]])
+        model.compile(optimizer=optimizer, loss="cross_entropy")
+        history = model.fit(np.array(t["x"]), np.array(t["labels"]), batch_size=t["batch"],
+                            epochs=5, shuffle=False, verbose=0)  # fmt: skip
+        expected = t["runs"][name]
+        np.testing.assert_allclose(history.history["loss"], expected["loss"], rtol=1e-12)
+        for a, b in zip(model.get_weights(), expected["weights"], strict=True):
+            assert support.relative_error(a, b) <= 1e-12
