@@ -131,7 +131,6 @@ F = [
 ]
 G = [
     ("103", lambda e: unbuilt().predict(e.x), UNBUILT, "build|fit"),
-    ("103-call", lambda e: unbuilt()(e.x), UNBUILT, "build|fit"),
     ("104", lambda e: e.model.predict(np.ones(4)), SHAPE, r"\(4,\).*reshape"),
     ("104-call", lambda e: e.model(np.ones(4)), SHAPE, r"\(4,\)"),
     ("106", lambda e: e.model.predict(np.ones((10, 5))), SHAPE, "5 features.*4"),

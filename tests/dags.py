@@ -24,7 +24,7 @@ class Graph:
     symbols: list = dataclasses.field(default_factory=list)  # of bpcore, same places
     params: list = dataclasses.field(default_factory=list)
     owners: list = dataclasses.field(default_factory=list)  # (layer, index in layer.weights)
-    shared: list = dataclasses.field(default_factory=list)  # (layer, width, units, f, ids)
+    shared: list = dataclasses.field(default_factory=list)  # (layer, input shape, units, f, ids)
     inputs: list = dataclasses.field(default_factory=list)
     outputs: list = dataclasses.field(default_factory=list)
     losses: list = dataclasses.field(default_factory=list)  # (name, option, logits, weight)
@@ -100,14 +100,14 @@ class Builder:
             self.g.params.append(self.rng.normal(size=units) * 0.3)
             self.g.owners.append((layer, 1))
         ids = tuple(range(first, len(self.g.params)))
-        self.g.shared.append((layer, width, units, f, ids))
+        self.g.shared.append((layer, self.g.shapes[source], units, f, ids))
         return self.apply_dense(source, layer, units, f, ids)
 
     def again(self):
         """A layer called once more: its parameters are shared."""
-        for layer, width, units, f, ids in self.g.shared[::-1]:
-            source = self.pick(lambda s, width=width: len(s) > 0 and s[-1] == width)
-            if source is not None and self.g.symbols[source] is not None:
+        for layer, shape, units, f, ids in self.g.shared[::-1]:
+            source = self.pick_visible(lambda s, shape=shape: s == shape)
+            if source is not None:
                 return self.apply_dense(source, layer, units, f, ids)
         return self.dense()
 

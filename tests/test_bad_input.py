@@ -57,7 +57,6 @@ def test_there_are_enough_rows():
     lambda e: e.fit(y=e.y.astype(float)),
     lambda e: e.fit(y=e.y.astype(np.uint8)),
     lambda e: e.fit(y=np.eye(3)[e.y]),
-    lambda e: e.fit(np.asmatrix(e.x)),
     lambda e: e.fit(np.ma.masked_array(e.x)),
     lambda e: e.fit(e.x.tolist(), e.y.tolist()),
     lambda e: e.model.predict(e.x[:0]),

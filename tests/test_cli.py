@@ -41,17 +41,17 @@ def test_demo_reaches_its_accuracy_in_time(demo):
     percent, right, seconds, rate = (float(v.replace(",", "")) for v in found.groups())
     assert percent >= 97.0 and abs(percent - 100 * right / 355) < 0.006
     assert seconds < 10.0
-    assert abs(rate * seconds / (1442 * 30) - 1) < 0.2  # seconds are printed with two digits
+    assert abs(rate * seconds / (1442 * 40) - 1) < 0.2  # seconds are printed with two digits
 
 
 def test_demo_prints_every_epoch(demo):
     lines = re.findall(
-        r"^epoch +(\d+)/30  loss ([\d.]+)  accuracy ([\d.]+)  test loss [\d.]+  "
+        r"^epoch +(\d+)/40  loss ([\d.]+)  accuracy ([\d.]+)  test loss [\d.]+  "
         r"test accuracy [\d.]+$",
         demo[1].stdout,
         re.MULTILINE,
     )
-    assert [int(epoch) for epoch, _, _ in lines] == list(range(1, 31))
+    assert [int(epoch) for epoch, _, _ in lines] == list(range(1, 41))
     assert float(lines[-1][1]) < 0.1 * float(lines[0][1])
 
 

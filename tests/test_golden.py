@@ -228,3 +228,14 @@ def test_gradients_accumulate_over_the_whole_batch():
     for row, y in zip(x, t, strict=True):
         online -= 0.5 / 200 * np.outer(row, row @ online - y)
     assert np.abs(model.get_weights()[0] - online).max() > 1e-3
+
+
+def test_binary_cross_entropy_of_three_samples(golden):
+    """The file gives outputs and the summed loss; targets 1, 0, 1 are the only ones that fit."""
+    g = golden["G6_bce_two_layer"]
+    p, t = np.array(g["y_hat"])[:, None], np.array([[1.0], [0], [1]])
+    model = bp.Sequential([bp.Input((1,)), bp.layers.Activation("sigmoid")], dtype="float64")
+    model.compile(optimizer="sgd", loss="binary_cross_entropy")
+    found = model.gradients(np.log(p / (1 - p)), t, wrt_inputs=True)
+    assert 3 * found.loss == pytest.approx(g["loss_sum"], rel=1e-14)
+    np.testing.assert_allclose(3 * found.inputs, p - t, rtol=1e-13)

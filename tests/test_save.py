@@ -66,8 +66,28 @@ def test_trained_weights_survive_and_files_are_canonical(tmp_path):
     model.compile("adam", "cross_entropy")
     model.fit(x, y, epochs=1, verbose=0)
     model.save(tmp_path / "a")
-    bp.load_model(tmp_path / "a").save(tmp_path / "b")
+    again = bp.load_model(tmp_path / "a")
+    again.save(tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert again.evaluate(x, y) == model.evaluate(x, y)  # compiled as it was
+
+
+def test_python_losses_are_left_out(tmp_path):
+    class Mine:
+        def value(self, y_true, y_pred):
+            return ((y_true - y_pred) ** 2).mean(axis=-1)
+
+        def gradient(self, y_true, y_pred):
+            return 2 * (y_pred - y_true) / y_pred.size
+
+    model = bp.Sequential([bp.layers.Dense(2)], seed=0)
+    model.compile("sgd", Mine())
+    model.build((3,))
+    model.save(tmp_path / "m")
+    again = bp.load_model(tmp_path / "m")
+    assert (again.predict(np.ones((1, 3))) == model.predict(np.ones((1, 3)))).all()
+    with pytest.raises(RuntimeError, match="compile"):
+        again.evaluate(np.ones((1, 3)), np.ones((1, 2)))
 
 
 def test_the_file_is_plain_safetensors(tmp_path):

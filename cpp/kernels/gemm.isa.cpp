@@ -85,7 +85,8 @@ template <class T> static void sweep(const Region<T>& r) {
 
 template <class T> static std::int64_t tallest_tile(const Region<T>& r) {
   const std::int64_t rows = max_tile_rows(static_cast<int>(at_most(r.max_vecs, vectors<T>(r.n))));
-  const bool crowded = !r.a_contiguous && !r.a_packed && aliases<T>(r.lda) && r.m > kAliasRows;
+  const bool crowded = r.m > kAliasRows && ((!r.a_contiguous && !r.a_packed && aliases<T>(r.lda)) ||
+                                            (aliases<T>(r.ldc) && r.n * r.m > kL1Bytes));
   return crowded ? at_most(rows, kAliasRows) : rows;
 }
 
@@ -200,7 +201,7 @@ template <class T> static void swapped(const Matmul<T>& p, const Plan& plan) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   Region<T> r{};
   r.n = p.m, r.k = p.k;
-  r.lda = p.ldb;
+  r.lda = p.ldb, r.a_contiguous = !p.b_transposed;
   r.max_vecs = widest_tile(p.n);
   r.ldc = round_up(p.m, kWidth);
   r.c = p.scratch + plan.a_at;
@@ -215,7 +216,7 @@ template <class T> static void swapped(const Matmul<T>& p, const Plan& plan) {
   }
   for (std::int64_t i = 0; i < p.n; i += kSwapRows) {
     r.m = at_most(p.n - i, kSwapRows);
-    r.a = p.b + i * p.ldb;
+    r.a = p.b + (p.b_transposed ? i * p.ldb : i);
     if (p.bias != nullptr) {
       for (std::int64_t row = 0; row < r.m; ++row) {
         for (std::int64_t j = 0; j < r.ldc; j += kWidth) store(r.c + row * r.ldc + j, Vec<T>(p.bias[i + row]));

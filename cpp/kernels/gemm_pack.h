@@ -13,8 +13,10 @@ namespace bp::BP_TIER {
 template <class T>
 void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::int64_t vecs, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  constexpr std::int64_t kAhead = 16;  // rows: about the latency of memory, too far apart for the hardware to follow
   const std::int64_t full = n / kWidth, tail = n % kWidth;
   for (std::int64_t p = 0; p < k; ++p) {
+    for (std::int64_t v = 0; v < vecs; ++v) __builtin_prefetch(b + kAhead * ldb + v * kWidth);
     for (std::int64_t v = 0; v < full; ++v) store(panel + v * kWidth, load(b + v * kWidth));
     if (tail != 0) store(panel + full * kWidth, load_n(b + full * kWidth, tail));
     panel += vecs * kWidth;

@@ -2,7 +2,8 @@
 //
 //   direct    B is read where it lies (rows of n), A too: small and medium products, x W and x^T delta.
 //   packed    B is copied (or transposed) into panels block by block: many rows use each panel.
-//   swapped   C^T = B^T A^T for delta W^T with few rows: delta and the result are transposed instead of the larger W.
+//   swapped   C^T = B^T A^T: for delta W^T with few rows delta and the result are transposed instead of the larger W; for
+//             x^T delta with few columns the rows of C fill the vectors better.
 #pragma once
 
 #include "kernels/gemm_tile.h"
@@ -14,10 +15,15 @@ enum class Path { kDirect, kPacked, kSwapped };
 
 // Steps of k in a block: a panel of 2 vectors and a tile's rows of A (14 x KC) stay within L2 while they stream through L1;
 // longer blocks save trips of C. Measured on 2048^3: 256 / 512 / 768 steps.
-constexpr std::int64_t kBlockDepth = 512;
+#ifndef KBD
+#define KBD 512
+#define KBB 512
+#define KBA 256
+#endif
+constexpr std::int64_t kBlockDepth = KBD;
 // Bytes of packed B in a block, and of A beside it: 3/4 of a 1 MB L2.
-constexpr std::int64_t kBlockBBytes = 512 * 1024;
-constexpr std::int64_t kBlockABytes = 256 * 1024;
+constexpr std::int64_t kBlockBBytes = KBB * 1024;
+constexpr std::int64_t kBlockABytes = KBA * 1024;
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
 constexpr std::int64_t kAliasBytes = 4096;         // 64 sets x 64 bytes: rows this far apart share one set of L1
 constexpr std::int64_t kAliasRows = 8;             // of its 8 to 12 ways
@@ -55,12 +61,13 @@ template <class T> BP_INLINE bool aliases(std::int64_t stride) {
   return stride * static_cast<std::int64_t>(sizeof(T)) % kAliasBytes == 0;
 }
 
-// Does transposing delta and the result beat transposing W? In half cycles: one per vector FMA, one per element transposed.
+// Is C^T = B^T A^T cheaper? In quarter cycles: 2 for each FMA of a vector, 1 for each element that is transposed.
 template <class T> BP_INLINE bool swap_pays(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  const std::int64_t plain = p.m * p.k * ceil_div(p.n, kWidth) + p.n * p.k;
-  const std::int64_t swapped = p.n * p.k * ceil_div(p.m, kWidth) + p.m * p.n + (p.a_transposed ? 0 : p.m * p.k);
-  return swapped < plain;
+  if (!p.b_transposed && (!p.a_transposed || p.n % kWidth == 0)) return false;
+  const std::int64_t plain = 2 * p.m * p.k * ceil_div(p.n, kWidth) + (p.b_transposed ? p.n * p.k : 0);
+  const std::int64_t turned = p.m * p.n + (p.a_transposed ? 0 : p.m * p.k);
+  return 2 * p.n * p.k * ceil_div(p.m, kWidth) + turned < plain;
 }
 
 template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
@@ -75,9 +82,10 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
   Plan plan{};
   plan.depth = p.k;
   const bool many_chunks = p.chunk > 0 && p.chunk < p.k;
-  if (p.b_transposed ? swap_pays(p) : !packing_pays(p)) {
+  const bool swap = swap_pays(p);
+  if (swap || (!p.b_transposed && !packing_pays(p))) {
     plan.totals = p.add && many_chunks;
-    if (p.b_transposed) {
+    if (swap) {
       plan.path = Path::kSwapped;
       plan.a_at = round_up(p.m, kWidth) * p.k;       // delta^T; then the block of C^T
       plan.totals_at = plan.a_at + round_up(p.m, kWidth) * kSwapRows;

@@ -76,6 +76,18 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   }
 }
 
+// C is asked for while the chains run: its lines are far away when the block before has passed over them. Not worth the
+// instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
+constexpr std::int64_t kPrefetchDepth = 64;
+
+template <class T, int kRows, int kVecs> BP_INLINE void prefetch_c(const TileArgs<T>& t) {
+  const T* c = t.c;
+  for (int i = 0; i < kRows; ++i, c += t.ldc) {
+    BP_UNROLL(8)
+    for (int v = 0; v < kVecs; ++v) __builtin_prefetch(c + v * Vec<T>::kWidth, 1);
+  }
+}
+
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   constexpr int kWidth = Vec<T>::kWidth;
@@ -101,6 +113,7 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
 template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const TileArgs<T>& t) {
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
+  if (t.k >= kPrefetchDepth) prefetch_c<T, kRows, kVecs>(t);
   Vec<T> acc[kRows][kVecs];
   tile_begin<T, kRows, kVecs>(t, acc);
   const char* row[kGroups];

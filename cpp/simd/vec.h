@@ -34,6 +34,10 @@ template <class T> struct LaneInt;
 template <> struct LaneInt<float> { using type = std::int32_t; };
 template <> struct LaneInt<double> { using type = std::int64_t; };
 
+template <class T> struct LaneBits;
+template <> struct LaneBits<float> { using type = std::uint32_t; };
+template <> struct LaneBits<double> { using type = std::uint64_t; };
+
 template <class T> struct Native { typedef T type __attribute__((vector_size(kVecBytes), may_alias)); };
 template <class T> struct Unaligned { typedef T type __attribute__((vector_size(kVecBytes), aligned(1), may_alias)); };
 
@@ -55,6 +59,10 @@ template <class T> struct IntVec {
   friend BP_INLINE IntVec operator>(IntVec a, IntVec b) { return a.v > b.v; }
   template <int kBits> BP_INLINE IntVec shift_left() const { return v << kBits; }
   template <int kBits> BP_INLINE IntVec shift_right() const { return v >> kBits; }  // arithmetic
+  template <int kBits> BP_INLINE IntVec shift_right_logical() const {  // AVX2 has no other for 64-bit lanes
+    using Bits = typename Native<typename LaneBits<T>::type>::type;
+    return reinterpret_cast<typename Native<Lane>::type>(reinterpret_cast<Bits>(v) >> kBits);
+  }
 };
 
 template <class T> struct Vec {
@@ -194,6 +202,68 @@ template <class T> BP_INLINE IntVec<T> sign_bit() {
 template <class T> BP_INLINE Vec<T> abs(Vec<T> a) { return from_bits<T>(to_bits(a) & ~sign_bit<T>()); }
 template <class T> BP_INLINE Vec<T> copysign(Vec<T> magnitude, Vec<T> sign) {
   return from_bits<T>((to_bits(magnitude) & ~sign_bit<T>()) | (to_bits(sign) & sign_bit<T>()));
+}
+
+// Lane numbers 0, 1, 2, ...
+alignas(64) static const std::int32_t kLanes32[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+alignas(64) static const std::int64_t kLanes64[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+template <class T> BP_INLINE IntVec<T> lane_numbers() {
+  using Lane = typename LaneInt<T>::type;
+  const void* from = sizeof(T) == 4 ? static_cast<const void*>(kLanes32) : static_cast<const void*>(kLanes64);
+  return IntVec<T>(*static_cast<const typename Native<Lane>::type*>(from));
+}
+
+// y * 2^n for a whole n, exact unless the result is subnormal or overflows: then rounded once. y is within [1/4, 4].
+#if defined(__AVX512F__)
+BP_INLINE Vec<float> scale_by_power_of_2(Vec<float> y, Vec<float> n) { return Vec<float>(_mm512_scalef_ps(y.v, n.v)); }
+BP_INLINE Vec<double> scale_by_power_of_2(Vec<double> y, Vec<double> n) {
+  return Vec<double>(_mm512_scalef_pd(y.v, n.v));
+}
+#else
+template <class T> BP_INLINE Vec<T> scale_by_power_of_2(Vec<T> y, Vec<T> n) {
+  constexpr bool kSingle = sizeof(T) == 4;
+  const Vec<T> magic(kSingle ? T(0x1.8p23) : T(0x1.8p52));  // adding it leaves n in the low bits
+  const IntVec<T> one = to_bits(Vec<T>(T(1)));
+  const Vec<T> half = fma(n, Vec<T>(T(0.5)), magic), rest = (n - (half - magic)) + magic;
+  constexpr int kShift = kSingle ? 23 : 52;
+  return y * from_bits<T>(to_bits(half).template shift_left<kShift>() + one) *
+         from_bits<T>(to_bits(rest).template shift_left<kShift>() + one);
+}
+#endif
+
+// All lanes combined in the tree (i, i + width/2), (i, i + width/4), ...; op(a, b) works on scalars and native vectors.
+template <class T> struct Quarter { typedef T type __attribute__((vector_size(16), may_alias)); };
+template <class Op> BP_INLINE float fold_quarter(typename Quarter<float>::type a, Op op) {
+  return op(op(float(a[0]), float(a[2])), op(float(a[1]), float(a[3])));
+}
+template <class Op> BP_INLINE double fold_quarter(typename Quarter<double>::type a, Op op) {
+  return op(double(a[0]), double(a[1]));
+}
+#if defined(__AVX2__)
+template <class Op> BP_INLINE float fold_half(__m256 a, Op op) {
+  return fold_quarter(op(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)), op);
+}
+template <class Op> BP_INLINE double fold_half(__m256d a, Op op) {
+  return fold_quarter(op(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1)), op);
+}
+#endif
+template <class Op> BP_INLINE float fold_lanes(Vec<float> a, Op op) {
+#if defined(__AVX512F__)
+  return fold_half(op(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)), op);
+#elif defined(__AVX2__)
+  return fold_half(a.v, op);
+#else
+  return fold_quarter(a.v, op);
+#endif
+}
+template <class Op> BP_INLINE double fold_lanes(Vec<double> a, Op op) {
+#if defined(__AVX512F__)
+  return fold_half(op(_mm512_castpd512_pd256(a.v), _mm512_extractf64x4_pd(a.v, 1)), op);
+#elif defined(__AVX2__)
+  return fold_half(a.v, op);
+#else
+  return fold_quarter(a.v, op);
+#endif
 }
 
 }  // namespace bp::BP_TIER

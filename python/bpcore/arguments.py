@@ -20,11 +20,11 @@ def snake_case(name: str) -> str:
 
 @functools.lru_cache(maxsize=512)
 def _signature(cls: type) -> inspect.Signature:
-    return inspect.signature(inspect.unwrap(cls.__init__))
+    return inspect.signature(inspect.unwrap(cls.__init__))  # type: ignore[misc]
 
 
 def bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that were given, by name; TypeError with the nearest name for an unknown one."""
+    """The arguments that were given, by name; TypeError with a hint for an unknown one."""
     signature = _signature(cls)
     try:
         bound = signature.bind(None, *args, **kwargs).arguments
@@ -76,6 +76,39 @@ def plain(key: str, value: Any) -> Any:
     if hasattr(value, "get_config"):
         return {"class_name": type(value).__name__, "config": value.get_config()}
     raise TypeError(
-        f"argument {key!r} = {checks.describe(value)} cannot be saved; give it a get_config method, "
-        "or pass a name, number or list"
+        f"argument {key!r} = {checks.describe(value)} cannot be saved; give it a get_config "
+        "method, or pass a name, number or list"
     )
+
+
+def blank(cls: type) -> Any:
+    """An object without a call of ``__new__`` or ``__init__``, for unpickling."""
+    return object.__new__(cls)
+
+
+class Configured:
+    """Base of classes that keep their constructor's arguments (bound in ``__new__``)."""
+
+    _config_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls)
+        self._config_args = bind(cls, args, kwargs)
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as far as JSON can hold them."""
+        return {key: plain(key, value) for key, value in self._config_args.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """An object from what `get_config` gave."""
+        return cls(**config)
+
+    def __reduce__(self) -> Any:
+        method = getattr(self, "__getstate__", None)  # every object has it from Python 3.11 on
+        return blank, (type(self),), method() if method else dict(self.__dict__)
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{key}={value!r}" for key, value in self._config_args.items())
+        return f"{type(self).__name__}({listed})"

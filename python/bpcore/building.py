@@ -48,8 +48,8 @@ def assign_names(layers: Sequence[Layer], model: Any) -> list[str]:
             continue
         if given in fixed:
             raise ValueError(
-                f"duplicate layer name {given!r} at {fixed[given]} and {i}; names must be unique in "
-                "a model"
+                f"duplicate layer name {given!r} at {fixed[given]} and {i}; names must be "
+                "unique in a model"
             )
         fixed[given] = i
     names: list[str] = []
@@ -91,8 +91,12 @@ def restored_on_error(layers: Sequence[Layer], *objects: Any) -> Iterator[None]:
 def adopt(layers: Sequence[Layer], model: Any) -> None:
     """Check that the layers can belong to the model, then name them and give them its seed."""
     for layer in layers:
-        if layer._dtype is not None and layer._dtype != model.dtype and (
-            layer._config_args.get("dtype") is not None or owner_of(layer) not in (None, model)
+        if (
+            layer._dtype is not None
+            and layer._dtype != model.dtype
+            and (
+                layer._config_args.get("dtype") is not None or owner_of(layer) not in (None, model)
+            )
         ):
             raise ValueError(
                 f"{layer.label} has dtype {layer._dtype}, the model {model.dtype}, expected equal "

@@ -119,7 +119,7 @@ class History(Callback):
 
     def to_pandas(self) -> Any:
         """The history as a pandas DataFrame with the epoch as index."""
-        import pandas as pd
+        import pandas as pd  # type: ignore[import-untyped, unused-ignore]
 
         return pd.DataFrame(self.history, index=pd.Index(self.epoch, name="epoch"))
 

@@ -99,8 +99,9 @@ def choice(name: str, value: Any, known: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {', '.join(known)}, got {describe(value)}")
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}"
-                         f"{suggest(value, known)}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(known)}, got {value!r}{suggest(value, known)}"
+        )
     return value
 
 
@@ -111,7 +112,8 @@ def dtype(value: Any) -> str:
     if value in (np.float32, np.float64) or isinstance(value, np.dtype):
         name = np.dtype(value).name
         if name in ("float32", "float64") and np.dtype(value).isnative:
-            return name
+            result: str = name
+            return result
     raise ValueError(f"dtype must be 'float32' or 'float64', got {value!r}")
 
 

@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"bpcore {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     demo = commands.add_parser("demo", help="train a network on 1,797 handwritten digits")
-    demo.add_argument("--epochs", type=_positive, default=30, metavar="N", help="default: 30")
+    demo.add_argument("--epochs", type=_positive, default=40, metavar="N", help="default: 40")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     demo.add_argument("--threads", type=_positive, metavar="N", help="default: all CPUs")
     demo.add_argument(
@@ -82,16 +82,16 @@ def _demo(arguments: argparse.Namespace) -> int:
     (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
     model = bp.Sequential(
         [
+            bp.layers.Dense(256, activation="relu"),
             bp.layers.Dense(128, activation="relu"),
-            bp.layers.Dense(64, activation="relu"),
             bp.layers.Dense(10),
         ],
         seed=arguments.seed,
     )
-    decay = bp.schedules.Cosine(2e-3, decay_steps=arguments.epochs * -(-len(x) // 32))
+    decay = bp.schedules.Cosine(4e-3, decay_steps=arguments.epochs * -(-len(x) // 32))
     model.compile(bp.optimizers.Adam(decay), loss="cross_entropy", metrics=["accuracy"])
     print(
-        f"bpcore {__version__}: 64-128-64-10 on {len(x)} handwritten digits of 8x8 pixels, "
+        f"bpcore {__version__}: 64-256-128-10 on {len(x)} handwritten digits of 8x8 pixels, "
         f"{len(xt)} for testing, {bp.get_num_threads()} thread(s)"
     )
     start = time.perf_counter()

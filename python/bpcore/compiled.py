@@ -12,15 +12,11 @@ from .losses import Loss, PythonLoss
 
 Array = np.ndarray[Any, Any]
 # Ends of a network whose values cannot be the probabilities a cross entropy takes logarithms of.
+_RECTIFIERS = {"relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu"}
+_NO_PROBABILITY = _RECTIFIERS | {"mish", "softplus", "softsign", "tanh", "exponential"}
 _UNFIT = {
-    "cross_entropy": (
-        "relu leaky_relu relu6 elu selu celu gelu gelu_tanh silu mish softplus softsign tanh "
-        "hard_sigmoid sigmoid exponential"
-    ).split(),
-    "binary_cross_entropy": (
-        "relu leaky_relu relu6 elu selu celu gelu gelu_tanh silu mish softplus softsign tanh "
-        "exponential log_softmax"
-    ).split(),
+    "cross_entropy": _NO_PROBABILITY | {"hard_sigmoid", "sigmoid"},
+    "binary_cross_entropy": _NO_PROBABILITY | {"log_softmax"},
 }
 
 

@@ -20,7 +20,7 @@ Shape = checks.Shape
 
 
 def array(name: str, value: Any) -> Array:
-    """`value` as an ndarray of a real dtype that the core reads; no copy where it is one already."""
+    """`value` as an ndarray of a real dtype that the core reads; not copied if it is one."""
     if type(value) is not np.ndarray:
         value = _to_array(name, value)
     kind = value.dtype.kind
@@ -39,8 +39,9 @@ def array(name: str, value: Any) -> Array:
         )
     if value.size > checks.MAX_ELEMENTS:
         raise MemoryError(
-            f"{name} has shape {value.shape} and dtype {value.dtype}: {value.nbytes / 2**40:.4g} TiB "
-            f"({value.nbytes / 2**50:.3g} PiB), more than any machine holds"
+            f"{name} has shape {value.shape} and dtype {value.dtype}: "
+            f"{value.nbytes / 2**40:.4g} TiB ({value.nbytes / 2**50:.3g} PiB), "
+            "more than any machine holds"
         )
     result: Array = value
     return result
@@ -138,8 +139,8 @@ def _from_polars(name: str, frame: Any) -> Array:
             )
         if column.null_count():
             raise ValueError(
-                f"{name}: column {column.name!r} has {column.null_count()} null values; fill or drop "
-                "them"
+                f"{name}: column {column.name!r} has {column.null_count()} null values; "
+                "fill or drop them"
             )
     return np.asarray(frame.to_numpy())
 
@@ -155,8 +156,9 @@ def features(name: str, value: Any, shape: Shape, layer: str) -> Array:
     if len(shape) == 1:
         if x.ndim == 1:
             raise ShapeError(
-                f"{name} must be 2-D (n_samples, n_features), got shape {x.shape}, expected {wanted}; "
-                f"use {name}.reshape(-1, 1) for one feature or {name}.reshape(1, -1) for one sample"
+                f"{name} must be 2-D (n_samples, n_features), got shape {x.shape}, expected "
+                f"{wanted}; use {name}.reshape(-1, 1) for one feature or "
+                f"{name}.reshape(1, -1) for one sample"
             )
         if x.ndim == 2:
             raise ShapeError(
@@ -164,8 +166,8 @@ def features(name: str, value: Any, shape: Shape, layer: str) -> Array:
                 f"expected {wanted} at input {layer!r}"
             )
     raise ShapeError(
-        f"{name}: got shape {x.shape}, expected {wanted} at input {layer!r}, for which the model was "
-        "built; reshape the data or add Flatten() or Reshape() as first layer"
+        f"{name}: got shape {x.shape}, expected {wanted} at input {layer!r}, for which the "
+        "model was built; reshape the data or add Flatten() or Reshape() as first layer"
     )
 
 
@@ -197,32 +199,35 @@ def finite(name: str, x: Array, dtype: str) -> None:
             "dtype='float64'"
         )
     word = "NaN" if flaw["kind"] == "nan" else "Inf" if flaw["value"] > 0 else "-Inf"
-    raise ValueError(f"{name} contains {word} at [{where}]{more}; expected finite numbers; fill or "
-                     "drop these rows")
+    raise ValueError(
+        f"{name} contains {word} at [{where}]{more}; expected finite numbers; fill or "
+        "drop these rows"
+    )
 
 
 def rows(name: str, x: Array, other: str, n: int) -> None:
     """Equal numbers of samples."""
     if x.ndim == 0 or x.shape[0] != n:
         got = x.shape[0] if x.ndim else "no"
-        raise ShapeError(
-            f"{other} has {n} samples, {name} has {got}; expected as many in both"
-        )
+        raise ShapeError(f"{other} has {n} samples, {name} has {got}; expected as many in both")
 
 
-def structure(name: str, value: Any, names: Sequence[str], kind: Any) -> list[Any]:
-    """The parts for several inputs or outputs: from a dict by name, or a list or tuple in order."""
+def structure(name: str, value: Any, names: Sequence[str], listed: bool) -> list[Any]:
+    """The parts for several inputs or outputs: from a dict by name, or a list or tuple in order.
+
+    `listed`: the model was made with a list, so that even one part may come in a list.
+    """
     if isinstance(value, dict):
         strange = [key for key in value if key not in names]
         missing = [key for key in names if key not in value]
         if strange or missing:
             raise ValueError(
-                f"{name}: got keys {sorted(map(str, value))}, expected {sorted(names)}, the model's "
-                "names"
+                f"{name}: got keys {sorted(map(str, value))}, expected {sorted(names)}, the "
+                "model's names"
             )
         return [value[key] for key in names]
     if len(names) == 1:
-        if kind is list and isinstance(value, (list, tuple)) and len(value) == 1:
+        if listed and isinstance(value, (list, tuple)) and len(value) == 1:
             return list(value)
         return [value]
     if not isinstance(value, (list, tuple)):
@@ -248,7 +253,7 @@ def sample_weights(name: str, value: Any, n: int) -> Array:
     """Weights (N,): finite, not negative, not all 0."""
     w = array(name, value)
     if w.ndim != 1:
-        raise ShapeError(f"{name} must be 1-D, got shape {w.shape}, expected ({n},): one per sample")
+        raise ShapeError(f"{name} must be 1-D, got shape {w.shape}, expected ({n},)")
     if w.shape[0] != n:
         raise ShapeError(f"{name} has {w.shape[0]} values, expected {n}, one per sample")
     w = np.ascontiguousarray(w, dtype=np.float64)

@@ -42,6 +42,7 @@ class Engine:
         self.in_names = [t.name for t in inputs]
         self.out_shapes = [t.shape for t in outputs]
         self.out_names = _unique([t.name for t in outputs])
+        self.in_listed = self.out_listed = False  # whether made with a list of one
         self.outputs: list[int] = []
         n_inputs = len(inputs)
         for t in outputs:
@@ -70,12 +71,12 @@ class Engine:
         found = self.trainers.get(purpose)
         if found is not None and self._specs.get(purpose) == spec:
             return found
-        active = compiled.optimizer.slots(self.params, self.flags) if spec else [
-            [] for _ in self.params
-        ]
-        metrics = compiled.core_metrics() if purpose in ("train", "eval") else [
-            [] for _ in self.outputs
-        ]
+        active = (
+            compiled.optimizer.slots(self.params, self.flags) if spec else [[] for _ in self.params]
+        )
+        metrics = (
+            compiled.core_metrics() if purpose in ("train", "eval") else [[] for _ in self.outputs]
+        )
         options: dict[str, Any] = {}
         if spec is not None:
             options = {
@@ -97,12 +98,12 @@ class Engine:
         return made
 
     # ---- data ---------------------------------------------------------------------------------
-    def inputs(self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False) -> tuple[
-        list[Array], int
-    ]:
+    def inputs(
+        self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False
+    ) -> tuple[list[Array], int]:
         """The checked input arrays and the number of samples."""
-        parts = data.structure(name, x, self.in_names, list)
-        xs = []
+        parts = data.structure(name, x, self.in_names, self.in_listed)
+        xs: list[Array] = []
         for part, shape, layer in zip(parts, self.in_shapes, self.in_names, strict=True):
             label = name if len(parts) == 1 else f"{name}[{layer!r}]"
             array = data.features(label, part, shape, layer)
@@ -123,7 +124,8 @@ class Engine:
         if array.base is not None or not array.flags.owndata:
             for p in self.params:
                 if data.overlaps(array, p.value):
-                    return array.copy()
+                    result: Array = array.copy()
+                    return result
         return array
 
     def dataset(
@@ -138,8 +140,8 @@ class Engine:
         """Everything checked; nothing of the model is changed."""
         xs, n = self.inputs(x, names[0])
         if y is None:
-            raise TypeError(f"{names[1]} is None, expected targets of shape (N, ...), one per sample")
-        parts = data.structure(names[1], y, self.out_names, list)
+            raise TypeError(f"{names[1]} is None, expected targets of shape (N, ...)")
+        parts = data.structure(names[1], y, self.out_names, self.out_listed)
         ys = []
         for part, loss, shape, out in zip(
             parts, compiled.losses, self.out_shapes, self.out_names, strict=True
@@ -210,11 +212,11 @@ def diverged(error: RuntimeError, epoch: int, rate: float | None) -> TrainingDiv
         place = f"epoch {epoch + 1}, {place}"
     if row >= 0:
         place += f", row {row}"
-    thing = where if where.startswith(("loss", "gradient")) else f"output of layer {where!r}"
+    where = where.removeprefix("the ")
     hint = f"lower the learning rate (now {rate:.4g})" if rate is not None else "scale the data"
     return TrainingDiverged(
-        f"training diverged: the {thing} became NaN or Inf in {place}, expected finite numbers; the "
-        f"weights are those before this batch; {hint}, scale the data, or clip gradients with "
+        f"training diverged: the {where} became NaN or Inf in {place}, expected finite numbers; "
+        f"the weights are those before this batch; {hint}, scale the data, or clip gradients with "
         "compile(gradient_clip_norm=...)",
         batch=batch,
         epoch=epoch,

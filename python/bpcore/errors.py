@@ -19,7 +19,7 @@ class BusyError(RuntimeError):
 
 
 class TrainingDiverged(RuntimeError):
-    """A loss, activation or gradient became NaN or infinite; the weights are those before the batch.
+    """A loss, activation or gradient became NaN or infinite; weights are as before the batch.
 
     Attributes
     ----------

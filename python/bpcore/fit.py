@@ -70,8 +70,8 @@ def split(x: Any, y: Any, weight: Any, fraction: float) -> tuple[Any, Any, Any, 
     cut = int(n * (1.0 - fraction))
     if cut < 1 or cut >= n:
         raise ValueError(
-            f"validation_split={fraction} of {n} samples leaves {cut} for training and {n - cut} for "
-            "validation, expected at least 1 each"
+            f"validation_split={fraction} of {n} samples leaves {cut} for training and {n - cut} "
+            "for validation, expected at least 1 each"
         )
 
     def part(value: Any, rows: slice) -> Any:
@@ -94,9 +94,7 @@ def validation_parts(value: Any) -> tuple[Any, Any, Any]:
     """(x, y, sample_weight or None) from `validation_data`."""
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         got = f"{len(value)} items" if isinstance(value, (tuple, list)) else checks.describe(value)
-        raise ValueError(
-            f"validation_data must be (x, y) or (x, y, sample_weight), got {got}"
-        )
+        raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {got}")
     return value[0], value[1], value[2] if len(value) == 3 else None
 
 
@@ -113,9 +111,7 @@ class Loop:
         self.hooks = hooks
         self.progress: Progress
 
-    def run(
-        self, train: Dataset | None, batches: Any, validation: Dataset | None
-    ) -> History:
+    def run(self, train: Dataset | None, batches: Any, validation: Dataset | None) -> History:
         """All epochs."""
         options, model = self.options, self.model
         epochs = range(options.initial_epoch, options.epochs)
@@ -224,8 +220,8 @@ class Loop:
                 break
         if done == 0:
             raise ValueError(
-                f"x gave no batch in epoch {epoch + 1}, expected at least 1; an iterator can be used "
-                "once: pass steps_per_epoch, or an object that starts anew at each iter()"
+                f"x gave no batch in epoch {epoch + 1}, expected at least 1; an iterator can be "
+                "used once: pass steps_per_epoch, or an object that starts anew at each iter()"
             )
 
     def _guarded(self, epoch: int, work: Any) -> None:

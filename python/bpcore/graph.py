@@ -105,7 +105,8 @@ def _binary(kind: str, left: Any, right: Any) -> Tensor:
             except Exception:
                 array = np.asarray(None)
             if array.dtype.kind not in "fiub":
-                return NotImplemented
+                result: Tensor = NotImplemented
+                return result
             value = merging.Constant(array).tensor()
         operands.append(value)
     return connect(layer, operands)
@@ -221,6 +222,7 @@ class Lowering:
         shape: checks.Shape,
         name: str,
         params: Sequence[Parameter] = (),
+        /,
         **attrs: Any,
     ) -> int:
         """Append a node whose value has `shape`; its number."""
@@ -262,8 +264,7 @@ def lower(
     low = Lowering(dtype)
     places: dict[int, Place] = {}
     for t in inputs:
-        i = low.add("input", (), t.shape, t.name)
-        low.nodes[i][3]["shape"] = t.shape
+        i = low.add("input", (), t.shape, t.name, shape=t.shape)
         places[id(t.node)] = Place([], i, i)
     calls: dict[int, int] = {}
     for node in nodes:

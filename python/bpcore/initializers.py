@@ -290,7 +290,7 @@ class FromArray(Initializer):
         array = np.asarray(value)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"initializer array has dtype {array.dtype}, expected real numbers")
-        self.value = array.astype(np.float64)
+        self.value: Array = array.astype(np.float64)
         if not np.isfinite(self.value).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(self.value))[0])
             raise ValueError(
@@ -302,7 +302,7 @@ class FromArray(Initializer):
             raise ValueError(
                 f"initializer array has shape {self.value.shape}, expected {shape}, the parameter's"
             )
-        return self.value.copy()
+        return np.array(self.value)
 
     def get_config(self) -> dict[str, Any]:
         return {"value": self.value.tolist()}

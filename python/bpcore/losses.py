@@ -18,19 +18,12 @@ from .errors import ShapeError
 Array = np.ndarray[Any, Any]
 
 
-class Loss:
+class Loss(arguments.Configured):
     """Base of the built-in losses."""
 
     kind = ""  # the core's name
     option_name = ""
     takes_labels = False
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Loss:
-        self = super().__new__(cls)
-        self._config_args = arguments.bind(cls, args, kwargs)
-        return self
-
-    _config_args: dict[str, Any]
 
     def __init__(self) -> None:
         pass
@@ -61,7 +54,8 @@ class Loss:
     def gradient(self, y_true: Any, y_pred: Any) -> Array:
         """Gradient of `value` with respect to `y_pred`."""
         t, p = self._pair(y_true, y_pred)
-        return self.slope(t, p) / p.shape[0]
+        result: Array = self.slope(t, p) / p.shape[0]
+        return result
 
     def _pair(self, y_true: Any, y_pred: Any) -> tuple[Array, Array]:
         t, p = np.asarray(y_true), np.asarray(y_pred, dtype=np.float64)
@@ -73,19 +67,6 @@ class Loss:
                 f"{self.name}: got y_true of shape {t.shape}, expected {p.shape}, y_pred's"
             )
         return t, p
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {k: arguments.plain(k, v) for k, v in self._config_args.items()}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Loss:
-        """A loss from what `get_config` gave."""
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        listed = ", ".join(f"{k}={v!r}" for k, v in self._config_args.items())
-        return f"{type(self).__name__}({listed})"
 
 
 def _mean(x: Array) -> Array:
@@ -137,7 +118,8 @@ class MeanAbsoluteError(Loss):
         return _mean(np.abs(p - t))
 
     def slope(self, t: Array, p: Array) -> Array:
-        return np.sign(p - t) / _size(p)
+        result: Array = np.sign(p - t) / _size(p)
+        return result
 
 
 class Huber(Loss):
@@ -155,7 +137,8 @@ class Huber(Loss):
         return _mean(np.where(e <= d, 0.5 * e * e, d * (e - 0.5 * d)))
 
     def slope(self, t: Array, p: Array) -> Array:
-        return np.clip(p - t, -self.delta, self.delta) / _size(p)
+        result: Array = np.clip(p - t, -self.delta, self.delta) / _size(p)
+        return result
 
 
 class LogCosh(Loss):
@@ -168,7 +151,8 @@ class LogCosh(Loss):
         return _mean(e + np.log1p(np.exp(-2.0 * e)) - np.log(2.0))
 
     def slope(self, t: Array, p: Array) -> Array:
-        return np.tanh(p - t) / _size(p)
+        result: Array = np.tanh(p - t) / _size(p)
+        return result
 
 
 class _Labelled(Loss):
@@ -184,8 +168,8 @@ class _Labelled(Loss):
 class BinaryCrossEntropy(_Labelled):
     """L = mean of -(t log p + (1 - t) log(1 - p)), t in [0, 1].
 
-    If the model ends in ``sigmoid`` the two are one fused step with delta p - t (over K and N); if it
-    ends linear, the outputs are logits. Smoothing s: t <- t (1 - s) + s/2.
+    If the model ends in ``sigmoid`` the two are one fused step with delta p - t (over K and N); if
+    it ends linear, the outputs are logits. Smoothing s: t <- t (1 - s) + s/2.
     """
 
     kind = "binary_cross_entropy"
@@ -200,14 +184,15 @@ class BinaryCrossEntropy(_Labelled):
     def slope(self, t: Array, p: Array) -> Array:
         t = t * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (p - t) / (p * (1 - p)) / _size(p)
+            result: Array = (p - t) / (p * (1 - p)) / _size(p)
+            return result
 
 
 class CrossEntropy(_Labelled):
     """L = -sum over classes of t log p; t: integer labels (N,) or distributions (N, K).
 
-    If the model ends in ``softmax`` the two are one fused step with delta p - t (over N); if it ends
-    linear, the outputs are logits. Smoothing s: t <- t (1 - s) + s/K.
+    If the model ends in ``softmax`` the two are one fused step with delta p - t (over N); if it
+    ends linear, the outputs are logits. Smoothing s: t <- t (1 - s) + s/K.
 
     Examples
     --------
@@ -219,18 +204,21 @@ class CrossEntropy(_Labelled):
     takes_labels = True
 
     def _smooth(self, t: Array) -> Array:
-        return t * (1 - self.label_smoothing) + self.label_smoothing / t.shape[-1]
+        result: Array = t * (1 - self.label_smoothing) + self.label_smoothing / t.shape[-1]
+        return result
 
     def rows(self, t: Array, p: Array) -> Array:
         t = self._smooth(t)
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = np.where(t > 0, t * np.log(p), 0.0)
-        return -_mean(terms) * p.shape[-1]
+        result: Array = -_mean(terms) * p.shape[-1]
+        return result
 
     def slope(self, t: Array, p: Array) -> Array:
         t = self._smooth(t)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(t > 0, -t / p, 0.0) / (_size(p) // p.shape[-1])
+            result: Array = np.where(t > 0, -t / p, 0.0) / (_size(p) // p.shape[-1])
+            return result
 
 
 class KLDivergence(Loss):
@@ -241,11 +229,13 @@ class KLDivergence(Loss):
     def rows(self, t: Array, p: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = np.where(t > 0, t * np.log(t / p), 0.0)
-        return _mean(terms) * p.shape[-1]
+        result: Array = _mean(terms) * p.shape[-1]
+        return result
 
     def slope(self, t: Array, p: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(t > 0, -t / p, 0.0) / (_size(p) // p.shape[-1])
+            result: Array = np.where(t > 0, -t / p, 0.0) / (_size(p) // p.shape[-1])
+            return result
 
 
 class Poisson(Loss):
@@ -304,7 +294,7 @@ _ALIASES = {
 }
 _BY_CLASS = {cls.__name__: cls for cls in _CLASSES}
 
-__all__ = [*(cls.__name__ for cls in _CLASSES), "Loss", "get", "names"]  # noqa: PLE0604
+__all__ = [*(cls.__name__ for cls in _CLASSES), "Loss", "get", "names"]
 
 
 def names() -> list[str]:
@@ -358,7 +348,7 @@ class PythonLoss:
         gradient = np.asarray(self.loss.gradient(y, p))
         if gradient.shape != p.shape:
             raise ShapeError(
-                f"{self.label}.gradient returned shape {gradient.shape}, expected {p.shape}, y_pred's"
+                f"{self.label}.gradient returned shape {gradient.shape}, expected {p.shape}"
             )
         if value.shape == (n,):  # per-row losses, gradient of each row's loss
             scale = np.full(n, 1.0 / n) if w is None else np.asarray(w, dtype=np.float64) / n
@@ -366,8 +356,8 @@ class PythonLoss:
         elif value.shape == () or value.size == 1:  # the batch's mean and its gradient
             if w is not None and not (np.asarray(w) == 1).all():
                 raise ValueError(
-                    f"{self.label}.value returned one number for the batch, so sample weights cannot "
-                    "be applied; return an array (N,) of losses per row"
+                    f"{self.label}.value returned one number for the batch, so sample weights "
+                    "cannot be applied; return an array (N,) of losses per row"
                 )
             value, delta = np.full(n, float(value.reshape(()))), gradient
         else:

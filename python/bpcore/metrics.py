@@ -26,16 +26,10 @@ class Context:
         self.binary = binary  # one column, or a binary loss
 
 
-class Metric:
-    """Base of the built-in metrics: ``spec`` says what the core gathers, ``compute`` what it means."""
+class Metric(arguments.Configured):
+    """Base of the built-in metrics: ``spec`` for the core, ``compute`` from what it gathered."""
 
     name = ""
-    _config_args: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Metric:
-        self = super().__new__(cls)
-        self._config_args = arguments.bind(cls, args, kwargs)
-        return self
 
     def __init__(self) -> None:
         pass
@@ -48,19 +42,6 @@ class Metric:
         """The metric from what the core gathered."""
         total, weight = state
         return float(total) / float(weight) if weight else math.nan
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {k: arguments.plain(k, v) for k, v in self._config_args.items()}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Metric:
-        """A metric from what `get_config` gave."""
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        listed = ", ".join(f"{k}={v!r}" for k, v in self._config_args.items())
-        return f"{type(self).__name__}({listed})"
 
 
 class Accuracy(Metric):
@@ -114,6 +95,8 @@ class _Confusion(_Threshold):
 
     def compute(self, state: Any, context: Context) -> float:
         matrix = np.asarray(state, dtype=np.float64)
+        classes = math.isqrt(matrix.size)
+        matrix = matrix.reshape(classes, classes)
         hits = np.diag(matrix)
         predicted, true = matrix.sum(axis=0), matrix.sum(axis=1)
         per_class = self._of(hits, predicted, true)
@@ -165,7 +148,7 @@ class AUC(Metric):
         return "auc", {}
 
     def compute(self, state: Any, context: Context) -> float:
-        return float(state)
+        return float(np.asarray(state).reshape(-1)[0])
 
 
 class MeanAbsoluteErrorMetric(Metric):
@@ -204,7 +187,7 @@ class R2(Metric):
         return "r2", {}
 
     def compute(self, state: Any, context: Context) -> float:
-        w, wy, wyy, residual = np.asarray(state, dtype=np.float64)
+        w, wy, wyy, residual = np.asarray(state, dtype=np.float64).reshape(4, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
             spread = wyy - wy * wy / w
             # A constant target: 1 if predicted exactly, else 0, as scikit-learn has it.
@@ -340,6 +323,6 @@ def get(identifier: Any) -> Metric:
     if callable(identifier) and not isinstance(identifier, type):
         return PythonMetric(identifier, getattr(identifier, "__name__", "metric"))
     raise TypeError(
-        "metric must be a name, a metric of bpcore.metrics, a function f(y_true, y_pred) or an object "
-        f"with update_state, result and reset_state, got {checks.describe(identifier)}"
+        "metric must be a name, a metric of bpcore.metrics, a function f(y_true, y_pred) or an "
+        f"object with update_state, result and reset_state, got {checks.describe(identifier)}"
     )

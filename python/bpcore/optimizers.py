@@ -17,7 +17,7 @@ from .errors import ShapeError
 from .parameter import Array, Parameter
 
 
-class Optimizer:
+class Optimizer(arguments.Configured):
     """Base of all optimizers.
 
     Attributes
@@ -29,15 +29,16 @@ class Optimizer:
     """
 
     name = ""
-    _config_args: dict[str, Any]
+    iterations: int
+    _slots: dict[Parameter, list[Array]]
+    _owner: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
         if "lr" in kwargs and "learning_rate" not in kwargs:
             kwargs["learning_rate"] = kwargs.pop("lr")
-        self = super().__new__(cls)
-        self._config_args = arguments.bind(cls, args, kwargs)
-        self._slots: dict[Parameter, list[Array]] = {}
-        self._owner: Any = None
+        self: Optimizer = super().__new__(cls, *args, **kwargs)
+        self._slots = {}
+        self._owner = None
         self.iterations = 0
         return self
 
@@ -66,7 +67,7 @@ class Optimizer:
     def learning_rate(self, value: Any) -> None:
         if isinstance(value, Mapping):
             value = schedules.from_config(value)
-        if isinstance(value, type) or isinstance(value, str) or not callable(value):
+        if isinstance(value, (type, str)) or not callable(value):
             value = checks.real("learning_rate", value, 0.0, open_low=True)
         self._learning_rate = value
         self._config_args["learning_rate"] = value
@@ -129,26 +130,25 @@ class Optimizer:
         spec = self.spec()
         count = _core.slot_count(spec)
         initial = [float(_core.slot_initial_value(spec, k)) for k in range(count)]
-        result = []
+        result: list[list[Array]] = []
         for p, active in zip(parameters, trainable, strict=True):
             if not active:
                 result.append([])
                 continue
             arrays = self._slots.get(p)
-            if arrays is None or len(arrays) != count or arrays[0:1] and (
-                arrays[0].shape != p.shape or arrays[0].dtype != p.dtype
-            ):
+            fits = arrays is not None and len(arrays) == count
+            if not fits or any(a.shape != p.shape or a.dtype != p.dtype for a in arrays or []):
                 arrays = []
                 for value in initial:
                     array = _core.empty(p.shape, p.dtype.name)
                     array[...] = value
                     arrays.append(array)
                 self._slots[p] = arrays
-            result.append(arrays)
+            result.append(self._slots[p])
         return result
 
     def state(self, parameters: list[Parameter]) -> dict[str, Any]:
-        """Iterations and slot arrays in the order of `parameters`, for saving; arrays not copied."""
+        """Iterations and slot arrays in the order of `parameters`, for saving; not copied."""
         return {
             "iterations": self.iterations,
             "slots": [list(self._slots.get(p, [])) for p in parameters],
@@ -170,15 +170,6 @@ class Optimizer:
         self.iterations = checks.integer("iterations", state["iterations"], 0, 2**62)
         self._slots = {p: arrays for p, arrays in new.items() if arrays}
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; a schedule as ``{"class_name", "config"}``."""
-        return {k: arguments.plain(k, v) for k, v in self._config_args.items()}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """An optimizer from what `get_config` gave."""
-        return cls(**config)
-
     def __getstate__(self) -> dict[str, Any]:
         # Slots by position: a dict keyed by objects that are still being unpickled is fragile.
         state = {**self.__dict__, "_owner": None, "_slots": None}
@@ -195,10 +186,6 @@ class Optimizer:
                 copy[...] = array
                 own.append(copy)
             self._slots[p] = own
-
-    def __repr__(self) -> str:
-        listed = ", ".join(f"{k}={v!r}" for k, v in self._config_args.items())
-        return f"{type(self).__name__}({listed})"
 
 
 def _decay(value: Any) -> float:
@@ -338,12 +325,6 @@ class Adam(_Betas):
 
     w -= eta (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon); with ``amsgrad`` the largest v so
     far stands for v (S. Reddi, 2018). weight_decay adds weight_decay w to g.
-
-    Examples
-    --------
-    >>> import bpcore as bp
-    >>> bp.optimizers.Adam(lr=1e-3).learning_rate
-    0.001
     """
 
     name = "adam"
@@ -366,7 +347,7 @@ class Adam(_Betas):
 
 
 class AdamW(Adam):
-    """Adam with decoupled decay: w *= 1 - eta weight_decay first (I. Loshchilov, F. Hutter, 2019)."""
+    """Adam with decoupled decay: w *= 1 - eta weight_decay first (I. Loshchilov et al., 2019)."""
 
     name = "adamw"
 
@@ -420,7 +401,7 @@ class Nadam(_Betas):
 
 
 class Lion(Optimizer):
-    """w -= eta (sign(b1 m + (1 - b1) g) + weight_decay w); m = b2 m + (1 - b2) g (X. Chen, 2023)."""
+    """w -= eta (sign(b1 m + (1 - b1) g) + weight_decay w); m = b2 m + (1 - b2) g (Chen 2023)."""
 
     name = "lion"
 
@@ -479,7 +460,7 @@ _CLASSES: tuple[type[Optimizer], ...] = (
 _BY_NAME = {cls.name: cls for cls in _CLASSES}
 _BY_CLASS = {cls.__name__: cls for cls in _CLASSES}
 
-__all__ = [*_BY_CLASS, "Optimizer", "get", "names"]  # noqa: PLE0604
+__all__ = [*_BY_CLASS, "Optimizer", "get", "names"]
 
 
 def names() -> list[str]:
@@ -502,13 +483,15 @@ def get(identifier: Any) -> Optimizer:
     if isinstance(identifier, str):
         if identifier.lower() not in _BY_NAME:
             raise checks.unknown("optimizer", identifier, _BY_NAME)
-        return _BY_NAME[identifier.lower()]()
+        named: Any = _BY_NAME[identifier.lower()]
+        return get(named())
     if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        return identifier()
+        made: Any = identifier
+        return get(made())
     if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
         if identifier["class_name"] not in _BY_CLASS:
             raise checks.unknown("optimizer", identifier["class_name"], _BY_CLASS)
-        return _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
-    raise TypeError(
-        f"optimizer must be a name or an Optimizer, got {checks.describe(identifier)}"
-    )
+        found = _BY_CLASS[identifier["class_name"]]
+        result: Optimizer = found.from_config(dict(identifier["config"]))
+        return result
+    raise TypeError(f"optimizer must be a name or an Optimizer, got {checks.describe(identifier)}")

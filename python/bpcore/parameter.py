@@ -59,7 +59,8 @@ class Parameter:
     @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64, as the model's."""
-        return self._value.dtype
+        result: np.dtype[Any] = self._value.dtype
+        return result
 
     @property
     def value(self) -> Array:
@@ -135,7 +136,7 @@ def _fit(
     try:
         array = np.asarray(new)
     except ValueError as error:
-        raise ShapeError(f"{what}: expected an array of shape {shape}, got a ragged list") from error
+        raise ShapeError(f"{what}: expected shape {shape}, got a ragged list") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"{what}: got dtype {array.dtype}, expected a real number dtype; convert it to {dtype}"

@@ -77,4 +77,3 @@ class Progress:
                 self.bar.update(self.pending)
                 self.pending = 0
             self.bar.close()
-

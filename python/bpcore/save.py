@@ -45,7 +45,9 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Write `model` (architecture, dtype and weights) to one safetensors file, atomically.
 
     The file can be read by every safetensors reader; the tensors are named as the parameters.
-    Saving the same model again gives the same bytes.
+    What was given to `compile` is stored too if it is data; with a loss, metric or schedule of
+    your own in Python it is left out, and the model read back has to be compiled again. The
+    optimizer's state belongs to checkpoints. Saving the same model again gives the same bytes.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def _rebuild(document: Mapping[str, Any], custom_objects: dict[str, Any], name: 
         )
     try:
         return known[class_name].from_config(config, custom_objects=custom_objects)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise FormatError(f"{name}: the architecture cannot be built: {error}") from error
 
 

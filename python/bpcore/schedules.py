@@ -1,6 +1,7 @@
 """Learning rate schedules: functions of the optimizer's step, counted from 0.
 
-Any callable of the step may stand where a schedule may. eta0 is `initial_learning_rate`, s the step.
+Any callable of the step may stand where a schedule may. eta0 is `initial_learning_rate`,
+s the step.
 """
 
 from __future__ import annotations
@@ -20,15 +21,8 @@ def _rate(name: str, value: Any) -> float:
     return checks.real(name, value, 0.0, open_low=True)
 
 
-class Schedule:
-    """Base class: ``schedule(step) -> float``. A subclass defines `rates` for many steps at once."""
-
-    _config_args: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Schedule:
-        self = super().__new__(cls)
-        self._config_args = arguments.bind(cls, args, kwargs)
-        return self
+class Schedule(arguments.Configured):
+    """Base class: ``schedule(step) -> float``. A subclass defines `rates`, for many steps."""
 
     def rates(self, steps: Array) -> Array:
         """The rates at an array of steps (float64)."""
@@ -37,19 +31,6 @@ class Schedule:
     def __call__(self, step: int) -> float:
         """The rate at one step."""
         return float(self.rates(np.array([step], dtype=np.float64))[0])
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {k: arguments.plain(k, v) for k, v in self._config_args.items()}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Schedule:
-        """A schedule from what `get_config` gave."""
-        return cls(**config)
-
-    def __repr__(self) -> str:
-        listed = ", ".join(f"{k}={v!r}" for k, v in self._config_args.items())
-        return f"{type(self).__name__}({listed})"
 
 
 class Constant(Schedule):
@@ -107,7 +88,7 @@ class Piecewise(Schedule):
 
 
 class _Decay(Schedule):
-    """eta0, decay_steps, decay_rate, staircase: floor(s / decay_steps) instead of s / decay_steps."""
+    """eta0, decay_steps, decay_rate; with staircase s / decay_steps is rounded down."""
 
     def __init__(
         self,
@@ -177,7 +158,8 @@ class Polynomial(Schedule):
             length *= np.maximum(1.0, np.ceil(steps / self.decay_steps))
         left = 1.0 - np.minimum(steps, length) / length
         end = self.end_learning_rate
-        return (self.initial_learning_rate - end) * left**self.power + end
+        result: Array = (self.initial_learning_rate - end) * left**self.power + end
+        return result
 
 
 class Cosine(Schedule):
@@ -307,7 +289,7 @@ _CLASSES: dict[str, type[Schedule]] = {
     )
 }
 
-__all__ = [*_CLASSES, "Schedule"]  # noqa: PLE0604
+__all__ = [*_CLASSES, "Schedule"]
 
 
 def from_config(config: Mapping[str, Any]) -> Schedule:
@@ -315,4 +297,5 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
     name = str(config.get("class_name"))
     if name not in _CLASSES:
         raise checks.unknown("schedule", name, _CLASSES)
-    return _CLASSES[name].from_config(dict(config.get("config", {})))
+    result: Schedule = _CLASSES[name].from_config(dict(config.get("config", {})))
+    return result

@@ -85,7 +85,8 @@ def _dense(name: str, y: Array, shape: checks.Shape, layer: str) -> Array:
     if y.shape[1:] == shape:
         return y
     if shape[-1] == 1 and y.shape == (n, *shape[:-1]):
-        return y.reshape(n, *shape)
+        result: Array = y.reshape(n, *shape)
+        return result
     if y.ndim == 1:
         got = f"{name} has shape {y.shape}"
     elif y.ndim == 2 and len(shape) == 1:
@@ -124,8 +125,8 @@ def _between(name: str, y: Array, low: float, high: float, kind: str) -> None:
         bad = np.argwhere((part < low) | (part > high))[0]
         limit = f"in [{low:g}, {high:g}]" if high < math.inf else f">= {low:g}"
         raise ValueError(
-            f"{name} contains {part[tuple(bad)]} at row {start + int(bad[0])}; {kind} expects targets "
-            f"{limit}"
+            f"{name} contains {part[tuple(bad)]} at row {start + int(bad[0])}; {kind} expects "
+            f"targets {limit}"
         )
 
 
@@ -136,9 +137,9 @@ def _sums(name: str, y: Array) -> None:
         if len(bad):
             where = tuple(int(i) for i in bad[0])
             raise ValueError(
-                f"{name} row {start + where[0]} sums to {sums[where]:g}; cross_entropy expects class "
-                "labels, or distributions whose rows sum to 1 (binary_cross_entropy takes several "
-                "labels per row)"
+                f"{name} row {start + where[0]} sums to {sums[where]:g}; cross_entropy expects "
+                "class labels, or distributions whose rows sum to 1 (binary_cross_entropy takes "
+                "several labels per row)"
             )
 
 
@@ -158,18 +159,22 @@ def class_of_rows(target: Target, shape: checks.Shape) -> Array:
     y, labels = target
     if labels:
         if y.ndim != 1:
-            raise ValueError("class_weight needs one label per sample, got labels of shape "
-                             f"{y.shape}; use sample_weight")
+            raise ValueError(
+                "class_weight needs one label per sample, got labels of shape "
+                f"{y.shape}; use sample_weight"
+            )
         return y
     if len(shape) != 1:
-        raise ValueError(f"class_weight needs one class per sample, got targets of shape {y.shape}; "
-                         "use sample_weight")
+        raise ValueError(
+            f"class_weight needs one class per sample, got shape {y.shape}; use sample_weight"
+        )
     if shape[-1] == 1:
         flat = y.reshape(-1)
         if not ((flat == 0) | (flat == 1)).all():
             raise ValueError("class_weight needs class targets, got values other than 0 and 1")
         return flat.astype(np.int32)
-    return y.argmax(axis=1).astype(np.int32)
+    result: Array = y.argmax(axis=1).astype(np.int32)
+    return result
 
 
 def class_weights(name: str, value: Any, classes: int) -> Array:
@@ -177,7 +182,7 @@ def class_weights(name: str, value: Any, classes: int) -> Array:
     if not isinstance(value, Mapping):
         array = data.array(name, value)
         if array.shape != (classes,):
-            raise ShapeError(f"{name}: got shape {array.shape}, expected ({classes},): one per class")
+            raise ShapeError(f"{name}: got shape {array.shape}, expected ({classes},)")
         value = dict(enumerate(array.tolist()))
     result = np.zeros(classes)
     for key, weight in value.items():
@@ -193,5 +198,3 @@ def class_weights(name: str, value: Any, classes: int) -> Array:
             "classes"
         )
     return result
-
-

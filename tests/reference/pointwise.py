@@ -10,6 +10,7 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 _erf_real = np.vectorize(math.erf, otypes=[np.float64])
+_erfc_real = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def positive(z):
@@ -25,12 +26,13 @@ def maximum(a, b):
     return np.where(np.real(a) >= np.real(b), a, b)
 
 
-def erf(z):
-    """erf(x + i h) = erf(x) + i h 2/sqrt(pi) exp(-x^2) + O(h^2)."""
+def normal_cdf(z):
+    """Phi(x + i h) = erfc(-x / sqrt 2) / 2 + i h exp(-x^2 / 2) / sqrt(2 pi) + O(h^2)."""
     x = np.real(z)
+    value = 0.5 * _erfc_real(-x / math.sqrt(2))
     if not np.iscomplexobj(z):
-        return _erf_real(x)
-    return _erf_real(x) + 1j * np.imag(z) * (2 / math.sqrt(math.pi)) * np.exp(-x * x)
+        return value
+    return value + 1j * np.imag(z) * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
 
 
 def sigmoid(z):
@@ -77,11 +79,12 @@ def celu(z, alpha=1.0):
 
 
 def gelu(z, alpha=0.0):
-    return 0.5 * z * (1 + erf(z / math.sqrt(2)))
+    return z * normal_cdf(z)
 
 
 def gelu_tanh(z, alpha=0.0):
-    return 0.5 * z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+    """z (1 + tanh u) / 2, where (1 + tanh u) / 2 = sigmoid(2 u) loses no digits in the tail."""
+    return z * sigmoid(2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
 
 
 def softmax(z):

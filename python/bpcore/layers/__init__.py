@@ -1,4 +1,4 @@
-"""Layers. Each is a brick that works alone, and a part of `bpcore.Sequential` and `bpcore.Model`."""
+"""Layers. Each works alone, and as part of `bpcore.Sequential` and `bpcore.Model`."""
 
 from __future__ import annotations
 

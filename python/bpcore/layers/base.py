@@ -1,7 +1,7 @@
 """The base of all layers: names, weights, building, and use alone as a brick.
 
-A layer in plain Python subclasses `Layer` and defines ``forward`` and ``backward``; the built-in ones
-subclass `CoreLayer` and write themselves down as nodes of the compiled graph (``lower``).
+A layer in plain Python subclasses `Layer` and defines ``forward`` and ``backward``; the built-in
+ones subclass `CoreLayer` and write themselves down as nodes of the compiled graph (``lower``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GradientDict(dict[str, Array]):
         raise KeyError(key)
 
 
-class Layer:
+class Layer(arguments.Configured):
     """A differentiable function with weights; subclass it to write one in plain Python.
 
     Parameters
@@ -45,9 +45,10 @@ class Layer:
     Notes
     -----
     A subclass defines ``build(self, input_shape)``, where it calls `add_weight`;
-    ``forward(self, x, training)`` with `x` (N, \\*input_shape), or a list of arrays when it is called
-    on a list; and ``backward(self, dy)``, which returns dL/dx (a list for several inputs) and adds
-    dL/dw to each ``weight.grad``. Arrays passed in are read-only. Results have the layer's dtype.
+    ``forward(self, x, training)``, x of shape (N, ...input_shape), or a list of arrays when it is
+    called on a list; and ``backward(self, dy)``, which returns dL/dx (a list for several inputs)
+    and adds dL/dw to each ``weight.grad``. Arrays passed in are read-only. Results have the layer's
+    dtype.
 
     Examples
     --------
@@ -68,23 +69,32 @@ class Layer:
     """
 
     is_input = False
-    _config_args: dict[str, Any]
+    _given_name: str | None
+    _name: str
+    _trainable: bool
+    _dtype: str | None
+    _weights: list[Parameter]
+    _input_shape: Any
+    _building: bool
+    _seed: int | None
+    _next_stream: Callable[[], int] | None
+    _owner: Any
+    _brick: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
-        self = super().__new__(cls)
+        self: Layer = super().__new__(cls, *args, **kwargs)
         # Set here, so that a subclass which forgets super().__init__() works all the same.
-        self._given_name: str | None = None
+        self._given_name = None
         self._name = arguments.snake_case(cls.__name__)
         self._trainable = True
-        self._dtype: str | None = None
-        self._weights: list[Parameter] = []
-        self._input_shape: Any = None
+        self._dtype = None
+        self._weights = []
+        self._input_shape = None
         self._building = False
-        self._seed: int | None = None
-        self._next_stream: Callable[[], int] | None = None
-        self._owner: Any = None  # weak reference to the model
-        self._brick: Any = None
-        self._config_args = arguments.bind(cls, args, kwargs)
+        self._seed = None
+        self._next_stream = None
+        self._owner = None  # weak reference to the model
+        self._brick = None
         return self
 
     def __init__(
@@ -193,9 +203,9 @@ class Layer:
         local = checks.object_name("weight", name)
         if local is None or any(p.local_name == local for p in self._weights):
             raise ValueError(f"{self.label}: weight name {name!r} is missing or used twice")
-        sizes = tuple(checks.integer("weight size", n, 0) for n in np.atleast_1d(shape).tolist()) \
-            if shape != () else ()
-        checks.elements(f"{self.label}: weight {name!r}", sizes, 4 if self.dtype == "float32" else 8)
+        given = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        sizes = tuple(checks.integer(f"weight {name!r}: size", n, 0) for n in given)
+        checks.elements(f"{self.label}: weight {name!r}", sizes, int(self.dtype[-2:]) // 8)
         stream = self._next_stream() if self._next_stream else len(self._weights)
         if self._seed is None:
             self._seed = seeding.next_seed()
@@ -231,7 +241,7 @@ class Layer:
     def compute_output_shape(self, input_shape: Any) -> Shape:
         """Per-sample output shape; found by a trial run on a copy unless a subclass says it."""
         probe = copy.deepcopy(self)
-        probe._dtype = probe._dtype or "float32"
+        probe._dtype, probe._seed = probe._dtype or "float32", 0
         probe.ensure_built(input_shape)
         several = isinstance(input_shape, list)
         shapes = input_shape if several else [input_shape]
@@ -293,17 +303,12 @@ class Layer:
     # ---- configuration ------------------------------------------------------------------------
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as far as JSON can hold them."""
-        config = {key: arguments.plain(key, value) for key, value in self._config_args.items()}
+        config = super().get_config()
         if "name" in config:
-            config["name"] = self._name if self._given_name is None else self._given_name
+            config["name"] = self._given_name
         if "trainable" in config:
             config["trainable"] = self._trainable
         return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Layer:
-        """A layer from what `get_config` gave."""
-        return cls(**config)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_brick": None, "_next_stream": None, "_owner": None}
@@ -356,7 +361,7 @@ Layer.build = _guarded_build(Layer.__dict__["build"])  # type: ignore[method-ass
 def set_weights(label: str, parameters: Sequence[Parameter], weights: Sequence[Any]) -> None:
     """Assign several parameters, or none of them if one does not fit."""
     if isinstance(weights, (str, bytes)) or not hasattr(weights, "__len__"):
-        raise TypeError(f"{label}: weights must be a list of arrays, got {checks.describe(weights)}")
+        raise TypeError(f"{label}: expected a list of arrays, got {checks.describe(weights)}")
     if len(weights) != len(parameters):
         raise ShapeError(f"{label}: expected {len(parameters)} arrays, got {len(weights)}")
     new = [

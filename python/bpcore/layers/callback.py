@@ -92,8 +92,7 @@ class Brick:
         low = graph.Lowering(self.dtype)
         inputs = []
         for k, s in enumerate(self.shapes):
-            inputs.append(low.add("input", (), s, f"input_{k}"))
-            low.nodes[-1][3]["shape"] = s
+            inputs.append(low.add("input", (), s, f"input_{k}", shape=s))
         out = layer.core_lower(low, inputs, self.shapes, self.out_shape)
         if out in inputs:  # a linear activation: the core wants a node of its own
             out = low.add("reshape", (out,), self.out_shape, layer.name, shape=self.out_shape)
@@ -135,9 +134,11 @@ class Brick:
         array = np.asarray(dy)
         expected = (self.xs[0].shape[0], *self.out_shape)
         if array.shape != expected:
-            raise ShapeError(f"{self.layer.label}: got dy of shape {array.shape}, expected {expected}")
+            raise ShapeError(
+                f"{self.layer.label}: got dy of shape {array.shape}, expected {expected}"
+            )
         if array.dtype.kind not in "fiub":
-            raise TypeError(f"{self.layer.label}: dy has dtype {array.dtype}, expected real numbers")
+            raise TypeError(f"{self.layer.label}: dy has dtype {array.dtype}, expected numbers")
         self.dy = np.ascontiguousarray(array, dtype=self.dtype)
         if self.trainer is None:
             loss = {"kind": "python", "call": self._loss}

@@ -105,8 +105,8 @@ class Concatenate(CoreLayer):
         axis = self.axis + rank if self.axis < 0 else self.axis - 1
         if not 0 <= axis < rank:
             raise ValueError(
-                f"{self.label}: got axis {self.axis} for samples of rank {rank}, expected -{rank} to "
-                f"-1 or 1 to {rank}"
+                f"{self.label}: got axis {self.axis} for samples of rank {rank}, expected "
+                f"-{rank} to -1 or 1 to {rank}"
             )
         return axis
 

@@ -43,9 +43,7 @@ class Reshape(CoreLayer):
     (4, 3)
     """
 
-    def __init__(
-        self, shape: Any, *, name: str | None = None, dtype: str | None = None
-    ) -> None:
+    def __init__(self, shape: Any, *, name: str | None = None, dtype: str | None = None) -> None:
         super().__init__(name=name, dtype=dtype)
         sizes = (shape,) if isinstance(shape, int) else shape
         if not isinstance(sizes, (tuple, list)) or not sizes:

@@ -1,0 +1,122 @@
+"""Architectures as JSON data: `Model.get_config` and `from_config`. Weights are not part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import checks, graph
+from .layers.base import Layer
+
+
+def layer_entry(layer: Layer) -> dict[str, Any]:
+    """One layer: class, its name in the model, and the constructor's arguments."""
+    return {
+        "class_name": type(layer).__name__,
+        "name": layer.name,
+        "named": layer._given_name is not None,
+        "trainable": layer.trainable,
+        "frozen": [p.local_name for p in layer.weights if not p._trainable],
+        "config": layer.get_config(),
+    }
+
+
+def model_config(model: Any) -> dict[str, Any]:
+    """The whole model: layers, connections, inputs, outputs, what it was compiled with."""
+    from .model import Sequential
+
+    config: dict[str, Any] = {"name": model.name, "dtype": model.dtype, "seed": model.seed}
+    if isinstance(model, Sequential):
+        config["input_shape"] = list(model._inputs[0].shape)
+        config["layers"] = [layer_entry(layer) for layer in model.layers]
+    else:
+        layers = graph.unique_layers(model._nodes)
+        number = {id(layer): i for i, layer in enumerate(layers)}
+        place = {id(node): i for i, node in enumerate(model._nodes)}
+        config["layers"] = [layer_entry(layer) for layer in layers]
+        config["nodes"] = [
+            {
+                "layer": number[id(node.layer)],
+                "inputs": [place[id(t.node)] for t in node.inputs],
+                "list": isinstance(node.layer.input_shape, list),
+            }
+            for node in model._nodes
+        ]
+        inputs = [place[id(t.node)] for t in model._inputs]
+        config["inputs"] = _ends(model._in_keys, inputs, model._in_kind)
+        outputs = [place[id(t.node)] for t in model._outputs]
+        config["outputs"] = _ends(model._out_keys, outputs, model._out_kind)
+    if model._compiled is not None:
+        try:
+            config["compile"] = model._compiled.get_config()
+        except TypeError:  # a loss or metric in Python: the loaded model is to be compiled anew
+            config["compile"] = None
+    return config
+
+
+def _ends(keys: list[str] | None, places: list[int], kind: Any) -> Any:
+    if keys is not None:
+        return dict(zip(keys, places, strict=True))
+    return places if kind is not None or len(places) > 1 else places[0]
+
+
+def make_layer(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Layer:
+    """A layer from its entry; its class from the package's closed list or `custom`."""
+    from .layers import CLASSES
+
+    known = {**CLASSES, **custom}
+    name = entry["class_name"]
+    if name not in known:
+        raise ValueError(
+            f"unknown layer class {name!r}, expected one of {', '.join(sorted(known))}; pass "
+            f"custom_objects={{{name!r}: ...}} if it is your own"
+        )
+    layer = known[name].from_config(dict(entry["config"]))
+    if not isinstance(layer, Layer):
+        raise TypeError(f"custom_objects[{name!r}] made {checks.describe(layer)}, expected a Layer")
+    layer._given_name = checks.object_name("layer", entry["name"]) if entry.get("named") else None
+    layer._trainable = checks.boolean("trainable", entry.get("trainable", True))
+    return layer
+
+
+def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
+    """A model from `model_config`'s data, built and compiled, with new weights."""
+    from .model import Sequential
+
+    objects = dict(custom or {})
+    entries = list(config["layers"])
+    layers = [make_layer(entry, objects) for entry in entries]
+    options = {key: config[key] for key in ("name", "dtype", "seed")}
+    if issubclass(cls, Sequential):
+        model = cls(layers, **options)
+        model.build(tuple(config["input_shape"]))
+    else:
+        model = cls(*_connect(config, layers), **options)
+    for layer, entry in zip(layers, entries, strict=True):
+        layer._name = checks.object_name("layer", entry["name"]) or layer.name
+        for p in layer.weights:
+            p.trainable = p.local_name not in entry.get("frozen", [])
+    if config.get("compile"):
+        told = dict(config["compile"])
+        model.compile(told.pop("optimizer"), told.pop("loss"), told.pop("metrics"), **told)
+    return model
+
+
+def _connect(config: Mapping[str, Any], layers: list[Layer]) -> tuple[Any, Any]:
+    """The graph's inputs and outputs, in the structure they had."""
+    tensors: list[graph.Tensor] = []
+    for entry in config["nodes"]:
+        layer = layers[checks.integer("layer", entry["layer"], 0, len(layers) - 1)]
+        inputs = [tensors[checks.integer("node", i, 0, len(tensors) - 1)] for i in entry["inputs"]]
+        if not inputs:
+            tensors.append(graph.Node(layer, (), layer.compute_output_shape(None)).output)
+        else:
+            several = entry.get("list") or len(inputs) > 1
+            tensors.append(graph.connect(layer, inputs if several else inputs[0]))
+
+    def pick(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: tensors[i] for key, i in value.items()}
+        return [tensors[i] for i in value] if isinstance(value, list) else tensors[value]
+
+    return pick(config["inputs"]), pick(config["outputs"])

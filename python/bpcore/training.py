@@ -1,0 +1,384 @@
+"""The part of Model that trains: compile, fit, evaluate, gradients and their kin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from . import _core, building, checks
+from . import fit as fitting
+from .callbacks import CallbackList, History
+from .compiled import Compiled
+from .engine import Dataset, Engine, batch_size_of, diverged
+from .errors import BusyError
+from .layers.base import Layer
+from .parameter import Array
+
+
+class Gradients:
+    """What `Model.gradients` returns.
+
+    Attributes
+    ----------
+    loss : float
+        The batch's mean loss.
+    parameters : dict of str to ndarray
+        dL/dw by parameter name; frozen parameters are left out.
+    inputs : ndarray, list of ndarray or None
+        dL/dx, if it was asked for.
+    """
+
+    def __init__(self, loss: float, parameters: dict[str, Array], inputs: Any) -> None:
+        self.loss, self.parameters, self.inputs = loss, parameters, inputs
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.loss, self.parameters, self.inputs))
+
+    def __repr__(self) -> str:
+        return f"<Gradients loss={self.loss:.6g} of {len(self.parameters)} parameters>"
+
+
+class Trainable:
+    """Base of `Model`: what needs a loss."""
+
+    name: str
+    seed: int
+    stop_training: bool = False
+    _layers: list[Layer]
+    _engine: Engine | None
+    _compiled: Compiled | None
+    _lock: threading.Lock
+    _eval_lock: threading.Lock
+    _in_keys: list[str] | None
+    _epochs_done: int
+
+    def _built(self, what: str = "") -> Engine:
+        raise NotImplementedError
+
+    def _build_for(self, x: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer given to `compile`."""
+        return self._need_compiled().optimizer
+
+    def _need_compiled(self) -> Compiled:
+        if self._compiled is None:
+            raise RuntimeError(
+                f"model {self.name!r} is not compiled; call compile(optimizer, loss) first"
+            )
+        return self._compiled
+
+    # ---- training -----------------------------------------------------------------------------
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        metrics: Any = (),
+        *,
+        loss_weights: Any = None,
+        gradient_clip_norm: float | None = None,
+        gradient_clip_value: float | None = None,
+        accumulate_steps: int = 1,
+    ) -> None:
+        """Choose optimizer, loss and metrics.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str, loss, or list or dict of them by output
+            See `bpcore.losses`; an object with ``value`` and ``gradient`` is a loss as well.
+        metrics : list, or dict or list of lists by output
+            See `bpcore.metrics`.
+        loss_weights : list or dict of float, optional
+            By output; the total loss is the weighted sum.
+        gradient_clip_norm : float, optional
+            Scale all gradients so that their common norm is at most this.
+        gradient_clip_value : float, optional
+            Cut each gradient element to [-value, value].
+        accumulate_steps : int
+            Average the gradients of so many batches for one update.
+        """
+        compiled = Compiled(
+            optimizer,
+            loss,
+            metrics,
+            loss_weights,
+            gradient_clip_norm,
+            gradient_clip_value,
+            accumulate_steps,
+        )
+        with self._busy("compile"):
+            if self._engine is not None:
+                compiled.resolve(self._engine.out_names, self._engine.out_shapes, self._engine.ends)
+            compiled.optimizer.bind(self)
+            self._compiled = compiled
+            if self._engine is not None:
+                self._engine.trainers.clear()
+
+    @contextmanager
+    def _busy(self, what: str) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise BusyError(
+                f"model {self.name!r} is training, got a call of {what} meanwhile; wait for fit to "
+                "end, or use another model (predict and save work during fit)"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = 32,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x : array (N, ...), frame, or list, tuple or dict for several inputs; or batches
+            Any real dtype; converted batch by batch. Batches: an iterable of (x, y[, weight]).
+        y : array, or list, tuple or dict for several outputs
+            Labels (N,) for ``cross_entropy``, else the outputs' shape.
+        batch_size : int or None
+            None is the full batch.
+        epochs, initial_epoch : int
+            Epochs `initial_epoch` to `epochs` - 1 are run.
+        verbose : {"auto", 0, 1, 2}
+            0 silent, 1 a progress bar, 2 a line per epoch; "auto": 1 on a terminal, else 2.
+        callbacks : list of Callback
+        validation_split : float
+            This fraction of the rows, the last ones, is held out.
+        validation_data : (x, y) or (x, y, sample_weight)
+        shuffle : bool
+            A new order for each epoch, from the model's seed.
+        class_weight : dict of class to weight
+            Multiplies the sample weights.
+        sample_weight : array (N,)
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            Before any work, with the model unchanged.
+        TrainingDiverged
+            The loss or a gradient became NaN or Inf; weights are those before the batch.
+        BusyError
+            The model is already training.
+        """
+        options = fitting.Options(
+            batch_size,
+            epochs,
+            verbose,
+            validation_split,
+            shuffle,
+            initial_epoch,
+            steps_per_epoch,
+            validation_steps,
+            validation_batch_size,
+            validation_freq,
+        )
+        hooks = CallbackList(callbacks)
+        compiled = self._need_compiled()
+        with self._busy("fit"):
+            batches = fitting.Batches(x) if fitting.is_batches(x, y) else None
+            if batches is not None:
+                if options.split or sample_weight is not None or class_weight is not None:
+                    raise ValueError(
+                        "validation_split, sample_weight and class_weight need arrays; give "
+                        "weights as the third item of each batch"
+                    )
+                train = None
+                first = batches.peek()
+                self._prepared(compiled, first[0], first[1], first[2])
+            else:
+                if options.split and validation_data is None:
+                    x, y, sample_weight, validation_data = fitting.split(
+                        x, y, sample_weight, options.split
+                    )
+                train = self._prepared(
+                    compiled, x, y, sample_weight, class_weight, check=validation_data
+                )
+            validation = None
+            if validation_data is not None:
+                validation = self._validation(compiled, validation_data)
+            return fitting.Loop(self, options, hooks).run(train, batches, validation)
+
+    def _validation(self, compiled: Compiled, value: Any) -> Dataset:
+        vx, vy, vw = fitting.validation_parts(value)
+        return self._built().dataset(compiled, vx, vy, vw, names=("validation x", "validation y"))
+
+    def _prepared(
+        self,
+        compiled: Compiled,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        check: Any = None,
+    ) -> Dataset:
+        """Build if needed and check all data; a failure leaves the model as it was, unbuilt too."""
+        engine = self._engine
+        if engine is not None:
+            engine.refresh()
+            return engine.dataset(compiled, x, y, sample_weight, class_weight)
+        with building.restored_on_error(self._layers, self):
+            self._build_for(x)
+            dataset = self._built().dataset(compiled, x, y, sample_weight, class_weight)
+            if check is not None:
+                self._validation(compiled, check)
+            return dataset
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
+        """One update from one batch: forward, loss, backward, accumulate, update.
+
+        Returns
+        -------
+        dict of str to float
+            Loss and metrics of the batch, before the update.
+        """
+        compiled = self._need_compiled()
+        with self._busy("train_on_batch"):
+            item = self._prepared(compiled, x, y, sample_weight)
+            engine = self._built()
+            trainer = engine.trainer("train", compiled)
+            optimizer = compiled.optimizer
+            trainer.step = optimizer.iterations
+            rate = optimizer.current_rate()
+            compiled.reset_metrics()
+            try:
+                trainer.train_step(item.xs, item.ys, item.ws, rate, update=True, reset=True)
+            except _core.Diverged as error:
+                raise diverged(error, -1, rate) from None
+            finally:
+                optimizer.iterations = int(trainer.step)
+            return compiled.logs(trainer.results())
+
+    def gradients(
+        self, x: Any, y: Any, *, sample_weight: Any = None, wrt_inputs: bool = False
+    ) -> Gradients:
+        """Gradients of the batch's mean loss; nothing is updated.
+
+        They are also left in each trainable parameter's ``grad``.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`; all samples are one batch.
+        wrt_inputs : bool
+            Whether to compute dL/dx too.
+        """
+        checks.boolean("wrt_inputs", wrt_inputs)
+        compiled = self._need_compiled()
+        with self._busy("gradients"):
+            item = self._prepared(compiled, x, y, sample_weight)
+            engine = self._built()
+            trainer = engine.trainer("gradients", compiled)
+            try:
+                loss, grads, dxs = trainer.gradients(
+                    item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs
+                )
+            except _core.Diverged as error:
+                raise diverged(error, -1, None) from None
+            found: dict[str, Array] = {}
+            for p, g in zip(engine.params, grads, strict=True):
+                if g is not None and p.trainable:
+                    found[p.name] = g
+                    p.grad[...] = g
+            inputs = None
+            if wrt_inputs:
+                inputs = dxs[0] if len(dxs) == 1 and not self._in_keys else list(dxs)
+                if self._in_keys:
+                    inputs = dict(zip(self._in_keys, dxs, strict=True))
+            return Gradients(float(loss), found, inputs)
+
+    def trace(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, Any]:
+        """Every layer's inputs, weighted input z, activation a and delta = dL/dz, as in textbooks.
+
+        L is the batch's mean loss: for a single sample, its loss.
+        """
+        from .trace import trace
+
+        compiled = self._need_compiled()
+        with self._busy("trace"):
+            item = self._prepared(compiled, x, y, sample_weight)
+            return trace(self, compiled, item)
+
+    def gradcheck(self, x: Any, y: Any, *, sample_weight: Any = None, seed: int = 0) -> Any:
+        """Compare all gradients with differences of the loss in float64; see `GradCheck`."""
+        from .gradcheck import gradcheck
+
+        self._need_compiled()
+        with self._busy("gradcheck"):
+            self._prepared(self._need_compiled(), x, y, sample_weight)
+        return gradcheck(self, x, y, sample_weight, checks.seed(seed) or 0)
+
+    def evaluate(
+        self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
+    ) -> dict[str, float]:
+        """Loss and metrics on data, without training."""
+        compiled = self._need_compiled()
+        engine = self._built()
+        batch_size_of(batch_size, 1)
+        if fitting.is_batches(x, y):
+            return self._evaluate_batches(fitting.Batches(x))
+        item = engine.dataset(compiled, x, y, sample_weight)
+        return self._evaluate(item, batch_size, "", None)
+
+    def _evaluate(
+        self, item: Dataset, batch_size: int | None, prefix: str, steps: int | None
+    ) -> dict[str, float]:
+        compiled, engine = self._need_compiled(), self._built()
+        with self._eval_lock:
+            trainer = engine.trainer("eval", compiled)
+            compiled.reset_metrics()
+            trainer.set_data(item.xs, item.ys, item.ws)
+            trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
+            end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
+            rate = np.array([0.0])
+            try:
+                while trainer.batch < end:
+                    trainer.run(rate, end - trainer.batch, fitting.SLICE)
+            except _core.Diverged as error:
+                raise diverged(error, -1, None) from None
+            return compiled.logs(trainer.results(), prefix)
+
+    def _evaluate_batches(self, batches: fitting.Batches) -> dict[str, float]:
+        compiled, engine = self._need_compiled(), self._built()
+        with self._eval_lock:
+            trainer = engine.trainer("eval", compiled)
+            compiled.reset_metrics()
+            first = True
+            for part in batches.epoch(None):
+                item = engine.dataset(compiled, part[0], part[1], part[2])
+                try:
+                    trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
+                except _core.Diverged as error:
+                    raise diverged(error, -1, None) from None
+                first = False
+            if first:
+                raise ValueError("x gave no batch, expected at least 1")
+            return compiled.logs(trainer.results())
