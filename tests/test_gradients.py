@@ -114,7 +114,7 @@ def test_activation_derivative(name, rng):
     assert (np.abs(_core.activation(name, single_x, alpha) - f(wide)) <= 4e-7 * scale).all()
     scale = np.abs(single_dy) * np.maximum(np.abs(slope), 1)
     error = np.abs(_core.activation_grad(name, single_x, single_dy, alpha) - single_dy * slope)
-    assert (error <= 1e-6 * scale).all(), (error / scale).max()
+    assert (error <= 2e-6 * scale).all(), (error / scale).max()
 
 
 KINKS = {("relu", 0.0): 0.0, ("relu6", 0.0): 0.0, ("relu6", 6.0): 0.0, ("leaky_relu", 0.0): 0.2,

@@ -216,22 +216,28 @@ py::dict config() {
   return dict;
 }
 
-std::vector<std::string> activation_names() {
+std::string optimizer_name_at(int i) { return optimizer_name(static_cast<Optimizer>(i)); }
+std::string activation_name_at(int i) { return activation_name(static_cast<Activation>(i)); }
+
+std::vector<std::string> all_names(int count, std::string (*name_at)(int)) {
   std::vector<std::string> names;
-  for (int i = 0; i < static_cast<int>(Activation::kCount); ++i) names.emplace_back(activation_name(static_cast<Activation>(i)));
+  for (int i = 0; i < count; ++i) names.push_back(name_at(i));
   return names;
 }
 
 }  // namespace
 
 OptimizerConfig parse_optimizer(const py::dict& dict) {
-  OptimizerConfig config;
-  config.kind = optimizer_from_name(dict["kind"].cast<std::string>());
-  const std::pair<const char*, double*> fields[] = {
-      {"momentum", &config.momentum}, {"beta_1", &config.beta_1}, {"beta_2", &config.beta_2},
-      {"epsilon", &config.epsilon}, {"rho", &config.rho}, {"weight_decay", &config.weight_decay}};
-  for (const auto& [name, field] : fields) *field = get_or(dict, name, *field);
-  config.decoupled = get_or(dict, "decoupled", config.decoupled);
+  const auto kind = dict["kind"].cast<std::string>();
+  OptimizerConfig config = default_config(static_cast<Optimizer>(
+      find_name(kind, static_cast<int>(Optimizer::kCount), optimizer_name_at, "optimizer")));
+  const std::pair<const char*, double*> numbers[] = {
+      {"learning_rate", &config.learning_rate}, {"momentum", &config.momentum}, {"beta_1", &config.beta_1},
+      {"beta_2", &config.beta_2}, {"epsilon", &config.epsilon}, {"rho", &config.rho},
+      {"weight_decay", &config.weight_decay}, {"momentum_decay", &config.momentum_decay}};
+  for (const auto& [name, number] : numbers) *number = get_or(dict, name, *number);
+  config.decoupled_decay = get_or(dict, "decoupled", config.decoupled_decay);
+  config.centered = get_or(dict, "centered", config.centered);
   return config;
 }
 
@@ -249,8 +255,8 @@ void bind_tools(py::module_& m) {
   m.def("available_cpus", &available_cpus);
   m.def("scan", &scan, py::arg("array"), py::arg("dtype"));
   m.def("label_range", &label_range, py::arg("labels").noconvert(), py::arg("n_classes"));
-  m.def("activation_names", &activation_names);
-  m.def("optimizer_names", &optimizer_names);
+  m.def("activation_names", [] { return all_names(static_cast<int>(Activation::kCount), activation_name_at); });
+  m.def("optimizer_names", [] { return all_names(static_cast<int>(Optimizer::kCount), optimizer_name_at); });
   m.def("loss_names", &loss_names);
   bind_random(m);
   bind_kernels<float>(m);

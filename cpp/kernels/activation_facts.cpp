@@ -1,4 +1,5 @@
-// What common code must know of the activations; activations.isa.cpp checks in each tier that kKeepsZ says the same.
+// What common code must know of the activations. activation_keeps_z is kKeepsZ of the structs in kernels/activations.h,
+// which common code cannot include; the gradient test of every activation fails where they differ.
 #include "kernels/table.h"
 
 namespace bp {

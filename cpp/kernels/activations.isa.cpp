@@ -10,13 +10,13 @@ namespace bp::BP_TIER {
 template <class T, template <class> class F>
 static void forward(const T* z, T* a, std::int64_t n, T alpha) {
   const Vec<T> slope(alpha);
-  each_vector<T>(n, [&](auto at) { at.store(a, F<T>::f(at.load(z), slope)); });
+  each_vector<T>(n, [&](auto at) __attribute__((always_inline)) { at.store(a, F<T>::f(at.load(z), slope)); });
 }
 
 template <class T, template <class> class F>
 static void backward(const T* kept, const T* da, T* dz, std::int64_t n, T alpha) {
   const Vec<T> slope(alpha);
-  each_vector<T>(n, [&](auto at) { at.store(dz, at.load(da) * F<T>::df(at.load(kept), slope)); });
+  each_vector<T>(n, [&](auto at) __attribute__((always_inline)) { at.store(dz, at.load(da) * F<T>::df(at.load(kept), slope)); });
 }
 
 template <class T, template <class> class F> static void add(Kernels<T>& table, Activation which) {
@@ -34,7 +34,7 @@ template <class T> struct MathSoftplus { static BP_INLINE Vec<T> f(Vec<T> x) { r
 template <class T> struct MathSqrt { static BP_INLINE Vec<T> f(Vec<T> x) { return sqrt(x); } };
 
 template <class T, template <class> class F> static void apply(const T* x, T* y, std::int64_t n) {
-  each_vector<T>(n, [&](auto at) { at.store(y, F<T>::f(at.load(x))); });
+  each_vector<T>(n, [&](auto at) __attribute__((always_inline)) { at.store(y, F<T>::f(at.load(x))); });
 }
 
 template <class T> static void fill_math(Kernels<T>& table) {

@@ -85,8 +85,7 @@ template <class T> static void sweep(const Region<T>& r) {
 
 template <class T> static std::int64_t tallest_tile(const Region<T>& r) {
   const std::int64_t rows = max_tile_rows(static_cast<int>(at_most(r.max_vecs, vectors<T>(r.n))));
-  const bool crowded = r.m > kAliasRows && ((!r.a_contiguous && !r.a_packed && aliases<T>(r.lda)) ||
-                                            (aliases<T>(r.ldc) && r.n * r.m > kL1Bytes));
+  const bool crowded = !r.a_contiguous && !r.a_packed && aliases<T>(r.lda) && r.m > kAliasRows;
   return crowded ? at_most(rows, kAliasRows) : rows;
 }
 
@@ -123,7 +122,8 @@ template <class T> static void direct(Region<T> r, T* scratch) {
   sweep<T>(r);
 }
 
-template <class T> static void pack_block_of_b(const Matmul<T>& p, const Region<T>& r, std::int64_t k, std::int64_t j, T* to) {
+template <class T>
+static void pack_block_of_b(const Matmul<T>& p, const Region<T>& r, std::int64_t k, std::int64_t j, T* to) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t all_vecs = vectors<T>(r.n);
   const Split cols(all_vecs, r.max_vecs);

@@ -13,18 +13,14 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Steps of k in a block: a panel of 2 vectors and a tile's rows of A (14 x KC) stay within L2 while they stream through L1;
-// longer blocks save trips of C. Measured on 2048^3: 256 / 512 / 768 steps.
-#ifndef KBD
-#define KBD 512
-#define KBB 512
-#define KBA 256
-#endif
-constexpr std::int64_t kBlockDepth = KBD;
-// Bytes of packed B in a block, and of A beside it: 3/4 of a 1 MB L2.
-constexpr std::int64_t kBlockBBytes = KBB * 1024;
-constexpr std::int64_t kBlockABytes = KBA * 1024;
+// Steps of k in a block: a panel of 2 vectors (128 KB) and a tile's rows of A (56 KB) stream from L2 to L1 at 13 bytes a
+// cycle, and C makes few trips. Measured on 2048^3, one thread: 256: 169, 512: 184, 1024: 212 GFLOP/s.
+constexpr std::int64_t kBlockDepth = 1024;
+// Bytes of packed B in a block (L3; streams at 64 bytes per 78 / 2 cycles) and of packed A beside it (a quarter of L2).
+constexpr std::int64_t kBlockBBytes = 2048 * 1024;
+constexpr std::int64_t kBlockABytes = 256 * 1024;
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
+constexpr std::int64_t kFarBytes = 1024 * 1024;   // no longer in L2
 constexpr std::int64_t kAliasBytes = 4096;         // 64 sets x 64 bytes: rows this far apart share one set of L1
 constexpr std::int64_t kAliasRows = 8;             // of its 8 to 12 ways
 constexpr std::int64_t kSwapRows = 96;             // rows of C^T transposed back at a time, while they are in L1
@@ -70,11 +66,14 @@ template <class T> BP_INLINE bool swap_pays(const Matmul<T>& p) {
   return 2 * p.n * p.k * ceil_div(p.m, kWidth) + turned < plain;
 }
 
+// Is B worth a copy? When it is too large for L2 and its rows are far apart, or when its lines collide in L1, and each
+// panel then serves several tiles.
 template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
-  const std::int64_t bytes = static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t bytes = p.k * p.n * static_cast<std::int64_t>(sizeof(T));
   const std::int64_t tiles = ceil_div(p.m, max_tile_rows(2));
-  if (tiles < 3 || p.n <= 2 * Vec<T>::kWidth) return false;
-  return p.k * p.n * bytes > kBlockABytes || (aliases<T>(2 * p.ldb) && p.k * p.n * bytes > kL1Bytes);
+  if (tiles < 2 || p.n <= 2 * Vec<T>::kWidth) return false;
+  if (tiles < 4) return bytes > kFarBytes;
+  return bytes > kBlockABytes || (aliases<T>(2 * p.ldb) && bytes > kL1Bytes);
 }
 
 template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {

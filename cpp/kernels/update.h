@@ -92,7 +92,7 @@ template <class T, bool kAmsgrad> struct Adam {
       : b1(h.beta_1), r1(h.one_minus_beta_1), b2(h.beta_2), r2(h.one_minus_beta_2), epsilon(h.epsilon), step(h.step_size),
         correction(h.inv_sqrt_correction_2) {}
   BP_INLINE Vec<T> operator()(Vec<T> w, Vec<T> g, Vec<T>* s) const {
-    s[0] = fma(b1, s[0], r1 * g);
+    s[0] = fma(r1, g - s[0], s[0]);
     s[1] = fma(b2, s[1], r2 * g * g);
     if constexpr (kAmsgrad) s[2] = max(s[2], s[1]);
     return fnma(step, s[0] / fma(sqrt(s[kSlots - 1]), correction, epsilon), w);

@@ -153,15 +153,12 @@ template <class T> BP_INLINE Vec<T> log(Vec<T> x) {
 
 // log(1 + x): u = 1 + x rounded, and what the rounding lost goes to f.
 template <class T> BP_INLINE Vec<T> log1p(Vec<T> x) {
-  using F = MathFacts<T>;
-  using Lane = typename LaneInt<T>::type;
   const Vec<T> one(T(1)), u = one + x;
   const Vec<T> lost = min(one, x) - (u - max(one, x));
   const LogParts<T> p = log_parts(u);
   // 2^-k = m / u by bits; beyond 2^53 the lost part no longer counts and its scale would not be representable.
   const IntVec<T> scale = to_bits(one) + (to_bits(p.m) - to_bits(u));
   const Vec<T> correction = select(u < Vec<T>(T(0x1p53)), lost * from_bits<T>(scale), Vec<T>(T(0)));
-  static_assert(sizeof(Lane) == sizeof(T));
   return copysign(log_limits(u, log_sum(p.k, (p.m - one) + correction)), x);
 }
 

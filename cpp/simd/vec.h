@@ -215,9 +215,11 @@ template <class T> BP_INLINE IntVec<T> lane_numbers() {
 
 // y * 2^n for a whole n, exact unless the result is subnormal or overflows: then rounded once. y is within [1/4, 4].
 #if defined(__AVX512F__)
-BP_INLINE Vec<float> scale_by_power_of_2(Vec<float> y, Vec<float> n) { return Vec<float>(_mm512_scalef_ps(y.v, n.v)); }
+BP_INLINE Vec<float> scale_by_power_of_2(Vec<float> y, Vec<float> n) {  // maskz: GCC warns inside the plain form
+  return Vec<float>(_mm512_maskz_scalef_ps(static_cast<__mmask16>(0xffff), y.v, n.v));
+}
 BP_INLINE Vec<double> scale_by_power_of_2(Vec<double> y, Vec<double> n) {
-  return Vec<double>(_mm512_scalef_pd(y.v, n.v));
+  return Vec<double>(_mm512_maskz_scalef_pd(static_cast<__mmask8>(0xff), y.v, n.v));
 }
 #else
 template <class T> BP_INLINE Vec<T> scale_by_power_of_2(Vec<T> y, Vec<T> n) {
@@ -249,7 +251,7 @@ template <class Op> BP_INLINE double fold_half(__m256d a, Op op) {
 #endif
 template <class Op> BP_INLINE float fold_lanes(Vec<float> a, Op op) {
 #if defined(__AVX512F__)
-  return fold_half(op(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1)), op);
+  return fold_half(op(_mm512_castps512_ps256(a.v), _mm512_maskz_extractf32x8_ps(static_cast<__mmask8>(0xff), a.v, 1)), op);
 #elif defined(__AVX2__)
   return fold_half(a.v, op);
 #else
@@ -258,7 +260,7 @@ template <class Op> BP_INLINE float fold_lanes(Vec<float> a, Op op) {
 }
 template <class Op> BP_INLINE double fold_lanes(Vec<double> a, Op op) {
 #if defined(__AVX512F__)
-  return fold_half(op(_mm512_castpd512_pd256(a.v), _mm512_extractf64x4_pd(a.v, 1)), op);
+  return fold_half(op(_mm512_castpd512_pd256(a.v), _mm512_maskz_extractf64x4_pd(static_cast<__mmask8>(0xf), a.v, 1)), op);
 #elif defined(__AVX2__)
   return fold_half(a.v, op);
 #else

@@ -129,6 +129,7 @@ template <class T> class TrainingStep {
   std::vector<Buffer<T>> scratch_;           // by thread: ops' scratch, then a tile's gradient
   std::int64_t scratch_size_ = 0, capacity_ = 0;
   Hyper<T> hyper_{};
+  NadamProduct nadam_;
   std::atomic<bool> flawed_{false};
 };
 
@@ -142,7 +143,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
       outputs_[k].weighted = job.source->weights[k].row_size() > 0;
     }
     if (job.training && job.update && config_->has_optimizer) {
-      hyper_ = hyper_at<T>(config_->optimizer, job.learning_rate, job.step);
+      hyper_ = hyper_at<T>(config_->optimizer, job.learning_rate, job.step, &nadam_);
     }
   }
   phase_one(team, job);

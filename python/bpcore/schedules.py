@@ -241,7 +241,7 @@ class OneCycle(Schedule):
     Starts at max / div_factor, peaks after pct_start of total_steps, ends at
     max / div_factor / final_div_factor.
 
-    >>> OneCycle(1.0, total_steps=101, pct_start=0.31)(30)
+    >>> OneCycle(1.0, total_steps=100, pct_start=0.3)(29)
     1.0
     """
 

@@ -1,0 +1,199 @@
+// The losses: a value per row and delta = scale * weight * d loss / d prediction, in one pass over the row.
+//
+//   cross_entropy         loss = -sum t' log p, t' = (1 - s) t + s / n      dp = -t' / p
+//   cross_entropy_logits  loss = S log(sum e) - sum t' (z - m), S = sum t'   dz = S e / sum e - t',  e = exp(z - m)
+//
+// s is the label smoothing. A label y stands for the distribution that is 1 at y. The others are in kernels/losses.h. Sums
+// follow kernels/reduce.h. A row of weight 0 has loss 0 and delta 0 even where its loss overflows.
+#include "kernels/losses.h"
+
+#include "kernels/reduce.h"
+#include "kernels/table.h"
+
+namespace bp::BP_TIER {
+
+template <class T> BP_INLINE T weigh(T weight, T loss) { return weight == T(0) ? T(0) : weight * loss; }
+template <class T> BP_INLINE Vec<T> weigh(Vec<T> weight, Vec<T> loss) {
+  return select(weight == broadcast<T>(0), weight, weight * loss);
+}
+template <class T> BP_INLINE T weight_of(const LossArgs<T>& u, std::int64_t r) {
+  return u.weight != nullptr ? u.weight[r] : T(1);
+}
+// Infinite slopes become the largest number, so that weight 0 takes them to 0.
+template <class T> BP_INLINE Vec<T> finite(Vec<T> d) { return clamp(d, -kLargest<T>, kLargest<T>); }
+
+// One output per row: rows are the lanes.
+template <class T, class F> BP_INLINE void single_output(const LossArgs<T>& u, F f) {
+  each_vector<T>(u.rows, [&](auto at) __attribute__((always_inline)) {
+    const Vec<T> w = u.weight != nullptr ? at.load(u.weight) : broadcast<T>(1);
+    const Term<T> term = f(at.load(u.prediction), at.load(u.target));
+    at.store(u.row_loss, weigh(w, term.l));
+    if (u.delta != nullptr) at.store(u.delta, finite(term.d) * (w * Vec<T>(u.scale)));
+  });
+}
+
+template <class T, template <class> class F> static void termwise(const LossArgs<T>& u) {
+  const F<T> f(u.option);
+  if (u.n == 1) return single_output(u, f);
+  const T share = F<T>::kMean ? static_cast<T>(u.n) : T(1);
+  for (std::int64_t r = 0; r < u.rows; ++r) {
+    const T *p = u.prediction + r * u.n, *t = u.target + r * u.n;
+    T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
+    const T w = weight_of(u, r);
+    const Vec<T> gain(w * u.scale / share);
+    RowSum<T> sum;
+    each_block<T>(u.n, [&](auto at, int q) __attribute__((always_inline)) {
+      const Term<T> term = f(at.load(p), at.load(t));
+      sum.add(q, at.keep(term.l, broadcast<T>(0)));
+      if (delta != nullptr) at.store(delta, finite(term.d) * gain);
+    });
+    u.row_loss[r] = weigh(w, sum.total() / share);
+  }
+}
+
+// t' of one row, from its distribution or its label.
+template <class T> struct Targets {
+  const T* row;
+  Vec<T> label;  // lane numbers are compared as T: exact to 2^24 classes
+  Vec<T> keep, spread;
+  BP_INLINE Targets(const LossArgs<T>& u, std::int64_t r)
+      : row(u.label == nullptr ? u.target + r * u.n : nullptr),
+        label(u.label != nullptr ? static_cast<T>(u.label[r]) : T(-1)),
+        keep(T(1) - u.option),
+        spread(u.option / static_cast<T>(u.n)) {}
+  template <class At> BP_INLINE Vec<T> load(At at) const {
+    if (row != nullptr) return fma(at.load(row), keep, spread);
+    const IntVec<T> hit = lane_of(at.start()) == label;
+    return select(hit, keep + spread, spread);
+  }
+  static BP_INLINE Vec<T> lane_of(std::int64_t start) {
+    const Vec<T> magic(MathFacts<T>::kMagic);
+    return (from_bits<T>(to_bits(magic) + lane_numbers<T>()) - magic) + Vec<T>(static_cast<T>(start));
+  }
+};
+
+template <class T> static void cross_entropy(const LossArgs<T>& u) {
+  for (std::int64_t r = 0; r < u.rows; ++r) {
+    const T* p = u.prediction + r * u.n;
+    T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
+    const T w = weight_of(u, r);
+    const Vec<T> gain(-w * u.scale);
+    const Targets<T> targets(u, r);
+    RowSum<T> sum;
+    each_block<T>(u.n, [&](auto at, int q) __attribute__((always_inline)) {
+      const Vec<T> held = clamp(at.load(p), kProbabilityEps<T>, T(1) - kProbabilityEps<T>), t = targets.load(at);
+      sum.add(q, at.keep(t * log(held), broadcast<T>(0)));
+      if (delta != nullptr) at.store(delta, finite(t / held) * gain);
+    });
+    u.row_loss[r] = weigh(w, -sum.total());
+  }
+}
+
+// Sums of one row of logits.
+template <class T> struct LogitSums { T exps, targets, linear; };  // sum e, sum t', sum t' (z - m)
+
+// z - m, held finite so that a target of 0 takes it to 0.
+template <class T> BP_INLINE Vec<T> shift(Vec<T> z, Vec<T> m) { return max(Vec<T>(-kLargest<T>), z - m); }
+
+template <class T, class At>
+BP_INLINE Vec<T> add_logits(At at, int q, Vec<T> shifted, Vec<T> t, RowSum<T>* sums) {
+  const Vec<T> zero = broadcast<T>(0), e = exp(shifted);
+  sums[0].add(q, at.keep(e, zero));
+  sums[1].add(q, at.keep(t, zero));
+  sums[2].add(q, at.keep(t * shifted, zero));
+  return e;
+}
+
+template <class T> BP_INLINE Vec<T> logit_delta(Vec<T> e, Vec<T> share, Vec<T> t, Vec<T> gain) {
+  return fma(e, share, -t) * gain;
+}
+
+// At most one block: everything stays in registers.
+template <class T>
+BP_INLINE LogitSums<T> logits_short(const T* z, T* delta, std::int64_t n, const Targets<T>& targets, T gain) {
+  Vec<T> e[kParts], t[kParts];
+  RowMax<T> most;
+  each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
+    e[q] = at.load(z);
+    t[q] = targets.load(at);
+    most.add(q, at.keep(e[q], Vec<T>(static_cast<T>(-__builtin_inf()))));
+  });
+  const Vec<T> m(most.total());
+  RowSum<T> sums[3];
+  each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
+    e[q] = add_logits(at, q, shift(e[q], m), t[q], sums);
+  });
+  const LogitSums<T> result{sums[0].total(), sums[1].total(), sums[2].total()};
+  if (delta != nullptr) {
+    const Vec<T> share(result.targets / result.exps), by(gain);
+    each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
+      at.store(delta, logit_delta(e[q], share, t[q], by));
+    });
+  }
+  return result;
+}
+
+template <class T>
+BP_INLINE LogitSums<T> logits_long(const T* z, T* delta, std::int64_t n, const Targets<T>& targets, T gain) {
+  const Vec<T> m(row_max(z, n));
+  RowSum<T> sums[3];
+  each_block<T>(n, [&](auto at, int q) __attribute__((always_inline)) {
+    const Vec<T> e = add_logits(at, q, shift(at.load(z), m), targets.load(at), sums);
+    if (delta != nullptr) at.store(delta, e);
+  });
+  const LogitSums<T> result{sums[0].total(), sums[1].total(), sums[2].total()};
+  if (delta != nullptr) {
+    const Vec<T> share(result.targets / result.exps), by(gain);
+    each_block<T>(n, [&](auto at, int) __attribute__((always_inline)) {
+      at.store(delta, logit_delta(at.load(delta), share, targets.load(at), by));
+    });
+  }
+  return result;
+}
+
+// Rows go in groups, so that the logarithm of their sums is taken for a vector of rows at once.
+template <class T> static void cross_entropy_logits(const LossArgs<T>& u) {
+  constexpr std::int64_t kGroup = 64;
+  T exps[kGroup], targets[kGroup], linear[kGroup];
+  for (std::int64_t first = 0; first < u.rows; first += kGroup) {
+    const std::int64_t count = u.rows - first < kGroup ? u.rows - first : kGroup;
+    for (std::int64_t g = 0; g < count; ++g) {
+      const std::int64_t r = first + g;
+      const T* z = u.prediction + r * u.n;
+      T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
+      const T gain = weight_of(u, r) * u.scale;
+      const Targets<T> t(u, r);
+      const LogitSums<T> sums =
+          u.n <= kBlock<T> ? logits_short(z, delta, u.n, t, gain) : logits_long(z, delta, u.n, t, gain);
+      exps[g] = sums.exps;
+      targets[g] = sums.targets;
+      linear[g] = sums.linear;
+    }
+    const T* weight = u.weight != nullptr ? u.weight + first : nullptr;
+    each_vector<T>(count, [&](auto at) __attribute__((always_inline)) {
+      const Vec<T> loss = fma(at.load(targets), log(at.load(exps)), -at.load(linear));
+      at.store(u.row_loss + first, weight != nullptr ? weigh(at.load(weight), loss) : loss);
+    });
+  }
+}
+
+template <class T> void fill_losses(Kernels<T>& table) {
+  const auto slot = [&](Loss which) -> auto& { return table.loss[static_cast<int>(which)]; };
+  slot(Loss::kMeanSquaredError) = termwise<T, MeanSquaredError>;
+  slot(Loss::kHalfSquaredError) = termwise<T, HalfSquaredError>;
+  slot(Loss::kMeanAbsoluteError) = termwise<T, MeanAbsoluteError>;
+  slot(Loss::kHuber) = termwise<T, Huber>;
+  slot(Loss::kLogCosh) = termwise<T, LogCosh>;
+  slot(Loss::kBinaryCrossEntropy) = termwise<T, BinaryCrossEntropy>;
+  slot(Loss::kBinaryCrossEntropyLogits) = termwise<T, BinaryCrossEntropyLogits>;
+  slot(Loss::kCrossEntropy) = cross_entropy<T>;
+  slot(Loss::kCrossEntropyLogits) = cross_entropy_logits<T>;
+  slot(Loss::kKlDivergence) = termwise<T, KlDivergence>;
+  slot(Loss::kPoisson) = termwise<T, Poisson>;
+  slot(Loss::kHinge) = termwise<T, Hinge>;
+}
+
+template void fill_losses(Kernels<float>&);
+template void fill_losses(Kernels<double>&);
+
+}  // namespace bp::BP_TIER
