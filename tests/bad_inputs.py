@@ -1,8 +1,9 @@
 """Bad inputs, one row each: what is called, the exception, and what its message must name.
 
 Numbers are those of the reliability catalogue's tables A to D here (models, layers, building,
-compiling), E to G in bad_data.py (fit, train_on_batch, predict and evaluate). `e` is an Env: a model of
-4 inputs and 3 classes, built, compiled and trained a little, with x (10, 4) and labels y (10,).
+compiling), E to G in bad_data.py (fit, train_on_batch, predict and evaluate).
+`e` is an Env: a model of 4 inputs and 3 classes, built, compiled and trained a little, with
+x (10, 4) and labels y (10,).
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def test_as_target(dtype, layout, model):
     np.zeros((ROWS, WIDTH), "V4"), np.zeros((ROWS, WIDTH), [("a", "f4")]),
     np.zeros((ROWS, WIDTH), np.clongdouble),
     np.ma.masked_array(np.ones((ROWS, WIDTH)), mask=np.eye(ROWS, WIDTH)),
-], ids=["str", "bytes", "datetime", "timedelta", "void", "record", "complex", "masked"])  # fmt: skip
+], ids=["str", "bytes", "datetime", "timedelta", "void", "record", "complex", "mask"])  # fmt: skip
 def test_no_silent_lossy_cast(value, model):
     for call in (model.predict, model, lambda a: model.train_on_batch(a, np.zeros((ROWS, 2)))):
         with pytest.raises((TypeError, ValueError)):

@@ -111,7 +111,7 @@ template <class T> BP_INLINE Vec<T> logit_delta(Vec<T> e, Vec<T> share, Vec<T> t
 // At most one block: everything stays in registers.
 template <class T>
 BP_INLINE LogitSums<T> logits_short(const T* z, T* delta, std::int64_t n, const Targets<T>& targets, T gain) {
-  Vec<T> e[kParts], t[kParts];
+  Vec<T> e[kParts] = {}, t[kParts] = {};
   RowMax<T> most;
   each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
     e[q] = at.load(z);

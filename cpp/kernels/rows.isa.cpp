@@ -33,7 +33,7 @@ template <class T> BP_INLINE T shifted_exp_short(const T* x, std::int64_t n, Vec
 template <class T> static void softmax(const T* x, T* y, std::int64_t rows, std::int64_t n) {
   for (std::int64_t r = 0; r < rows; ++r, x += n, y += n) {
     if (n <= kBlock<T>) {
-      Vec<T> e[kParts], shifted[kParts];
+      Vec<T> e[kParts] = {}, shifted[kParts] = {};
       const Vec<T> scale(T(1) / shifted_exp_short(x, n, e, shifted));
       each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) { at.store(y, e[q] * scale); });
       continue;
@@ -66,7 +66,7 @@ template <class T> static void softmax_back(const T* y, const T* dy, T* dx, std:
 template <class T> static void log_softmax(const T* x, T* y, std::int64_t rows, std::int64_t n) {
   for (std::int64_t r = 0; r < rows; ++r, x += n, y += n) {
     if (n <= kBlock<T>) {
-      Vec<T> e[kParts], shifted[kParts];
+      Vec<T> e[kParts] = {}, shifted[kParts] = {};
       const Vec<T> log_sum_exp = log(Vec<T>(shifted_exp_short(x, n, e, shifted)));
       each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
         at.store(y, shifted[q] - log_sum_exp);

@@ -83,13 +83,13 @@ template <class T> struct Adadelta {
   }
 };
 
-// Adam: m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;
+// Adam: m += (1 - b1) (g - m);  v = b2 v + (1 - b2) g^2;
 // w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps). Slots: m, v; AMSGrad: x = max(x, v) in place of v in the step.
 template <class T, bool kAmsgrad> struct Adam {
   static constexpr int kSlots = kAmsgrad ? 3 : 2;
-  Vec<T> b1, r1, b2, r2, epsilon, step, correction;
+  Vec<T> r1, b2, r2, epsilon, step, correction;
   BP_INLINE explicit Adam(const Hyper<T>& h)
-      : b1(h.beta_1), r1(h.one_minus_beta_1), b2(h.beta_2), r2(h.one_minus_beta_2), epsilon(h.epsilon), step(h.step_size),
+      : r1(h.one_minus_beta_1), b2(h.beta_2), r2(h.one_minus_beta_2), epsilon(h.epsilon), step(h.step_size),
         correction(h.inv_sqrt_correction_2) {}
   BP_INLINE Vec<T> operator()(Vec<T> w, Vec<T> g, Vec<T>* s) const {
     s[0] = fma(r1, g - s[0], s[0]);
@@ -102,11 +102,11 @@ template <class T, bool kAmsgrad> struct Adam {
 // Adamax: m as Adam;  u = max(b2 u, |g| + eps);  w -= lr / (1 - b1^t) m / u. Slots: m, u.
 template <class T> struct Adamax {
   static constexpr int kSlots = 2;
-  Vec<T> b1, r1, b2, epsilon, step;
+  Vec<T> r1, b2, epsilon, step;
   BP_INLINE explicit Adamax(const Hyper<T>& h)
-      : b1(h.beta_1), r1(h.one_minus_beta_1), b2(h.beta_2), epsilon(h.epsilon), step(h.step_size) {}
+      : r1(h.one_minus_beta_1), b2(h.beta_2), epsilon(h.epsilon), step(h.step_size) {}
   BP_INLINE Vec<T> operator()(Vec<T> w, Vec<T> g, Vec<T>* s) const {
-    s[0] = fma(b1, s[0], r1 * g);
+    s[0] = fma(r1, g - s[0], s[0]);
     s[1] = max(b2 * s[1], abs(g) + epsilon);
     return fnma(step, s[0] / s[1], w);
   }
@@ -117,12 +117,12 @@ template <class T> struct Adamax {
 // Slots: m, v. Hyper: extra[0], extra[1] are the factors of g and m.
 template <class T> struct Nadam {
   static constexpr int kSlots = 2;
-  Vec<T> b1, r1, b2, r2, epsilon, correction, of_g, of_m;
+  Vec<T> r1, b2, r2, epsilon, correction, of_g, of_m;
   BP_INLINE explicit Nadam(const Hyper<T>& h)
-      : b1(h.beta_1), r1(h.one_minus_beta_1), b2(h.beta_2), r2(h.one_minus_beta_2), epsilon(h.epsilon),
+      : r1(h.one_minus_beta_1), b2(h.beta_2), r2(h.one_minus_beta_2), epsilon(h.epsilon),
         correction(h.inv_sqrt_correction_2), of_g(h.extra[0]), of_m(h.extra[1]) {}
   BP_INLINE Vec<T> operator()(Vec<T> w, Vec<T> g, Vec<T>* s) const {
-    s[0] = fma(b1, s[0], r1 * g);
+    s[0] = fma(r1, g - s[0], s[0]);
     s[1] = fma(b2, s[1], r2 * g * g);
     return w - fma(of_g, g, of_m * s[0]) / fma(sqrt(s[1]), correction, epsilon);
   }

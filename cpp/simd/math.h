@@ -20,7 +20,6 @@ template <> struct MathFacts<float> {
   static constexpr float kExpLow = -104.0f;           // below ln(2^-150): exp rounds to 0
   static constexpr float kExpHigh = 89.0f;            // above ln(2^128): exp is Inf
   static constexpr float kExpm1Low = -20.0f;          // expm1 is -1 from here down
-  static constexpr float kTanhHigh = 10.0f;           // tanh is 1 from here up
   static constexpr float kLog2e = 0x1.715476p+0f;
   static constexpr float kLn2High = 0x1.63p-1f;       // 9 bits: n * high is exact for every exponent n
   static constexpr float kLn2Low = -0x1.bd0106p-13f;
@@ -29,6 +28,8 @@ template <> struct MathFacts<float> {
   static constexpr float kExp[] = {0x1.6d7548p-10f, 0x1.120b78p-7f, 0x1.5554b8p-5f, 0x1.5554dcp-3f, 0.5f};
   // (log((1+s)/(1-s)) / s - 2) / s^2 in z = s^2 on |s| <= 0.1716: error of the log 2^-29.9
   static constexpr float kLog[] = {0x1.2eee5ap-2f, 0x1.997bf8p-2f, 0x1.55555cp-1f};
+  // (tanh(x) / x - 1) / x^2 in x^2 on |x| <= 0.55: relative error of tanh 2^-27
+  static constexpr float kTanh[] = {-0x1.b1cfe8p-8f, 0x1.5d3a18p-6f, -0x1.b9a29ap-5f, 0x1.110ff4p-3f, -0x1.555554p-2f};
   // erf(x) / x - 1 in x^2 on |x| <= 1: error 2^-29.5
   static constexpr float kErf[] = {0x1.4c338cp-14f, -0x1.a50ae6p-11f, 0x1.542e0ep-8f, -0x1.b7fe90p-6f,
                                    0x1.ce2d50p-4f,  -0x1.812740p-2f,  0x1.06eba8p-3f};
@@ -42,7 +43,7 @@ template <> struct MathFacts<double> {
   static constexpr int kMantissa = 52;
   static constexpr double kMinNormal = 0x1p-1022;
   static constexpr double kExpLow = -746.0, kExpHigh = 710.0;  // ln(2^-1075) = -745.13, ln(2^1024) = 709.78
-  static constexpr double kExpm1Low = -40.0, kTanhHigh = 20.0;
+  static constexpr double kExpm1Low = -40.0;
   static constexpr double kLog2e = 0x1.71547652b82fep+0;
   static constexpr double kLn2High = 0x1.62e42feep-1;  // 32 bits
   static constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
@@ -53,6 +54,10 @@ template <> struct MathFacts<double> {
   static constexpr double kLog[] = {  // error of the log 2^-59
       0x1.2b66348e33534p-3, 0x1.39fd3334ef199p-3, 0x1.7462be32a26a9p-3, 0x1.c71c62c206598p-3,
       0x1.2492492e0f05ep-2, 0x1.99999999951c0p-2, 0x1.5555555555558p-1};
+  static constexpr double kTanh[] = {  // relative error 2^-57.32
+      -0x1.5a05c53107736p-16, 0x1.652201a06e08fp-14, -0x1.ec1ca469f54a3p-13, 0x1.34c6c3c32ae3fp-11, -0x1.7d97ef2225e4ap-10,
+      0x1.d6d33b57cb0ebp-9, -0x1.226e32fb782e4p-7, 0x1.664f487759169p-6, -0x1.ba1ba1b9ffa15p-5, 0x1.111111111103ap-3,
+      -0x1.5555555555555p-2};
   static constexpr double kErf[] = {  // error 2^-55.1
       -0x1.a0b8f08f854dfp-31, 0x1.d34c333a523fep-27,  -0x1.5b75ba96c6a55p-23, 0x1.b9677b1a13324p-20,
       -0x1.f4c7cadd9bc26p-17, 0x1.f9a290843ba1ap-14,  -0x1.c02dae7c58220p-11, 0x1.565bcced9ebebp-8,
@@ -170,17 +175,20 @@ template <class T> BP_INLINE Vec<T> log1p_unit(Vec<T> e) {
   return log_sum(select(upper, one, zero), fma(u, scale, -one) + lost * scale);
 }
 
-// tanh |x| = -m / (2 + m), m = expm1(-2|x|).
+// x + x^3 P(x^2) for |x| < 0.55; else 1 - 2 e / (1 + e), e = exp(-2|x|) (Cephes' tanh.c splits alike, at 0.625). The split
+// is where tanh is 1/2, so that the difference is no finer than its terms.
 template <class T> BP_INLINE Vec<T> tanh(Vec<T> x) {
-  const Vec<T> y = min(Vec<T>(MathFacts<T>::kTanhHigh), abs(x)), two(T(2));
-  const Vec<T> m = expm1_negative(y * Vec<T>(T(-2)));
-  return copysign(m / (m + two), x);
+  const Vec<T> y = abs(x), square = x * x, one(T(1));
+  const Vec<T> e = exp(y * Vec<T>(T(-2)));
+  const Vec<T> outer = one - (e + e) / (one + e);
+  const Vec<T> inner = fma(y * square, polynomial(square, MathFacts<T>::kTanh), y);
+  return copysign(select(y < Vec<T>(T(0.55)), inner, outer), x);
 }
 
-// 1 / (1 + e) for x >= 0, e / (1 + e) for x < 0, e = exp(-|x|).
+// With e = exp(-|x|) and q = e / (1 + e): 1 - q for x >= 0, e - e q for x < 0 (which loses less than q itself).
 template <class T> BP_INLINE Vec<T> sigmoid_from(Vec<T> x, Vec<T> e) {
-  const Vec<T> one(T(1));
-  return select(x < Vec<T>(T(0)), e, one) / (one + e);
+  const Vec<T> one(T(1)), base = select(x < Vec<T>(T(0)), e, one);
+  return fnma(e / (one + e), base, base);
 }
 template <class T> BP_INLINE Vec<T> sigmoid(Vec<T> x) { return sigmoid_from(x, exp(-abs(x))); }
 
