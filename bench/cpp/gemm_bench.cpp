@@ -1,8 +1,8 @@
 // Kernels of the tier in use, one thread: matrix products in all forms, activations, optimizer updates.
 //
-// BPCORE_ISA picks the tier. Products report GFLOP/s, the rest ns per element of arrays that stay in cache. `fma_peak` is the
-// machine's limit for that tier; compare fractions, since the clock drifts. A product is
-// checked against a few elements computed one by one before it is timed.
+// BPCORE_ISA picks the tier. Products report GFLOP/s, the rest ns per element of arrays that stay in cache.
+// `fma_peak` is the machine's limit for that tier; compare fractions, since the clock drifts. A product is checked
+// against a few elements computed one by one before it is timed.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -18,7 +18,8 @@ using bp::kernels;
 
 template <class T> class Array {  // 64-byte aligned, small integers inside
  public:
-  explicit Array(std::int64_t n) : data_(static_cast<T*>(std::aligned_alloc(64, static_cast<std::size_t>(n * 8 + 127) / 64 * 64))) {
+  explicit Array(std::int64_t n)
+      : data_(static_cast<T*>(std::aligned_alloc(64, static_cast<std::size_t>(n * 8 + 127) / 64 * 64))) {
     for (std::int64_t i = 0; i < n; ++i) data_[i] = static_cast<T>(i * 7 % 5 - 2);
   }
   ~Array() { std::free(data_); }
@@ -35,14 +36,17 @@ template <class T> bool right(const bp::Matmul<T>& p) {
     const std::int64_t i = s * 7919 % p.m, j = s * 104729 % p.n;
     T sum = 0;
     for (std::int64_t k = 0; k < p.k; ++k) {
-      sum += (p.a_transposed ? p.a[k * p.lda + i] : p.a[i * p.lda + k]) * (p.b_transposed ? p.b[j * p.ldb + k] : p.b[k * p.ldb + j]);
+      const T x = p.a_transposed ? p.a[k * p.lda + i] : p.a[i * p.lda + k];
+      const T y = p.b_transposed ? p.b[j * p.ldb + k] : p.b[k * p.ldb + j];
+      sum += x * y;
     }
     if (p.c[i * p.ldc + j] != sum) return false;
   }
   return true;
 }
 
-template <class T> void product(benchmark::State& state, bool ta, bool tb, std::int64_t m, std::int64_t k, std::int64_t n) {
+template <class T>
+void product(benchmark::State& state, bool ta, bool tb, std::int64_t m, std::int64_t k, std::int64_t n) {
   const Array<T> a(m * k), b(k * n), c(m * n);
   bp::Matmul<T> p{};
   p.m = m, p.n = n, p.k = k;
@@ -61,26 +65,24 @@ template <class T> void product(benchmark::State& state, bool ta, bool tb, std::
   state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-// The limit: 16 chains of the widest FMA, nothing from memory. x86-64 with AVX-512 or AVX2.
+// The limit: 12 chains of the widest FMA, nothing from memory. x86-64 with AVX-512 or AVX2.
 #if defined(__x86_64__)
-#define BP_PEAK(name, isa, bytes)                                                                               \
-  __attribute__((target(isa))) float name(std::int64_t steps) {                                                 \
-    typedef float V __attribute__((vector_size(bytes)));                                                        \
-    V a[12];                                                                                                    \
-    for (int i = 0; i < 12; ++i) a[i] = V{} + static_cast<float>(i);                                            \
-    V x = V{} + 0.999f, y = V{} + 0.1f;                                                                         \
-    for (std::int64_t s = 0; s < steps; ++s) {                                                                  \
-      asm volatile("vfmadd213ps %13, %12, %0\n vfmadd213ps %13, %12, %1\n vfmadd213ps %13, %12, %2\n"            \
-                   "vfmadd213ps %13, %12, %3\n vfmadd213ps %13, %12, %4\n vfmadd213ps %13, %12, %5\n"            \
-                   "vfmadd213ps %13, %12, %6\n vfmadd213ps %13, %12, %7\n vfmadd213ps %13, %12, %8\n"            \
-                   "vfmadd213ps %13, %12, %9\n vfmadd213ps %13, %12, %10\n vfmadd213ps %13, %12, %11"             \
-                   : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(a[4]), "+v"(a[5]), "+v"(a[6]),         \
-                     "+v"(a[7]), "+v"(a[8]), "+v"(a[9]), "+v"(a[10]), "+v"(a[11])                               \
-                   : "v"(x), "v"(y));                                                                           \
-    }                                                                                                           \
-    V sum{};                                                                                                    \
-    for (const V& v : a) sum += v;                                                                              \
-    return sum[0];                                                                                              \
+#define BP_PEAK(name, isa, bytes)                                                                             \
+  __attribute__((target(isa))) float name(std::int64_t steps) {                                               \
+    typedef float V __attribute__((vector_size(bytes)));                                                      \
+    V a[12] = {};                                                                                             \
+    V x = V{} + 0.999f, y = V{} + 0.1f;                                                                       \
+    for (std::int64_t s = 0; s < steps; ++s) {                                                                \
+      asm volatile("vfmadd213ps %13, %12, %0\n vfmadd213ps %13, %12, %1\n vfmadd213ps %13, %12, %2\n"         \
+                   "vfmadd213ps %13, %12, %3\n vfmadd213ps %13, %12, %4\n vfmadd213ps %13, %12, %5\n"         \
+                   "vfmadd213ps %13, %12, %6\n vfmadd213ps %13, %12, %7\n vfmadd213ps %13, %12, %8\n"         \
+                   "vfmadd213ps %13, %12, %9\n vfmadd213ps %13, %12, %10\n vfmadd213ps %13, %12, %11"         \
+                   : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(a[4]), "+v"(a[5]), "+v"(a[6]),      \
+                     "+v"(a[7]), "+v"(a[8]), "+v"(a[9]), "+v"(a[10]), "+v"(a[11])                             \
+                   : "v"(x), "v"(y));                                                                         \
+    }                                                                                                         \
+    const V sum = (a[0] + a[1] + a[2] + a[3]) + (a[4] + a[5] + a[6] + a[7]) + (a[8] + a[9] + a[10] + a[11]);  \
+    return sum[0];                                                                                            \
   }
 BP_PEAK(chains_512, "avx512f", 64)
 BP_PEAK(chains_256, "avx2,fma", 32)
@@ -126,7 +128,8 @@ template <class T> void register_products(const std::string& type) {
   const char* forms[] = {"x_w", "xt_delta", "delta_wt"};
   for (int form = 0; form < 3; ++form) {
     for (const auto& s : kShapes) {
-      const std::string name = type + "/" + forms[form] + "/" + std::to_string(s[0]) + "x" + std::to_string(s[1]) + "x" + std::to_string(s[2]);
+      const std::string name = type + "/" + forms[form] + "/" + std::to_string(s[0]) + "x" + std::to_string(s[1]) +
+                               "x" + std::to_string(s[2]);
       benchmark::RegisterBenchmark(name.c_str(), [form, s](benchmark::State& state) {
         product<T>(state, form == 1, form == 2, s[0], s[1], s[2]);
       });

@@ -129,8 +129,9 @@ template <class T> struct GeluTanh {
   }
   static BP_INLINE Vec<T> df(Vec<T> z, Vec<T>) {
     const Vec<T> y = clamp(z, kLowest<T>, -kLowest<T>), square = y * y;
-    const Vec<T> s = sigmoid(y * fma(square, broadcast<T>(kSlope * kCubic), broadcast<T>(kSlope)));
-    return fma(y * fnma(s, s, s), fma(square, broadcast<T>(3 * kSlope * kCubic), broadcast<T>(kSlope)), s);
+    const Vec<T> u = y * fma(square, broadcast<T>(kSlope * kCubic), broadcast<T>(kSlope));
+    const SigmoidParts<T> s = sigmoid_from(u, exp(-abs(u)));
+    return fma(y * fnma(s.q, s.q, s.q), fma(square, broadcast<T>(3 * kSlope * kCubic), broadcast<T>(kSlope)), s.value);
   }
 };
 
@@ -139,8 +140,9 @@ template <class T> struct Silu {
   static constexpr bool kKeepsZ = true;
   static BP_INLINE Vec<T> f(Vec<T> z, Vec<T>) { return max(Vec<T>(kLowest<T>), z) * sigmoid(z); }
   static BP_INLINE Vec<T> df(Vec<T> z, Vec<T>) {
-    const Vec<T> y = clamp(z, kLowest<T>, -kLowest<T>), s = sigmoid(y);
-    return fma(y, fnma(s, s, s), s);
+    const Vec<T> y = clamp(z, kLowest<T>, -kLowest<T>);
+    const SigmoidParts<T> s = sigmoid_from(y, exp(-abs(y)));
+    return fma(y, fnma(s.q, s.q, s.q), s.value);
   }
 };
 

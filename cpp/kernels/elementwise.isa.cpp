@@ -1,6 +1,7 @@
 // Pointwise arithmetic, sums over rows, and the two scans that guard a step: all_finite and sum_squares.
 //
-// Memory bound: n elements in and out once. Errors: one rounding per operation; sums are the chains that each comment names.
+// Memory bound: n elements in and out once. Errors: one rounding per operation; sums are the chains that each comment
+// names.
 #include "kernels/table.h"
 #include "simd/loops.h"
 
@@ -74,14 +75,18 @@ static void sum_columns(const T* x, std::int64_t ldx, T* db, std::int64_t rows, 
   }
 }
 
-// db[j] = sum of x[i][j], chains over i increasing from 0; a new chain every `chunk` rows (0: one), chunks added in order.
+// db[j] = sum of x[i][j], chains over i increasing from 0; a new chain every `chunk` rows (0: one), chunks added in
+// order.
 template <class T>
-static void column_sum(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, bool add) {
+static void column_sum(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk,
+                       bool add) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   constexpr int kVecs = 4;  // additions in flight: 4 cycles of latency, and the loads of a row's 4 cache lines together
   if (chunk <= 0) chunk = rows > 0 ? rows : 1;
   std::int64_t j = 0;
-  for (; j + kVecs * kWidth <= n; j += kVecs * kWidth) sum_columns<T, kVecs>(x + j, ldx, db + j, rows, chunk, add, kWidth);
+  for (; j + kVecs * kWidth <= n; j += kVecs * kWidth) {
+    sum_columns<T, kVecs>(x + j, ldx, db + j, rows, chunk, add, kWidth);
+  }
   for (; j < n; j += kWidth) {
     sum_columns<T, 1>(x + j, ldx, db + j, rows, chunk, add, n - j < kWidth ? n - j : kWidth);
   }
@@ -111,8 +116,8 @@ template <class T> static bool all_finite(const T* x, std::int64_t n) {
   return true;
 }
 
-// Lane l = i mod 8 is the chain fma(x_i, x_i, lane) in double; then ((lane 0 + lane 1) + ..) + lane 7. The squares of floats
-// are exact in double; n of them give |error| <= (n / 8 + 7) 2^-53 of the sum.
+// Lane l = i mod 8 is the chain fma(x_i, x_i, lane) in double; then ((lane 0 + lane 1) + ..) + lane 7. The squares of
+// floats are exact in double; n of them give |error| <= (n / 8 + 7) 2^-53 of the sum.
 template <class T> static double sum_squares(const T* x, std::int64_t n) {
   constexpr int kLanes = 8, kWidth = Vec<double>::kWidth, kParts = kLanes / kWidth;
   typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T)), aligned(1), may_alias));

@@ -1,7 +1,7 @@
 // C = op(A) op(B) on one thread; the contract is at struct Matmul in table.h, the choices in gemm_plan.h.
 //
-// 2 m n k flops. Whatever is packed, transposed or blocked, an element is the same chain of FMAs: a later block of k starts
-// from what the block before left in C.
+// 2 m n k flops. Whatever is packed, transposed or blocked, an element is the same chain of FMAs: a later block of k
+// starts from what the block before left in C.
 #include "kernels/gemm_pack.h"
 #include "kernels/gemm_plan.h"
 
@@ -178,7 +178,8 @@ template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
 
 // y (m x n) = or += the transpose of x (n x m).
 template <class T>
-static void transpose_back(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t m, std::int64_t n, bool add) {
+static void transpose_back(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t m, std::int64_t n,
+                           bool add) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   if (!add) {
     transpose_matrix<T>(x, ldx, y, ldy, n, m);

@@ -1,8 +1,8 @@
 // Copies of operands into the order in which the micro-kernel reads them.
 //
-// A panel of B holds `vecs` vectors of columns for every step p, zero past n. A panel of A holds `rows` rows for every step.
-// Packing pays where the original's stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides near a multiple
-// of 4096 bytes share sets) or where B has to be transposed.
+// A panel of B holds `vecs` vectors of columns for every step p, zero past n. A panel of A holds `rows` rows for
+// every step. Packing pays where the original's stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides
+// near a multiple of 4096 bytes share sets) or where B has to be transposed.
 #pragma once
 
 #include "kernels/transpose.h"
@@ -44,8 +44,9 @@ void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int6
   }
 }
 
-// panel[p * rows + i] = a[i * lda + p], or a[p * lda + i] if transposed. Stores whole vectors in increasing order, so up to
-// W - 1 elements past the panel's end are overwritten: panels are packed in order and the scratch has that slack.
+// panel[p * rows + i] = a[i * lda + p], or a[p * lda + i] if transposed. Stores whole vectors in increasing order, so
+// up to W - 1 elements past the panel's end are overwritten: panels are packed in order and the scratch has that
+// slack.
 template <class T>
 void pack_a(const T* a, std::int64_t lda, bool transposed, std::int64_t rows, std::int64_t k, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;

@@ -1,4 +1,5 @@
-// How a product is carried out: which operand is packed or transposed, block sizes, scratch. Every choice gives the same bits.
+// How a product is carried out: which operand is packed or transposed, block sizes, scratch. Every choice gives the
+// same bits.
 //
 //   direct    B is read where it lies (rows of n), A too: small and medium products, x W and x^T delta.
 //   packed    B is copied (or transposed) into panels block by block: many rows use each panel.
@@ -13,10 +14,11 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Steps of k in a block: a panel of 2 vectors (128 KB) and a tile's rows of A (56 KB) stream from L2 to L1 at 13 bytes a
-// cycle, and C makes few trips. Measured on 2048^3, one thread: 256: 169, 512: 184, 1024: 212 GFLOP/s.
+// Steps of k in a block: a panel of 2 vectors (128 KB) and a tile's rows of A (56 KB) stream from L2 to L1 at 13
+// bytes a cycle, and C makes few trips. Measured on 2048^3, one thread: 256: 169, 512: 184, 1024: 212 GFLOP/s.
 constexpr std::int64_t kBlockDepth = 1024;
-// Bytes of packed B in a block (L3; streams at 64 bytes per 78 / 2 cycles) and of packed A beside it (a quarter of L2).
+// Bytes of packed B in a block (L3; streams at 64 bytes per 78 / 2 cycles) and of packed A beside it (a quarter of
+// L2).
 constexpr std::int64_t kBlockBBytes = 2048 * 1024;
 constexpr std::int64_t kBlockABytes = 256 * 1024;
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
@@ -66,8 +68,8 @@ template <class T> BP_INLINE bool swap_pays(const Matmul<T>& p) {
   return 2 * p.n * p.k * ceil_div(p.m, kWidth) + turned < plain;
 }
 
-// Is B worth a copy? When it is too large for L2 and its rows are far apart, or when its lines collide in L1, and each
-// panel then serves several tiles.
+// Is B worth a copy? When it is too large for L2 and its rows are far apart, or when its lines collide in L1, and
+// each panel then serves several tiles.
 template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
   const std::int64_t bytes = p.k * p.n * static_cast<std::int64_t>(sizeof(T));
   const std::int64_t tiles = ceil_div(p.m, max_tile_rows(2));

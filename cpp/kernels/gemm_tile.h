@@ -1,8 +1,8 @@
 // The micro-kernel of the matrix product: kRows x kVecs registers of C, one FMA chain per lane over k increasing.
 //
-// B is read as vectors along n, A is broadcast; no lane ever holds a partial sum of another element, so every tile shape
-// gives the same bits. One step of k: 2 * kRows * kVecs * W flops for kRows + kVecs loads. The error of an element is that
-// of its chain: |error| <= k u (|A| |B|), u = 2^-24 or 2^-53.
+// B is read as vectors along n, A is broadcast; no lane ever holds a partial sum of another element, so every tile
+// shape gives the same bits. One step of k: 2 * kRows * kVecs * W flops for kRows + kVecs loads. The error of an
+// element is that of its chain: |error| <= k u (|A| |B|), u = 2^-24 or 2^-53.
 #pragma once
 
 #include "simd/transpose.h"
@@ -22,9 +22,9 @@ constexpr bool kManyRegisters = true;  // 32, else 16
 constexpr bool kManyRegisters = false;
 #endif
 
-// The tallest tile of so many vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 = 31 of
-// 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in flight to
-// hide the FMA's latency (4 cycles, two a cycle).
+// The tallest tile of so many vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 =
+// 31 of 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in
+// flight to hide the FMA's latency (4 cycles, two a cycle).
 constexpr int kMaxTileVecs = 8;
 constexpr int kMaxTileRows = 16;
 constexpr int max_tile_rows(int vecs) {
@@ -76,8 +76,8 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
   }
 }
 
-// C is asked for while the chains run: its lines are far away when the block before has passed over them. Not worth the
-// instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
+// C is asked for while the chains run: its lines are far away when the block before has passed over them. Not worth
+// the instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
 
 template <class T, int kRows, int kVecs> BP_INLINE void prefetch_c(const TileArgs<T>& t) {

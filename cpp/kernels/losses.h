@@ -92,7 +92,7 @@ template <class T> struct BinaryCrossEntropyLogits {
   BP_INLINE Term<T> operator()(Vec<T> z, Vec<T> t) const {
     t = smooth_binary(t, smoothing);
     const Vec<T> e = exp(-abs(z)), linear = fnma(t, z, max(broadcast<T>(0), z));
-    return {linear + log1p_unit(e), sigmoid_from(z, e) - t};
+    return {linear + log1p_unit(e), sigmoid_from(z, e).value - t};
   }
 };
 
@@ -107,13 +107,15 @@ template <class T> struct KlDivergence {
   }
 };
 
-// p - t log(p + eps), p + eps held at eps or more, eps = 1e-7 (Keras);  1 - t / (p + eps)
+// p - t log(p + eps), p + eps held at eps or more, eps = 1e-7 (Keras);  1 - t / (p + eps). The sum of terms that are out of
+// the domain (p < 0) must not meet an infinite one of the other sign.
 template <class T> struct Poisson {
   static constexpr bool kMean = true;
   BP_INLINE explicit Poisson(T) {}
   BP_INLINE Term<T> operator()(Vec<T> p, Vec<T> t) const {
     const Vec<T> q = max(broadcast<T>(1e-7), p + broadcast<T>(1e-7));
-    return {fnma(t, log(q), p), broadcast<T>(1) - t / q};
+    const Vec<T> low(-kLargest<T> * T(0x1p-40));
+    return {fnma(t, log(q), max(low, p)), broadcast<T>(1) - t / q};
   }
 };
 

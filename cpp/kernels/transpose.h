@@ -1,6 +1,7 @@
 // y (cols x rows) = transpose of x (rows x cols), by blocks of W x W registers; exact.
 //
-// A masked edge reads zeros and stores only what belongs to y. Cost: one load, one store and log2(W) shuffles per vector.
+// A masked edge reads zeros and stores only what belongs to y. Cost: one load, one store and log2(W) shuffles per
+// vector.
 #pragma once
 
 #include "simd/transpose.h"

@@ -1,9 +1,9 @@
 // The optimizers' updates, one struct each: w and its slots from g, for one vector of parameters.
 //
-// Formulas are those of PyTorch 2's optimizer of that name (Lion: Chen et al. 2023, algorithm 2); t counts from 1, and what
-// depends on t alone comes from train/optimizer.cpp in Hyper. Before each: w *= decoupled_decay, g += l2_decay w.
-// + - * / sqrt and fma only, so all tiers with FMA agree to the bit. Memory bound: bytes per parameter are
-// sizeof(T) (3 + 2 slots); Adam: 28 bytes for float.
+// Formulas are those of PyTorch 2's optimizer of that name (Lion: Chen et al. 2023, algorithm 2); t counts from 1,
+// and what depends on t alone comes from train/optimizer.cpp in Hyper. Before each: w *= decoupled_decay, g +=
+// l2_decay w. + - * / sqrt and fma only, so all tiers with FMA agree to the bit. Memory bound: bytes per parameter
+// are sizeof(T) (3 + 2 slots); Adam: 28 bytes for float.
 #pragma once
 
 #include "kernels/table.h"
@@ -83,8 +83,8 @@ template <class T> struct Adadelta {
   }
 };
 
-// Adam: m += (1 - b1) (g - m);  v = b2 v + (1 - b2) g^2;
-// w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps). Slots: m, v; AMSGrad: x = max(x, v) in place of v in the step.
+// Adam: m += (1 - b1) (g - m);  v = b2 v + (1 - b2) g^2; w -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps).
+// Slots: m, v; AMSGrad: x = max(x, v) in place of v in the step.
 template <class T, bool kAmsgrad> struct Adam {
   static constexpr int kSlots = kAmsgrad ? 3 : 2;
   Vec<T> r1, b2, r2, epsilon, step, correction;
@@ -112,9 +112,9 @@ template <class T> struct Adamax {
   }
 };
 
-// Nadam (Dozat 2016 with PyTorch's mu_t = b1 (1 - 0.5 * 0.96^(t psi))): m, v as Adam;
-// w -= (lr (1 - mu_t) / (1 - P_t) g + lr mu_t+1 / (1 - P_t mu_t+1) m) / (sqrt(v) / sqrt(1 - b2^t) + eps), P_t = mu_1 .. mu_t.
-// Slots: m, v. Hyper: extra[0], extra[1] are the factors of g and m.
+// Nadam (Dozat 2016 with PyTorch's mu_t = b1 (1 - 0.5 * 0.96^(t psi))): m, v as Adam; w -= (lr (1 - mu_t) / (1 - P_t)
+// g + lr mu_t+1 / (1 - P_t mu_t+1) m) / (sqrt(v) / sqrt(1 - b2^t) + eps), P_t = mu_1 .. mu_t. Slots: m, v. Hyper:
+// extra[0], extra[1] are the factors of g and m.
 template <class T> struct Nadam {
   static constexpr int kSlots = 2;
   Vec<T> r1, b2, r2, epsilon, correction, of_g, of_m;
@@ -141,13 +141,14 @@ template <class T> struct Lion {
   }
 };
 
-// Rprop as PyTorch's, which is iRprop- (Igel and Huesken 2000): p = g g_before; d *= eta+ if p > 0, eta- if p < 0, within
-// its limits; g = 0 where p < 0;  w -= sign(g) d;  g_before = g. Slots: g_before from 0, d from lr. Hyper: extra[0 .. 3] are
-// eta-, eta+ and the limits of d.
+// Rprop as PyTorch's, which is iRprop- (Igel and Huesken 2000): p = g g_before; d *= eta+ if p > 0, eta- if p < 0,
+// within its limits; g = 0 where p < 0;  w -= sign(g) d;  g_before = g. Slots: g_before from 0, d from lr. Hyper:
+// extra[0 .. 3] are eta-, eta+ and the limits of d.
 template <class T> struct Rprop {
   static constexpr int kSlots = 2;
   Vec<T> shrink, grow, low, high;
-  BP_INLINE explicit Rprop(const Hyper<T>& h) : shrink(h.extra[0]), grow(h.extra[1]), low(h.extra[2]), high(h.extra[3]) {}
+  BP_INLINE explicit Rprop(const Hyper<T>& h)
+      : shrink(h.extra[0]), grow(h.extra[1]), low(h.extra[2]), high(h.extra[3]) {}
   BP_INLINE Vec<T> operator()(Vec<T> w, Vec<T> g, Vec<T>* s) const {
     const Vec<T> zero(typename Vec<T>::N{});
     // Signs, not the gradients' product: that may underflow to 0.

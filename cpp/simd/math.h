@@ -186,11 +186,12 @@ template <class T> BP_INLINE Vec<T> tanh(Vec<T> x) {
 }
 
 // With e = exp(-|x|) and q = e / (1 + e): 1 - q for x >= 0, e - e q for x < 0 (which loses less than q itself).
-template <class T> BP_INLINE Vec<T> sigmoid_from(Vec<T> x, Vec<T> e) {
-  const Vec<T> one(T(1)), base = select(x < Vec<T>(T(0)), e, one);
-  return fnma(e / (one + e), base, base);
+template <class T> struct SigmoidParts { Vec<T> value, q; };  // the derivative is q - q^2, without cancellation
+template <class T> BP_INLINE SigmoidParts<T> sigmoid_from(Vec<T> x, Vec<T> e) {
+  const Vec<T> one(T(1)), base = select(x < Vec<T>(T(0)), e, one), q = e / (one + e);
+  return {fnma(q, base, base), q};
 }
-template <class T> BP_INLINE Vec<T> sigmoid(Vec<T> x) { return sigmoid_from(x, exp(-abs(x))); }
+template <class T> BP_INLINE Vec<T> sigmoid(Vec<T> x) { return sigmoid_from(x, exp(-abs(x))).value; }
 
 // log(1 + e^x) = max(x, 0) + log(1 + exp(-|x|)).
 template <class T> BP_INLINE Vec<T> softplus_from(Vec<T> x, Vec<T> e) {

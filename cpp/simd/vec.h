@@ -251,7 +251,8 @@ template <class Op> BP_INLINE double fold_half(__m256d a, Op op) {
 #endif
 template <class Op> BP_INLINE float fold_lanes(Vec<float> a, Op op) {
 #if defined(__AVX512F__)
-  return fold_half(op(_mm512_castps512_ps256(a.v), _mm512_maskz_extractf32x8_ps(static_cast<__mmask8>(0xff), a.v, 1)), op);
+  constexpr auto kAll = static_cast<__mmask8>(0xff);  // maskz: GCC warns inside the plain forms and inside the casts
+  return fold_half(op(_mm512_maskz_extractf32x8_ps(kAll, a.v, 0), _mm512_maskz_extractf32x8_ps(kAll, a.v, 1)), op);
 #elif defined(__AVX2__)
   return fold_half(a.v, op);
 #else
@@ -260,7 +261,8 @@ template <class Op> BP_INLINE float fold_lanes(Vec<float> a, Op op) {
 }
 template <class Op> BP_INLINE double fold_lanes(Vec<double> a, Op op) {
 #if defined(__AVX512F__)
-  return fold_half(op(_mm512_castpd512_pd256(a.v), _mm512_maskz_extractf64x4_pd(static_cast<__mmask8>(0xf), a.v, 1)), op);
+  constexpr auto kAll = static_cast<__mmask8>(0xf);
+  return fold_half(op(_mm512_maskz_extractf64x4_pd(kAll, a.v, 0), _mm512_maskz_extractf64x4_pd(kAll, a.v, 1)), op);
 #elif defined(__AVX2__)
   return fold_half(a.v, op);
 #else

@@ -23,8 +23,8 @@ struct OptimizerConfig {
   double eta_minus = 0.5, eta_plus = 1.2, step_min = 1e-6, step_max = 50.0;  // rprop
 };
 
-// Nadam's product mu_1 .. mu_t up to `step`. A pure function of the step, kept so that the next step costs one factor;
-// any state is valid, since a step before it restarts from 1 with the same factors in the same order.
+// Nadam's product mu_1 .. mu_t up to `step`. A pure function of the step, kept so that the next step costs one
+// factor; any state is valid, since a step before it restarts from 1 with the same factors in the same order.
 struct NadamProduct {
   std::int64_t step = 0;
   double product = 1.0;
