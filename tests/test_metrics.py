@@ -103,6 +103,14 @@ def test_regression_metrics(rng, batch_size, weighted):
     assert found["r2"] == pytest.approx(ref.r2(t, p, w), rel=1e-9)
 
 
+def test_r2_survives_a_large_mean(rng):
+    t = rng.normal(size=(200, 1)) + 1e8
+    p = t + rng.normal(size=(200, 1)) * 0.3
+    found = scores(1, ["r2"], "mse").evaluate(p, t)["r2"]
+    centred = t - t.mean()
+    assert found == pytest.approx(1 - ((p - t) ** 2).sum() / (centred**2).sum(), rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["auc", "precision", "recall", "f1"])
 def test_perfect_and_hopeless(name):
     t = np.array([[0.0], [1], [1], [0], [1]])

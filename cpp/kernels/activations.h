@@ -1,8 +1,9 @@
 // The pointwise activations, one struct each: f, its derivative df, and what backward keeps.
 //
-// Definitions are those of Keras 3 and PyTorch 2. kKeepsZ: df takes z, else a = f(z), which the next layer needs anyway.
-// df at a kink: relu 0, relu6 0 at 0 and 6, leaky_relu alpha, hard_sigmoid 0 at -3 and 3, elu and celu as for z < 0.
-// NaN in gives NaN out; f(-Inf) of gelu, silu and mish is their limit, -0. Errors are a few ULP over those of simd/math.h.
+// Definitions are those of Keras 3 and PyTorch 2. kKeepsZ: df takes z, else a = f(z), which the next layer needs
+// anyway. df at a kink: relu 0, relu6 0 at 0 and 6, leaky_relu alpha, hard_sigmoid 0 at -3 and 3, elu and celu as
+// for z < 0. NaN in gives NaN out; f(-Inf) of gelu, silu and mish is their limit, -0. Errors are a few ULP over
+// those of simd/math.h.
 #pragma once
 
 #include "simd/math.h"

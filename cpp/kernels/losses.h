@@ -1,7 +1,8 @@
 // The losses that are a sum or mean of one term per output, one struct each: term l and derivative d = dl/dp.
 //
-// kMean: the row's loss is the mean of the terms, else their sum. Probabilities p are held in [eps, 1 - eps] (kl_divergence:
-// [eps, 1]), eps = 1e-7 in float32 and 1e-15 in float64; d is the formula at the p so held. No finite input gives NaN.
+// kMean: the row's loss is the mean of the terms, else their sum. Probabilities p are held in [eps, 1 - eps]
+// (kl_divergence: [eps, 1]), eps = 1e-7 in float32 and 1e-15 in float64; d is the formula at the p so held. No
+// finite input gives NaN.
 #pragma once
 
 #include "kernels/activations.h"
@@ -54,7 +55,8 @@ template <class T> struct Huber {
   }
 };
 
-// log cosh e = |e| - log 2 + log(1 + exp(-2|e|)), and -log(1 - tanh(e)^2) / 2 where |e| < 1 and that would cancel;  tanh e
+// log cosh e = |e| - log 2 + log(1 + exp(-2|e|)), and -log(1 - tanh(e)^2) / 2 where |e| < 1 and that would cancel;
+// tanh e
 template <class T> struct LogCosh {
   static constexpr bool kMean = true;
   BP_INLINE explicit LogCosh(T) {}
@@ -107,8 +109,8 @@ template <class T> struct KlDivergence {
   }
 };
 
-// p - t log(p + eps), p + eps held at eps or more, eps = 1e-7 (Keras);  1 - t / (p + eps). The sum of terms that are out of
-// the domain (p < 0) must not meet an infinite one of the other sign.
+// p - t log(p + eps), p + eps held at eps or more, eps = 1e-7 (Keras);  1 - t / (p + eps). The sum of terms that
+// are out of the domain (p < 0) must not meet an infinite one of the other sign.
 template <class T> struct Poisson {
   static constexpr bool kMean = true;
   BP_INLINE explicit Poisson(T) {}

@@ -3,8 +3,9 @@
 //   cross_entropy         loss = -sum t' log p, t' = (1 - s) t + s / n      dp = -t' / p
 //   cross_entropy_logits  loss = S log(sum e) - sum t' (z - m), S = sum t'   dz = S e / sum e - t',  e = exp(z - m)
 //
-// s is the label smoothing. A label y stands for the distribution that is 1 at y. The others are in kernels/losses.h. Sums
-// follow kernels/reduce.h. A row of weight 0 has loss 0 and delta 0 even where its loss overflows.
+// s is the label smoothing. A label y stands for the distribution that is 1 at y. The others are in
+// kernels/losses.h. Sums follow kernels/reduce.h. A row of weight 0 has loss 0 and delta 0 even where its loss
+// overflows.
 #include "kernels/losses.h"
 
 #include "kernels/reduce.h"

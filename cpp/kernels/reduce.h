@@ -1,8 +1,9 @@
 // Reductions over one row with a fixed number of virtual lanes, and the loops that feed them.
 //
-// A block is 64 bytes: 16 floats or 8 doubles, in 1, 2 or 4 registers. Value i of a row goes to virtual lane i mod 16 (8);
-// the lanes are combined in the tree (i, i + 8), (i, i + 4), (i, i + 2), (i, i + 1). So a sum has the same bits at every
-// register width, and depends on the row alone. A row of at most one block never leaves the registers.
+// A block is 64 bytes: 16 floats or 8 doubles, in 1, 2 or 4 registers. Value i of a row goes to virtual lane i mod
+// 16 (8); the lanes are combined in the tree (i, i + 8), (i, i + 4), (i, i + 2), (i, i + 1). So a sum has the same
+// bits at every register width, and depends on the row alone. A row of at most one block never leaves the
+// registers.
 #pragma once
 
 #include "simd/loops.h"

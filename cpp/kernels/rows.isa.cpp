@@ -3,8 +3,9 @@
 //   softmax      y = e / s, e = exp(x - m), s = sum e, m = max x       dx = y (dy - sum(dy y))
 //   log_softmax  y = (x - m) - log s                                   dx = dy - exp(y) sum(dy)
 //
-// Shifting by m keeps every e within [0, 1] and s within [1, n], so no finite x overflows. A row with NaN or +Inf is NaN
-// throughout. Sums follow kernels/reduce.h; a row of at most one block (16 floats, 8 doubles) is read and written once.
+// Shifting by m keeps every e within [0, 1] and s within [1, n], so no finite x overflows. A row with NaN or +Inf
+// is NaN throughout. Sums follow kernels/reduce.h; a row of at most one block (16 floats, 8 doubles) is read and
+// written once.
 #include "kernels/reduce.h"
 #include "kernels/table.h"
 #include "simd/math.h"

@@ -1,8 +1,8 @@
 // Elementary functions over Vec<T>, one source for float and double: no branches, no tables, no libm.
 //
-// Only + - * / sqrt and fma(), so a result has the same bits on every tier with FMA (a NaN's payload aside). Polynomials are
-// minimax fits (Remez exchange in 45 digits), coefficients highest power first. Subnormal inputs and results are right when
-// the thread does not flush them; NaN propagates; +-Inf and +-0 give the limits.
+// Only + - * / sqrt and fma(), so a result has the same bits on every tier with FMA (a NaN's payload aside).
+// Polynomials are minimax fits (Remez exchange in 45 digits), coefficients highest power first. Subnormal inputs
+// and results are right when the thread does not flush them; NaN propagates; +-Inf and +-0 give the limits.
 //
 // Largest error found by tests/cpp/ulp.cpp, in units in the last place of the exact result (FMA tiers):
 //   ULP-TABLE
@@ -55,9 +55,9 @@ template <> struct MathFacts<double> {
       0x1.2b66348e33534p-3, 0x1.39fd3334ef199p-3, 0x1.7462be32a26a9p-3, 0x1.c71c62c206598p-3,
       0x1.2492492e0f05ep-2, 0x1.99999999951c0p-2, 0x1.5555555555558p-1};
   static constexpr double kTanh[] = {  // relative error 2^-57.32
-      -0x1.5a05c53107736p-16, 0x1.652201a06e08fp-14, -0x1.ec1ca469f54a3p-13, 0x1.34c6c3c32ae3fp-11, -0x1.7d97ef2225e4ap-10,
-      0x1.d6d33b57cb0ebp-9, -0x1.226e32fb782e4p-7, 0x1.664f487759169p-6, -0x1.ba1ba1b9ffa15p-5, 0x1.111111111103ap-3,
-      -0x1.5555555555555p-2};
+      -0x1.5a05c53107736p-16, 0x1.652201a06e08fp-14, -0x1.ec1ca469f54a3p-13, 0x1.34c6c3c32ae3fp-11,
+      -0x1.7d97ef2225e4ap-10, 0x1.d6d33b57cb0ebp-9, -0x1.226e32fb782e4p-7, 0x1.664f487759169p-6,
+      -0x1.ba1ba1b9ffa15p-5,  0x1.111111111103ap-3, -0x1.5555555555555p-2};
   static constexpr double kErf[] = {  // error 2^-55.1
       -0x1.a0b8f08f854dfp-31, 0x1.d34c333a523fep-27,  -0x1.5b75ba96c6a55p-23, 0x1.b9677b1a13324p-20,
       -0x1.f4c7cadd9bc26p-17, 0x1.f9a290843ba1ap-14,  -0x1.c02dae7c58220p-11, 0x1.565bcced9ebebp-8,
@@ -175,8 +175,8 @@ template <class T> BP_INLINE Vec<T> log1p_unit(Vec<T> e) {
   return log_sum(select(upper, one, zero), fma(u, scale, -one) + lost * scale);
 }
 
-// x + x^3 P(x^2) for |x| < 0.55; else 1 - 2 e / (1 + e), e = exp(-2|x|) (Cephes' tanh.c splits alike, at 0.625). The split
-// is where tanh is 1/2, so that the difference is no finer than its terms.
+// x + x^3 P(x^2) for |x| < 0.55; else 1 - 2 e / (1 + e), e = exp(-2|x|) (Cephes' tanh.c splits alike, at 0.625).
+// The split is where tanh is 1/2, so that the difference is no finer than its terms.
 template <class T> BP_INLINE Vec<T> tanh(Vec<T> x) {
   const Vec<T> y = abs(x), square = x * x, one(T(1));
   const Vec<T> e = exp(y * Vec<T>(T(-2)));

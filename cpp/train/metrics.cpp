@@ -101,16 +101,19 @@ template <class T> void Metric<T>::add_confusion(const OutputBatch<T>& b, std::i
   }
 }
 
+// Welford's update of the weighted mean and spread, which a large mean does not cancel.
 template <class T> void Metric<T>::add_r2(const OutputBatch<T>& b, std::int64_t row, double weight) {
   const std::int64_t size = b.positions * b.width;
-  for (std::int64_t i = 0; i < size; ++i) {
+  double* const total = sums_.data();
+  double *const mean = total + size, *const spread = mean + size, *const residual = spread + size;
+  for (std::int64_t i = 0; i < size && weight > 0; ++i) {
     const double y = static_cast<double>(b.target[row * size + i]);
     const double error = y - static_cast<double>(b.prediction[row * size + i]);
-    const auto at = static_cast<std::size_t>(i), step = static_cast<std::size_t>(size);
-    sums_[at] += weight;
-    sums_[at + step] += weight * y;
-    sums_[at + 2 * step] += weight * y * y;
-    sums_[at + 3 * step] += weight * error * error;
+    const double from_mean = y - mean[i];
+    total[i] += weight;
+    mean[i] += from_mean * weight / total[i];
+    spread[i] += weight * from_mean * (y - mean[i]);
+    residual[i] += weight * error * error;
   }
 }
 

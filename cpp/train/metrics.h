@@ -39,7 +39,8 @@ template <class T> class Metric {
   bool needs_values() const;
   void reset();
   void add(const OutputBatch<T>& batch);
-  // accuracy, top_k, binary_accuracy, mae, mse: {sum w v, sum w}; confusion: K x K; r2: 4 x outputs; auc: {value}.
+  // accuracy, top_k, binary_accuracy, mae, mse: {sum w v, sum w}; confusion: K x K; auc: {value};
+  // r2: 4 x outputs {sum w, mean y, sum w (y - mean)^2, sum w (y - p)^2}.
   std::vector<double> state() const;
 
  private:

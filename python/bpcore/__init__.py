@@ -15,7 +15,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _core
+from . import _core as _core
 from ._version import __version__
 
 _core.select_tier(os.environ.get("BPCORE_ISA", ""))

@@ -187,11 +187,10 @@ class R2(Metric):
         return "r2", {}
 
     def compute(self, state: Any, context: Context) -> float:
-        w, wy, wyy, residual = np.asarray(state, dtype=np.float64).reshape(4, -1)
+        _, mean, spread, residual = np.asarray(state, dtype=np.float64).reshape(4, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            spread = wyy - wy * wy / w
             # A constant target: 1 if predicted exactly, else 0, as scikit-learn has it.
-            flat = spread <= 1e-14 * np.abs(wyy)
+            flat = spread <= 1e-28 * mean * mean
             values = np.where(flat, np.where(residual == 0, 1.0, 0.0), 1.0 - residual / spread)
         return float(values.mean())
 

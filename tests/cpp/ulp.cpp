@@ -1,9 +1,9 @@
 // The largest error of every elementary function, in units in the last place (ULP) of the exact result, for every tier.
 //
-// float: a sample of bit patterns spread over all exponents, or all 2^32 with --all, against libm in double. double: random
-// bit patterns and random values of the range that matters, against libm in long double (64-bit mantissa).
-// A hash of all results shows that two tiers with FMA agree to the bit (NaN counts as one value); if not, exit status 1, as
-// for an error above the function's limit on a tier with FMA.
+// float: a sample of bit patterns spread over all exponents, or all 2^32 with --all, against libm in double.
+// double: random bit patterns and random values of the range that matters, against libm in long double (64-bit
+// mantissa). A hash of all results shows that two tiers with FMA agree to the bit (NaN counts as one value); if
+// not, exit status 1, as for an error above the function's limit on a tier with FMA.
 // Usage: ulp [--all] [--samples N] [--threads N] [function...]
 #include <atomic>
 #include <cmath>
@@ -179,8 +179,9 @@ bool sweep(const Function& f, const std::vector<Tier>& tiers, std::uint64_t samp
       fine = worst[t].ulp <= f.limit && (hash == 0 || hash == worst[t].hash);
       hash = worst[t].hash;
     }
-    std::printf("%-8s %-6s %-8s max %.4f ULP at %.17g (%a)  hash %016llx%s\n", f.name, sizeof(T) == 4 ? "float" : "double",
-                tiers[t].name, worst[t].ulp, static_cast<double>(worst[t].at), static_cast<double>(worst[t].at),
+    std::printf("%-8s %-6s %-8s max %.4f ULP at %.17g (%a)  hash %016llx%s\n", f.name,
+                sizeof(T) == 4 ? "float" : "double", tiers[t].name, worst[t].ulp,
+                static_cast<double>(worst[t].at), static_cast<double>(worst[t].at),
                 static_cast<unsigned long long>(worst[t].hash), fine ? "" : "  FAILED");
     good = good && fine;
   }

@@ -1,0 +1,310 @@
+"""
+The compiled core of bpcore. Private: use the package's public names.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import typing
+
+import numpy
+import numpy.typing
+
+__all__: list[str] = [
+    "Diverged",
+    "Network",
+    "NetworkFloat32",
+    "NetworkFloat64",
+    "Trainer",
+    "TrainerFloat32",
+    "TrainerFloat64",
+    "activation",
+    "activation_grad",
+    "activation_names",
+    "available_cpus",
+    "config",
+    "empty",
+    "get_num_threads",
+    "label_range",
+    "loss_names",
+    "math",
+    "matmul",
+    "normal",
+    "optimizer_names",
+    "permutation",
+    "philox",
+    "scan",
+    "select_tier",
+    "set_num_threads",
+    "slot_count",
+    "slot_initial_value",
+    "uniform",
+]
+
+class Diverged(RuntimeError):
+    """
+    A loss or gradient is not finite; args[1] tells where.
+    """
+
+class NetworkFloat32:
+    def call(self, x: typing.Any) -> typing.Any: ...
+    def describe(self) -> str: ...
+    def forward(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        training: bool = False,
+        outs: typing.Any = None,
+    ) -> list: ...
+    def shape(self, node: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def flops_per_sample(self) -> int: ...
+
+class NetworkFloat64:
+    def call(self, x: typing.Any) -> typing.Any: ...
+    def describe(self) -> str: ...
+    def forward(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        training: bool = False,
+        outs: typing.Any = None,
+    ) -> list: ...
+    def shape(self, node: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def flops_per_sample(self) -> int: ...
+
+class TrainerFloat32:
+    def delta(
+        self, node: typing.SupportsInt | typing.SupportsIndex
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def describe(self) -> str: ...
+    def gradients(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        ys: list,
+        weights: list,
+        wrt_inputs: bool = False,
+        training: bool = True,
+    ) -> tuple: ...
+    def results(self) -> dict: ...
+    def run(
+        self,
+        learning_rates: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        max_batches: typing.SupportsInt | typing.SupportsIndex = -1,
+        seconds: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+    ) -> int: ...
+    def set_data(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        ys: list,
+        weights: list,
+    ) -> None: ...
+    def start_epoch(
+        self,
+        batch_size: typing.SupportsInt | typing.SupportsIndex,
+        *,
+        shuffle: bool = False,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+        epoch: typing.SupportsInt | typing.SupportsIndex = 0,
+        first_batch: typing.SupportsInt | typing.SupportsIndex = 0,
+        update: bool = True,
+    ) -> None: ...
+    def train_step(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        ys: list,
+        weights: list,
+        learning_rate: typing.SupportsFloat | typing.SupportsIndex,
+        update: bool = True,
+        reset: bool = True,
+    ) -> float: ...
+    def value(
+        self, node: typing.SupportsInt | typing.SupportsIndex
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def n_batches(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @step.setter
+    def step(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
+class TrainerFloat64:
+    def delta(
+        self, node: typing.SupportsInt | typing.SupportsIndex
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def describe(self) -> str: ...
+    def gradients(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        ys: list,
+        weights: list,
+        wrt_inputs: bool = False,
+        training: bool = True,
+    ) -> tuple: ...
+    def results(self) -> dict: ...
+    def run(
+        self,
+        learning_rates: typing.Annotated[numpy.typing.ArrayLike, numpy.float64],
+        max_batches: typing.SupportsInt | typing.SupportsIndex = -1,
+        seconds: typing.SupportsFloat | typing.SupportsIndex = 0.05,
+    ) -> int: ...
+    def set_data(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        ys: list,
+        weights: list,
+    ) -> None: ...
+    def start_epoch(
+        self,
+        batch_size: typing.SupportsInt | typing.SupportsIndex,
+        *,
+        shuffle: bool = False,
+        seed: typing.SupportsInt | typing.SupportsIndex = 0,
+        epoch: typing.SupportsInt | typing.SupportsIndex = 0,
+        first_batch: typing.SupportsInt | typing.SupportsIndex = 0,
+        update: bool = True,
+    ) -> None: ...
+    def train_step(
+        self,
+        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        ys: list,
+        weights: list,
+        learning_rate: typing.SupportsFloat | typing.SupportsIndex,
+        update: bool = True,
+        reset: bool = True,
+    ) -> float: ...
+    def value(
+        self, node: typing.SupportsInt | typing.SupportsIndex
+    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def n_batches(self) -> int: ...
+    @property
+    def step(self) -> int: ...
+    @step.setter
+    def step(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
+def Network(
+    dtype: str,
+    nodes: list,
+    outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    params: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+    param_names: collections.abc.Sequence[str],
+    trainable: collections.abc.Sequence[bool],
+) -> typing.Any: ...
+def Trainer(
+    net: typing.Any,
+    losses: list,
+    loss_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    metrics: list,
+    optimizer: typing.Any,
+    slots: collections.abc.Sequence[
+        collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]]
+    ],
+    *,
+    clip_norm: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    clip_value: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+    accumulate_steps: typing.SupportsInt | typing.SupportsIndex = 1,
+    fuse: bool = True,
+) -> typing.Any: ...
+@typing.overload
+def activation(
+    name: str,
+    x: numpy.typing.NDArray[numpy.float32],
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+@typing.overload
+def activation(
+    name: str,
+    x: numpy.typing.NDArray[numpy.float64],
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+@typing.overload
+def activation_grad(
+    name: str,
+    x: numpy.typing.NDArray[numpy.float32],
+    dy: numpy.typing.NDArray[numpy.float32],
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+@typing.overload
+def activation_grad(
+    name: str,
+    x: numpy.typing.NDArray[numpy.float64],
+    dy: numpy.typing.NDArray[numpy.float64],
+    alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def activation_names() -> list[str]: ...
+def available_cpus() -> int: ...
+def config() -> dict: ...
+def empty(
+    shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: typing.Any
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def get_num_threads() -> int: ...
+def label_range(
+    labels: numpy.typing.NDArray[numpy.int32], n_classes: typing.SupportsInt | typing.SupportsIndex
+) -> typing.Any: ...
+def loss_names() -> list[str]: ...
+@typing.overload
+def math(
+    name: str, x: numpy.typing.NDArray[numpy.float32]
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+@typing.overload
+def math(
+    name: str, x: numpy.typing.NDArray[numpy.float64]
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+@typing.overload
+def matmul(
+    a: numpy.typing.NDArray[numpy.float32],
+    b: numpy.typing.NDArray[numpy.float32],
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    bias: typing.Any = None,
+    chunk: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+@typing.overload
+def matmul(
+    a: numpy.typing.NDArray[numpy.float64],
+    b: numpy.typing.NDArray[numpy.float64],
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    bias: typing.Any = None,
+    chunk: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def normal(
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    stream: typing.SupportsInt | typing.SupportsIndex,
+    n: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def optimizer_names() -> list[str]: ...
+def permutation(
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    stream: typing.SupportsInt | typing.SupportsIndex,
+    n: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.int64]: ...
+def philox(
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    stream: typing.SupportsInt | typing.SupportsIndex,
+    counter: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[int, int, int, int]: ...
+def scan(array: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]], dtype: str) -> typing.Any: ...
+def select_tier(name: str) -> str: ...
+def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+def slot_count(optimizer: dict) -> int: ...
+def slot_initial_value(
+    optimizer: dict, slot: typing.SupportsInt | typing.SupportsIndex
+) -> float: ...
+def uniform(
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    stream: typing.SupportsInt | typing.SupportsIndex,
+    n: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.float64]: ...
