@@ -118,8 +118,9 @@ FloatEnvironment::~FloatEnvironment() {
 }
 
 void TeamState::wait(int members) {
-  if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
+  // In this order: an abort after the look at aborted_ raises the generation that the loop below watches.
   const std::uint32_t generation = generation_.load(std::memory_order_acquire);
+  if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members) {
     arrived_.store(0, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);

@@ -38,6 +38,7 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Bo
     if (loss.logits && loss.config.kind == Loss::kBinaryCrossEntropyLogits) {
       config.threshold = std::log(config.threshold / (1 - config.threshold));
     }
+    if (loss.config.kind == Loss::kHinge) config.threshold = 2 * config.threshold - 1;  // targets -1 and 1, not 0 and 1
     if (kind == MetricKind::kCallback) config.callback = std::make_shared<PythonMetric<T>>(options["call"], shape);
     return config;
   }
@@ -88,6 +89,10 @@ template <class T> class PyTrainer {
       const py::tuple pair(ys[k]);
       keep.push_back(pair[0].cast<py::array>());
       source.ys.push_back(target(keep.back(), pair[1].cast<bool>(), losses[k], source.n));
+      for (const Metric<T>& metric : trainer_->metrics()[k]) {
+        check(source.ys.back().label == nullptr || !metric.needs_dense_target(), "a metric does not take class labels");
+        check(source.ys.back().label == nullptr || !metric.is_area() || losses[k].width == 2, "auc of labels takes two classes");
+      }
       source.weights.emplace_back();
       if (weights[k].is_none()) continue;
       keep.push_back(weights[k].template cast<py::array>());
@@ -117,10 +122,14 @@ template <class T> class PyTrainer {
   }
 
   double train_step(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, double rate, bool update,
-                    bool reset) {
+                    bool reset, bool more) {
     set_data(xs, ys, weights);
     if (reset) trainer_->reset_results();
-    trainer_->start_epoch(std::numeric_limits<std::int64_t>::max(), false, 0, 0, 0, update);
+    if (more) {
+      trainer_->start_part(reset);
+    } else {
+      trainer_->start_epoch(std::numeric_limits<std::int64_t>::max(), false, 0, 0, 0, update);
+    }
     {
       py::gil_scoped_release release;
       trainer_->run(&rate, 1, 1, 0.0);
@@ -142,8 +151,14 @@ template <class T> class PyTrainer {
     const Graph<T>& graph = *net_->graph();
     TrainingStep<T>& step = trainer_->last_step();
     for (std::size_t p = 0; p < graph.params.size(); ++p) {
-      const T* g = step.parameter_gradient(static_cast<int>(p));
-      params.append(g == nullptr ? py::object(py::none()) : py::object(copy_out(g, graph.params[p].shape)));
+      if (!graph.params[p].trainable) {
+        params.append(py::none());
+        continue;
+      }
+      const Shape& shape = graph.params[p].shape;
+      py::array_t<T> g(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+      step.copy_gradient(static_cast<int>(p), g.mutable_data());
+      params.append(g);
     }
     for (std::size_t k = 0; wrt_inputs && k < graph.inputs.size(); ++k) inputs.append(array_of(graph.inputs[k], true));
     return py::make_tuple(loss, params, inputs);
@@ -246,7 +261,8 @@ template <class T> void bind(py::module_& m, const char* name) {
            py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
       .def("run", &P::run, py::arg("learning_rates"), py::arg("max_batches") = -1, py::arg("seconds") = 0.05)
       .def("train_step", &P::train_step, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("learning_rate"),
-           py::arg("update") = true, py::arg("reset") = true)
+           py::arg("update") = true, py::arg("reset") = true, py::arg("more") = false)
+      .def("flush", [](P& p, double rate) { p.core().flush(rate); }, py::arg("learning_rate"))
       .def("gradients", &P::gradients, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("wrt_inputs") = false,
            py::arg("training") = true)
       .def("value", &P::value, py::arg("node"))

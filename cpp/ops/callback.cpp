@@ -45,13 +45,15 @@ template <class T> class CallbackOp final : public Op<T> {
     }
   }
 
-  void accumulate(const Io<T>&, int param, Rows tile, std::int64_t, T* g, bool add, T*) const override {
-    const std::int64_t row = row_sizes_[static_cast<std::size_t>(param)];
-    const T* from = callback_->grad(param) + tile.begin * row;
-    if (add) {
-      kernels<T>().axpy(T(1), from, g, tile.count() * row);
-    } else {
-      std::copy_n(from, tile.count() * row, g);
+  void accumulate(const Io<T>&, int param, const Tile& tile, std::int64_t, T* g, bool add, T*) const override {
+    const std::int64_t width = row_sizes_[static_cast<std::size_t>(param)], columns = tile.columns.count();
+    for (std::int64_t row = tile.rows.begin; row < tile.rows.end; ++row, g += columns) {
+      const T* from = callback_->grad(param) + row * width + tile.columns.begin;
+      if (add) {
+        kernels<T>().axpy(T(1), from, g, columns);
+      } else {
+        std::copy_n(from, columns, g);
+      }
     }
   }
 

@@ -44,7 +44,14 @@ template <class T> struct Io {
   bool training = false;
 };
 
-enum class Partition { kRows, kWhole };  // any thread any rows; one thread the whole batch
+// Who runs an op: any thread any rows; every thread all rows but its share of the result's columns, between barriers; one
+// thread the whole batch, between barriers. Bits do not depend on it.
+enum class Partition { kRows, kColumns, kWhole };
+
+struct Tile {  // of a parameter
+  Rows rows, columns;
+  std::int64_t size() const { return rows.count() * columns.count(); }
+};
 
 template <class T> class Op {
  public:
@@ -56,13 +63,26 @@ template <class T> class Op {
   virtual void forward(const Io<T>& io, Rows rows, T* scratch) const = 0;
   virtual void backward(const Io<T>& io, Rows rows, T* scratch) const = 0;
 
-  // Parameters. A tile is a range of rows of the parameter's first axis; its gradient over the batch goes to g, row-major.
+  // Partition::kColumns: backward() is prepare_backward(), by rows, then backward_columns().
+  virtual std::int64_t columns_forward() const { return 0; }
+  virtual std::int64_t columns_backward() const { return 0; }
+  virtual std::int64_t columns_scratch(std::int64_t rows) const { (void)rows; return 0; }
+  virtual void forward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const {
+    (void)io, (void)rows, (void)columns, (void)scratch;
+  }
+  virtual void prepare_backward(const Io<T>& io, Rows rows) const { (void)io, (void)rows; }
+  virtual void backward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const {
+    (void)io, (void)rows, (void)columns, (void)scratch;
+  }
+
+  // Parameters, seen as (first axis, the others). The gradient of a tile over the batch goes to g, compact and row-major.
   // accumulate() is called after backward(), when io.dy holds what backward left there.
-  virtual std::int64_t accumulate_scratch(int param, std::int64_t tile_rows, std::int64_t batch) const {
-    (void)param, (void)tile_rows, (void)batch;
+  virtual std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t batch) const {
+    (void)param, (void)tile, (void)batch;
     return 0;
   }
-  virtual void accumulate(const Io<T>& io, int param, Rows tile, std::int64_t batch, T* g, bool add, T* scratch) const {
+  virtual void accumulate(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T* g, bool add,
+                          T* scratch) const {
     (void)io, (void)param, (void)tile, (void)batch, (void)g, (void)add, (void)scratch;
   }
   // Takes over the pointwise activation that follows; false if the op cannot.

@@ -125,7 +125,9 @@ template <class T> std::string Plan<T>::describe() const {
   std::string text;
   for (const Step<T>& step : steps_) {
     text += "  " + step.name + " " + to_string(step.op->shape) + ": ";
-    text += step.op->partition() == Partition::kRows ? "by blocks of samples" : "whole batch on one thread";
+    constexpr const char* kWords[] = {"by blocks of samples", "by columns where there are several threads",
+                                      "whole batch on one thread"};
+    text += kWords[static_cast<int>(step.op->partition())];
     if (options_.training && !step.backward) text += ", no gradient";
     text += "\n";
   }

@@ -4,8 +4,11 @@
 // Polynomials are minimax fits (Remez exchange in 45 digits), coefficients highest power first. Subnormal inputs
 // and results are right when the thread does not flush them; NaN propagates; +-Inf and +-0 give the limits.
 //
-// Largest error found by tests/cpp/ulp.cpp, in units in the last place of the exact result (FMA tiers):
-//   ULP-TABLE
+// Largest error found by tests/cpp/ulp.cpp, in units in the last place of the exact result, on the tiers with FMA
+// (float: all 2^32 inputs; double: 2 * 10^7 samples) and, in brackets, on the x86-64 baseline:
+//            exp          log          log1p        tanh         sigmoid      erf          softplus
+//   float    0.97 (1.26)  0.86 (0.85)  1.42 (1.42)  1.50 (1.58)  1.65 (1.98)  1.49 (1.77)  1.81 (1.71)
+//   double   0.95 (1.24)  0.83 (0.82)  1.34 (1.34)  1.47 (1.51)  1.62 (1.71)  1.42 (1.63)  1.61 (1.58)
 #pragma once
 
 #include "simd/vec.h"

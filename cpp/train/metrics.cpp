@@ -25,6 +25,11 @@ template <class T> bool Metric<T>::needs_values() const {
   }
 }
 
+template <class T> bool Metric<T>::needs_dense_target() const {
+  const MetricKind kind = config_.kind;
+  return kind == MetricKind::kBinaryAccuracy || kind == MetricKind::kMae || kind == MetricKind::kMse || kind == MetricKind::kR2;
+}
+
 template <class T> void Metric<T>::reset() {
   scored_.clear();
   const auto classes = static_cast<std::size_t>(config_.classes);
@@ -42,6 +47,11 @@ template <class T> void Metric<T>::add(const OutputBatch<T>& batch) {
       case MetricKind::kConfusion: add_confusion(batch, row, weight); break;
       case MetricKind::kR2: add_r2(batch, row, weight); break;
       case MetricKind::kAuc:
+        for (std::int64_t i = row * batch.positions; batch.label != nullptr && i < (row + 1) * batch.positions; ++i) {
+          const T* p = batch.prediction + 2 * i;  // of two classes; the difference orders logits and probabilities alike
+          scored_.push_back({static_cast<double>(p[1]) - static_cast<double>(p[0]), weight, batch.label[i] == 1});
+        }
+        if (batch.label != nullptr) break;
         for (std::int64_t i = row * batch.positions * batch.width; i < (row + 1) * batch.positions * batch.width; ++i) {
           scored_.push_back({static_cast<double>(batch.prediction[i]), weight, batch.target[i] > T(0.5)});
         }

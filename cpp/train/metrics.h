@@ -37,6 +37,9 @@ template <class T> class Metric {
   explicit Metric(MetricConfig<T> config) : config_(std::move(config)) { reset(); }
   // True if the metric needs what predict() returns, not merely something with the same order.
   bool needs_values() const;
+  // True if it compares predictions with targets value by value, so that class labels will not do.
+  bool needs_dense_target() const;
+  bool is_area() const { return config_.kind == MetricKind::kAuc; }
   void reset();
   void add(const OutputBatch<T>& batch);
   // accuracy, top_k, binary_accuracy, mae, mse: {sum w v, sum w}; confusion: K x K; auc: {value};

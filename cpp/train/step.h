@@ -41,6 +41,7 @@ template <class T> struct StepConfig {
   double clip_norm = 0, clip_value = 0;
   int accumulate_steps = 1;
   bool fuse = true;
+  bool between_may_throw = false;  // some metric is code of the user's
 };
 
 // What a batch is to do; equal on every thread of the team.
@@ -60,7 +61,7 @@ template <class T> class TrainingStep {
  public:
   TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, bool wrt_inputs);
 
-  // Room for batches of n samples on so many threads. Allocates; run() never does.
+  // Room for batches of n samples on so many threads; to be called before each team. Allocates; run() never does.
   void reserve(std::int64_t n, int threads);
   std::int64_t flops() const { return plan_->flops(); }
   std::int64_t bytes() const { return frame_->bytes() + static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
@@ -69,11 +70,14 @@ template <class T> class TrainingStep {
   // Returns whether every loss and delta was finite; if not, nothing was updated.
   template <class Between> bool run(Team& team, const BatchJob<T>& job, Between&& between);
 
+  // The update alone, from the gradients of earlier batches; job.rows is empty.
+  void finish(Team& team, const BatchJob<T>& job);
+
   OutputBatch<T> output(std::size_t k, std::int64_t n);  // of the last batch
   const T* row_loss(std::size_t k) const { return outputs_[k].row_loss.data(); }
   T* value(int v) { return frame_->value(v); }
   T* gradient(int v) { return frame_->gradient(v); }
-  const T* parameter_gradient(int param) const;  // materialised; null for frozen ones
+  void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
   const Plan<T>& plan() const { return *plan_; }
   void set_training(bool training) { frame_->set_training(training); }
   void materialise();  // allocates the gradient arrays, if they are not there
@@ -81,16 +85,15 @@ template <class T> class TrainingStep {
   std::string describe(std::int64_t n) const;
 
  private:
-  enum class Phase { kGather, kForward, kLoss, kBackward };
+  enum class Phase { kGather, kForward, kLoss, kPrepare, kBackward };
   struct Call {
     Phase phase;
     int index;  // of the step, or of the output
-    bool whole;
+    Partition partition;
   };
-  struct Tile {
+  struct OwnedTile : Tile {
     int param;
-    Rows rows;
-    std::int64_t offset, size;
+    std::int64_t offset;  // of its gradient where gradients are materialised: compact, tile after tile
   };
   struct OutputArrays {
     Buffer<T> target, weight, row_weight, row_loss, delta, values;
@@ -101,15 +104,18 @@ template <class T> class TrainingStep {
 
   void build_calls();
   void build_tiles();
+  std::int64_t accumulate_scratch(const OwnedTile& tile, const ParameterUse& use, std::int64_t n) const;
   void phase_one(Team& team, const BatchJob<T>& job);
   void call(const Call& call, Rows rows, const BatchJob<T>& job, T* scratch);
+  void call_columns(const Call& call, std::int64_t n, const Team& team, T* scratch);
+  void check_delta(const Step<T>& step, Rows rows);
   void gather(Rows rows, const BatchJob<T>& job);
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   void link_values(std::size_t k, Rows rows);
   Rows my_tiles(const Team& team) const;
-  void accumulate(const Tile& tile, std::int64_t n, bool add, T* g, T* scratch);
+  void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
-  void apply(const Tile& tile, const T* g);
+  void apply(const OwnedTile& tile, const T* g);
   void update_fused(Team& team, const BatchJob<T>& job);
   void update_materialised(Team& team, const BatchJob<T>& job);
   double norm_scale() const;
@@ -120,10 +126,10 @@ template <class T> class TrainingStep {
   std::unique_ptr<Frame<T>> frame_;
   std::vector<OutputArrays> outputs_;
   std::vector<Call> calls_;
-  std::vector<Tile> tiles_;
+  std::vector<OwnedTile> tiles_;
   std::vector<std::int64_t> tile_middle_;    // in the order of all trained elements, to share the tiles out
   std::int64_t elements_ = 0;
-  std::vector<std::int64_t> gradient_offset_;
+  std::int64_t gradient_size_ = 0;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
   std::vector<Buffer<T>> scratch_;           // by thread: ops' scratch, then a tile's gradient
@@ -137,7 +143,6 @@ template <class T>
 template <class Between>
 bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between) {
   if (team.rank == 0) {
-    flawed_.store(false, std::memory_order_relaxed);
     for (std::size_t k = 0; k < outputs_.size(); ++k) {
       outputs_[k].labelled = job.source->ys[k].label != nullptr;
       outputs_[k].weighted = job.source->weights[k].row_size() > 0;
@@ -150,12 +155,17 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
   team.barrier();
   const bool sound = !flawed_.load(std::memory_order_relaxed);
   if (team.rank == 0) between(sound);
+  if (config_->between_may_throw && job.training) team.barrier();  // a metric in Python raises before any weight changes
   if (job.training && sound) {
     if (gradients_.size() > 0) {
       update_materialised(team, job);
     } else {
       update_fused(team, job);
     }
+  }
+  if (!sound) {  // cleared when all have read it, and before any member starts the next step
+    team.barrier();
+    if (team.rank == 0) flawed_.store(false, std::memory_order_relaxed);
   }
   team.barrier();
   return sound;

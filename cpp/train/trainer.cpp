@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/random.h"
 #include "plan/inference.h"
@@ -14,7 +15,10 @@ std::shared_ptr<StepConfig<T>> with_needs(std::shared_ptr<StepConfig<T>> config,
                                           const std::vector<std::vector<MetricConfig<T>>>& metrics) {
   config->needs_values.assign(config->losses.size(), 0);
   for (std::size_t k = 0; k < metrics.size(); ++k) {
-    for (const MetricConfig<T>& metric : metrics[k]) config->needs_values[k] |= Metric<T>(metric).needs_values();
+    for (const MetricConfig<T>& metric : metrics[k]) {
+      config->needs_values[k] |= Metric<T>(metric).needs_values();
+      config->between_may_throw |= metric.callback != nullptr;
+    }
   }
   return config;
 }
@@ -51,11 +55,31 @@ void Trainer<T>::start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_
   update_ = update;
   shuffle_ = shuffle;
   pending_ = 0;
+  more_ = false;
   has_diverged_ = false;
   if (shuffle) {
     if (order_.size() != source_.n) order_ = Buffer<std::int64_t>(source_.n);
     permutation({seed, epoch}, source_.n, order_.data());
   }
+}
+
+template <class T> void Trainer<T>::start_part(bool first) {
+  const std::int64_t pending = first ? 0 : pending_;
+  start_epoch(std::numeric_limits<std::int64_t>::max(), false, 0, 0, 0, true);
+  pending_ = pending;
+  more_ = true;
+}
+
+template <class T> void Trainer<T>::flush(double rate) {
+  if (pending_ == 0) return;
+  BatchJob<T> job{};
+  job.training = job.update = job.add_gradients = true;
+  job.gradient_scale = 1.0 / static_cast<double>(pending_);
+  job.learning_rate = rate;
+  job.step = step + 1;
+  run_team(1, [&](Team& team) { step_.finish(team, job); });
+  pending_ = 0;
+  ++step;
 }
 
 template <class T> BatchJob<T> Trainer<T>::next_job(std::int64_t batch, std::int64_t pending, double rate) const {
@@ -65,7 +89,7 @@ template <class T> BatchJob<T> Trainer<T>::next_job(std::int64_t batch, std::int
   job.rows = {batch * batch_size_, std::min((batch + 1) * batch_size_, source_.n)};
   job.training = update_;
   job.add_gradients = pending > 0;
-  job.update = pending + 1 == config_->accumulate_steps || batch + 1 == n_batches_;
+  job.update = pending + 1 == config_->accumulate_steps || (batch + 1 == n_batches_ && !more_);
   job.gradient_scale = 1.0 / static_cast<double>(pending + 1);
   job.learning_rate = rate;
   return job;

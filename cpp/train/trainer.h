@@ -24,6 +24,10 @@ template <class T> class Trainer {
   void set_data(BatchSource<T> source) { source_ = std::move(source); }
   void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
                    bool update);
+  // A data set that is one batch of an epoch whose other batches come later: gradients go on accumulating.
+  void start_part(bool first);
+  // Updates with the gradients that still wait when an epoch ends, or is ended, between two updates.
+  void flush(double rate);
   // Trains until the epoch ends, the rates are used up, max_batches are done (< 0: no limit) or the time is over. One rate
   // serves for all steps. Returns the batches done; after a flaw, diverged() says where.
   std::int64_t run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds);
@@ -58,7 +62,7 @@ template <class T> class Trainer {
   DivergedReport diverged_;
   bool has_diverged_ = false;
   Buffer<std::int64_t> order_;
-  bool shuffle_ = false, update_ = true;
+  bool shuffle_ = false, update_ = true, more_ = false;
   std::int64_t batch_size_ = 1, batch_ = 0, n_batches_ = 0;
   std::int64_t pending_ = 0;  // batches whose gradients wait for an update
 };

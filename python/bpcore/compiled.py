@@ -127,12 +127,30 @@ class Compiled:
         """One list per output; metrics with the same running sums share an entry."""
         return self._specs
 
+    def check_metrics(self, k: int, name: str, labels: bool) -> None:
+        """Refuse metrics of output `k` that cannot compare predictions with class labels."""
+        for metric in self.output_metrics[k]:
+            if labels and metric.dense_target:
+                raise ValueError(
+                    f"metric {metric.name!r} compares values, but {name} holds class labels; "
+                    "expected one-hot targets (N, K), or use 'accuracy'"
+                )
+
     def reset_metrics(self) -> None:
         """Metrics in Python start anew; the core's do by themselves."""
         for items in self.output_metrics:
             for metric in items:
                 if isinstance(metric, metrics.PythonMetric):
                     metric.reset()
+
+    def metric_states(self) -> list[tuple[metrics.PythonMetric, Any]]:
+        """What the metrics in Python have gathered, to be given back with `set_state`."""
+        return [
+            (metric, metric.state())
+            for items in self.output_metrics
+            for metric in items
+            if isinstance(metric, metrics.PythonMetric)
+        ]
 
     def logs(self, results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         """The numbers of an epoch (or of a part) by name."""

@@ -149,6 +149,7 @@ class Engine:
             label = names[1] if len(parts) == 1 else f"{names[1]}[{out!r}]"
             target = targets.prepare(label, part, loss, shape, n, out, self.dtype)
             ys.append((self._detached(target[0]), target[1]))
+            compiled.check_metrics(len(ys) - 1, label, target[1])
         weight_name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
         ws = self._weights(weight_name, sample_weight, n)
         for k, loss in enumerate(compiled.losses):

@@ -56,16 +56,29 @@ def _optional(name: str, value: Any) -> int | None:
     return None if value is None else checks.integer(name, value)
 
 
+def sized(value: Any) -> bool:
+    """Whether `value` has rows to divide."""
+    if isinstance(value, (str, bytes, set, frozenset)) or not hasattr(value, "__getitem__"):
+        return False
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
+
+
 def split(x: Any, y: Any, weight: Any, fraction: float) -> tuple[Any, Any, Any, Any]:
     """Training part and (x, y[, weight]) of the last rows, as Keras has it."""
 
     def first(value: Any) -> Any:
         if isinstance(value, dict):
-            return next(iter(value.values()))
-        if isinstance(value, tuple) or (isinstance(value, list) and hasattr(value[0], "shape")):
-            return value[0]
-        return value
+            return next(iter(value.values()), None)
+        return value[0] if several(value) else value
 
+    def several(value: Any) -> bool:
+        if isinstance(value, tuple):
+            return len(value) > 0
+        return isinstance(value, list) and len(value) > 0 and hasattr(value[0], "shape")
+
+    if not sized(first(x)):
+        data.array("x", first(x))  # says what is wrong with most of what has no rows
+        raise TypeError(f"x must be an array or a list of rows, got {checks.describe(x)}")
     n = len(first(x))
     cut = int(n * (1.0 - fraction))
     if cut < 1 or cut >= n:
@@ -79,8 +92,10 @@ def split(x: Any, y: Any, weight: Any, fraction: float) -> tuple[Any, Any, Any, 
             return None
         if isinstance(value, dict):
             return {key: part(item, rows) for key, item in value.items()}
-        if isinstance(value, tuple) or (isinstance(value, list) and hasattr(value[0], "shape")):
+        if several(value):
             return type(value)(part(item, rows) for item in value)
+        if not sized(value):
+            return value  # the checks of the training part refuse it
         return value.iloc[rows] if hasattr(value, "iloc") else value[rows]
 
     head, tail = slice(None, cut), slice(cut, None)
@@ -147,6 +162,8 @@ class Loop:
             self._array_epoch(epoch, train, steps)
         else:
             self._batch_epoch(epoch, batches, steps)
+        # Gradients still waiting for their update: of a rest of accumulate_steps, or a stop.
+        self.trainer.flush(float(Rates(self.optimizer).next(int(self.trainer.step))[0]))
         self.model._epochs_done += 1
         logs: dict[str, float] = self.compiled.logs(self.trainer.results())
         self.optimizer.iterations = int(self.trainer.step)
@@ -206,7 +223,7 @@ class Loop:
             self._guarded(
                 epoch,
                 lambda d=item, r=rate, f=reset: trainer.train_step(
-                    d.xs, d.ys, d.ws, r, update=True, reset=f
+                    d.xs, d.ys, d.ws, r, update=True, reset=f, more=True
                 ),
             )
             if self.hooks.has_batch_hooks:

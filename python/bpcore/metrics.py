@@ -7,6 +7,7 @@ The core gathers what a metric needs while it trains. A metric of one's own is a
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,7 @@ class Metric(arguments.Configured):
     """Base of the built-in metrics: ``spec`` for the core, ``compute`` from what it gathered."""
 
     name = ""
+    dense_target = False  # needs targets of the predictions' shape, not class labels
 
     def __init__(self) -> None:
         pass
@@ -80,6 +82,7 @@ class BinaryAccuracy(_Threshold):
     """Fraction of output values on the right side of the threshold."""
 
     name = "binary_accuracy"
+    dense_target = True
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         return "binary_accuracy", {"threshold": self.threshold}
@@ -155,6 +158,7 @@ class MeanAbsoluteErrorMetric(Metric):
     """Mean of abs(p - t)."""
 
     name = "mae"
+    dense_target = True
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         return "mae", {}
@@ -164,6 +168,7 @@ class MeanSquaredErrorMetric(Metric):
     """Mean of (p - t)^2."""
 
     name = "mse"
+    dense_target = True
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         return "mse", {}
@@ -182,6 +187,7 @@ class R2(Metric):
     """1 - sum (t - p)^2 / sum (t - mean t)^2, averaged over the output columns."""
 
     name = "r2"
+    dense_target = True
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         return "r2", {}
@@ -208,6 +214,17 @@ class PythonMetric(Metric):
         self.total, self.weight = 0.0, 0.0
         if self.is_object:
             self.target.reset_state()
+
+    def state(self) -> tuple[float, float, dict[str, Any]]:
+        """A copy of what it has gathered."""
+        own = copy.deepcopy(getattr(self.target, "__dict__", {})) if self.is_object else {}
+        return self.total, self.weight, own
+
+    def set_state(self, state: tuple[float, float, dict[str, Any]]) -> None:
+        """Go back to what `state` gave."""
+        self.total, self.weight, own = state
+        if self.is_object:
+            self.target.__dict__.update(own)
 
     def update(self, y_true: Array, y_pred: Array, sample_weight: Array | None) -> None:
         """For the core, once per batch."""

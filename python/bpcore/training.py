@@ -343,10 +343,17 @@ class Trainable:
         compiled = self._need_compiled()
         engine = self._built()
         batch_size_of(batch_size, 1)
-        if fitting.is_batches(x, y):
-            return self._evaluate_batches(fitting.Batches(x))
-        item = engine.dataset(compiled, x, y, sample_weight)
-        return self._evaluate(item, batch_size, "", None)
+        batches = fitting.Batches(x) if fitting.is_batches(x, y) else None
+        item = None if batches else engine.dataset(compiled, x, y, sample_weight)
+        # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
+        held = compiled.metric_states() if self._lock.locked() else []
+        try:
+            if item is None:
+                return self._evaluate_batches(batches)
+            return self._evaluate(item, batch_size, "", None)
+        finally:
+            for metric, state in held:
+                metric.set_state(state)
 
     def _evaluate(
         self, item: Dataset, batch_size: int | None, prefix: str, steps: int | None
@@ -366,7 +373,7 @@ class Trainable:
                 raise diverged(error, -1, None) from None
             return compiled.logs(trainer.results(), prefix)
 
-    def _evaluate_batches(self, batches: fitting.Batches) -> dict[str, float]:
+    def _evaluate_batches(self, batches: Any) -> dict[str, float]:
         compiled, engine = self._need_compiled(), self._built()
         with self._eval_lock:
             trainer = engine.trainer("eval", compiled)
