@@ -108,7 +108,10 @@ template <class T> class Dense final : public Op<T> {
   }
 
   std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t batch) const override {
-    return param == 0 ? kernels<T>().matmul_scratch(kernel_gradient(tile, batch)) : 0;
+    if (param != 0) return 0;
+    Matmul<T> product = kernel_gradient(tile, batch);
+    product.add = true;  // a shared layer, or gradients of earlier batches: needs more than without
+    return kernels<T>().matmul_scratch(product);
   }
 
   void accumulate(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T* g, bool add,
