@@ -51,7 +51,7 @@ class NetworkFloat32:
     def describe(self) -> str: ...
     def forward(
         self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        xs: collections.abc.Sequence[numpy.ndarray],
         training: bool = False,
         outs: typing.Any = None,
     ) -> list: ...
@@ -66,7 +66,7 @@ class NetworkFloat64:
     def describe(self) -> str: ...
     def forward(
         self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        xs: collections.abc.Sequence[numpy.ndarray],
         training: bool = False,
         outs: typing.Any = None,
     ) -> list: ...
@@ -77,13 +77,12 @@ class NetworkFloat64:
     def flops_per_sample(self) -> int: ...
 
 class TrainerFloat32:
-    def delta(
-        self, node: typing.SupportsInt | typing.SupportsIndex
-    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def describe(self) -> str: ...
+    def flush(self, learning_rate: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     def gradients(
         self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        xs: collections.abc.Sequence[numpy.ndarray],
         ys: list,
         weights: list,
         wrt_inputs: bool = False,
@@ -97,10 +96,7 @@ class TrainerFloat32:
         seconds: typing.SupportsFloat | typing.SupportsIndex = 0.05,
     ) -> int: ...
     def set_data(
-        self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
-        ys: list,
-        weights: list,
+        self, xs: collections.abc.Sequence[numpy.ndarray], ys: list, weights: list
     ) -> None: ...
     def start_epoch(
         self,
@@ -114,16 +110,15 @@ class TrainerFloat32:
     ) -> None: ...
     def train_step(
         self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        xs: collections.abc.Sequence[numpy.ndarray],
         ys: list,
         weights: list,
         learning_rate: typing.SupportsFloat | typing.SupportsIndex,
         update: bool = True,
         reset: bool = True,
+        more: bool = False,
     ) -> float: ...
-    def value(
-        self, node: typing.SupportsInt | typing.SupportsIndex
-    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def value(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     @property
     def arena_bytes(self) -> int: ...
     @property
@@ -136,13 +131,12 @@ class TrainerFloat32:
     def step(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class TrainerFloat64:
-    def delta(
-        self, node: typing.SupportsInt | typing.SupportsIndex
-    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def describe(self) -> str: ...
+    def flush(self, learning_rate: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     def gradients(
         self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        xs: collections.abc.Sequence[numpy.ndarray],
         ys: list,
         weights: list,
         wrt_inputs: bool = False,
@@ -156,10 +150,7 @@ class TrainerFloat64:
         seconds: typing.SupportsFloat | typing.SupportsIndex = 0.05,
     ) -> int: ...
     def set_data(
-        self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
-        ys: list,
-        weights: list,
+        self, xs: collections.abc.Sequence[numpy.ndarray], ys: list, weights: list
     ) -> None: ...
     def start_epoch(
         self,
@@ -173,16 +164,15 @@ class TrainerFloat64:
     ) -> None: ...
     def train_step(
         self,
-        xs: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+        xs: collections.abc.Sequence[numpy.ndarray],
         ys: list,
         weights: list,
         learning_rate: typing.SupportsFloat | typing.SupportsIndex,
         update: bool = True,
         reset: bool = True,
+        more: bool = False,
     ) -> float: ...
-    def value(
-        self, node: typing.SupportsInt | typing.SupportsIndex
-    ) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+    def value(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     @property
     def arena_bytes(self) -> int: ...
     @property
@@ -198,7 +188,7 @@ def Network(
     dtype: str,
     nodes: list,
     outputs: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
-    params: collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]],
+    params: collections.abc.Sequence[numpy.ndarray],
     param_names: collections.abc.Sequence[str],
     trainable: collections.abc.Sequence[bool],
 ) -> typing.Any: ...
@@ -208,9 +198,7 @@ def Trainer(
     loss_weights: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
     metrics: list,
     optimizer: typing.Any,
-    slots: collections.abc.Sequence[
-        collections.abc.Sequence[numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]]
-    ],
+    slots: collections.abc.Sequence[collections.abc.Sequence[numpy.ndarray]],
     *,
     clip_norm: typing.SupportsFloat | typing.SupportsIndex = 0.0,
     clip_value: typing.SupportsFloat | typing.SupportsIndex = 0.0,
@@ -222,46 +210,42 @@ def activation(
     name: str,
     x: numpy.typing.NDArray[numpy.float32],
     alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 @typing.overload
 def activation(
     name: str,
     x: numpy.typing.NDArray[numpy.float64],
     alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 @typing.overload
 def activation_grad(
     name: str,
     x: numpy.typing.NDArray[numpy.float32],
     dy: numpy.typing.NDArray[numpy.float32],
     alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 @typing.overload
 def activation_grad(
     name: str,
     x: numpy.typing.NDArray[numpy.float64],
     dy: numpy.typing.NDArray[numpy.float64],
     alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 def activation_names() -> list[str]: ...
 def available_cpus() -> int: ...
 def config() -> dict: ...
 def empty(
     shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: typing.Any
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 def get_num_threads() -> int: ...
 def label_range(
     labels: numpy.typing.NDArray[numpy.int32], n_classes: typing.SupportsInt | typing.SupportsIndex
 ) -> typing.Any: ...
 def loss_names() -> list[str]: ...
 @typing.overload
-def math(
-    name: str, x: numpy.typing.NDArray[numpy.float32]
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def math(name: str, x: numpy.typing.NDArray[numpy.float32]) -> numpy.ndarray: ...
 @typing.overload
-def math(
-    name: str, x: numpy.typing.NDArray[numpy.float64]
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+def math(name: str, x: numpy.typing.NDArray[numpy.float64]) -> numpy.ndarray: ...
 @typing.overload
 def matmul(
     a: numpy.typing.NDArray[numpy.float32],
@@ -270,7 +254,7 @@ def matmul(
     transpose_b: bool = False,
     bias: typing.Any = None,
     chunk: typing.SupportsInt | typing.SupportsIndex = 0,
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 @typing.overload
 def matmul(
     a: numpy.typing.NDArray[numpy.float64],
@@ -279,12 +263,12 @@ def matmul(
     transpose_b: bool = False,
     bias: typing.Any = None,
     chunk: typing.SupportsInt | typing.SupportsIndex = 0,
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 def normal(
     seed: typing.SupportsInt | typing.SupportsIndex,
     stream: typing.SupportsInt | typing.SupportsIndex,
     n: typing.SupportsInt | typing.SupportsIndex,
-) -> numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]: ...
+) -> numpy.ndarray: ...
 def optimizer_names() -> list[str]: ...
 def permutation(
     seed: typing.SupportsInt | typing.SupportsIndex,
@@ -296,7 +280,7 @@ def philox(
     stream: typing.SupportsInt | typing.SupportsIndex,
     counter: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[int, int, int, int]: ...
-def scan(array: numpy.ndarray[typing.Any, numpy.dtype[typing.Any]], dtype: str) -> typing.Any: ...
+def scan(array: numpy.ndarray, dtype: str) -> typing.Any: ...
 def select_tier(name: str) -> str: ...
 def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def slot_count(optimizer: dict) -> int: ...
