@@ -92,6 +92,24 @@ static void column_sum(const T* x, std::int64_t ldx, T* db, std::int64_t rows, s
   }
 }
 
+// max |x|. The bits of |x| are ordered like its value, with NaN above infinity: an integer maximum lets no NaN slip.
+template <class T> static T max_abs(const T* x, std::int64_t n) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  IntVec<T> most = to_bits(Vec<T>(T(0)));
+  each_vector<T>(n, [&](auto at) {
+    const IntVec<T> size = to_bits(abs(at.load(x)));
+    most = to_bits(select(size > most, from_bits<T>(size), from_bits<T>(most)));
+  });
+  T lane[kWidth];
+  store(lane, from_bits<T>(most));
+  T result = lane[0];
+  for (std::int64_t l = 1; l < kWidth; ++l) {
+    if (!(lane[l] <= result)) result = lane[l];
+    if (result != result) break;
+  }
+  return result;
+}
+
 // 0 * x is NaN for Inf and NaN, and a NaN stays in a sum.
 template <class T> static bool all_finite(const T* x, std::int64_t n) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth, kBlock = 4096;  // stop at the first bad block
@@ -158,6 +176,7 @@ template <class T> void fill_elementwise(Kernels<T>& table) {
   table.scale = scale<T>;
   table.column_sum = column_sum<T>;
   table.all_finite = all_finite<T>;
+  table.max_abs = max_abs<T>;
   table.sum_squares = sum_squares<T>;
 }
 

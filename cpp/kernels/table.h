@@ -109,6 +109,7 @@ template <class T> struct Kernels {
   // db (n) = sum over rows of (rows, n); chains of `chunk` rows added in order; add: db += the sum.
   void (*column_sum)(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, bool add);
   bool (*all_finite)(const T* x, std::int64_t n);
+  T (*max_abs)(const T* x, std::int64_t n);  // NaN if there is one
   double (*sum_squares)(const T* x, std::int64_t n);  // in double, 8 fixed lanes, then in order
 };
 

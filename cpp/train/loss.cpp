@@ -19,6 +19,22 @@ const std::pair<const char*, Loss> kNames[] = {
     {"hinge", Loss::kHinge},
 };
 
+// Whether a value is made of probabilities: a softmax or a sigmoid, seen through reshapes and merges whose operands all are
+// (constants aside).
+template <class T> bool made_of_probabilities(const Graph<T>& graph, int value) {
+  const NodeSpec<T>& node = graph.nodes[static_cast<std::size_t>(value)];
+  if (node.op == "softmax" || node.op == "log_softmax") return true;
+  if (node.op == "activation") return node.function == Activation::kSigmoid;
+  if (node.op == "input" || node.op == "dense" || node.op == "python" || node.op == "constant") return false;
+  bool any = false;
+  for (int input : node.inputs) {
+    if (graph.nodes[static_cast<std::size_t>(input)].op == "constant") continue;
+    if (!made_of_probabilities(graph, input)) return false;
+    any = true;
+  }
+  return any;
+}
+
 }  // namespace
 
 Loss loss_from_name(const std::string& name) {
@@ -50,14 +66,13 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
   }
   if (!cross && !binary) return bound;
 
-  int last = output;
-  while (nodes[static_cast<std::size_t>(last)].op == "reshape") last = nodes[static_cast<std::size_t>(last)].inputs[0];
-  const NodeSpec<T>& node = nodes[static_cast<std::size_t>(last)];
+  const NodeSpec<T>& node = nodes[static_cast<std::size_t>(output)];
   const bool softmax = node.op == "softmax" || node.op == "log_softmax";
-  const bool activated = softmax || (node.op == "activation" && node.function != Activation::kLinear);
-  if (cross && softmax && last == output) {
+  const bool activated = made_of_probabilities(graph, output) ||
+                         (node.op == "activation" && node.function != Activation::kLinear);
+  if (cross && softmax) {
     bound.link = node.op == "softmax" ? Link::kSoftmax : Link::kLogSoftmax;
-  } else if (binary && last == output && node.op == "activation" && node.function == Activation::kSigmoid) {
+  } else if (binary && node.op == "activation" && node.function == Activation::kSigmoid) {
     bound.link = Link::kSigmoid;
   }
   if (bound.link != Link::kNone) bound.prediction = node.inputs[0];

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "plan/inference.h"
 
@@ -195,14 +196,14 @@ void TrainingStep<T>::call(const Call& call, Rows rows, const BatchJob<T>& job, 
   const Step<T>& step = plan_->steps()[at(call.index)];
   if (call.phase == Phase::kPrepare) {
     step.op->prepare_backward(frame_->io(at(call.index)), rows);
-    return check_delta(step, rows);
+    return check_delta(at(call.index), rows, job.rows.count());
   }
   if (call.partition == Partition::kColumns) {  // one thread: all columns of these rows
     step.op->backward_columns(frame_->io(at(call.index)), rows, {0, step.op->columns_backward()}, scratch);
     return;
   }
   frame_->backward(at(call.index), rows, scratch);
-  check_delta(step, rows);
+  check_delta(at(call.index), rows, job.rows.count());
 }
 
 // All rows, a thread's share of the columns, cut where vectors end.
@@ -220,12 +221,22 @@ void TrainingStep<T>::call_columns(const Call& call, std::int64_t n, const Team&
   }
 }
 
-template <class T> void TrainingStep<T>::check_delta(const Step<T>& step, Rows rows) {
+// Delta is finite, and x^T delta will be: |dw| <= max |x| max |delta| (samples in the batch). A delta of at most 1 could
+// only overflow with data beyond any use, so x is looked at only for the others.
+template <class T> void TrainingStep<T>::check_delta(std::size_t s, Rows rows, std::int64_t batch) {
+  const Step<T>& step = plan_->steps()[s];
   if (step.params.empty()) return;
   const std::int64_t size = size_of(step.op->shape);
-  if (!kernels<T>().all_finite(frame_->gradient(step.output) + rows.begin * size, rows.count() * size)) {
-    flawed_.store(true, std::memory_order_relaxed);
+  const T most = kernels<T>().max_abs(frame_->gradient(step.output) + rows.begin * size, rows.count() * size);
+  bool sound = most <= std::numeric_limits<T>::max();
+  for (std::size_t i = 0; sound && most > T(1) && i < step.inputs.size(); ++i) {
+    const std::int64_t width = graph_->size(step.inputs[i]);
+    const T* x = frame_->io(s).x[i] + rows.begin * width;
+    const double bound = static_cast<double>(kernels<T>().max_abs(x, rows.count() * width)) *
+                         static_cast<double>(batch) * static_cast<double>(std::max(width, size));
+    sound = static_cast<double>(most) <= static_cast<double>(std::numeric_limits<T>::max()) / bound || bound == 0;
   }
+  if (!sound) flawed_.store(true, std::memory_order_relaxed);
 }
 
 template <class T> void TrainingStep<T>::gather(Rows rows, const BatchJob<T>& job) {
@@ -431,7 +442,7 @@ template <class T> std::string TrainingStep<T>::first_flaw(std::int64_t n, std::
     }
   }
   *row = -1;
-  return "the loss";
+  return "the gradient of a weight";
 }
 
 template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {

@@ -108,7 +108,7 @@ template <class T> class TrainingStep {
   void phase_one(Team& team, const BatchJob<T>& job);
   void call(const Call& call, Rows rows, const BatchJob<T>& job, T* scratch);
   void call_columns(const Call& call, std::int64_t n, const Team& team, T* scratch);
-  void check_delta(const Step<T>& step, Rows rows);
+  void check_delta(std::size_t step, Rows rows, std::int64_t batch);
   void gather(Rows rows, const BatchJob<T>& job);
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   void link_values(std::size_t k, Rows rows);

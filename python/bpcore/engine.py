@@ -54,6 +54,8 @@ class Engine:
         self.params: list[Parameter] = self.low.params
         self.flags = [p.trainable for p in self.params]
         self.net = self.low.network(self.outputs)
+        # Layers in Python keep what backward needs in themselves: one pass at a time.
+        self.has_python = any(node[0] == "python" for node in self.low.nodes)
         self.trainers: dict[str, Any] = {}
         self._specs: dict[str, Any] = {}
 

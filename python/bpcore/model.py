@@ -98,6 +98,7 @@ class Model(Trainable):
     def _unlock(self) -> None:
         self._lock = threading.Lock()
         self._eval_lock = threading.Lock()
+        self._trains_in = 0
         self._fast: Any = None
 
     def _next_stream(self) -> int:
@@ -135,6 +136,7 @@ class Model(Trainable):
         self._fast = None
         if (
             engine
+            and not engine.has_python
             and len(engine.in_shapes) == 1
             and len(engine.outputs) == 1
             and not self._out_kind
@@ -281,6 +283,7 @@ class Model(Trainable):
         return self._run(x, batch_size, out, check_finite)
 
     def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool) -> Any:
+        self._check_pass("predict")
         engine = self._built()
         xs, n = engine.inputs(x, finite=finite, empty=True)
         size = batch_size_of(batch_size, n)

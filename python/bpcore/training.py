@@ -53,6 +53,7 @@ class Trainable:
     _compiled: Compiled | None
     _lock: threading.Lock
     _eval_lock: threading.Lock
+    _trains_in: int
     _in_keys: list[str] | None
     _epochs_done: int
 
@@ -128,10 +129,26 @@ class Trainable:
                 f"model {self.name!r} is training, got a call of {what} meanwhile; wait for fit to "
                 "end, or use another model (predict and save work during fit)"
             )
+        self._trains_in = threading.get_ident()
         try:
             yield
         finally:
             self._lock.release()
+
+    def _check_pass(self, what: str) -> None:
+        """Refuse a forward pass beside another thread's training if a layer in Python is in it."""
+        engine = self._engine
+        if (
+            engine is not None
+            and engine.has_python
+            and self._lock.locked()
+            and self._trains_in != threading.get_ident()
+        ):
+            raise BusyError(
+                f"model {self.name!r} is training in another thread and has layers written in "
+                f"Python, which keep what backward needs, got a call of {what} meanwhile; wait for "
+                "fit to end"
+            )
 
     def fit(
         self,
@@ -340,6 +357,7 @@ class Trainable:
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
     ) -> dict[str, float]:
         """Loss and metrics on data, without training."""
+        self._check_pass("evaluate")
         compiled = self._need_compiled()
         engine = self._built()
         batch_size_of(batch_size, 1)
