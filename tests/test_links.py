@@ -113,9 +113,9 @@ def test_a_fit_on_fewer_rows_shuffles_them_alone(rng):
         seen = []
         for n in rows:
             x = np.arange(n, dtype=float)[:, None] * np.ones(3)
-            model.fit(x, np.zeros(n), batch_size=n, verbose=0)
+            history = model.fit(x, np.zeros(n), batch_size=n, verbose=0)
             seen.append(model.evaluate(x, np.zeros(n))["loss"])
-        return seen[-1], model.history.history["loss"][-1]
+        return seen[-1], history.history["loss"][-1]
 
     evaluated, fitted = trained([100, 50])
     assert fitted == pytest.approx(evaluated, rel=1e-12)
