@@ -20,12 +20,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, help="threads of every library (default: all CPUs)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 7, 3 with --quick)")
     parser.add_argument("--compiled", action="store_true", help="also PyTorch with torch.compile")
+    parser.add_argument(
+        "--publish", action="store_true", help="write docs/benchmarks.md and the README's table"
+    )
     arguments = parser.parse_args(argv)
     threads = arguments.threads or len(os.sched_getaffinity(0))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)  # before NumPy and the others are imported
     rounds = arguments.rounds or (3 if arguments.quick else 7)
     figures = run(arguments, threads, rounds)
+    if arguments.publish:
+        from . import publish
+
+        publish.publish(figures)
     if arguments.json == "-":
         json.dump(figures, sys.stdout, indent=1)
     elif arguments.json:
