@@ -63,13 +63,16 @@ def document(figures: dict) -> str:
     training = figures["training"]
     parts = [
         "# Benchmarks",
-        "Written by `python -m bench --publish`; do not edit. One machine's figures on one day: run it on yours.",
-        f"Machine: {processor()}, {figures['threads']} threads, {figures['bpcore'].get('isa')} kernels, "
-        f"Python {platform.python_version()}, {platform.system()}. Versions: {versions()}.",
+        "Written by `python -m bench --publish`; do not edit. One machine's figures on one day: "
+        "run it on yours.",
+        f"Machine: {processor()}, {figures['threads']} threads, {figures['bpcore'].get('isa')} "
+        f"kernels, Python {platform.python_version()}, {platform.system()}. "
+        f"Versions: {versions()}.",
         "## One training step",
-        "Forward, loss, backward, update, with shuffled batches from memory; float32. The first losses of all libraries "
-        "from equal weights are compared before anything is timed; then they take turns in one process. "
-        "Median (least..most) of the rounds; in bold, how many times bpcore's time a rival takes.",
+        "Forward, loss, backward, update, with shuffled batches from memory; float32. The first "
+        "losses of all libraries from equal weights are compared before anything is timed; then "
+        "they take turns in one process. Median (least..most) of the rounds; in bold, how many "
+        "times bpcore's time a rival takes.",
         report.training_table(training),
         f"Where bpcore is behind: {losses(training)}.",
         arithmetic_table(training),

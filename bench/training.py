@@ -8,8 +8,10 @@ from .networks import NETWORKS, Network, data_and_weights
 from .rivals import Rival, rivals
 from .timing import alternate
 
-# Losses of the first steps in float32 from equal weights; sums differ in order only.
-TOLERANCE = 2e-4
+# Losses of the first three steps in float32 from equal weights. Sums differ in order, scikit-learn
+# adds Adam's epsilon before the bias correction, and Adam turns the smallest gradients into full
+# steps of either sign: 3e-4 was seen. Another formula or another batch gives 1e-2 and more.
+TOLERANCE = 1e-3
 
 
 def assert_equal_losses(network: Network, runs: list[Rival], steps: int = 3) -> None:
