@@ -132,8 +132,16 @@ template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
 
 template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows, T* dst) const {
   const std::int64_t stride = view_.rank > 0 ? view_.stride[0] : 0;
+  if (order == nullptr) {
+    for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) read_row(view_.data + r * stride, dst);
+    return;
+  }
+  // Shuffled rows miss the caches; the ones to come, of the next batch too, are asked for ahead. A miss takes about 100 ns,
+  // a short row 5.
+  constexpr std::int64_t kAhead = 20;
   for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) {
-    read_row(view_.data + (order == nullptr ? r : order[r]) * stride, dst);
+    if (r + kAhead < this->rows()) __builtin_prefetch(view_.data + order[r + kAhead] * stride);
+    read_row(view_.data + order[r] * stride, dst);
   }
 }
 
