@@ -99,12 +99,11 @@ def tsan(session: nox.Session) -> None:
     """Data races. Clang's OpenMP tells its barriers to the sanitizer (archer), GCC's does not."""
     # GCC's runtime serves Clang's code, and starts under Python, where Clang 14's own does not.
     runtime = _runtime("g++", "libtsan.so")
-    compiler = _clang()
-    # beside the OpenMP runtime that the compiler links: its directory is not on the search path
-    omp = Path(_runtime(compiler, "libomp.so")).resolve().parent
+    # the directory of Clang's own libraries is not always on the search path
+    archer = Path(_clang()).resolve().parent.parent / "lib" / "libarcher.so"
     options = {
         "TSAN_OPTIONS": "ignore_noninstrumented_modules=1:history_size=5:die_after_fork=0",
-        "OMP_TOOL_LIBRARIES": str(omp / "libarcher.so"),
+        "OMP_TOOL_LIBRARIES": str(archer),
         "BPCORE_NUM_THREADS": "3",
     }
     _sanitized(session, "thread", runtime, options, "tests/test_fit.py", "tests/test_corners.py")

@@ -6,8 +6,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-# Of OpenBLAS the threads spin for 2^26 cycles after a product, of others for milliseconds: a library
-# timed while another's threads burn the second core looks ten times slower than it is.
+# OpenBLAS's threads spin for 2^26 cycles after a product, others for milliseconds: a library timed
+# while another's threads burn the second core looks ten times slower than it is.
 PAUSE = 0.1
 
 
