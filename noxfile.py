@@ -72,6 +72,7 @@ def _sanitized(
     session.run("pytest", *UNCAPTURED, *(session.posargs or tests), env={**common, **env})
 
 
+THREADED = [f"tests/test_{name}.py" for name in ("fit", "determinism", "corners")]
 UBSAN_OPTIONS = "halt_on_error=1:print_stacktrace=1"
 
 
@@ -106,7 +107,7 @@ def tsan(session: nox.Session) -> None:
         "OMP_TOOL_LIBRARIES": str(archer),
         "BPCORE_NUM_THREADS": "3",
     }
-    _sanitized(session, "thread", runtime, options, "tests/test_fit.py", "tests/test_corners.py")
+    _sanitized(session, "thread", runtime, options, *THREADED)
 
 
 @nox.session
