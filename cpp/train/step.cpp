@@ -135,11 +135,15 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
     }
     scratch_size_ = align_up<T>(most);
     scratch_.clear();
+    tile_gradient_.clear();
     capacity_ = n;
   }
   std::int64_t tile = 0;
   for (const OwnedTile& t : tiles_) tile = std::max(tile, t.size());
-  while (static_cast<int>(scratch_.size()) < threads) scratch_.emplace_back(scratch_size_ + tile);
+  while (static_cast<int>(scratch_.size()) < threads) {
+    scratch_.emplace_back(scratch_size_);
+    tile_gradient_.emplace_back(tile);
+  }
 }
 
 // A smaller batch may need more scratch than a larger one (block sizes are rounded), so every size up to n is asked, by
@@ -370,7 +374,7 @@ template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g
 
 template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job) {
   T* scratch = scratch_[at(team.rank)].data();
-  T* g = scratch + scratch_size_;
+  T* g = tile_gradient_[at(team.rank)].data();
   const Rows mine = my_tiles(team);
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];

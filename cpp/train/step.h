@@ -132,7 +132,8 @@ template <class T> class TrainingStep {
   std::int64_t gradient_size_ = 0;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
-  std::vector<Buffer<T>> scratch_;           // by thread: ops' scratch, then a tile's gradient
+  // By thread, each an allocation of its own, so that a sanitizer sees who writes past its end.
+  std::vector<Buffer<T>> scratch_, tile_gradient_;
   std::int64_t scratch_size_ = 0, capacity_ = 0;
   Hyper<T> hyper_{};
   NadamProduct nadam_;

@@ -1,0 +1,131 @@
+// Short training runs on three threads for the thread sanitizer: rows, columns and slabs, evaluation beside training,
+// a global gradient norm, accumulation over batches, and many threads predicting with one network.
+// Build with -DBP_SANITIZE=thread (Clang and its OpenMP runtime); usage: race; a race ends it with the sanitizer's status.
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/threads.h"
+#include "plan/inference.h"
+#include "train/trainer.h"
+
+namespace {
+
+using T = float;
+
+std::vector<T> values(std::size_t n, T scale) {
+  std::vector<T> v(n);
+  std::uint32_t state = 12345;
+  for (T& x : v) x = (static_cast<T>((state = state * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1) * scale;
+  return v;
+}
+
+bp::ArrayView view(const std::vector<T>& v, std::int64_t rows, std::int64_t columns) {
+  bp::ArrayView a;
+  a.data = reinterpret_cast<const char*>(v.data());
+  a.rank = 2;
+  a.shape[0] = rows, a.shape[1] = columns;
+  a.stride[0] = columns * 4, a.stride[1] = 4;
+  return a;
+}
+
+struct Network {
+  std::vector<std::vector<T>> arrays;
+  std::shared_ptr<const bp::Graph<T>> graph;
+  std::int64_t in;
+
+  explicit Network(const std::vector<std::int64_t>& sizes) : in(sizes[0]) {
+    std::vector<bp::NodeSpec<T>> nodes(1);
+    nodes[0].op = "input", nodes[0].name = "x", nodes[0].shape = {in};
+    std::vector<bp::ParameterView<T>> params;
+    for (std::size_t i = 1; i < sizes.size(); ++i) {
+      arrays.push_back(values(static_cast<std::size_t>(sizes[i - 1] * sizes[i]), 0.1f));
+      params.push_back({arrays.back().data(), {sizes[i - 1], sizes[i]}, "w" + std::to_string(i), true});
+      arrays.push_back(std::vector<T>(static_cast<std::size_t>(sizes[i])));
+      params.push_back({arrays.back().data(), {sizes[i]}, "b" + std::to_string(i), true});
+      const int last = static_cast<int>(nodes.size()) - 1, k = static_cast<int>(params.size());
+      bp::NodeSpec<T> dense;
+      dense.op = "dense", dense.name = "d" + std::to_string(i), dense.inputs = {last}, dense.params = {k - 2, k - 1};
+      nodes.push_back(dense);
+      if (i + 1 == sizes.size()) break;
+      bp::NodeSpec<T> f;
+      f.op = "activation", f.name = "a" + std::to_string(i), f.inputs = {last + 1}, f.function = bp::Activation::kGelu;
+      nodes.push_back(f);
+    }
+    const int out = static_cast<int>(nodes.size()) - 1;
+    graph = std::make_shared<const bp::Graph<T>>(std::move(nodes), std::vector<int>{out}, std::move(params));
+  }
+};
+
+void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double clip, int accumulate) {
+  Network net(sizes);
+  const std::int64_t n = 4 * batch + 7;
+  const auto x = values(static_cast<std::size_t>(n * net.in), 1);
+  std::vector<std::int32_t> labels;
+  for (std::int64_t i = 0; i < n; ++i) labels.push_back(static_cast<std::int32_t>(i % sizes.back()));
+  auto config = std::make_shared<bp::StepConfig<T>>();
+  config->losses.push_back(bp::bind_loss<T>(*net.graph, net.graph->outputs[0], {bp::Loss::kCrossEntropy, 0, 1, nullptr}));
+  config->optimizer = bp::default_config(bp::Optimizer::kAdam);
+  config->has_optimizer = true;
+  config->clip_norm = clip;
+  config->accumulate_steps = accumulate;
+  std::vector<std::unique_ptr<std::vector<T>>> slots;
+  for (const auto& p : net.graph->params) {
+    config->slots.emplace_back();
+    for (int s = 0; s < bp::slot_count(config->optimizer); ++s) {
+      slots.push_back(std::make_unique<std::vector<T>>(static_cast<std::size_t>(bp::size_of(p.shape))));
+      config->slots.back().push_back(slots.back()->data());
+    }
+  }
+  bp::Trainer<T> trainer(net.graph, config, {{bp::MetricConfig<T>{}}});
+  bp::BatchSource<T> source;
+  source.xs.emplace_back(view(x, n, net.in));
+  source.ys.push_back({{}, labels.data()});
+  source.weights.emplace_back();
+  source.n = n;
+  trainer.set_data(source);
+  const double rate = 1e-3;
+  for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
+    for (bool update : {true, false}) {
+      trainer.reset_results();
+      trainer.start_epoch(batch, update, 1, epoch, 0, update);
+      trainer.run(&rate, 1, -1, 1e9);
+    }
+    trainer.gradients(true, false);
+  }
+  std::printf("%zu layers, batch %d, clip %g, accumulate %d: loss %.6f\n", sizes.size() - 1, static_cast<int>(batch), clip,
+              accumulate, trainer.results().last_loss);
+}
+
+void predict_on_many_threads() {
+  Network net({20, 64, 5});
+  bp::Inference<T> inference(net.graph);
+  const auto x = values(20 * 3000, 1);
+  std::vector<std::thread> pool;
+  for (int t = 0; t < 4; ++t) {
+    pool.emplace_back([&] {
+      std::vector<T> y(5 * 3000);
+      for (int i = 0; i < 5; ++i) inference.run({bp::RowReader<T>(view(x, 3000, 20))}, 3000, {y.data()}, false);
+      for (int i = 0; i < 50; ++i) inference.run_direct(x.data(), 3, y.data());
+    });
+  }
+  for (std::thread& thread : pool) thread.join();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (bp::select_tier(argc > 1 ? argv[1] : "") == nullptr) return 2;
+  bp::set_num_threads(3);
+  train({784, 128, 10}, 64, 0, 1);
+  train({13, 32, 16, 2}, 32, 0, 1);
+  train({200, 300, 300, 10}, 256, 1, 1);
+  train({100, 700, 600, 10}, 16, 0, 1);
+  train({100, 700, 700, 700, 10}, 500, 0, 2);
+  predict_on_many_threads();
+  std::puts("done");
+  return 0;
+}
