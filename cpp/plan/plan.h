@@ -37,7 +37,6 @@ template <class T> class Plan {
   int root(int value) const { return root_[static_cast<std::size_t>(value)]; }  // reshape is an alias
   bool has_gradient(int value) const { return gradient_[static_cast<std::size_t>(root(value))]; }
   bool computed(int value) const { return computed_[static_cast<std::size_t>(root(value))]; }
-  bool is_input(int value) const { return graph_->nodes[static_cast<std::size_t>(value)].op == "input"; }
   bool whole_batch() const { return whole_batch_; }  // some step must see all rows at once
   // Position of the last step that reads a value in forward; targets: past the end.
   int last_use(int value) const { return last_use_[static_cast<std::size_t>(value)]; }

@@ -77,9 +77,10 @@ template <class T> void TrainingStep<T>::build_tiles() {
     const ParameterView<T>& param = graph_->params[p];
     if (!param.trainable) continue;
     const std::int64_t width = param.row_size();
-    const bool wide = width > kSlabColumns;
     const int slabs = static_cast<int>((width + kSlabColumns - 1) / kSlabColumns);
-    const std::int64_t rows = wide ? kSlabRows : width <= 1 ? kTileElements : std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
+    std::int64_t rows = kTileElements;  // of a bias, whose rows are single values
+    if (width > 1) rows = std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
+    if (width > kSlabColumns) rows = kSlabRows;
     for (std::int64_t begin = 0; begin < param.rows(); begin += rows) {
       for (int slab = 0; slab < slabs; ++slab) {
         const Tile tile{{begin, std::min(begin + rows, param.rows())}, split(width, slab, slabs)};
@@ -122,7 +123,7 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
       out.weight = Buffer<T>(n);
       out.row_weight = Buffer<T>(rows);
       out.row_loss = Buffer<T>(rows);
-      if (out.adds_delta || frame_->gradient(loss.prediction) == nullptr) out.delta = Buffer<T>(size);
+      if (out.adds_delta) out.delta = Buffer<T>(size);
       if (config_->needs_values[k] && loss.link != Link::kNone) out.values = Buffer<T>(size);
     }
     std::int64_t most = plan_->scratch_size(kRowBlock, n);
@@ -380,7 +381,7 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
     accumulate(tile, job.rows.count(), false, g, scratch);
     clip(g, tile.size(), 1);
-    if (job.update) apply(tile, g);
+    if (config_->has_optimizer) apply(tile, g);
   }
 }
 

@@ -1,0 +1,56 @@
+"""Layers with many weights go by columns where there are several threads, and their gradients by
+slabs of columns: the same bits as on one thread, and the right numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+L = bp.layers
+SIZES = (600, 520, 530)  # odd shares: 520 = 8 * 64 + 8; both kernels hold more than 2^18 weights
+
+
+def trained(threads, activation, batch, dtype="float32"):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(70, SIZES[0])), rng.normal(size=(70, 3))
+    layers = [L.Dense(n, activation=activation, bias_initializer="normal") for n in SIZES[1:]]
+    with bp.threads(threads):
+        model = bp.Sequential([*layers, L.Dense(3)], seed=1, dtype=dtype)
+        model.compile(bp.optimizers.Adam(1e-3), "mse")
+        model.fit(x, y, batch_size=batch, epochs=2, verbose=0)
+        return [*model.get_weights(), model.predict(x)]
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])  # gelu keeps z beside y
+@pytest.mark.parametrize("batch", [32, 70])
+def test_columns_give_the_bits_of_rows(activation, batch):
+    alone = trained(1, activation, batch)
+    for threads in (2, 3, 5):
+        together = trained(threads, activation, batch)
+        assert all((a == b).all() for a, b in zip(alone, together, strict=True)), threads
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_gradients_by_columns_and_slabs(threads):
+    rng = np.random.default_rng(6)
+    x, t = rng.normal(size=(40, SIZES[0])), rng.normal(size=(40, SIZES[2]))
+    with bp.threads(threads):
+        model = bp.Sequential(
+            [L.Dense(n, activation="tanh", bias_initializer="normal") for n in SIZES[1:]],
+            seed=2,
+            dtype="float64",
+        )
+        model.compile("sgd", "half_squared_error")
+        model.build((SIZES[0],))
+        found = model.gradients(x, t, wrt_inputs=True)
+    w1, b1, w2, b2 = model.get_weights()
+    h = np.tanh(x @ w1 + b1)
+    y = np.tanh(h @ w2 + b2)
+    d2 = (y - t) / 40 * (1 - y * y)
+    d1 = d2 @ w2.T * (1 - h * h)
+    expected = [x.T @ d1, d1.sum(axis=0), h.T @ d2, d2.sum(axis=0)]
+    for (name, g), e in zip(found.parameters.items(), expected, strict=True):
+        assert np.abs(g - e).max() <= 1e-12 * np.abs(e).max(), name
+    assert np.abs(found.inputs - d1 @ w1.T).max() <= 1e-12 * np.abs(d1 @ w1.T).max()
