@@ -302,7 +302,18 @@ class Adadelta(_Rho):
 
 
 class _Betas(Optimizer):
-    """beta_1, beta_2, epsilon, weight_decay."""
+    """beta_1, beta_2, epsilon, weight_decay; the defaults are those of Adamax and Nadam."""
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.002,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(learning_rate)
+        self._set(beta_1, beta_2, epsilon, weight_decay)
 
     def _set(self, beta_1: float, beta_2: float, epsilon: float, weight_decay: float) -> None:
         self.beta_1 = _beta("beta_1", beta_1)
@@ -371,33 +382,11 @@ class Adamax(_Betas):
 
     name = "adamax"
 
-    def __init__(
-        self,
-        learning_rate: Any = 0.002,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(learning_rate)
-        self._set(beta_1, beta_2, epsilon, weight_decay)
-
 
 class Nadam(_Betas):
     """Adam with Nesterov's momentum (T. Dozat, 2016); momentum decay 0.004, as in PyTorch."""
 
     name = "nadam"
-
-    def __init__(
-        self,
-        learning_rate: Any = 0.002,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(learning_rate)
-        self._set(beta_1, beta_2, epsilon, weight_decay)
 
 
 class Lion(Optimizer):
