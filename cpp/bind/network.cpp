@@ -23,6 +23,9 @@ template <class T> NodeSpec<T> parse_node(const py::tuple& tuple) {
   if (attrs.contains("shape")) spec.shape = attrs["shape"].cast<Shape>();
   spec.axis = get_or(attrs, "axis", 0);
   spec.alpha = get_or(attrs, "alpha", 0.0);
+  spec.mode = get_or(attrs, "mode", std::string());
+  spec.seed = get_or(attrs, "seed", std::uint64_t{0});
+  if (attrs.contains("numbers")) spec.numbers = attrs["numbers"].cast<std::map<std::string, double>>();
   if (attrs.contains("function")) spec.function = activation_from_name(attrs["function"].cast<std::string>());
   if (attrs.contains("value")) {
     const auto value = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(attrs["value"]);
@@ -75,7 +78,8 @@ std::vector<RowReader<T>> Network<T>::readers(const std::vector<py::array>& xs, 
   return all;
 }
 
-template <class T> py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, const py::object& outs) {
+template <class T>
+py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, const py::object& outs, std::uint64_t draw) {
   std::int64_t n = 0;
   const auto all = readers(xs, &n);
   py::list results;
@@ -94,7 +98,7 @@ template <class T> py::list Network<T>::forward(const std::vector<py::array>& xs
   }
   {
     py::gil_scoped_release release;
-    inference_->run(all, n, ys, training);
+    inference_->run(all, n, ys, training, draw);
   }
   return results;
 }
@@ -106,7 +110,7 @@ template <class T> py::object Network<T>::call(const py::handle& x) {
   const RowReader<T> rows = reader(array, 0, n);
   const T* direct = rows.direct();
   const bool small = n <= kRowBlock && threads_for(flops() * n) == 1 && !inference_->plan().whole_batch();
-  if (direct == nullptr || !small) return forward({array}, false, py::none())[0];
+  if (direct == nullptr || !small) return forward({array}, false, py::none(), 0)[0];
   const Shape shape = with_rows(n, graph_->shapes[static_cast<std::size_t>(graph_->outputs[0])]);
   py::array_t<T> y(std::vector<py::ssize_t>(shape.begin(), shape.end()));
   T* data = y.mutable_data();
@@ -122,7 +126,8 @@ namespace {
 template <class T> void bind(py::module_& m, const char* name) {
   using Net = Network<T>;
   py::class_<Net, std::shared_ptr<Net>>(m, name)
-      .def("forward", &Net::forward, py::arg("xs"), py::arg("training") = false, py::arg("outs") = py::none())
+      .def("forward", &Net::forward, py::arg("xs"), py::arg("training") = false, py::arg("outs") = py::none(),
+           py::arg("draw") = 0)
       .def("call", &Net::call, py::arg("x"))
       .def("shape", [](const Net& net, int i) { return py::tuple(py::cast(net.shape(i))); }, py::arg("node"))
       .def("describe", &Net::describe)

@@ -20,7 +20,7 @@ template <class T> class Network {
   // x (n, ...) as a reader of n rows of input k's size; ValueError when it does not fit.
   RowReader<T> reader(const py::array& x, std::size_t k, std::int64_t n) const;
   std::vector<RowReader<T>> readers(const std::vector<py::array>& xs, std::int64_t* n) const;
-  py::list forward(const std::vector<py::array>& xs, bool training, const py::object& outs);
+  py::list forward(const std::vector<py::array>& xs, bool training, const py::object& outs, std::uint64_t draw);
   py::object call(const py::handle& x);
 
  private:

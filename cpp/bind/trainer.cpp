@@ -270,6 +270,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("results", &P::results)
       .def("describe", [](P& p) { return p.core().describe(); })
       .def_property("step", [](P& p) { return p.core().step; }, [](P& p, std::int64_t step) { p.core().step = step; })
+      .def_property("draw", [](P& p) { return p.core().draw; }, [](P& p, std::int64_t draw) { p.core().draw = draw; })
       .def_property_readonly("batch", [](P& p) { return p.core().batch(); })
       .def_property_readonly("n_batches", [](P& p) { return p.core().n_batches(); })
       .def_property_readonly("arena_bytes", [](P& p) { return p.core().arena_bytes(); });

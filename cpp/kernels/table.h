@@ -82,6 +82,11 @@ enum class Binary : int { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kCount 
 // ---- elementary functions by number, for tests and initializers -----------------------------------------------------
 enum class Math : int { kExp, kLog, kLog1p, kTanh, kSigmoid, kErf, kSoftplus, kSqrt, kCount };
 
+// A set of values within a sample: runs of `width` values, `stride` apart.
+struct SetShape {
+  std::int64_t runs, width, stride;
+};
+
 template <class T> struct Kernels {
   void (*matmul)(const Matmul<T>&);
   std::int64_t (*matmul_scratch)(const Matmul<T>&);  // looks at sizes, strides and flags only
@@ -111,6 +116,24 @@ template <class T> struct Kernels {
   bool (*all_finite)(const T* x, std::int64_t n);
   T (*max_abs)(const T* x, std::int64_t n);  // NaN if there is one
   double (*sum_squares)(const T* x, std::int64_t n);  // in double, 8 fixed lanes, then in order
+
+  // Normalization; the formulas are in normalize.isa.cpp. Column kernels: (rows, n) with leading dimension ld.
+  void (*column_dot)(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows, std::int64_t n,
+                     std::int64_t chunk, bool add);
+  void (*affine_rows)(const T* x, T* y, std::int64_t ld, std::int64_t rows, std::int64_t n, const T* shift, const T* scale,
+                      const T* offset);  // y may be x
+  void (*column_normalize_back)(const T* x, const T* dy, T* dx, std::int64_t ld, std::int64_t rows, std::int64_t n,
+                                const T* shift, const T* mean_dy, const T* slope, const T* factor, bool add);
+  T (*normalize_set)(const T* x, T* y, SetShape set, bool centred, T epsilon);
+  void (*normalize_set_back)(const T* y, const T* dy, const T* gamma, T* dx, SetShape set, bool centred, T inverse, bool add);
+
+  // Numbers 64 group .. 64 group + n - 1 of a random stream: bits; below or above as their bits are < threshold or not;
+  // normal deviates.
+  void (*random_bits)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, std::uint32_t* out);
+  void (*random_choice)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, std::uint32_t threshold,
+                        T below, T above, T* out);
+  void (*random_normal)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, T mean, T deviation,
+                        T* out);
 };
 
 // The table of the tier in use. Set by select_tier(), once, before anything else runs.

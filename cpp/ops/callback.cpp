@@ -13,7 +13,7 @@ template <class T> class CallbackOp final : public Op<T> {
     for (const Shape& x : xs) sizes_.push_back(size_of(x));
     for (const Shape& w : ws) row_sizes_.push_back(w.empty() ? 1 : size_of(w) / std::max<std::int64_t>(w[0], 1));
   }
-  Partition partition() const override { return Partition::kWhole; }
+  Partition partition(bool) const override { return Partition::kWhole; }
 
   std::int64_t scratch_size(std::int64_t rows) const override {
     std::int64_t total = 0;

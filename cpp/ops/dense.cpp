@@ -3,6 +3,7 @@
 //   x (N, .., I)  w (I, O)  b (O)  z = x w + b  y = f(z) (N, .., O);  P = product of the axes between
 //   delta = dy * f'(z)          written over dy
 //   dx = delta w^T              dw = x^T delta, db = sum of delta over N and P, over the whole batch
+// transposed: w (O, I), the weights of another layer: w^T in place of w, and dw = delta^T x.
 // Kept: y, and z where f' needs it. Flops a sample: 2 P I O forward, twice that backward and accumulate.
 #include "ops/makers.h"
 
@@ -18,7 +19,8 @@ constexpr std::int64_t kShareStep = 64;    // shares are cut at multiples of thi
 
 template <class T> class Dense final : public Op<T> {
  public:
-  Dense(const Shape& x, const Shape& w, bool has_bias) : in_(w[0]), out_(w[1]), has_bias_(has_bias) {
+  Dense(const Shape& x, const Shape& w, bool has_bias, bool transposed)
+      : in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]), ldw_(w[1]), has_bias_(has_bias), transposed_(transposed) {
     this->shape = x;
     this->shape.back() = out_;
     inner_ = size_of(x) / in_;
@@ -48,7 +50,7 @@ template <class T> class Dense final : public Op<T> {
 
   // A thread that takes its rows through the layer reads, and packs, all of w. From a megabyte of weights on it is cheaper
   // to take all rows and part of w, and to wait at a barrier (1024-2048-2048-100, batch 256: measured 27 against 22 ms).
-  Partition partition() const override {
+  Partition partition(bool) const override {
     return in_ * out_ >= kColumnWeights && out_ >= kColumnWidth ? Partition::kColumns : Partition::kRows;
   }
   std::int64_t columns_forward() const override { return out_; }
@@ -76,7 +78,7 @@ template <class T> class Dense final : public Op<T> {
     Matmul<T> product = forward_product(m);
     product.n = columns.count();
     product.a = io.x[0] + rows.begin * inner_ * in_;
-    product.b = io.w[0] + columns.begin;
+    product.b = io.w[0] + columns.begin * (transposed_ ? ldw_ : 1);
     product.bias = has_bias_ ? io.w[1] + columns.begin : nullptr;
     product.c = z;
     product.scratch = scratch;
@@ -100,7 +102,7 @@ template <class T> class Dense final : public Op<T> {
     Matmul<T> product = backward_product(rows.count() * inner_);
     product.n = columns.count();
     product.a = io.dy + rows.begin * inner_ * out_;
-    product.b = io.w[0] + columns.begin * out_;
+    product.b = io.w[0] + columns.begin * (transposed_ ? 1 : ldw_);
     product.c = io.dx[0] + rows.begin * inner_ * in_ + columns.begin;
     product.add = io.add[0];
     product.scratch = scratch;
@@ -121,8 +123,8 @@ template <class T> class Dense final : public Op<T> {
       return;
     }
     Matmul<T> product = kernel_gradient(tile, batch);
-    product.a = io.x[0] + tile.rows.begin;
-    product.b = io.dy + tile.columns.begin;
+    product.a = (transposed_ ? io.dy : io.x[0]) + tile.rows.begin;
+    product.b = (transposed_ ? io.x[0] : io.dy) + tile.columns.begin;
     product.c = g;
     product.add = add;
     product.scratch = scratch;
@@ -142,27 +144,28 @@ template <class T> class Dense final : public Op<T> {
   Matmul<T> forward_product(std::int64_t m) const {
     Matmul<T> p{};
     p.m = m, p.n = out_, p.k = in_;
-    p.lda = in_, p.ldb = out_, p.ldc = out_;
+    p.lda = in_, p.ldb = ldw_, p.ldc = out_;
+    p.b_transposed = transposed_;
     return p;
   }
   Matmul<T> backward_product(std::int64_t m) const {
     Matmul<T> p{};
     p.m = m, p.n = in_, p.k = out_;
-    p.lda = out_, p.ldb = out_, p.ldc = in_;
-    p.b_transposed = true;
+    p.lda = out_, p.ldb = ldw_, p.ldc = in_;
+    p.b_transposed = !transposed_;
     return p;
   }
   Matmul<T> kernel_gradient(const Tile& tile, std::int64_t batch) const {
     Matmul<T> p{};
     p.m = tile.rows.count(), p.n = tile.columns.count(), p.k = batch * inner_;
-    p.lda = in_, p.ldb = out_, p.ldc = tile.columns.count();
+    p.lda = transposed_ ? out_ : in_, p.ldb = transposed_ ? in_ : out_, p.ldc = tile.columns.count();
     p.a_transposed = true;
     p.chunk = kBatchChunk;
     return p;
   }
 
-  std::int64_t in_, out_, inner_;
-  bool has_bias_;
+  std::int64_t in_, out_, inner_, ldw_;
+  bool has_bias_, transposed_;
   Activation function_ = Activation::kLinear;
   T alpha_ = 0;
 };
@@ -172,10 +175,11 @@ template <class T> class Dense final : public Op<T> {
 template <class T> OpPtr<T> make_dense(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
   check(xs.size() == 1 && !xs[0].empty(), spec.name + ": dense takes one input of rank 1 or more per sample");
   check(ws.size() == 1 || ws.size() == 2, spec.name + ": dense takes a kernel and perhaps a bias");
-  check(ws[0].size() == 2 && ws[0][0] == xs[0].back(),
+  const bool transposed = spec.mode == "transposed";
+  check(ws[0].size() == 2 && ws[0][transposed ? 1 : 0] == xs[0].back(),
         spec.name + ": got x of shape " + to_string(xs[0]) + " a sample and a kernel of shape " + to_string(ws[0]));
-  check(ws.size() == 1 || ws[1] == Shape{ws[0][1]}, spec.name + ": the bias does not fit the kernel");
-  return std::make_unique<Dense<T>>(xs[0], ws[0], ws.size() == 2);
+  check(ws.size() == 1 || ws[1] == Shape{ws[0][transposed ? 0 : 1]}, spec.name + ": the bias does not fit the kernel");
+  return std::make_unique<Dense<T>>(xs[0], ws[0], ws.size() == 2, transposed);
 }
 BP_INSTANTIATE_MAKER(make_dense)
 

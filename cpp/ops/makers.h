@@ -21,6 +21,10 @@ template <class T> OpPtr<T> make_divide(const NodeSpec<T>& spec, const Shapes& x
 template <class T> OpPtr<T> make_maximum(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
 template <class T> OpPtr<T> make_concatenate(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
 template <class T> OpPtr<T> make_reshape(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
+template <class T> OpPtr<T> make_scale(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
+template <class T> OpPtr<T> make_noise(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
+template <class T> OpPtr<T> make_batch_normalization(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
+template <class T> OpPtr<T> make_normalization(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
 template <class T> OpPtr<T> make_callback(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
 
 #define BP_INSTANTIATE_MAKER(make)                                                              \

@@ -1,6 +1,7 @@
 // The contract of an operation. All sizes are said before any data exists; the plan owns every buffer.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +29,9 @@ template <class T> struct NodeSpec {
   int axis = 0;                         // concatenate
   Activation function = Activation::kLinear;
   double alpha = 0;
+  std::string mode;                     // of ops that come in several
+  std::map<std::string, double> numbers;  // further constants, by name
+  std::uint64_t seed = 0;               // of ops that draw random numbers
   std::vector<T> constant;
   std::shared_ptr<LayerCallback<T>> callback;
 };
@@ -41,12 +45,17 @@ template <class T> struct Io {
   std::vector<T*> dx;       // null: not wanted
   std::vector<char> add;    // dx[i] += instead of =
   std::vector<const T*> w;
+  T* kept = nullptr;        // kept_size() in all, from forward to commit
+  std::uint64_t draw = 0;   // which training batch this is: with seed and row, all that random numbers depend on
   bool training = false;
 };
 
-// Who runs an op: any thread any rows; every thread all rows but its share of the result's columns, between barriers; one
-// thread the whole batch, between barriers. Bits do not depend on it.
-enum class Partition { kRows, kColumns, kWhole };
+// Who runs an op: any thread any rows; every thread all rows but its share of the result's columns, between barriers; the
+// same for an op whose columns need all rows (even one thread may not take the rows in parts); one thread the whole batch,
+// between barriers. Bits do not depend on it.
+enum class Partition { kRows, kColumns, kFeatures, kWhole };
+inline bool by_columns(Partition p) { return p == Partition::kColumns || p == Partition::kFeatures; }
+inline bool needs_all_rows(Partition p) { return p == Partition::kFeatures || p == Partition::kWhole; }
 
 struct Tile {  // of a parameter
   Rows rows, columns;
@@ -56,14 +65,15 @@ struct Tile {  // of a parameter
 template <class T> class Op {
  public:
   virtual ~Op() = default;
-  virtual Partition partition() const { return Partition::kRows; }
+  virtual Partition partition(bool training) const { (void)training; return Partition::kRows; }
   virtual std::int64_t saved_size() const { return 0; }
+  virtual std::int64_t kept_size() const { return 0; }
   virtual std::int64_t scratch_size(std::int64_t rows) const { (void)rows; return 0; }  // for one forward or backward call
   virtual std::int64_t flops() const { return 0; }                                      // a sample, forward
   virtual void forward(const Io<T>& io, Rows rows, T* scratch) const = 0;
   virtual void backward(const Io<T>& io, Rows rows, T* scratch) const = 0;
 
-  // Partition::kColumns: backward() is prepare_backward(), by rows, then backward_columns().
+  // By columns: backward() is prepare_backward(), by rows, then backward_columns().
   virtual std::int64_t columns_forward() const { return 0; }
   virtual std::int64_t columns_backward() const { return 0; }
   virtual std::int64_t columns_scratch(std::int64_t rows) const { (void)rows; return 0; }
@@ -85,6 +95,8 @@ template <class T> class Op {
                           T* scratch) const {
     (void)io, (void)param, (void)tile, (void)batch, (void)g, (void)add, (void)scratch;
   }
+  // After a training batch without a flaw, beside the update: running statistics. w are the op's parameters, n samples.
+  virtual void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const { (void)io, (void)n, (void)w; }
   // Takes over the pointwise activation that follows; false if the op cannot.
   virtual bool fuse_activation(Activation f, T alpha) {
     (void)f, (void)alpha;

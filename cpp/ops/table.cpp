@@ -23,6 +23,10 @@ template <class T> constexpr Row<T> kTable[] = {
     {"maximum", make_maximum<T>},
     {"concatenate", make_concatenate<T>},
     {"reshape", make_reshape<T>},
+    {"scale", make_scale<T>},
+    {"noise", make_noise<T>},
+    {"batch_normalization", make_batch_normalization<T>},
+    {"normalization", make_normalization<T>},
     {"python", make_callback<T>},
 };
 

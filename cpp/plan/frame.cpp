@@ -27,6 +27,8 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity) : pl
   for (std::size_t s = 0; s < steps.size(); ++s) {
     const std::int64_t saved = steps[s].op->saved_size();
     if (training && saved > 0) requests.push_back({&io_[s].saved, checked_mul(capacity, saved), -1, end, 0});
+    const std::int64_t kept = steps[s].op->kept_size();
+    if (kept > 0) requests.push_back({&io_[s].kept, kept, -1, end, 0});
   }
   assign(requests);
   own_ = values_;
@@ -71,6 +73,10 @@ template <class T> void Frame<T>::assign(std::vector<Request>& requests) {
 
 template <class T> void Frame<T>::set_training(bool training) {
   for (Io<T>& io : io_) io.training = training;
+}
+
+template <class T> void Frame<T>::set_draw(std::uint64_t draw) {
+  for (Io<T>& io : io_) io.draw = draw;
 }
 
 template <class T> void Frame<T>::bind_input(int v, const T* data) {

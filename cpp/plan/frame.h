@@ -16,6 +16,7 @@ template <class T> class Frame {
   T* gradient(int v) { return gradients_[static_cast<std::size_t>(plan_->root(v))]; }  // null without
   Io<T>& io(std::size_t step) { return io_[step]; }
   void set_training(bool training);
+  void set_draw(std::uint64_t draw);
   // Lets an input value live in the caller's memory (null: back in the arena).
   void bind_input(int v, const T* data);
 

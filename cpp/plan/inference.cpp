@@ -37,11 +37,9 @@ template <class T> void Inference<T>::give(std::unique_ptr<Worker> worker) {
 }
 
 template <class T>
-void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys,
-                            bool training) {
+void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys) {
   const Graph<T>& graph = plan_->graph();
   Frame<T>& frame = worker.frame;
-  frame.set_training(training);
   for (Rows block{rows.begin, rows.begin}; block.begin < rows.end; block.begin = block.end) {
     block.end = std::min(block.begin + frame.capacity(), rows.end);
     const Rows local{0, block.count()};
@@ -62,17 +60,20 @@ void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs,
 }
 
 template <class T>
-void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training) {
+void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training,
+                       std::uint64_t draw) {
   if (n == 0) return;
-  if (plan_->whole_batch()) {
+  if (training || plan_->whole_batch()) {
     Worker worker(plan_, n);
+    worker.frame.set_training(training);
+    worker.frame.set_draw(draw);
     FloatEnvironment environment;
-    run_rows(worker, xs, {0, n}, ys, training);
+    run_rows(worker, xs, {0, n}, ys);
     return;
   }
   run_team(std::min<std::int64_t>(threads_for(plan_->flops() * n), n), [&](Team& team) {
     auto worker = take();
-    run_rows(*worker, xs, split(n, team.rank, team.size), ys, training);
+    run_rows(*worker, xs, split(n, team.rank, team.size), ys);
     give(std::move(worker));
   });
 }

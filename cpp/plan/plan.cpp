@@ -53,7 +53,7 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
     step.output = static_cast<int>(i);
     step.params = nodes[i].params;
     step.name = nodes[i].name;
-    whole_batch_ |= step.op->partition() == Partition::kWhole;
+    whole_batch_ |= needs_all_rows(step.op->partition(options_.training));
     flops_ += step.op->flops();
     steps_.push_back(std::move(step));
   }
@@ -115,7 +115,7 @@ template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) 
 template <class T> std::int64_t Plan<T>::scratch_size(std::int64_t rows, std::int64_t batch) const {
   std::int64_t most = 0;
   for (const Step<T>& step : steps_) {
-    const bool whole = step.op->partition() == Partition::kWhole;
+    const bool whole = needs_all_rows(step.op->partition(options_.training));
     most = std::max(most, step.op->scratch_size(whole ? batch : std::min(rows, batch)));
   }
   return most;
@@ -126,8 +126,8 @@ template <class T> std::string Plan<T>::describe() const {
   for (const Step<T>& step : steps_) {
     text += "  " + step.name + " " + to_string(step.op->shape) + ": ";
     constexpr const char* kWords[] = {"by blocks of samples", "by columns where there are several threads",
-                                      "whole batch on one thread"};
-    text += kWords[static_cast<int>(step.op->partition())];
+                                      "all samples, by columns", "whole batch on one thread"};
+    text += kWords[static_cast<int>(step.op->partition(options_.training))];
     if (options_.training && !step.backward) text += ", no gradient";
     text += "\n";
   }

@@ -53,7 +53,7 @@ template <class T> void TrainingStep<T>::build_calls() {
   const auto& steps = plan_->steps();
   calls_.push_back({Phase::kGather, 0, Partition::kRows});
   for (std::size_t s = 0; s < steps.size(); ++s) {
-    calls_.push_back({Phase::kForward, static_cast<int>(s), steps[s].op->partition()});
+    calls_.push_back({Phase::kForward, static_cast<int>(s), steps[s].op->partition(true)});
   }
   std::vector<int> seen;
   for (std::size_t k = 0; k < config_->losses.size(); ++k) {
@@ -65,8 +65,8 @@ template <class T> void TrainingStep<T>::build_calls() {
   }
   for (std::size_t s = steps.size(); s-- > 0;) {
     if (!steps[s].backward) continue;
-    const Partition partition = steps[s].op->partition();
-    if (partition == Partition::kColumns) calls_.push_back({Phase::kPrepare, static_cast<int>(s), Partition::kRows});
+    const Partition partition = steps[s].op->partition(true);
+    if (by_columns(partition)) calls_.push_back({Phase::kPrepare, static_cast<int>(s), Partition::kRows});
     calls_.push_back({Phase::kBackward, static_cast<int>(s), partition});
   }
 }
@@ -128,7 +128,7 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
     }
     std::int64_t most = plan_->scratch_size(kRowBlock, n);
     for (const Step<T>& step : plan_->steps()) {
-      if (step.op->partition() == Partition::kColumns) most = std::max(most, step.op->columns_scratch(n));
+      if (by_columns(step.op->partition(true))) most = std::max(most, step.op->columns_scratch(n));
     }
     for (const OwnedTile& tile : tiles_) {
       if (tile.rows.begin > 0 && tile.rows.end < graph_->params[at(tile.param)].rows()) continue;  // like the first tile
@@ -173,7 +173,7 @@ template <class T> void TrainingStep<T>::phase_one(Team& team, const BatchJob<T>
   for (std::size_t first = 0; first < end;) {
     if (!by_rows(calls_[first])) {
       team.barrier();
-      if (calls_[first].partition == Partition::kColumns) {
+      if (by_columns(calls_[first].partition)) {
         call_columns(calls_[first], n, team, scratch);
       } else if (team.rank == 0) {
         call(calls_[first], {0, n}, job, scratch);
@@ -324,6 +324,17 @@ template <class T> void TrainingStep<T>::link_values(std::size_t k, Rows rows) {
     case Link::kSoftmax: kernels<T>().softmax(z, y, count, bound.width); break;
     case Link::kLogSoftmax: kernels<T>().log_softmax(z, y, count, bound.width); break;
     default: kernels<T>().activate[static_cast<int>(Activation::kSigmoid)](z, y, count * bound.width, T(0));
+  }
+}
+
+template <class T> void TrainingStep<T>::commit(std::int64_t n) {
+  for (std::size_t s = 0; s < plan_->steps().size(); ++s) {
+    const Step<T>& step = plan_->steps()[s];
+    if (step.op->kept_size() == 0) continue;
+    std::vector<T*>& w = commit_params_;
+    w.clear();
+    for (int param : step.params) w.push_back(graph_->params[at(param)].value);
+    step.op->commit(frame_->io(s), n, w);
   }
 }
 

@@ -52,9 +52,11 @@ template <class T> struct BatchJob {
   bool training;                   // false: evaluation, forward and loss only
   bool update;                     // false: gradients only, into the materialised arrays
   bool add_gradients;              // to those of earlier batches
+  bool commit;                     // running statistics move
   double gradient_scale;           // 1 / number of batches accumulated, applied at the update
   double learning_rate;
   std::int64_t step;               // the optimizer's, from 1
+  std::uint64_t draw;              // training batches so far: what random layers depend on
 };
 
 template <class T> class TrainingStep {
@@ -79,7 +81,11 @@ template <class T> class TrainingStep {
   T* gradient(int v) { return frame_->gradient(v); }
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
   const Plan<T>& plan() const { return *plan_; }
-  void set_training(bool training) { frame_->set_training(training); }
+  // Before each team.
+  void set_mode(bool training, std::uint64_t draw) {
+    frame_->set_training(training);
+    frame_->set_draw(draw);
+  }
   void materialise();  // allocates the gradient arrays, if they are not there
   std::string first_flaw(std::int64_t n, std::int64_t* row);  // names what is not finite in the last batch
   std::string describe(std::int64_t n) const;
@@ -112,6 +118,7 @@ template <class T> class TrainingStep {
   void gather(Rows rows, const BatchJob<T>& job);
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   void link_values(std::size_t k, Rows rows);
+  void commit(std::int64_t n);
   Rows my_tiles(const Team& team) const;
   void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
@@ -132,6 +139,7 @@ template <class T> class TrainingStep {
   std::int64_t gradient_size_ = 0;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
+  std::vector<T*> commit_params_;
   // By thread, each an allocation of its own, so that a sanitizer sees who writes past its end.
   std::vector<Buffer<T>> scratch_, tile_gradient_;
   std::int64_t scratch_size_ = 0, capacity_ = 0;
@@ -155,9 +163,13 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
   phase_one(team, job);
   team.barrier();
   const bool sound = !flawed_.load(std::memory_order_relaxed);
-  if (team.rank == 0) between(sound);
+  if (team.rank == 0) {
+    between(sound);
+    frame_->set_draw(job.draw + 1);  // no op reads it before the next batch
+  }
   if (config_->between_may_throw && job.training) team.barrier();  // a metric in Python raises before any weight changes
   if (job.training && sound) {
+    if (team.rank == 0 && job.commit) commit(job.rows.count());
     if (gradients_.size() > 0) {
       update_materialised(team, job);
     } else {

@@ -104,9 +104,9 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   const int threads = static_cast<int>(
       std::min<std::int64_t>(threads_for((update_ ? 3 : 1) * step_.flops() * batch_size_), std::max<std::int64_t>(batch_size_, 1)));
   step_.reserve(batch_size_, threads);
-  step_.set_training(update_);
+  step_.set_mode(update_, static_cast<std::uint64_t>(draw));
   last_ = &step_;
-  const std::int64_t first = batch_, first_step = step;
+  const std::int64_t first = batch_, first_step = step, first_draw = draw;
   bool stop = false;
   std::int64_t used = 0;  // rates
   run_team(threads, [&](Team& team) {
@@ -115,6 +115,8 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
     for (bool go_on = true; go_on;) {
       BatchJob<T> job = next_job(batch, pending, update_ ? rates[n_rates == 1 ? 0 : taken] : 0.0);
       job.step = first_step + taken + 1;
+      job.draw = static_cast<std::uint64_t>(first_draw + batch - first);
+      job.commit = update_;
       step_.run(team, job, [&](bool sound) {
         if (!sound && update_) {
           has_diverged_ = stop = true;
@@ -125,6 +127,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
         pending_ = job.update ? 0 : pending + 1;
         used += job.update;
         step += update_ && job.update;
+        draw += update_;
         stop = batch + 1 >= until || (update_ && n_rates > 1 && used >= n_rates) || Clock::now() >= end_time;
       });
       // The second barrier of run() is behind us: stop is what rank 0 decided, on every member.
@@ -168,7 +171,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   }
   const int threads = static_cast<int>(std::min<std::int64_t>(threads_for(3 * own->flops() * source_.n), source_.n));
   own->reserve(source_.n, threads);
-  own->set_training(training);
+  own->set_mode(training, static_cast<std::uint64_t>(draw));
   last_ = own.get();
   has_diverged_ = false;
   BatchJob<T> job{};

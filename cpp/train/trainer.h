@@ -46,6 +46,7 @@ template <class T> class Trainer {
   std::int64_t arena_bytes() const { return step_.bytes(); }
   std::string describe() const { return step_.describe(batch_size_); }
   std::int64_t step = 0;  // optimizer steps taken so far
+  std::int64_t draw = 0;  // training batches so far
 
  private:
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;

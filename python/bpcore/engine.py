@@ -52,7 +52,7 @@ class Engine:
             self.outputs.append(i)
         self.ends = [self.low.last_op(i) for i in self.outputs]
         self.params: list[Parameter] = self.low.params
-        self.flags = [p.trainable for p in self.params]
+        self.flags = self.low.flags()
         self.net = self.low.network(self.outputs)
         # Layers in Python keep what backward needs in themselves: one pass at a time.
         self.has_python = any(node[0] == "python" for node in self.low.nodes)
@@ -61,7 +61,7 @@ class Engine:
 
     def refresh(self) -> None:
         """Take up changes of `trainable`; cheap when there are none."""
-        flags = [p.trainable for p in self.params]
+        flags = self.low.flags()
         if flags != self.flags:
             self.flags = flags
             self.net = self.low.network(self.outputs)
@@ -73,9 +73,9 @@ class Engine:
         found = self.trainers.get(purpose)
         if found is not None and self._specs.get(purpose) == spec:
             return found
-        active = (
-            compiled.optimizer.slots(self.params, self.flags) if spec else [[] for _ in self.params]
-        )
+        active: list[list[Array]] = [[] for _ in self.params]
+        if spec:
+            active = compiled.optimizer.slots(self.params, self.flags[: len(self.params)])
         metrics = (
             compiled.core_metrics() if purpose in ("train", "eval") else [[] for _ in self.outputs]
         )

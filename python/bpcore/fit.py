@@ -138,7 +138,7 @@ class Loop:
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, len(epochs), steps, options.epochs)
         model.stop_training = False
-        self.trainer.step = self.optimizer.iterations
+        self.trainer.step, self.trainer.draw = self.optimizer.iterations, model._draws
         try:
             self.hooks.begin(model, parameters)
             logs: dict[str, float] = {}
@@ -148,7 +148,7 @@ class Loop:
                     break
             self.hooks.call("on_train_end", logs=logs)
         finally:
-            self.optimizer.iterations = int(self.trainer.step)
+            self._take_counters()
             self.progress.close()
         return self.history
 
@@ -166,7 +166,7 @@ class Loop:
         self.trainer.flush(float(Rates(self.optimizer).next(int(self.trainer.step))[0]))
         self.model._epochs_done += 1
         logs: dict[str, float] = self.compiled.logs(self.trainer.results())
-        self.optimizer.iterations = int(self.trainer.step)
+        self._take_counters()
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
             logs.update(
                 self.model._evaluate(
@@ -204,7 +204,7 @@ class Loop:
             limit = 1 if single else end - batch
             self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if hooks:
-                self.optimizer.iterations = int(trainer.step)
+                self._take_counters()
                 logs = self.compiled.logs(trainer.results())
                 self.hooks.call("on_train_batch_end", batch, logs=logs)
             if self.progress.due(int(trainer.batch) - batch):
@@ -227,7 +227,7 @@ class Loop:
                 ),
             )
             if self.hooks.has_batch_hooks:
-                self.optimizer.iterations = int(trainer.step)
+                self._take_counters()
                 logs = self.compiled.logs(trainer.results())
                 self.hooks.call("on_train_batch_end", done, logs=logs)
             done += 1
@@ -240,6 +240,10 @@ class Loop:
                 f"x gave no batch in epoch {epoch + 1}, expected at least 1; an iterator can be "
                 "used once: pass steps_per_epoch, or an object that starts anew at each iter()"
             )
+
+    def _take_counters(self) -> None:
+        self.optimizer.iterations = int(self.trainer.step)
+        self.model._draws = int(self.trainer.draw)
 
     def _guarded(self, epoch: int, work: Any) -> None:
         try:

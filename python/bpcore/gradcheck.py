@@ -53,6 +53,7 @@ def gradcheck(model: Any, x: Any, y: Any, sample_weight: Any, seed: int) -> Grad
     item = engine.dataset(compiled, x, y, sample_weight)
     item.xs = [np.array(a, dtype=np.float64) for a in item.xs]
     trainer = engine.trainer("gradients", compiled)
+    trainer.draw = model._draws  # the masks of random layers stay as they are
 
     def loss() -> float:
         return float(trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=False)[0])

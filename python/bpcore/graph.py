@@ -213,6 +213,7 @@ class Lowering:
         self.shapes: list[checks.Shape] = []
         self.params: list[Parameter] = []
         self.shared_layers: set[int] = set()  # ids of layers with several calls
+        self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
         self._numbers: dict[int, int] = {}
 
     def add(
@@ -231,6 +232,15 @@ class Lowering:
         self.shapes.append(shape)
         return len(self.nodes) - 1
 
+    def set_mode(self, i: int, layer: Layer, trained: str, frozen: str) -> None:
+        """Node `i` works in one mode or the other, by whether its layer is trainable."""
+        self._modes.append((self.nodes[i][3], layer, trained, frozen))
+
+    def flags(self) -> list[bool]:
+        """All that `network` depends on and that may change: who is trainable."""
+        layers = [layer for _, layer, *_ in self._modes]
+        return [p.trainable for p in self.params] + [layer.trainable for layer in layers]
+
     def _number(self, parameter: Parameter) -> int:
         if id(parameter) not in self._numbers:
             self._numbers[id(parameter)] = len(self.params)
@@ -247,6 +257,8 @@ class Lowering:
         from . import _core
 
         flags = [p.trainable for p in self.params] if trainable is None else list(trainable)
+        for attrs, layer, trained, frozen in self._modes:
+            attrs["mode"] = trained if layer.trainable else frozen
         return _core.Network(
             self.dtype,
             self.nodes,

@@ -83,6 +83,7 @@ class Model(Trainable):
         self.seed: int = seeding.next_seed() if value is None else value
         self._stream = 0
         self._epochs_done = 0
+        self._draws = 0  # training batches so far; random layers depend on it
         self._nodes: list[graph.Node] = []
         self._inputs: list[graph.Tensor] = []
         self._outputs: list[graph.Tensor] = []

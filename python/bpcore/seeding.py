@@ -51,3 +51,4 @@ def mix(seed: int, purpose: int) -> int:
 
 
 SHUFFLE = 1  # purposes
+NOISE = 2  # and on, one for each layer

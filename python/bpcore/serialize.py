@@ -86,6 +86,9 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
     objects = dict(custom or {})
     entries = list(config["layers"])
     layers = [make_layer(entry, objects) for entry in entries]
+    names = {entry["name"]: layer for entry, layer in zip(entries, layers, strict=True)}
+    for layer in layers:
+        layer.resolve(names)
     options = {key: config[key] for key in ("name", "dtype", "seed")}
     if issubclass(cls, Sequential):
         model = cls(layers, **options)

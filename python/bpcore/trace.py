@@ -35,6 +35,7 @@ def trace(model: Any, compiled: Any, item: Any) -> dict[str, LayerTrace]:
     """The trace of all layers but inputs; a layer's k-th call (from 0) is ``name:k`` for k > 0."""
     engine = model._engine
     trainer = engine.trainer("trace", compiled)
+    trainer.draw = model._draws
     trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
     result: dict[str, LayerTrace] = {}
     calls: dict[str, int] = {}

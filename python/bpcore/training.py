@@ -56,6 +56,7 @@ class Trainable:
     _trains_in: int
     _in_keys: list[str] | None
     _epochs_done: int
+    _draws: int
 
     def _built(self, what: str = "") -> Engine:
         raise NotImplementedError
@@ -283,7 +284,7 @@ class Trainable:
             engine = self._built()
             trainer = engine.trainer("train", compiled)
             optimizer = compiled.optimizer
-            trainer.step = optimizer.iterations
+            trainer.step, trainer.draw = optimizer.iterations, self._draws
             rate = optimizer.current_rate()
             compiled.reset_metrics()
             try:
@@ -291,7 +292,7 @@ class Trainable:
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
             finally:
-                optimizer.iterations = int(trainer.step)
+                optimizer.iterations, self._draws = int(trainer.step), int(trainer.draw)
             return compiled.logs(trainer.results())
 
     def gradients(
@@ -314,6 +315,7 @@ class Trainable:
             item = self._prepared(compiled, x, y, sample_weight)
             engine = self._built()
             trainer = engine.trainer("gradients", compiled)
+            trainer.draw = self._draws
             try:
                 loss, grads, dxs = trainer.gradients(
                     item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs

@@ -4,24 +4,57 @@ from __future__ import annotations
 
 from .activation import Activation
 from .base import Layer
-from .dense import Dense
+from .dense import Dense, TiedDense
 from .input import Input, InputLayer
 from .merging import Add, Average, Concatenate, Constant, Divide, Maximum, Multiply, Subtract
+from .noise import (
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
+from .normalization import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    Normalization,
+    RMSNormalization,
+)
 from .reshaping import Flatten, Reshape
+from .scale import PReLU, Scale, Swish
 
 __all__ = [
     "Activation",
     "Add",
+    "AlphaDropout",
     "Average",
+    "BatchNormalization",
     "Concatenate",
     "Dense",
+    "Dropout",
     "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GroupNormalization",
     "Input",
     "Layer",
+    "LayerNormalization",
     "Maximum",
     "Multiply",
+    "Normalization",
+    "PReLU",
+    "RMSNormalization",
     "Reshape",
+    "Scale",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
     "Subtract",
+    "Swish",
+    "TiedDense",
 ]
 
 # All that a saved model may name, by class name.
@@ -30,16 +63,32 @@ CLASSES: dict[str, type[Layer]] = {
     for cls in (
         Activation,
         Add,
+        AlphaDropout,
         Average,
+        BatchNormalization,
         Concatenate,
         Constant,
         Dense,
         Divide,
+        Dropout,
         Flatten,
+        GaussianDropout,
+        GaussianNoise,
+        GroupNormalization,
         InputLayer,
+        LayerNormalization,
         Maximum,
         Multiply,
+        Normalization,
+        PReLU,
+        RMSNormalization,
         Reshape,
+        Scale,
+        SpatialDropout1D,
+        SpatialDropout2D,
+        SpatialDropout3D,
         Subtract,
+        Swish,
+        TiedDense,
     )
 }

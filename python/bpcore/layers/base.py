@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,7 @@ class Layer(arguments.Configured):
     _dtype: str | None
     _weights: list[Parameter]
     _input_shape: Any
+    _seen_shape: Any
     _building: bool
     _seed: int | None
     _next_stream: Callable[[], int] | None
@@ -89,7 +90,7 @@ class Layer(arguments.Configured):
         self._trainable = True
         self._dtype = None
         self._weights = []
-        self._input_shape = None
+        self._input_shape = self._seen_shape = None
         self._building = False
         self._seed = None
         self._next_stream = None
@@ -145,6 +146,14 @@ class Layer(arguments.Configured):
     def input_shape(self) -> Any:
         """Per-sample shape of the input, or a list of them; None before `build`."""
         return self._input_shape
+
+    @property
+    def seen_shape(self) -> Any:
+        """`input_shape`, or before `build` the shape that the last call in a graph will bring."""
+        return self._input_shape if self.built else self._seen_shape
+
+    def resolve(self, layers: Mapping[str, Any]) -> None:
+        """Replace names of other layers by the layers; called when a saved model is read."""
 
     @property
     def weights(self) -> list[Parameter]:
@@ -259,6 +268,7 @@ class Layer(arguments.Configured):
         """`compute_output_shape` after the checks that all layers share."""
         if self.built and self._input_shape != input_shape:
             self.ensure_built(input_shape)
+        self._seen_shape = input_shape
         return self.compute_output_shape(input_shape)
 
     # ---- running ------------------------------------------------------------------------------

@@ -101,6 +101,8 @@ class Brick:
         self.net = low.network([out], [True] * len(low.params))
         self.trainer: Any = None
         self.xs: list[Array] | None = None
+        self.training = False
+        self.draw = -1  # training passes so far, less one
         self.dy: Array | None = None
 
     def forward(self, x: Any, training: bool) -> Array:
@@ -123,8 +125,10 @@ class Brick:
                     f"{', '.join(map(str, s))}), for which it was built"
                 )
             xs.append(array.astype(self.dtype))
-        y: Array = self.net.forward(xs, training)[0]
-        self.xs = xs
+        if training:
+            self.draw += 1
+        y: Array = self.net.forward(xs, training, draw=max(self.draw, 0))[0]
+        self.xs, self.training = xs, training
         return y
 
     def backward(self, dy: Any) -> Any:
@@ -145,7 +149,10 @@ class Brick:
             slots: list[list[Array]] = [[] for _ in self.params]
             self.trainer = _core.Trainer(self.net, [loss], [1.0], [[]], None, slots)
         zeros = np.zeros(expected, dtype=self.dtype)
-        _, grads, dxs = self.trainer.gradients(self.xs, [(zeros, False)], [None], True)
+        self.trainer.draw = max(self.draw, 0)
+        _, grads, dxs = self.trainer.gradients(
+            self.xs, [(zeros, False)], [None], True, self.training
+        )
         for p, g in zip(self.params, grads, strict=True):
             if g is not None:
                 p.grad[...] += g

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from .. import activations, checks, graph
+from .. import activations, arguments, checks, graph
+from ..errors import NotBuiltError, ShapeError
 from .activation import lower_activation
 from .base import CoreLayer, Shape
 
@@ -85,6 +87,100 @@ class Dense(CoreLayer):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         z = low.add("dense", inputs, shape, self.name, self._weights)
+        return lower_activation(low, z, shape, self.name, self.activation)
+
+
+class TiedDense(CoreLayer):
+    """``y = f(x @ kernel.T + bias)`` with the kernel of another `Dense`, as in a tied decoder.
+
+    Parameters
+    ----------
+    tied_to : Dense
+        The layer whose kernel (I, O) is used; x (N, ..., O) gives y (N, ..., I). It must be in the
+        same model, before this one. Gradients of both uses add.
+    activation : str or object, optional
+    use_bias : bool
+        Whether there is a bias (I,) of its own.
+    bias_initializer
+    name, trainable, dtype
+        As in `Layer`; `trainable` is about the bias.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> code = bp.layers.Dense(2)
+    >>> model = bp.Sequential([code, bp.layers.TiedDense(code)], seed=0)
+    >>> model.build((3,))
+    >>> [p.name for p in model.weights]
+    ['dense/kernel', 'dense/bias', 'tied_dense/bias']
+    """
+
+    def __init__(
+        self,
+        tied_to: Any,
+        activation: Any = None,
+        use_bias: bool = True,
+        bias_initializer: Any = "zeros",
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        from .. import initializers
+
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        if not isinstance(tied_to, (Dense, str)):
+            raise TypeError(f"tied_to must be a Dense layer, got {checks.describe(tied_to)}")
+        self.tied_to: Any = tied_to  # a name only while a saved model is being read
+        self.activation = activations.get(activation)
+        self.use_bias = checks.boolean("use_bias", use_bias)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.bias: Any = None
+
+    def resolve(self, layers: Mapping[str, Any]) -> None:
+        """Find the layer of a saved model by its name."""
+        if isinstance(self.tied_to, str):
+            self.tied_to = layers.get(self.tied_to, self.tied_to)
+        if not isinstance(self.tied_to, Dense):
+            raise ValueError(f"{self.label}: tied_to names no Dense layer of the model")
+
+    def _kernel_shape(self, input_shape: Any) -> Shape:
+        """(I, O) of the kernel, after the check that x fits."""
+        shape = single(self, input_shape)
+        seen = self.tied_to.seen_shape if isinstance(self.tied_to, Dense) else None
+        if seen is None:
+            raise NotBuiltError(
+                f"{self.label}: the layer it is tied to has no input yet; put it before this one "
+                "in the same model"
+            )
+        kernel: Shape = (seen[-1], self.tied_to.units)
+        if shape[-1] != kernel[1]:
+            raise ShapeError(
+                f"{self.label}: got {shape[-1]} features, expected {kernel[1]} because the kernel "
+                f"of {self.tied_to.name!r} is {kernel}"
+            )
+        return kernel
+
+    def build(self, input_shape: Any) -> None:
+        """Make the bias."""
+        units = self._kernel_shape(input_shape)[0]
+        if self.use_bias:
+            self.bias = self.add_weight("bias", (units,), self.bias_initializer)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return (*single(self, input_shape)[:-1], self._kernel_shape(input_shape)[0])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the other layer by its name."""
+        others = {key: value for key, value in self._config_args.items() if key != "tied_to"}
+        plain = {key: arguments.plain(key, value) for key, value in others.items()}
+        plain.update(name=self._given_name, trainable=self._trainable)
+        return {"tied_to": getattr(self.tied_to, "name", self.tied_to), **plain}
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        weights = [self.tied_to.kernel, *self._weights]
+        z = low.add("dense", inputs, shape, self.name, weights, mode="transposed")
         return lower_activation(low, z, shape, self.name, self.activation)
 
 

@@ -1,0 +1,176 @@
+// batch_normalization: per channel (last axis), over the batch and all other axes (Ioffe, Szegedy 2015).
+//
+//   x (N, .., C), M = N times the axes between;  gamma, beta (C, optional);  running mean m, running variance v (C)
+//   training   y = (x - mu) / sqrt(s2 + epsilon) gamma + beta, mu = mean of x, s2 = mean of (x - mu)^2
+//              commit: m = momentum m + (1 - momentum) mu; v the same with s2 M / (M - 1) (M = 1: v stays)
+//              dbeta = sum dy, dgamma = sum dy u, u = (x - mu) / sqrt(s2 + epsilon)
+//              dx = gamma / sqrt(s2 + epsilon) (dy - dbeta / M - u dgamma / M)
+//   otherwise, and always when frozen: m, v in place of mu, s2; dx = dy gamma / sqrt(v + epsilon)
+//   inverse    y = x sqrt(v + epsilon) + m, frozen
+// Kept: mu, 1 / sqrt(s2 + epsilon), s2 and the two sums, once a batch. Flops a sample: about 7 an element, twice that back.
+#include "ops/makers.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace bp {
+namespace {
+
+enum class Mode { kBatch, kFrozen, kInverse };
+
+template <class T> class BatchNormalization final : public Op<T> {
+ public:
+  BatchNormalization(const Shape& x, Mode mode, bool scale, bool center, double epsilon, double momentum)
+      : channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode), gamma_(scale ? 0 : -1),
+        beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center), epsilon_(static_cast<T>(epsilon)),
+        momentum_(static_cast<T>(momentum)) {
+    this->shape = x;
+  }
+  Partition partition(bool training) const override {
+    return training && mode_ == Mode::kBatch ? Partition::kFeatures : Partition::kRows;
+  }
+  std::int64_t kept_size() const override { return mode_ == Mode::kBatch ? kKept * channels_ : 0; }
+  std::int64_t flops() const override { return 7 * inner_ * channels_; }
+  std::int64_t scratch_size(std::int64_t) const override { return 2 * channels_; }
+  std::int64_t columns_scratch(std::int64_t) const override { return 4 * channels_; }
+  std::int64_t columns_forward() const override { return channels_; }
+  std::int64_t columns_backward() const override { return channels_; }
+  std::int64_t accumulate_scratch(int, const Tile&, std::int64_t) const override { return 2 * channels_; }
+
+  void forward(const Io<T>& io, Rows rows, T* scratch) const override { forward_columns(io, rows, {0, channels_}, scratch); }
+
+  void forward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const override {
+    const std::int64_t begin = columns.begin, n = columns.count(), m = rows.count() * inner_;
+    const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
+    const T *centre = io.w[at(mean_)] + begin, *inverse = nullptr;
+    T* factor = scratch + begin;
+    if (live(io)) {
+      measure(io, columns, m);
+      centre = kept(io, kMean) + begin, inverse = kept(io, kInverse) + begin;
+    }
+    for (std::int64_t j = 0; j < n; ++j) {
+      const T d = inverse != nullptr ? inverse[j] : slope(io, begin + j);
+      factor[j] = gamma_ < 0 ? d : d * io.w[0][begin + j];
+    }
+    if (mode_ == Mode::kInverse) {
+      kernels<T>().affine_rows(io.x[0] + offset, io.y + offset, channels_, m, n, nullptr, factor, centre);
+      return;
+    }
+    const T* level = beta_ < 0 ? nullptr : io.w[at(beta_)] + begin;
+    kernels<T>().affine_rows(io.x[0] + offset, io.y + offset, channels_, m, n, centre, factor, level);
+  }
+
+  void backward(const Io<T>& io, Rows rows, T* scratch) const override { backward_columns(io, rows, {0, channels_}, scratch); }
+
+  void backward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const override {
+    const std::int64_t begin = columns.begin, n = columns.count(), m = rows.count() * inner_;
+    const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
+    T *factor = scratch, *level = factor + n, *tilt = level + n;
+    if (live(io)) {
+      T *sum = kept(io, kSum) + begin, *dot = kept(io, kDot) + begin;
+      const T *centre = kept(io, kMean) + begin, *inverse = kept(io, kInverse) + begin;
+      kernels<T>().column_sum(io.dy + offset, channels_, sum, m, n, kBatchChunk, false);
+      kernels<T>().column_dot(io.x[0] + offset, centre, io.dy + offset, channels_, dot, m, n, kBatchChunk, false);
+      if (io.dx[0] == nullptr) return;
+      const T count = static_cast<T>(m);
+      for (std::int64_t j = 0; j < n; ++j) {
+        factor[j] = gamma_ < 0 ? inverse[j] : inverse[j] * io.w[0][begin + j];
+        level[j] = sum[j] / count;
+        tilt[j] = dot[j] / count * inverse[j] * inverse[j];
+      }
+      kernels<T>().column_normalize_back(io.x[0] + offset, io.dy + offset, io.dx[0] + offset, channels_, m, n, centre, level,
+                                         tilt, factor, io.add[0]);
+      return;
+    }
+    if (io.dx[0] == nullptr) return;
+    for (std::int64_t j = 0; j < n; ++j) {
+      factor[j] = slope(io, begin + j) * (gamma_ < 0 ? T(1) : io.w[0][begin + j]);
+      level[j] = tilt[j] = 0;
+    }
+    kernels<T>().column_normalize_back(io.x[0] + offset, io.dy + offset, io.dx[0] + offset, channels_, m, n,
+                                       io.w[at(mean_)] + begin, level, tilt, factor, io.add[0]);
+  }
+
+  void accumulate(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T* g, bool add, T* scratch) const override {
+    const std::int64_t begin = tile.rows.begin, n = tile.rows.count(), m = batch * inner_;
+    if (param != gamma_ && param != beta_) return no_gradient(n, g, add);
+    T* sums = scratch;
+    if (live(io)) {
+      std::copy_n(kept(io, param == gamma_ ? kDot : kSum) + begin, n, sums);
+    } else if (param == beta_) {
+      kernels<T>().column_sum(io.dy + begin, channels_, sums, m, n, kBatchChunk, false);
+    } else {
+      kernels<T>().column_dot(io.x[0] + begin, io.w[at(mean_)] + begin, io.dy + begin, channels_, sums, m, n, kBatchChunk,
+                              false);
+    }
+    for (std::int64_t j = 0; j < n; ++j) {
+      T d = sums[j];
+      if (param == gamma_) d *= live(io) ? kept(io, kInverse)[begin + j] : slope(io, begin + j);
+      g[j] = add ? g[j] + d : d;
+    }
+  }
+
+  void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const override {
+    if (!live(io)) return;
+    const std::int64_t m = n * inner_;
+    const T unbiased = m > 1 ? static_cast<T>(static_cast<double>(m) / static_cast<double>(m - 1)) : T(0);
+    const T rest = T(1) - momentum_;
+    T *mean = w[at(mean_)], *variance = w[at(mean_ + 1)];
+    for (std::int64_t j = 0; j < channels_; ++j) {
+      mean[j] = momentum_ * mean[j] + rest * kept(io, kMean)[j];
+      if (m > 1) variance[j] = momentum_ * variance[j] + rest * (unbiased * kept(io, kVariance)[j]);
+    }
+  }
+
+ private:
+  enum Kept { kMean, kInverse, kVariance, kSum, kDot, kKept };
+  static std::size_t at(int i) { return static_cast<std::size_t>(i); }
+  bool live(const Io<T>& io) const { return io.training && mode_ == Mode::kBatch; }
+  T* kept(const Io<T>& io, Kept what) const { return io.kept + what * channels_; }
+  T slope(const Io<T>& io, std::int64_t j) const {
+    const T deviation = std::sqrt(io.w[at(mean_ + 1)][j] + epsilon_);
+    return mode_ == Mode::kInverse ? deviation : T(1) / deviation;
+  }
+
+  void measure(const Io<T>& io, Rows columns, std::int64_t m) const {
+    const std::int64_t begin = columns.begin, n = columns.count();
+    T *mean = kept(io, kMean) + begin, *variance = kept(io, kVariance) + begin, *inverse = kept(io, kInverse) + begin;
+    const T count = static_cast<T>(std::max<std::int64_t>(m, 1));
+    kernels<T>().column_sum(io.x[0] + begin, channels_, mean, m, n, kBatchChunk, false);
+    for (std::int64_t j = 0; j < n; ++j) mean[j] /= count;
+    kernels<T>().column_dot(io.x[0] + begin, mean, nullptr, channels_, variance, m, n, kBatchChunk, false);
+    for (std::int64_t j = 0; j < n; ++j) {
+      variance[j] /= count;
+      inverse[j] = T(1) / std::sqrt(variance[j] + epsilon_);
+    }
+  }
+
+  static void no_gradient(std::int64_t n, T* g, bool add) {
+    if (!add) std::fill_n(g, n, T(0));
+  }
+
+  std::int64_t channels_, inner_;
+  Mode mode_;
+  int gamma_, beta_, mean_;  // places among the parameters, -1: none
+  T epsilon_, momentum_;
+};
+
+}  // namespace
+
+template <class T> OpPtr<T> make_batch_normalization(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
+  check(xs.size() == 1 && !xs[0].empty() && xs[0].back() > 0, spec.name + ": expected one input of rank 1 or more");
+  const auto number = [&](const char* name) {
+    const auto found = spec.numbers.find(name);
+    return found == spec.numbers.end() ? 0.0 : found->second;
+  };
+  const bool scale = number("scale") != 0, center = number("center") != 0;
+  check(ws.size() == std::size_t{2} + scale + center, spec.name + ": a wrong number of parameters");
+  for (const Shape& w : ws) check(w == Shape{xs[0].back()}, spec.name + ": expected parameters of the last axis");
+  check(spec.mode == "batch" || spec.mode == "frozen" || spec.mode == "inverse", "unknown mode '" + spec.mode + "'");
+  const Mode mode = spec.mode == "batch" ? Mode::kBatch : spec.mode == "frozen" ? Mode::kFrozen : Mode::kInverse;
+  check(mode != Mode::kInverse || (!scale && !center), spec.name + ": the inverse has neither gamma nor beta");
+  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, number("epsilon"), number("momentum"));
+}
+BP_INSTANTIATE_MAKER(make_batch_normalization)
+
+}  // namespace bp

@@ -1,0 +1,240 @@
+"""Layers that are random in training and the identity otherwise: Dropout and its kin, noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import checks, graph, seeding
+from .base import CoreLayer, Shape
+
+
+class RandomLayer(CoreLayer):
+    """Base: a seed of its own, so that its numbers depend on nothing but the batch's number."""
+
+    mode = ""
+
+    def __init__(self, rate: float, seed: int | None, name: str | None, dtype: str | None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.rate = rate
+        self.seed = checks.seed(seed)
+
+    def build(self, input_shape: Any) -> None:
+        """Choose the seed, unless it was given."""
+        if self.seed is None:
+            base = self._seed if self._seed is not None else seeding.next_seed()
+            stream = self._next_stream() if self._next_stream else 0
+            self.seed = seeding.mix(base, seeding.NOISE + stream)
+
+    def mask_shape(self, shape: Shape) -> Shape:
+        """Shape of the random numbers of a sample: ones in front where they repeat."""
+        return shape
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments and the seed in use."""
+        return {**super().get_config(), "seed": self.seed}
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        calls = sum(node[0] == "noise" and node[4] == self.name for node in low.nodes)
+        return low.add(
+            "noise",
+            inputs,
+            shape,
+            self.name,
+            mode=self.mode,
+            shape=self.mask_shape(shape),
+            numbers={"rate": self.rate},
+            seed=seeding.mix(self.seed or 0, calls),  # a shared layer draws anew at each place
+        )
+
+
+def _rate(value: Any) -> float:
+    return checks.real("rate", value, 0.0, 1.0, open_high=True)
+
+
+class Dropout(RandomLayer):
+    """In training each value is 0 with probability `rate`, else divided by 1 - rate; else y = x.
+
+    Parameters
+    ----------
+    rate : float
+        In [0, 1).
+    noise_shape : tuple of int, optional
+        Per-sample shape of the mask: leading axes of 1 share their random numbers.
+    seed : int, optional
+        By default from the model's seed.
+
+    Notes
+    -----
+    "Inverted" dropout (N. Srivastava et al., 2014). The mask is a function of seed, number of the
+    training batch, row and position: the same for any number of threads.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> layer = bp.layers.Dropout(0.5, seed=0)
+    >>> y = layer(np.ones((1, 1000)), training=True)
+    >>> sorted(set(y.ravel().tolist())), bool(abs(y.mean() - 1) < 0.1)
+    ([0.0, 2.0], True)
+    """
+
+    mode = "dropout"
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Any = None,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(_rate(rate), seed, name, dtype)
+        self.noise_shape = None if noise_shape is None else checks.shape("noise_shape", noise_shape)
+
+    def mask_shape(self, shape: Shape) -> Shape:
+        if self.noise_shape is None:
+            return shape
+        ones = 0
+        while ones < len(shape) and self.noise_shape[ones : ones + 1] == (1,):
+            ones += 1
+        if len(self.noise_shape) != len(shape) or self.noise_shape[ones:] != shape[ones:]:
+            raise ValueError(
+                f"{self.label}: noise_shape {self.noise_shape} for inputs of shape {shape}, "
+                f"expected ones for the leading axes and then the input's own sizes"
+            )
+        return self.noise_shape
+
+
+class _SpatialDropout(Dropout):
+    """Whole feature maps at once: the mask has one number per sample and channel."""
+
+    rank = 0
+
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(rate, None, seed, name=name, dtype=dtype)
+
+    def mask_shape(self, shape: Shape) -> Shape:
+        if len(shape) != self.rank:
+            raise ValueError(
+                f"{self.label}: got inputs of shape {shape} a sample, expected {self.rank} axes, "
+                "channels last"
+            )
+        return (1,) * (self.rank - 1) + shape[-1:]
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        self.mask_shape(tuple(input_shape))
+        return tuple(input_shape)
+
+
+class SpatialDropout1D(_SpatialDropout):
+    """`Dropout` of whole channels of (N, T, C): all T values of a channel together.
+
+    Parameters are those of `Dropout` (J. Tompson et al., 2015).
+    """
+
+    rank = 2
+
+
+class SpatialDropout2D(_SpatialDropout):
+    """`Dropout` of whole channels of (N, H, W, C)."""
+
+    rank = 3
+
+
+class SpatialDropout3D(_SpatialDropout):
+    """`Dropout` of whole channels of (N, D, H, W, C)."""
+
+    rank = 4
+
+
+class AlphaDropout(RandomLayer):
+    """Dropout for `selu` networks: keeps mean 0 and variance 1 of its input.
+
+    Dropped values become selu's limit -1.7581, then y = a x + b (G. Klambauer et al., 2017).
+
+    Parameters
+    ----------
+    rate : float
+        Probability of dropping a value, in [0, 1).
+    seed : int, optional
+    """
+
+    mode = "alpha_dropout"
+
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(_rate(rate), seed, name, dtype)
+
+
+class GaussianDropout(RandomLayer):
+    """In training y = x m with m ~ N(1, rate / (1 - rate)); else y = x.
+
+    The mean and variance of m are those of `Dropout`'s mask (N. Srivastava et al., 2014).
+
+    Parameters
+    ----------
+    rate : float
+        In [0, 1).
+    seed : int, optional
+    """
+
+    mode = "gaussian_dropout"
+
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(_rate(rate), seed, name, dtype)
+
+
+class GaussianNoise(RandomLayer):
+    """In training y = x + e with e ~ N(0, stddev^2); else y = x.
+
+    Parameters
+    ----------
+    stddev : float
+        At least 0.
+    seed : int, optional
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> y = bp.layers.GaussianNoise(2.0, seed=1)(np.zeros((100, 100)), training=True)
+    >>> bool(abs(y.std() - 2) < 0.1)
+    True
+    """
+
+    mode = "gaussian"
+
+    def __init__(
+        self,
+        stddev: float,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(checks.real("stddev", stddev, 0.0), seed, name, dtype)
+        self.stddev = self.rate

@@ -1,0 +1,455 @@
+"""Normalization: by batch, layer, group and root mean square, and of the data themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import checks, data, graph
+from ..parameter import Array
+from .base import CoreLayer, Shape
+from .dense import single
+
+
+def _epsilon(value: Any) -> float:
+    return checks.real("epsilon", value, 0.0, open_low=True)
+
+
+class _Affine(CoreLayer):
+    """Base: gamma and beta, both optional."""
+
+    def __init__(
+        self,
+        epsilon: Any,
+        center: Any,
+        scale: Any,
+        beta_initializer: Any,
+        gamma_initializer: Any,
+        **arguments: Any,
+    ) -> None:
+        from .. import initializers
+
+        super().__init__(**arguments)
+        self.epsilon = _epsilon(epsilon)
+        self.center = checks.boolean("center", center)
+        self.scale = checks.boolean("scale", scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.gamma: Any = None
+        self.beta: Any = None
+
+    def _add_affine(self, shape: Shape) -> None:
+        if self.scale:
+            self.gamma = self.add_weight("gamma", shape, self.gamma_initializer)
+        if self.center:
+            self.beta = self.add_weight("beta", shape, self.beta_initializer)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return single(self, input_shape)
+
+    def _numbers(self, **more: float) -> dict[str, float]:
+        flags = {"scale": float(self.scale), "center": float(self.center)}
+        return {"epsilon": self.epsilon, **flags, **more}
+
+
+class BatchNormalization(_Affine):
+    """y = gamma (x - mu) / sqrt(v + epsilon) + beta, per channel: the last axis.
+
+    Parameters
+    ----------
+    axis : int
+        The channels' axis; the last one only.
+    momentum : float
+        Of the running statistics, in [0, 1).
+    epsilon : float
+    center, scale : bool
+        Whether there are beta and gamma, of shape (C,).
+    beta_initializer, gamma_initializer
+        By default zeros and ones.
+    moving_mean_initializer, moving_variance_initializer
+        By default zeros and ones.
+
+    Notes
+    -----
+    x (N, ..., C) of any rank. In training mu and v are mean and (biased) variance over the batch
+    and all axes but the last, M values a channel; afterwards ``moving_mean = momentum moving_mean +
+    (1 - momentum) mu``, and the same for ``moving_variance`` with v M / (M - 1), as PyTorch does
+    (its momentum is 1 - ours). With M = 1 y is beta and the running variance stays. Otherwise, and
+    when the layer is not trainable, mu and v are the running statistics (S. Ioffe, C. Szegedy,
+    2015).
+
+    With ``compile(accumulate_steps=k)`` each of the k batches is normalized by its own statistics
+    and moves the running ones once, so k batches of 32 are not one batch of 32 k.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> layer = bp.layers.BatchNormalization()
+    >>> y = layer(np.float32([[1.0], [3.0]]), training=True)
+    >>> y.round(2).tolist()
+    [[-1.0], [1.0]]
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        from .. import initializers
+
+        super().__init__(
+            epsilon,
+            center,
+            scale,
+            beta_initializer,
+            gamma_initializer,
+            name=name,
+            trainable=trainable,
+            dtype=dtype,
+        )
+        self.axis = _whole("axis", axis)
+        self.momentum = checks.real("momentum", momentum, 0.0, 1.0, open_high=True)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.moving_mean: Any = None
+        self.moving_variance: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make gamma, beta, moving_mean and moving_variance of shape (C,)."""
+        shape = single(self, input_shape)
+        _last_axis(self, self.axis, shape)
+        self._add_affine(shape[-1:])
+        self.moving_mean = self.add_weight(
+            "moving_mean", shape[-1:], self.moving_mean_initializer, trainable=False
+        )
+        self.moving_variance = self.add_weight(
+            "moving_variance", shape[-1:], self.moving_variance_initializer, trainable=False
+        )
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        numbers = self._numbers(momentum=self.momentum)
+        i = low.add("batch_normalization", inputs, shape, self.name, self._weights, numbers=numbers)
+        low.set_mode(i, self, "batch", "frozen")
+        return i
+
+
+class LayerNormalization(_Affine):
+    """y = gamma (x - m) / sqrt(v + epsilon) + beta, m and v of each sample's last axes.
+
+    Parameters
+    ----------
+    axis : int or list of int
+        The axes normalized together: the last one, or the last few.
+    epsilon : float
+    center, scale : bool
+        Whether there are beta and gamma, of the normalized axes' shape.
+    beta_initializer, gamma_initializer
+
+    Notes
+    -----
+    v is the biased variance (J. L. Ba, J. Kiros, G. Hinton, 2016). The same in training and after.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> bp.layers.LayerNormalization(epsilon=1e-6)([[1.0, 2.0, 3.0]]).round(3).tolist()
+    [[-1.225, 0.0, 1.225]]
+    """
+
+    centred = True
+
+    def __init__(
+        self,
+        axis: Any = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(
+            epsilon,
+            center,
+            scale,
+            beta_initializer,
+            gamma_initializer,
+            name=name,
+            trainable=trainable,
+            dtype=dtype,
+        )
+        given = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+        if not given:
+            raise ValueError("axis must name at least one axis, got none")
+        self.axis = [_whole("axis", a) for a in given]
+
+    def build(self, input_shape: Any) -> None:
+        """Make gamma and beta of the normalized axes' shape."""
+        shape = single(self, input_shape)
+        self._add_affine(shape[len(shape) - self._count(shape) :])
+
+    def _count(self, shape: Shape) -> int:
+        """How many last axes; axis numbers count the batch axis as 0, as in Keras."""
+        rank = len(shape)
+        places = sorted(a + rank if a < 0 else a - 1 for a in self.axis)
+        if places != list(range(rank - len(places), rank)):
+            raise ValueError(
+                f"{self.label}: axis {self.axis} of inputs of shape (N, "
+                f"{', '.join(map(str, shape))}), expected the last axis or the last few"
+            )
+        return len(places)
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        numbers = self._numbers(centred=float(self.centred))
+        return low.add(
+            "normalization",
+            inputs,
+            shape,
+            self.name,
+            self._weights,
+            axis=self._count(shape),
+            numbers=numbers,
+        )
+
+
+class RMSNormalization(LayerNormalization):
+    """y = gamma x / sqrt(mean of x^2 + epsilon) over each sample's last axes.
+
+    Parameters
+    ----------
+    axis, epsilon, scale, gamma_initializer
+        As of `LayerNormalization`.
+
+    Notes
+    -----
+    B. Zhang, R. Sennrich, 2019.
+    """
+
+    centred = False
+
+    def __init__(
+        self,
+        axis: Any = -1,
+        epsilon: float = 1e-6,
+        scale: bool = True,
+        gamma_initializer: Any = "ones",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(
+            axis,
+            epsilon,
+            False,
+            scale,
+            "zeros",
+            gamma_initializer,
+            name=name,
+            trainable=trainable,
+            dtype=dtype,
+        )
+
+
+class GroupNormalization(_Affine):
+    """y = gamma (x - m) / sqrt(v + epsilon) + beta over groups of channels and all positions.
+
+    Parameters
+    ----------
+    groups : int
+        Divides the number of channels; -1 is one group per channel (instance normalization).
+    axis : int
+        The channels' axis; the last one only.
+    epsilon : float
+    center, scale : bool
+        Whether there are beta and gamma, of shape (C,).
+    beta_initializer, gamma_initializer
+
+    Notes
+    -----
+    x (N, ..., C). m and v of each sample and group, over the positions too (Y. Wu, K. He, 2018).
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(
+            epsilon,
+            center,
+            scale,
+            beta_initializer,
+            gamma_initializer,
+            name=name,
+            trainable=trainable,
+            dtype=dtype,
+        )
+        self.groups = checks.integer("groups", groups, -1)
+        if self.groups == 0:
+            raise ValueError("groups must be at least 1, or -1 for one per channel, got 0")
+        self.axis = _whole("axis", axis)
+
+    def build(self, input_shape: Any) -> None:
+        """Make gamma and beta of shape (C,)."""
+        shape = single(self, input_shape)
+        _last_axis(self, self.axis, shape)
+        if self.groups > 0 and shape[-1] % self.groups:
+            raise ValueError(
+                f"{self.label}: groups={self.groups} does not divide the {shape[-1]} channels"
+            )
+        self._add_affine(shape[-1:])
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        groups = shape[-1] if self.groups == -1 else self.groups
+        numbers = self._numbers(centred=1.0, groups=float(groups))
+        return low.add("normalization", inputs, shape, self.name, self._weights, numbers=numbers)
+
+
+class Normalization(CoreLayer):
+    """y = (x - mean) / sqrt(variance) with the statistics of the data, stored in the model.
+
+    Parameters
+    ----------
+    mean, variance : float or array, optional
+        Known statistics of the last axis; otherwise call `adapt`.
+    invert : bool
+        y = mean + x sqrt(variance) instead: at the end of a network it gives a regression's outputs
+        the scale of its targets, so that the network itself works on standardized values.
+
+    Notes
+    -----
+    Not trained. A variance below 1e-12 counts as 1, so that constant features become 0.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> layer = bp.layers.Normalization()
+    >>> layer.adapt(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    >>> layer([[1.0, 30.0]]).tolist()
+    [[-1.0, 1.0]]
+    """
+
+    def __init__(
+        self,
+        mean: Any = None,
+        variance: Any = None,
+        invert: bool = False,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name=name, trainable=False, dtype=dtype)
+        if (mean is None) != (variance is None):
+            raise ValueError("mean and variance must be given together, or neither")
+        self.invert = checks.boolean("invert", invert)
+        self._given = None if mean is None else (_statistic(mean), _statistic(variance))
+        if self._given is not None and (self._given[1] < 0).any():
+            raise ValueError(f"variance must not be negative, got {self._given[1].min()}")
+        self.mean: Any = None
+        self.variance: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make mean and variance of the last axis."""
+        shape = single(self, input_shape)[-1:]
+        mean, variance = self._given if self._given is not None else (np.zeros(1), np.ones(1))
+        start = [_fitted(self, a, shape) for a in (mean, _usable(variance))]
+        self.mean = self.add_weight("mean", shape, start[0], trainable=False)
+        self.variance = self.add_weight("variance", shape, start[1], trainable=False)
+
+    def adapt(self, x: Any) -> None:
+        """Take mean and variance of the last axis from data, an array (N, ...) of real numbers.
+
+        Sums are in float64. Builds the layer if it is not built.
+        """
+        array = data.array("x", x)
+        if array.ndim < 2 or array.shape[0] == 0:
+            raise ValueError(f"{self.label}.adapt: got x of shape {array.shape}, expected (N, ...)")
+        flat = array.reshape(-1, array.shape[-1])
+        mean = flat.mean(axis=0, dtype=np.float64)
+        variance = np.zeros_like(mean)
+        for start in range(0, len(flat), 65536):  # no float64 copy of everything
+            variance += ((flat[start : start + 65536] - mean) ** 2).sum(axis=0)
+        variance = _usable(variance / len(flat))
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+            raise ValueError(f"{self.label}.adapt: x holds NaN or Inf, expected finite numbers")
+        if not self.built:
+            self.build(array.shape[1:])
+        if self.mean.shape != mean.shape:
+            raise ValueError(
+                f"{self.label}.adapt: got {len(mean)} features, expected {self.mean.shape[0]}"
+            )
+        self.mean.value, self.variance.value = mean, variance
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return single(self, input_shape)
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        mode = "inverse" if self.invert else "frozen"
+        return low.add(
+            "batch_normalization", inputs, shape, self.name, self._weights, mode=mode, numbers={}
+        )
+
+
+def _statistic(value: Any) -> Array:
+    array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise ValueError("mean and variance must be finite numbers or vectors of the last axis")
+    return array
+
+
+def _usable(variance: Array) -> Array:
+    result: Array = np.where(variance < 1e-12, 1.0, variance)
+    return result
+
+
+def _fitted(layer: Any, value: Array, shape: Shape) -> Array:
+    if value.shape not in ((1,), shape):
+        raise ValueError(
+            f"{layer.label}: got {value.size} statistics, expected {shape[0]}, the last axis"
+        )
+    return np.array(np.broadcast_to(value, shape))
+
+
+def _whole(name: str, value: Any) -> int:
+    return checks.integer(name, value, -(2**31), 2**31)
+
+
+def _last_axis(layer: Any, axis: int, shape: Shape) -> None:
+    if axis not in (-1, len(shape)):
+        raise ValueError(
+            f"{layer.label}: axis={axis} of inputs of shape (N, {', '.join(map(str, shape))}), "
+            "expected the last axis (-1); put the channels last"
+        )
