@@ -134,9 +134,58 @@ def _merge_rows():
     return rows
 
 
+def _standard(x, axes, epsilon, centred=True):
+    m = x.mean(axis=axes, keepdims=True) if centred else 0.0
+    return (x - m) / np.sqrt(((x - m) ** 2).mean(axis=axes, keepdims=True) + epsilon)
+
+
+def _groups(x, groups, epsilon):
+    parts = x.reshape(*x.shape[:-1], groups, -1)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    return _standard(parts, axes, epsilon).reshape(x.shape)
+
+
+def _normalization_rows():
+    affine = lambda w, u: u * w[0] + w[1]  # noqa: E731
+    positive = lambda x: maximum(x, 0.0 * x)  # noqa: E731
+    rows = []
+    for tag, shape, axis in (("", (5,), -1), ("_wide", (37,), -1), ("_rank2", (3, 4), -1),
+                             ("_two", (2, 3, 5), [-2, -1])):  # fmt: skip
+        axes = tuple(axis) if isinstance(axis, list) else (axis,)
+        rows += [
+            Layer("layer_normalization" + tag, "LayerNormalization",
+                  lambda L, a=axis: L.LayerNormalization(a), (shape,),
+                  lambda w, x, a=axes: affine(w, _standard(x, a, 1e-3))),
+            Layer("rms_normalization" + tag, "RMSNormalization",
+                  lambda L, a=axis: L.RMSNormalization(a, 1e-3), (shape,),
+                  lambda w, x, a=axes: w[0] * _standard(x, a, 1e-3, False)),
+        ]  # fmt: skip
+    for groups, shape in ((2, (6,)), (3, (4, 6)), (1, (2, 3, 4)), (4, (2, 3, 4))):
+        rows.append(
+            Layer(f"group_normalization_{groups}_{len(shape)}", "GroupNormalization",
+                  lambda L, g=groups: L.GroupNormalization(g), (shape,),
+                  lambda w, x, g=groups: affine(w, _groups(x, g, 1e-3)))
+        )  # fmt: skip
+    for tag, shape, shared in (
+        ("", (5,), False),
+        ("_rank2", (3, 20), False),
+        ("_one", (3, 7), True),
+    ):
+        rows += [
+            Layer("scale" + tag, "Scale", lambda L, s=shared: L.Scale(shared=s), (shape,),
+                  lambda w, x: x * w[0]),
+            Layer("prelu" + tag, "PReLU", lambda L, s=shared: L.PReLU(shared=s), (shape,),
+                  lambda w, x: positive(x) + w[0] * (x - positive(x))),
+            Layer("swish" + tag, "Swish", lambda L, s=shared: L.Swish(shared=s), (shape,),
+                  lambda w, x: x * ACTIVATIONS["sigmoid"](x * w[0], 0.0)),
+        ]  # fmt: skip
+    return rows
+
+
 LAYERS = [
     *_dense_rows(),
     *_merge_rows(),
+    *_normalization_rows(),
     Layer(
         "flatten",
         "Flatten",
@@ -155,6 +204,11 @@ LAYERS = [
 
 # Layers offered that compute nothing.
 NOT_COMPUTING = {"Constant", "CoreLayer", "Input", "InputLayer", "Layer"}
+# Layers whose forward in training is another than afterwards, and one that needs a second layer:
+# test_noise.py, test_normalization.py.
+TESTED_APART = {"AlphaDropout", "BatchNormalization", "Dropout", "GaussianDropout", "GaussianNoise",
+                "Normalization", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
+                "TiedDense"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -87,6 +87,18 @@ for clip in (0.0, 1.0):
                 few, many = allocations(t, 10), allocations(t, 110)
                 assert many == few, f"{clip=} {dtype} {weighted=}: {many - few} in 100 steps"
                 assert many <= 50, f"one call of run() allocates {many} times"
+
+import bpcore as bp
+from tests.determinism_worker import every_layer
+model = bp.Sequential(every_layer(), seed=0)
+model.build((20,))
+model.compile("adam", loss="cross_entropy", metrics=["accuracy"])
+t = model._engine.trainer("train", model._compiled)
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 7, 4000).astype(np.int32)
+t.set_data([rng.normal(size=(4000, 20))], [(labels, True)], [None])
+few, many = allocations(t, 10), allocations(t, 110)
+assert many == few, f"layers: {many - few} in 100 steps"
 print("ok")
 """
 

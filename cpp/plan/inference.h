@@ -14,7 +14,7 @@ template <class T> class Inference {
 
   const Plan<T>& plan() const { return *plan_; }
   // ys[k]: (n, size of output k), contiguous. Many threads may call at once.
-  // training: as in a training batch, the `draw`-th, all rows at once on one thread.
+  // training: as in a training batch, the `draw`-th, all rows at once on one thread; running statistics move.
   void run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training,
            std::uint64_t draw);
   // The same for one contiguous input and one output and few rows: no setup at all.
@@ -28,6 +28,7 @@ template <class T> class Inference {
   };
   std::unique_ptr<Worker> take();
   void give(std::unique_ptr<Worker> worker);
+  void commit(Worker& worker, std::int64_t n);
   void run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys);
 
   std::shared_ptr<const Plan<T>> plan_;

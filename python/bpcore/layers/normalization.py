@@ -166,8 +166,8 @@ class LayerNormalization(_Affine):
     Examples
     --------
     >>> import bpcore as bp
-    >>> bp.layers.LayerNormalization(epsilon=1e-6)([[1.0, 2.0, 3.0]]).round(3).tolist()
-    [[-1.225, 0.0, 1.225]]
+    >>> bp.layers.LayerNormalization()([[0.0, 8.0, 16.0]]).round().tolist()
+    [[-1.0, 0.0, 1.0]]
     """
 
     centred = True
@@ -410,6 +410,19 @@ class Normalization(CoreLayer):
                 f"{self.label}.adapt: got {len(mean)} features, expected {self.mean.shape[0]}"
             )
         self.mean.value, self.variance.value = mean, variance
+        self._given = (mean, variance)
+
+    def convert(self, dtype: str) -> None:
+        """Take another dtype; statistics of data are not rounded twice."""
+        exact = []
+        if self.built and self._given is not None:
+            for w, given in zip(self._weights, self._given, strict=True):
+                value = _fitted(self, _usable(given) if w is self.variance else given, w.shape)
+                if np.array_equal(value.astype(w.dtype), w.value):  # else assigned since
+                    exact.append((w, value))
+        super().convert(dtype)
+        for w, value in exact:
+            w.value = value
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return single(self, input_shape)

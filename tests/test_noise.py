@@ -1,0 +1,192 @@
+"""Random layers: Philox's numbers, one mask for both passes, any threads, any resume."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import statistics
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+from bpcore import _core
+
+from . import support
+
+CONSTANTS = support.load("normalization")["alpha_dropout"]
+
+
+def bits(seed, stream, n, group=0):
+    """Number i of a stream as kernels/random.isa.cpp places it, from the scalar generator."""
+    numbers = []
+    for i in range(n):
+        place = group * 64 + i
+        block = _core.philox(seed, stream, place // 64 * 16 + place % 16)
+        numbers.append(block[place % 64 // 16])
+    return np.array(numbers, dtype=np.uint64)
+
+
+def mask(layer, shape, rate, draw, rows):
+    """Inverted dropout's mask for a batch."""
+    size = int(np.prod(shape))
+    seed = bp.seeding.mix(layer.seed, 0)
+    groups = -(-size // 64)
+    rows = [bits(seed, draw, size, r * groups) >= np.uint64(rate * 2**32) for r in range(rows)]
+    return np.array(rows).reshape(-1, *shape) / (1 - rate)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (64,), (130,), (3, 50)])
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.5, 0.9])
+def test_masks_are_philoxs(shape, rate, rng):
+    layer = bp.layers.Dropout(rate, seed=11)
+    layer.convert("float64")
+    x = rng.normal(size=(3, *shape))
+    for draw in range(2):
+        expected = mask(layer, shape, rate, draw, 3) if draw or layer.built else None
+        y = layer(x, training=True)
+        if expected is None:
+            expected = mask(layer, shape, rate, draw, 3)
+        np.testing.assert_allclose(y, x * expected, rtol=1e-15)
+        dy = rng.normal(size=x.shape)
+        np.testing.assert_allclose(layer.backward(dy), dy * expected, rtol=1e-15)
+    np.testing.assert_array_equal(layer(x), x)
+
+
+def test_spatial_dropout_takes_whole_channels(rng):
+    x = rng.normal(size=(20, 6, 4, 9)) + 10
+    layer = bp.layers.SpatialDropout2D(0.4, seed=3)
+    kept = layer(x, training=True) != 0
+    assert (kept == kept[:, :1, :1]).all()
+    assert 0.4 < kept[:, 0, 0].mean() < 0.8
+    np.testing.assert_array_equal(
+        layer(x, training=True), _noise_shape(x, (1, 1, 9), 3, draws=2)
+    )  # the same as Dropout with that noise_shape
+
+
+def _noise_shape(x, shape, seed, draws):
+    layer = bp.layers.Dropout(0.4, noise_shape=shape, seed=seed)
+    return [layer(x, training=True) for _ in range(draws)][-1]
+
+
+@pytest.mark.parametrize("case", CONSTANTS, ids=lambda c: str(c["rate"]))
+def test_alpha_dropout_has_the_papers_constants(case, rng):
+    layer = bp.layers.AlphaDropout(case["rate"], seed=5)
+    layer.convert("float64")
+    x = rng.normal(size=(400, 50))
+    y = layer(x, training=True)
+    low = case["a"] * case["alpha"] + case["b"]
+    dropped = np.isclose(y, low, rtol=1e-12)
+    np.testing.assert_allclose(y[~dropped], case["a"] * x[~dropped] + case["b"], rtol=1e-12)
+    assert abs(dropped.mean() - case["rate"]) < 0.01
+    assert abs(y.mean()) < 0.02 and abs(y.var() - 1) < 0.03
+    dy = rng.normal(size=x.shape)
+    np.testing.assert_allclose(layer.backward(dy), np.where(dropped, 0, case["a"] * dy), rtol=1e-12)
+
+
+def test_gaussian_numbers_are_quantiles():
+    layer = bp.layers.GaussianNoise(2.0, seed=9)
+    layer.convert("float64")
+    y = layer(np.zeros((4, 500)), training=True)
+    seed = bp.seeding.mix(9, 0)
+    normal = statistics.NormalDist(0, 2)
+    for row in range(4):
+        cells = (bits(seed, 0, 500, row * 8) >> np.uint64(9)).astype(np.float64)
+        exact = [normal.inv_cdf((c + 0.5) / 2**23) for c in cells]
+        np.testing.assert_allclose(y[row], exact, rtol=3e-6, atol=3e-7)
+    single = bp.layers.GaussianNoise(2.0, seed=9)(np.zeros((4, 500), np.float32), training=True)
+    np.testing.assert_allclose(single, y, rtol=3e-5, atol=3e-6)
+
+
+def test_gaussian_dropout_has_dropouts_moments(rng):
+    layer = bp.layers.GaussianDropout(0.2, seed=1)
+    layer.convert("float64")
+    x = np.ones((300, 100))
+    m = layer(x, training=True)
+    assert abs(m.mean() - 1) < 0.01 and abs(m.var() - 0.25) < 0.01
+    dy = rng.normal(size=x.shape)
+    np.testing.assert_allclose(layer.backward(dy), dy * m, rtol=1e-14)
+
+
+def network(seed=4, dtype="float32"):
+    L = bp.layers
+    model = bp.Sequential(
+        [L.Dropout(0.2), L.Dense(33, activation="relu"), L.Dropout(0.5), L.GaussianNoise(0.1),
+         L.Dense(20, activation="selu"), L.AlphaDropout(0.1), L.GaussianDropout(0.3),
+         L.BatchNormalization(), L.Dense(3)], seed=seed, dtype=dtype)  # fmt: skip
+    model.build((10,))
+    model.compile(bp.optimizers.Adam(0.01), loss="cross_entropy")
+    return model
+
+
+def data(n=300):
+    r = np.random.default_rng(8)
+    return r.normal(size=(n, 10)).astype(np.float32), r.integers(0, 3, n)
+
+
+def test_same_bits_for_any_threads(threads_restored):
+    x, y = data()
+    hashes = set()
+    for threads in (1, 2, 3, 8):
+        bp.set_num_threads(threads)
+        model = network()
+        model.fit(x, y, batch_size=150, epochs=3, verbose=0)
+        hashes.add(support.weights_hash(model))
+    assert len(hashes) == 1
+
+
+def test_gradients_with_masks():
+    x, y = data(12)
+    model = network(dtype="float64")
+    assert float(model.gradcheck(x, y)) <= 1e-7
+    first, again = model.gradients(x, y).loss, model.gradients(x, y).loss
+    assert first == again, "asking for gradients draws nothing"
+    model.train_on_batch(x, y)
+    assert model._draws == 1
+
+
+def test_every_batch_and_every_place_draws_anew():
+    shared = bp.layers.Dropout(0.5)
+    a = bp.Input((64,))
+    model = bp.Model(a, [shared(a), shared(shared(a))], seed=1)
+    model.compile("sgd", loss="mse")
+    x = np.ones((1, 64))
+    passes = []
+    for _ in range(2):
+        trace = model.trace(x, [x, x])
+        passes += [trace["dropout"].a, trace["dropout:1"].a]
+        model.train_on_batch(x, [x, x])
+    assert len({(p != 0).tobytes() for p in passes}) == 4
+
+
+def test_a_copy_goes_on_with_the_same_numbers():
+    x, y = data()
+    model = network()
+    model.fit(x, y, verbose=0)
+    twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for m in (model, *twins):
+        m.fit(x, y, epochs=2, verbose=0)
+    assert len({support.weights_hash(m) for m in (model, *twins)}) == 1
+    other = network(seed=5)
+    assert other.layers[0].seed != model.layers[0].seed
+
+
+def test_files_keep_the_seeds(tmp_path):
+    model = network()
+    model.save(tmp_path / "m.safetensors")
+    again = bp.load_model(tmp_path / "m.safetensors")
+    x, y = data()
+    model.fit(x, y, verbose=0), again.fit(x, y, verbose=0)
+    assert support.weights_hash(again) == support.weights_hash(model)
+
+
+@pytest.mark.parametrize("call", [
+    lambda L: L.Dropout(1.0), lambda L: L.Dropout(-0.1), lambda L: L.Dropout(float("nan")),
+    lambda L: L.AlphaDropout(1), lambda L: L.GaussianDropout(2.0), lambda L: L.GaussianNoise(-1.0),
+    lambda L: L.Dropout(0.5, noise_shape=(2, 1))(np.ones((2, 2, 3))),
+    lambda L: L.SpatialDropout1D(0.5)(np.ones((2, 3))),
+    lambda L: L.Dropout(0.5, seed=-1),
+])  # fmt: skip
+def test_bad_arguments(call):
+    with pytest.raises(ValueError):
+        call(bp.layers)
