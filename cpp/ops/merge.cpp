@@ -63,6 +63,7 @@ template <class T> class Merge final : public Op<T> {
     run_ = this->shape.empty() ? 1 : this->shape.back();
     a_ = plan_broadcast(a, this->shape);
     b_ = plan_broadcast(b, this->shape);
+    dense_ = plan_broadcast(this->shape, this->shape);
   }
 
   std::int64_t flops() const override { return size_; }
@@ -109,15 +110,13 @@ template <class T> class Merge final : public Op<T> {
     const T* a = io.x[0] + rows.begin * size_a_;
     const T* b = io.x[1] + rows.begin * size_b_;
     const std::int64_t n = rows.count() * size_;
-    Broadcast dense{a_.offset, 1, true};  // runs of an array of the output's own shape
-    for (std::size_t r = 0; r < dense.offset.size(); ++r) dense.offset[r] = static_cast<std::int64_t>(r) * run_;
     switch (kind_) {
       case Binary::kMultiply:
-        apply(Binary::kMultiply, dy, dense, size_, side == 0 ? b : a, side == 0 ? b_ : a_, side == 0 ? size_b_ : size_a_, g,
+        apply(Binary::kMultiply, dy, dense_, size_, side == 0 ? b : a, side == 0 ? b_ : a_, side == 0 ? size_b_ : size_a_, g,
               rows.count());
         break;
       case Binary::kDivide:
-        apply(Binary::kDivide, dy, dense, size_, b, b_, size_b_, g, rows.count());
+        apply(Binary::kDivide, dy, dense_, size_, b, b_, size_b_, g, rows.count());
         if (side == 1) {
           kernels<T>().binary[static_cast<int>(Binary::kMultiply)](g, 1, io.y + rows.begin * size_, 1, g, n);
           kernels<T>().scale(T(-1), g, n);
@@ -156,7 +155,7 @@ template <class T> class Merge final : public Op<T> {
 
   Binary kind_;
   std::int64_t size_a_, size_b_, size_, run_;
-  Broadcast a_, b_;
+  Broadcast a_, b_, dense_;  // dense_: an array of the output's own shape
 };
 
 template <class T> OpPtr<T> make(Binary kind, const NodeSpec<T>& spec, const Shapes& xs) {
