@@ -127,7 +127,15 @@ static void pack_block_of_b(const Matmul<T>& p, const Region<T>& r, std::int64_t
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t all_vecs = vectors<T>(r.n);
   const Split cols(all_vecs, r.max_vecs);
+  constexpr int kPairs = 4;
   for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
+    if (!p.b_transposed && r.max_vecs == 2) {
+      while (x + kPairs <= cols.parts && cols.of(x + kPairs - 1) == 2 && (v + 2 * kPairs) * kWidth <= r.n) {
+        pack_b_pairs<T, kPairs>(p.b + k * p.ldb + j + v * kWidth, p.ldb, r.k, to + v * kWidth * r.k);
+        x += kPairs, v += 2 * kPairs;
+      }
+      if (x == cols.parts) break;
+    }
     const std::int64_t vecs = cols.of(x), at = j + v * kWidth, n = at_most(r.n - v * kWidth, vecs * kWidth);
     T* panel = to + v * kWidth * r.k;
     if (p.b_transposed) {
