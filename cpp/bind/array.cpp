@@ -37,6 +37,11 @@ ArrayView view_of(const py::array& array, const std::string& what) {
   return view;
 }
 
+PyObject* array_type() {
+  static PyObject* type = py::module_::import("numpy").attr("ndarray").ptr();  // lives as long as numpy
+  return type;
+}
+
 py::array empty_aligned(const Shape& shape, const py::dtype& dtype) {
   const std::int64_t bytes = checked_mul(size_of(shape), dtype.itemsize());
   auto* owner = new Buffer<char>(bytes);

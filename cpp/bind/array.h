@@ -40,6 +40,7 @@ inline Shape with_rows(std::int64_t n, const Shape& sample) {
   return shape;
 }
 
+PyObject* array_type();  // numpy.ndarray
 py::array empty_aligned(const Shape& shape, const py::dtype& dtype);  // zero-filled, on a cache line
 
 template <class T> T get_or(const py::dict& dict, const char* key, T fallback) {

@@ -51,6 +51,7 @@ Network<T>::Network(const py::list& nodes, const std::vector<int>& outputs, cons
   for (py::handle node : nodes) specs.push_back(parse_node<T>(py::reinterpret_borrow<py::tuple>(node)));
   graph_ = std::make_shared<const Graph<T>>(std::move(specs), outputs, std::move(views));
   inference_ = std::make_unique<Inference<T>>(graph_);
+  simple_ = graph_->inputs.size() == 1 && graph_->outputs.size() == 1 && !inference_->plan().whole_batch();
 }
 
 template <class T> int Network<T>::node(int users) const {
@@ -103,32 +104,91 @@ py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, co
   return results;
 }
 
-template <class T> py::object Network<T>::call(const py::handle& x) {
-  check(graph_->inputs.size() == 1 && graph_->outputs.size() == 1, "call takes a network of one input and one output");
-  const auto array = py::reinterpret_borrow<py::array>(x);
-  const std::int64_t n = array.ndim() > 0 ? array.shape(0) : 0;
-  const RowReader<T> rows = reader(array, 0, n);
-  const T* direct = rows.direct();
-  const bool small = n <= kRowBlock && threads_for(flops() * n) == 1 && !inference_->plan().whole_batch();
-  if (direct == nullptr || !small) return forward({array}, false, py::none(), 0)[0];
-  const Shape shape = with_rows(n, graph_->shapes[static_cast<std::size_t>(graph_->outputs[0])]);
-  py::array_t<T> y(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-  T* data = y.mutable_data();
-  {
-    py::gil_scoped_release release;
-    inference_->run_direct(direct, n, data);
+template <class T> bool Network<T>::free_of_weights(const T* y, std::int64_t size) const {
+  for (const ParameterView<T>& param : graph_->params) {
+    if (y < param.value + size_of(param.shape) && param.value < y + size) return false;
   }
-  return y;
+  return true;
 }
 
 namespace {
+
+// An ndarray proper of dtype T, C-contiguous and aligned, of `rank` axes the last of which are `sample`.
+template <class T> bool plain_rows(PyObject* object, const Shape& sample, py::array* array) {
+  if (!py::isinstance<py::array>(object) || reinterpret_cast<PyObject*>(Py_TYPE(object)) != array_type()) return false;
+  *array = py::reinterpret_borrow<py::array>(object);
+  constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  if ((array->flags() & kPlain) != kPlain || array->ndim() != static_cast<py::ssize_t>(sample.size()) + 1) return false;
+  const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr);
+  if (type->type_num != py::detail::npy_format_descriptor<T>::value || (type->byteorder != '=' && type->byteorder != '|')) {
+    return false;
+  }
+  for (std::size_t axis = 0; axis < sample.size(); ++axis) {
+    if (array->shape(static_cast<py::ssize_t>(axis) + 1) != sample[axis]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+template <class T> PyObject* Network<T>::call(PyObject* x, PyObject* out, bool check_finite) {
+  py::array input, output;
+  const int in = graph_->inputs[0], result = graph_->outputs[0];
+  const Shape& shape = graph_->shapes[static_cast<std::size_t>(result)];
+  if (!simple_ || !plain_rows<T>(x, graph_->shapes[static_cast<std::size_t>(in)], &input)) return nullptr;
+  const std::int64_t n = input.shape(0), size = n * graph_->size(result);
+  if (n == 0 || n > kRowBlock || flops() * n > kFlopsPerThread) return nullptr;
+  const T* from = static_cast<const T*>(input.data());
+  if (check_finite && !kernels<T>().all_finite(from, input.size())) return nullptr;
+  if (out == Py_None) {
+    output = py::array_t<T>(with_rows(n, shape));
+  } else {
+    if (!plain_rows<T>(out, shape, &output) || output.shape(0) != n || !output.writeable()) return nullptr;
+    const T* y = static_cast<const T*>(output.data());
+    if ((y < from + input.size() && from < y + size) || !free_of_weights(y, size)) return nullptr;
+  }
+  T* y = static_cast<T*>(const_cast<void*>(output.data()));
+  inference_->run_direct(from, n, y);  // microseconds: not worth giving the GIL away
+  return output.release().ptr();
+}
+
+namespace {
+
+// A plain C function: pybind11's dispatch would take as long as a small network.
+template <class T> PyObject* call_function(PyObject* capsule, PyObject* const* args, Py_ssize_t n) {
+  if (n != 3) {
+    PyErr_SetString(PyExc_TypeError, "expected (x, out, check_finite)");
+    return nullptr;
+  }
+  try {
+    auto* net = static_cast<Network<T>*>(PyCapsule_GetPointer(capsule, nullptr));
+    PyObject* y = net->call(args[0], args[1], args[2] == Py_True);
+    if (y == nullptr) Py_RETURN_NONE;
+    return y;
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+    return nullptr;
+  }
+}
+
+template <class T> py::object make_call(const std::shared_ptr<Network<T>>& net) {
+  static PyMethodDef method{"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call_function<T>)),
+                            METH_FASTCALL, "call(x, out, check_finite): y, or None where the long way has to be taken"};
+  // The capsule owns a share of the network and points to it.
+  auto* share = new std::shared_ptr<Network<T>>(net);
+  const auto capsule = py::reinterpret_steal<py::object>(PyCapsule_New(net.get(), nullptr, [](PyObject* self) {
+    delete static_cast<std::shared_ptr<Network<T>>*>(PyCapsule_GetContext(self));
+  }));
+  PyCapsule_SetContext(capsule.ptr(), share);
+  return py::reinterpret_steal<py::object>(PyCFunction_New(&method, capsule.ptr()));
+}
 
 template <class T> void bind(py::module_& m, const char* name) {
   using Net = Network<T>;
   py::class_<Net, std::shared_ptr<Net>>(m, name)
       .def("forward", &Net::forward, py::arg("xs"), py::arg("training") = false, py::arg("outs") = py::none(),
            py::arg("draw") = 0)
-      .def("call", &Net::call, py::arg("x"))
+      .def_property_readonly("call", make_call<T>)
       .def("shape", [](const Net& net, int i) { return py::tuple(py::cast(net.shape(i))); }, py::arg("node"))
       .def("describe", &Net::describe)
       .def_property_readonly("flops_per_sample", &Net::flops)

@@ -21,10 +21,15 @@ template <class T> class Network {
   RowReader<T> reader(const py::array& x, std::size_t k, std::int64_t n) const;
   std::vector<RowReader<T>> readers(const std::vector<py::array>& xs, std::int64_t* n) const;
   py::list forward(const std::vector<py::array>& xs, bool training, const py::object& outs, std::uint64_t draw);
-  py::object call(const py::handle& x);
+  // The shortest way: few rows of T as the network wants them, one input, one output. Null for anything else, whatever it
+  // is: the caller then takes the long way, which also finds the words for what is wrong.
+  PyObject* call(PyObject* x, PyObject* out, bool check_finite);
 
  private:
+  bool free_of_weights(const T* y, std::int64_t size) const;
+
   std::vector<py::array> keep_;
+  bool simple_;  // one input, one output, nothing that needs the whole batch
   std::shared_ptr<const Graph<T>> graph_;
   std::unique_ptr<Inference<T>> inference_;
 };

@@ -143,8 +143,6 @@ class Model(Trainable):
             and not self._out_kind
         ):
             self._fast = engine.net.call
-            self._fast_shape = engine.in_shapes[0]
-            self._fast_ndim = len(self._fast_shape) + 1
 
     @property
     def built(self) -> bool:
@@ -231,21 +229,17 @@ class Model(Trainable):
         return text
 
     # ---- running ------------------------------------------------------------------------------
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, *, out: Any = None) -> Any:
         """The forward pass at the lowest latency: arrays in, arrays out.
 
-        NaN and Inf pass through; `predict` reports them.
+        NaN and Inf pass through; `predict` reports them. `out` is as in `predict`. Many threads may
+        call at once.
         """
         fast = self._fast
-        if (
-            fast is not None
-            and type(x) is np.ndarray
-            and x.ndim == self._fast_ndim
-            and x.shape[1:] == self._fast_shape
-            and x.dtype.kind in "fiub"
-            and x.dtype.itemsize <= 8
-        ):
-            return fast(x)
+        if fast is not None:
+            y = fast(x, out, False)
+            if y is not None:
+                return y
         if graph.is_symbolic(x):
             raise TypeError(
                 f"model {self.name!r} got a symbolic tensor, expected arrays; to join graphs call "
@@ -253,7 +247,7 @@ class Model(Trainable):
             )
         if self._engine is None:
             self._build_for(x)
-        return self._run(x, None, None, False)
+        return self._run(x, None, out, False)
 
     def predict(
         self,
@@ -278,6 +272,10 @@ class Model(Trainable):
         check_finite : bool
             Refuse NaN and Inf in `x`.
         """
+        if self._fast is not None and check_finite is True and batch_size == 1024:
+            y = self._fast(x, out, True)  # a few rows
+            if y is not None:
+                return y
         self._built()
         checks.boolean("check_finite", check_finite)
         batch_size_of(batch_size, 1)
