@@ -59,7 +59,7 @@ def trainer(clip, dtype, weighted, optimizer):
     net = _core.Network(dtype, nodes, [last], params, names, [True] * len(params))
     n = _core.slot_count(optimizer)
     slots = [[_core.empty(p.shape, dtype) for _ in range(n)] for p in params]
-    t = _core.Trainer(net, [{"kind": "cross_entropy", "option": 0.0}], [1.0],
+    t = _core.Trainer(net, [{"kind": "cross_entropy", "options": [0.0]}], [1.0],
                       [[("accuracy", {})]], optimizer, slots, clip_norm=clip)
     x = rng.normal(size=(4000, 20)).astype(np.float64)  # converted batch by batch
     y = rng.integers(0, 5, 4000).astype(np.int32)

@@ -61,8 +61,10 @@ template <class T> py::tuple batch_arrays(const OutputBatch<T>& batch, const Sha
   const Shape shape = with_rows(batch.n, sample);
   Shape label_shape = shape;
   if (label_shape.size() > 1) label_shape.pop_back();
+  Shape target_shape = shape;
+  if (batch.target_width != batch.width) target_shape.back() = batch.target_width;
   py::object truth = batch.label != nullptr ? py::object(copy_out(batch.label, label_shape))
-                                            : py::object(copy_out(batch.target, shape));
+                                            : py::object(copy_out(batch.target, target_shape));
   py::object weight = batch.weight != nullptr ? py::object(copy_out(batch.weight, {batch.n})) : py::object(py::none());
   return py::make_tuple(truth, copy_out(batch.prediction, shape), weight);
 }

@@ -11,7 +11,8 @@ namespace {
 template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight, const Shape& shape) {
   LossConfig<T> config;
   config.weight = weight;
-  config.option = get_or(dict, "option", 0.0);
+  config.options = get_or(dict, "options", std::vector<double>{});
+  config.point = get_or(dict, "point", 0);
   const auto kind = dict["kind"].cast<std::string>();
   if (kind == "python") {
     config.callback = std::make_shared<PythonLoss<T>>(dict["call"], shape);
@@ -68,6 +69,9 @@ template <class T> class PyTrainer {
       for (py::handle metric : py::list(metrics[k])) {
         all_metrics.back().push_back(
             parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric), config->losses.back(), shape));
+        const BoundLoss<T>& bound = config->losses.back();
+        check(bound.target_width == bound.width || Metric<T>(all_metrics.back().back()).needs_values(),
+              "a metric does not go with a loss of several values per target");
       }
     }
     config->slots.resize(graph.params.size());
@@ -196,8 +200,9 @@ template <class T> class PyTrainer {
     check(y.ndim() >= 1 && y.shape(0) == n, "y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
     if (!labels) {
       target.dense = RowReader<T>(view_of(y, "y"));
-      check(target.dense.row_size() == loss.positions * loss.width,
-            "y: got " + to_string(shape_of(y)) + ", expected rows of " + std::to_string(loss.positions * loss.width));
+      const std::int64_t expected = loss.positions * loss.target_width;
+      check(target.dense.row_size() == expected,
+            "y: got " + to_string(shape_of(y)) + ", expected rows of " + std::to_string(expected));
       return target;
     }
     const Loss kind = loss.config.kind;

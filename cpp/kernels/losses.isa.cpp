@@ -2,9 +2,12 @@
 //
 //   cross_entropy         loss = -sum t' log p, t' = (1 - s) t + s / n      dp = -t' / p
 //   cross_entropy_logits  loss = S log(sum e) - sum t' (z - m), S = sum t'   dz = S e / sum e - t',  e = exp(z - m)
+//   quantile              loss = mean over Q blocks of K values of the pinball loss at the block's level
+//   gaussian_nll          loss = mean of (s + r^2) / 2 + c, r = (m - t) exp(-s / 2)
+//                         dm = r exp(-s / 2) / K, ds = (1 - r^2) / (2 K); the row is K means m, K log-variances s
 //
-// s is the label smoothing. A label y stands for the distribution that is 1 at y. The others are in
-// kernels/losses.h. Sums follow kernels/reduce.h. A row of weight 0 has loss 0 and delta 0 even where its loss
+// s is the label smoothing of the cross entropies. A label y stands for the distribution that is 1 at y. The others
+// are in kernels/losses.h. Sums follow kernels/reduce.h. A row of weight 0 has loss 0 and delta 0 even where its loss
 // overflows.
 #include "kernels/losses.h"
 
@@ -34,7 +37,7 @@ template <class T, class F> BP_INLINE void single_output(const LossArgs<T>& u, F
 }
 
 template <class T, template <class> class F> static void termwise(const LossArgs<T>& u) {
-  const F<T> f(u.option);
+  const F<T> f(u.options[0]);
   if (u.n == 1) return single_output(u, f);
   const T share = F<T>::kMean ? static_cast<T>(u.n) : T(1);
   for (std::int64_t r = 0; r < u.rows; ++r) {
@@ -52,6 +55,49 @@ template <class T, template <class> class F> static void termwise(const LossArgs
   }
 }
 
+template <class T> static void quantile(const LossArgs<T>& u) {
+  if (u.n == 1) return single_output(u, Pinball<T>(u.options[0]));
+  const T share = static_cast<T>(u.n);
+  for (std::int64_t r = 0; r < u.rows; ++r) {
+    const T* t = u.target + r * u.targets;
+    const T w = weight_of(u, r);
+    const Vec<T> gain(w * u.scale / share);
+    RowSum<T> sum;
+    for (std::int64_t block = 0; block < u.n; block += u.targets) {
+      const T* p = u.prediction + r * u.n + block;
+      T* delta = u.delta != nullptr ? u.delta + r * u.n + block : nullptr;
+      const Pinball<T> f(u.options[block / u.targets]);
+      each_block<T>(u.targets, [&](auto at, int q) __attribute__((always_inline)) {
+        const Term<T> term = f(at.load(p), at.load(t));
+        sum.add(q, at.keep(term.l, broadcast<T>(0)));
+        if (delta != nullptr) at.store(delta, term.d * gain);
+      });
+    }
+    u.row_loss[r] = weigh(w, sum.total() / share);
+  }
+}
+
+template <class T> static void gaussian_nll(const LossArgs<T>& u) {
+  const T share = static_cast<T>(u.targets);
+  const Vec<T> lowest(u.options[0]), constant(u.options[1]), half(T(0.5));
+  for (std::int64_t r = 0; r < u.rows; ++r) {
+    const T *mean = u.prediction + r * u.n, *log_variance = mean + u.targets, *t = u.target + r * u.targets;
+    T* dmean = u.delta != nullptr ? u.delta + r * u.n : nullptr;
+    const T w = weight_of(u, r);
+    const Vec<T> gain(w * u.scale / share);
+    RowSum<T> sum;
+    each_block<T>(u.targets, [&](auto at, int q) __attribute__((always_inline)) {
+      const Vec<T> s = max(lowest, at.load(log_variance)), inverse = exp(s * -half);
+      const Vec<T> ratio = finite(at.load(mean) - at.load(t)) * inverse, square = ratio * ratio;
+      sum.add(q, at.keep(fma(half, s + square, constant), broadcast<T>(0)));
+      if (dmean == nullptr) return;
+      at.store(dmean, finite(ratio * inverse) * gain);
+      at.store(dmean + u.targets, finite(fnma(half, square, half)) * gain);
+    });
+    u.row_loss[r] = weigh(w, sum.total() / share);
+  }
+}
+
 // t' of one row, from its distribution or its label.
 template <class T> struct Targets {
   const T* row;
@@ -60,8 +106,8 @@ template <class T> struct Targets {
   BP_INLINE Targets(const LossArgs<T>& u, std::int64_t r)
       : row(u.label == nullptr ? u.target + r * u.n : nullptr),
         label(u.label != nullptr ? static_cast<T>(u.label[r]) : T(-1)),
-        keep(T(1) - u.option),
-        spread(u.option / static_cast<T>(u.n)) {}
+        keep(T(1) - u.options[0]),
+        spread(u.options[0] / static_cast<T>(u.n)) {}
   template <class At> BP_INLINE Vec<T> load(At at) const {
     if (row != nullptr) return fma(at.load(row), keep, spread);
     const IntVec<T> hit = lane_of(at.start()) == label;
@@ -192,6 +238,8 @@ template <class T> void fill_losses(Kernels<T>& table) {
   slot(Loss::kKlDivergence) = termwise<T, KlDivergence>;
   slot(Loss::kPoisson) = termwise<T, Poisson>;
   slot(Loss::kHinge) = termwise<T, Hinge>;
+  slot(Loss::kQuantile) = quantile<T>;
+  slot(Loss::kGaussianNll) = gaussian_nll<T>;
 }
 
 template void fill_losses(Kernels<float>&);

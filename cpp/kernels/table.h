@@ -38,19 +38,21 @@ enum class Activation : int {
 enum class Loss : int {
   kMeanSquaredError, kHalfSquaredError, kMeanAbsoluteError, kHuber, kLogCosh,
   kBinaryCrossEntropy, kBinaryCrossEntropyLogits, kCrossEntropy, kCrossEntropyLogits,
-  kKlDivergence, kPoisson, kHinge, kCount
+  kKlDivergence, kPoisson, kHinge, kQuantile, kGaussianNll, kCount
 };
 
 template <class T> struct LossArgs {
-  std::int64_t rows, n;
+  std::int64_t rows, n;         // n = parts * targets
+  std::int64_t targets;         // values of a target row; a prediction row holds `parts` blocks of so many
   const T* prediction;          // (rows, n); logits for the *Logits losses
-  const T* target;              // (rows, n), or null when label is given (the cross entropies)
+  const T* target;              // (rows, targets), or null when label is given (the cross entropies)
   const std::int32_t* label;    // (rows), or null
   const T* weight;              // (rows), or null for 1
   T* row_loss;                  // (rows): weight * loss of the row
   T* delta;                     // (rows, n): scale * weight * d loss / d prediction; null: not wanted
   T scale;
-  T option;                     // huber: delta; cross entropies: label_smoothing
+  const T* options;             // huber: delta; cross entropies: label_smoothing; quantile: one level a block;
+                                // gaussian_nll: smallest log-variance, constant
 };
 
 // ---- optimizer updates: w and its slots from g, in place ------------------------------------------------------------

@@ -17,6 +17,8 @@ const std::pair<const char*, Loss> kNames[] = {
     {"kl_divergence", Loss::kKlDivergence},
     {"poisson", Loss::kPoisson},
     {"hinge", Loss::kHinge},
+    {"quantile", Loss::kQuantile},
+    {"gaussian_nll", Loss::kGaussianNll},
 };
 
 // Whether a value is made of probabilities: a softmax or a sigmoid, seen through reshapes and merges whose operands all are
@@ -33,6 +35,13 @@ template <class T> bool made_of_probabilities(const Graph<T>& graph, int value) 
     any = true;
   }
   return any;
+}
+
+// Blocks of a prediction, each of the target's width.
+template <class T> std::int64_t parts(const LossConfig<T>& config) {
+  if (config.callback != nullptr) return 1;
+  if (config.kind == Loss::kGaussianNll) return 2;
+  return config.kind == Loss::kQuantile ? static_cast<std::int64_t>(config.options.size()) : 1;
 }
 
 }  // namespace
@@ -57,11 +66,21 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
   const auto& nodes = graph.nodes;
   const Shape& shape = graph.shapes[static_cast<std::size_t>(output)];
   const std::int64_t size = size_of(shape);
-  BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, false};
+  BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, size, {}, false};
+  for (double option : config.options) bound.options.push_back(static_cast<T>(option));
+  if (bound.options.empty()) bound.options.push_back(T(0));
+  if (const std::int64_t blocks = parts(config); blocks != 1) {
+    check(blocks > 0 && !shape.empty() && shape.back() % blocks == 0 && config.point >= 0 && config.point < blocks,
+          "the loss needs an output of " + std::to_string(blocks) + " blocks, got " + to_string(shape));
+    check(config.kind != Loss::kGaussianNll || config.options.size() == 2, "gaussian_nll takes two options");
+    bound.width = shape.back();
+    bound.target_width = bound.width / blocks;
+    bound.positions = bound.width == 0 ? 0 : size / bound.width;
+  }
   const bool cross = config.kind == Loss::kCrossEntropy, binary = config.kind == Loss::kBinaryCrossEntropy;
   if (config.callback != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence)) return bound;
   if (!binary && !shape.empty()) {
-    bound.width = shape.back();
+    bound.width = bound.target_width = shape.back();
     bound.positions = bound.width == 0 ? 0 : size / bound.width;
   }
   if (!cross && !binary) return bound;

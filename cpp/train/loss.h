@@ -17,7 +17,8 @@ template <class T> struct LossCallback {
 
 template <class T> struct LossConfig {
   Loss kind = Loss::kMeanSquaredError;  // never a *Logits kind: the link is found here
-  double option = 0;
+  std::vector<double> options;          // as LossArgs has them
+  int point = 0;                        // the block that metrics compare with the target
   double weight = 1;                    // of this output in the total
   std::shared_ptr<LossCallback<T>> callback;
 };
@@ -29,8 +30,9 @@ template <class T> struct BoundLoss {
   int output;      // the model's output node
   int prediction;  // the value the loss reads
   Link link;
-  std::int64_t positions, width;
-  bool logits;     // prediction holds logits
+  std::int64_t positions, width, target_width;  // width is a multiple: see LossArgs
+  std::vector<T> options;                       // never empty
+  bool logits;                                  // prediction holds logits
 };
 
 // softmax or log_softmax before cross_entropy, sigmoid before binary_cross_entropy: the loss takes the logits and its delta

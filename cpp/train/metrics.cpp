@@ -39,7 +39,7 @@ template <class T> void Metric<T>::reset() {
 template <class T> void Metric<T>::add(const OutputBatch<T>& batch) {
   if (config_.kind == MetricKind::kCallback) return config_.callback->add(batch);
   if (config_.kind == MetricKind::kR2 && sums_.empty()) {
-    sums_.assign(static_cast<std::size_t>(4 * batch.positions * batch.width), 0.0);
+    sums_.assign(static_cast<std::size_t>(4 * batch.positions * batch.target_width), 0.0);
   }
   for (std::int64_t row = 0; row < batch.n; ++row) {
     const double weight = batch.weight != nullptr ? static_cast<double>(batch.weight[row]) : 1.0;
@@ -66,9 +66,8 @@ template <class T> void Metric<T>::add(const OutputBatch<T>& batch) {
 // The mean over the row's positions (classification) or values (regression).
 template <class T> double Metric<T>::row_value(const OutputBatch<T>& b, std::int64_t row) const {
   double sum = 0;
-  const std::int64_t size = b.positions * b.width;
-  const T* p = b.prediction + row * size;
   if (config_.kind == MetricKind::kAccuracy || config_.kind == MetricKind::kTopK) {
+    const T* p = b.prediction + row * b.positions * b.width;
     for (std::int64_t position = 0; position < b.positions; ++position, p += b.width) {
       const std::int64_t truth = true_class(b, row, position);
       if (config_.kind == MetricKind::kAccuracy) {
@@ -81,7 +80,8 @@ template <class T> double Metric<T>::row_value(const OutputBatch<T>& b, std::int
     }
     return sum / static_cast<double>(b.positions);
   }
-  const T* t = b.target + row * size;
+  const std::int64_t size = b.positions * b.target_width;
+  const T *p = b.point + row * size, *t = b.target + row * size;
   for (std::int64_t i = 0; i < size; ++i) {
     const double error = static_cast<double>(p[i]) - static_cast<double>(t[i]);
     switch (config_.kind) {
@@ -113,12 +113,12 @@ template <class T> void Metric<T>::add_confusion(const OutputBatch<T>& b, std::i
 
 // Welford's update of the weighted mean and spread, which a large mean does not cancel.
 template <class T> void Metric<T>::add_r2(const OutputBatch<T>& b, std::int64_t row, double weight) {
-  const std::int64_t size = b.positions * b.width;
+  const std::int64_t size = b.positions * b.target_width;
   double* const total = sums_.data();
   double *const mean = total + size, *const spread = mean + size, *const residual = spread + size;
   for (std::int64_t i = 0; i < size && weight > 0; ++i) {
     const double y = static_cast<double>(b.target[row * size + i]);
-    const double error = y - static_cast<double>(b.prediction[row * size + i]);
+    const double error = y - static_cast<double>(b.point[row * size + i]);
     const double from_mean = y - mean[i];
     total[i] += weight;
     mean[i] += from_mean * weight / total[i];

@@ -11,8 +11,10 @@ namespace bp {
 // One output's batch, as loss and metrics see it.
 template <class T> struct OutputBatch {
   std::int64_t n, positions, width;  // prediction: (n, positions, width); width is the class axis of a cross entropy
+  std::int64_t target_width;  // width, or less for a loss with several values per target
   const T* prediction;
-  const T* target;            // like prediction, or null
+  const T* point;             // (n, positions, target_width): what compares with the target value by value
+  const T* target;            // like point, or null
   const std::int32_t* label;  // (n, positions), or null
   const T* weight;            // (n), or null
 };

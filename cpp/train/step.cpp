@@ -118,13 +118,14 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
       const BoundLoss<T>& loss = config_->losses[k];
       const std::int64_t rows = checked_mul(n, loss.positions), size = checked_mul(rows, loss.width);
       OutputArrays& out = outputs_[k];
-      out.target = Buffer<T>(size);
+      out.target = Buffer<T>(checked_mul(rows, loss.target_width));
       out.label = Buffer<std::int32_t>(rows);
       out.weight = Buffer<T>(n);
       out.row_weight = Buffer<T>(rows);
       out.row_loss = Buffer<T>(rows);
       if (out.adds_delta) out.delta = Buffer<T>(size);
-      if (config_->needs_values[k] && loss.link != Link::kNone) out.values = Buffer<T>(size);
+      const bool differs = loss.link != Link::kNone || loss.target_width != loss.width;
+      if (config_->needs_values[k] && differs) out.values = Buffer<T>(out.target.size());
     }
     std::int64_t most = plan_->scratch_size(kRowBlock, n);
     for (const Step<T>& step : plan_->steps()) {
@@ -262,7 +263,7 @@ template <class T> void TrainingStep<T>::gather(Rows rows, const BatchJob<T>& jo
                     out.label.data() + r * loss.positions);
       }
     } else {
-      source.ys[k].dense.read(job.order, from, out.target.data() + rows.begin * loss.positions * loss.width);
+      source.ys[k].dense.read(job.order, from, out.target.data() + rows.begin * loss.positions * loss.target_width);
     }
     if (source.weights[k].row_size() == 0) continue;
     source.weights[k].read(job.order, from, out.weight.data() + rows.begin);
@@ -275,9 +276,12 @@ template <class T> void TrainingStep<T>::gather(Rows rows, const BatchJob<T>& jo
 template <class T> OutputBatch<T> TrainingStep<T>::output(std::size_t k, std::int64_t n) {
   const BoundLoss<T>& bound = config_->losses[k];
   OutputArrays& out = outputs_[k];
-  const T* prediction = out.values.size() > 0 ? out.values.data() : frame_->value(bound.prediction);
-  return {n, bound.positions, bound.width, prediction, out.labelled ? nullptr : out.target.data(),
-          out.labelled ? out.label.data() : nullptr, out.weighted ? out.weight.data() : nullptr};
+  const T* value = frame_->value(bound.prediction);
+  const T* point = out.values.size() > 0 ? out.values.data() : value;
+  const T* prediction = bound.link != Link::kNone ? point : value;
+  return {n, bound.positions, bound.width, bound.target_width, prediction, point,
+          out.labelled ? nullptr : out.target.data(), out.labelled ? out.label.data() : nullptr,
+          out.weighted ? out.weight.data() : nullptr};
 }
 
 template <class T> void TrainingStep<T>::loss(std::size_t k, Rows rows, const BatchJob<T>& job) {
@@ -297,14 +301,15 @@ template <class T> void TrainingStep<T>::loss(std::size_t k, Rows rows, const Ba
     LossArgs<T> args{};
     args.rows = n;
     args.n = bound.width;
+    args.targets = bound.target_width;
     args.prediction = frame_->value(bound.prediction) + offset * bound.width;
-    args.target = labelled ? nullptr : out.target.data() + offset * bound.width;
+    args.target = labelled ? nullptr : out.target.data() + offset * bound.target_width;
     args.label = labelled ? out.label.data() + offset : nullptr;
     args.weight = weighted ? out.row_weight.data() + offset : nullptr;
     args.row_loss = out.row_loss.data() + offset;
     args.delta = delta == nullptr ? nullptr : delta + offset * bound.width;
     args.scale = static_cast<T>(bound.config.weight / static_cast<double>(job.rows.count() * bound.positions));
-    args.option = static_cast<T>(bound.config.option);
+    args.options = bound.options.data();
     kernels<T>().loss[static_cast<int>(bound.config.kind)](args);
   }
   if (delta != nullptr && out.adds_delta) {
@@ -314,12 +319,19 @@ template <class T> void TrainingStep<T>::loss(std::size_t k, Rows rows, const Ba
   if (out.values.size() > 0) link_values(k, rows);
 }
 
-// What predict() would return, for the metrics that need it.
+// What predict() would return, or of it the block to compare with the target, for the metrics that need it.
 template <class T> void TrainingStep<T>::link_values(std::size_t k, Rows rows) {
   const BoundLoss<T>& bound = config_->losses[k];
   const std::int64_t offset = rows.begin * bound.positions * bound.width, count = rows.count() * bound.positions;
   const T* z = frame_->value(bound.prediction) + offset;
-  T* y = outputs_[k].values.data() + offset;
+  T* y = outputs_[k].values.data() + rows.begin * bound.positions * bound.target_width;
+  if (bound.target_width != bound.width) {
+    z += bound.config.point * bound.target_width;
+    for (std::int64_t r = 0; r < count; ++r, z += bound.width, y += bound.target_width) {
+      std::copy_n(z, bound.target_width, y);
+    }
+    return;
+  }
   switch (bound.link) {
     case Link::kSoftmax: kernels<T>().softmax(z, y, count, bound.width); break;
     case Link::kLogSoftmax: kernels<T>().log_softmax(z, y, count, bound.width); break;

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import checks, losses, metrics, optimizers
-from .losses import Loss, PythonLoss
+from .losses import Loss
+from .python_loss import PythonLoss
 
 Array = np.ndarray[Any, Any]
 # Ends of a network whose values cannot be the probabilities a cross entropy takes logarithms of.
@@ -82,6 +83,8 @@ class Compiled:
             binary = shape[-1] == 1 or getattr(loss, "kind", "") == "binary_cross_entropy"
             contexts.append(metrics.Context(shape[-1], binary))
             lists.append([metrics.get(item) for item in items])
+            if isinstance(loss, Loss) and loss.parts > 1:
+                _check_parts(loss, shape, lists[-1])
         specs, places = [], []
         for context, wanted_metrics in zip(contexts, lists, strict=True):
             spec, place = _core_metrics(wanted_metrics, context)
@@ -182,6 +185,24 @@ class Compiled:
             "gradient_clip_value": self.clip_value or None,
             "accumulate_steps": self.accumulate_steps,
         }
+
+
+def _check_parts(loss: Loss, shape: checks.Shape, items: list[metrics.Metric]) -> None:
+    """Whether output and metrics go with a loss that has several outputs for each target."""
+    loss.target_shape(shape)
+    for metric in items:
+        if isinstance(metric, metrics.PythonMetric):
+            continue
+        if not metric.point:
+            raise ValueError(
+                f"metric {metric.name!r} does not go with the loss {loss.name!r}, whose outputs "
+                "are several numbers for each target; use mae, mse, rmse, r2, or a function"
+            )
+        if loss.point is None:
+            raise ValueError(
+                f"metric {metric.name!r} compares the targets with the quantile 0.5, which is not "
+                "among those of the loss; add 0.5 to its quantiles, or use a function"
+            )
 
 
 def _named(value: Any) -> Any:

@@ -24,6 +24,8 @@ class Loss(arguments.Configured):
     kind = ""  # the core's name
     option_name = ""
     takes_labels = False
+    parts = 1  # values of the output for each value of the target
+    point: int | None = 0  # the part that metrics compare with the target, None: there is none
 
     def __init__(self) -> None:
         pass
@@ -35,8 +37,22 @@ class Loss(arguments.Configured):
 
     def spec(self) -> dict[str, Any]:
         """For the core."""
-        option = float(getattr(self, self.option_name)) if self.option_name else 0.0
-        return {"kind": self.kind, "option": option}
+        return {"kind": self.kind, "options": self._options(), "point": self.point or 0}
+
+    def _options(self) -> list[float]:
+        return [float(getattr(self, self.option_name))] if self.option_name else []
+
+    def target_shape(self, shape: checks.Shape) -> checks.Shape:
+        """Of one sample of y, for an output of per-sample `shape`."""
+        if shape[-1] % self.parts:
+            raise ShapeError(
+                f"{self.name}: got an output of shape {shape}, expected its last axis to be a "
+                f"multiple of {self.parts}, {self._layout()}"
+            )
+        return (*shape[:-1], shape[-1] // self.parts)
+
+    def _layout(self) -> str:
+        return ""
 
     def rows(self, t: Array, p: Array) -> Array:
         """L_i, shape (N,)."""
@@ -62,9 +78,19 @@ class Loss(arguments.Configured):
         if self.takes_labels and t.ndim == p.ndim - 1:
             t = np.eye(p.shape[-1])[t.astype(np.int64)]
         t = t.astype(np.float64)
-        if t.shape != p.shape:
+        if self.parts == 1:
+            if t.shape != p.shape:
+                raise ShapeError(
+                    f"{self.name}: got y_true of shape {t.shape}, expected {p.shape}, y_pred's"
+                )
+            return t, p
+        expected = self.target_shape(p.shape)
+        if expected[-1] == 1 and t.shape == expected[:-1]:
+            t = t[..., None]
+        if t.shape != expected:
             raise ShapeError(
-                f"{self.name}: got y_true of shape {t.shape}, expected {p.shape}, y_pred's"
+                f"{self.name}: got y_true of shape {t.shape}, expected {expected} for y_pred of "
+                f"shape {p.shape}, {self._layout()}"
             )
         return t, p
 
@@ -268,6 +294,128 @@ class Hinge(Loss):
         return np.where(t * p < 1.0, -t, 0.0) / _size(p)
 
 
+class Quantile(Loss):
+    """Pinball loss, whose minimum is the quantile q: L = mean of max(q e, (q - 1) e), e = t - p.
+
+    One number q: outputs are like the targets. Q numbers: the last axis of the output holds Q
+    blocks of K values, block j the quantiles q_j of the K targets (for one target: column j), and
+    the mean goes over all of them. dL/dp is -q for e > 0, 1 - q for e < 0 and 0 at e = 0, over Q K.
+    Quantiles are fitted apart: nothing keeps them from crossing.
+
+    Parameters
+    ----------
+    quantiles : float or sequence of float
+        Each in (0, 1), increasing.
+
+    Notes
+    -----
+    Targets are (N, K), or (N,) for K = 1. Metrics like ``mae`` compare the targets with the
+    quantile 0.5, the only one, or are refused. R. Koenker and G. Bassett, Regression Quantiles,
+    Econometrica 46, 1978.
+
+    Examples
+    --------
+    >>> Quantile(0.9).value([[1.0], [1.0]], [[0.0], [2.0]])
+    0.5
+    >>> Quantile([0.1, 0.9]).value([1.0], [[0.0, 2.0]])
+    0.1
+    """
+
+    kind = "quantile"
+
+    def __init__(self, quantiles: Any = 0.5) -> None:
+        single = np.ndim(quantiles) == 0
+        given = [quantiles] if single else list(quantiles)
+        if not given:
+            raise ValueError("quantiles is empty, expected numbers in (0, 1)")
+        levels = [
+            checks.real("quantiles", q, 0.0, 1.0, open_low=True, open_high=True) for q in given
+        ]
+        if sorted(set(levels)) != levels:
+            raise ValueError(f"quantiles must increase, got {quantiles!r}")
+        self.levels = levels
+        self.quantiles = levels[0] if single else tuple(levels)
+        self.parts = len(levels)
+        self.point = 0 if len(levels) == 1 else levels.index(0.5) if 0.5 in levels else None
+
+    def _options(self) -> list[float]:
+        return self.levels
+
+    def _layout(self) -> str:
+        return f"one block for each of the quantiles {self.levels}"
+
+    def _errors(self, t: Array, p: Array) -> tuple[Array, Array]:
+        """Levels and errors of the shape (..., Q, K)."""
+        shape = (*p.shape[:-1], self.parts, p.shape[-1] // self.parts)
+        return np.array(self.levels)[:, None], t[..., None, :] - p.reshape(shape)
+
+    def rows(self, t: Array, p: Array) -> Array:
+        q, e = self._errors(t, p)
+        return _mean(np.maximum(q * e, (q - 1.0) * e))
+
+    def slope(self, t: Array, p: Array) -> Array:
+        q, e = self._errors(t, p)
+        result: Array = np.where(e > 0, -q, np.where(e < 0, 1.0 - q, 0.0)).reshape(p.shape)
+        return result / _size(p)
+
+
+class GaussianNLL(Loss):
+    """Negative log likelihood of a normal distribution whose mean and variance are both learned.
+
+    L = mean over K of 1/2 (s + (t - m)^2 exp(-s)), and + 1/2 log(2 pi) with `full`; the last axis
+    of the output is 2 K wide: K means m, then K logarithms s of variances (any real numbers, so
+    both heads end linear). dL/dm = (m - t) exp(-s) / K, dL/ds = 1/2 (1 - (t - m)^2 exp(-s)) / K.
+
+    Parameters
+    ----------
+    epsilon : float
+        The smallest variance: s is held at log(epsilon) or above, and the gradient is the formula
+        at the s so held, so that a head which fell below can come back.
+    full : bool
+        Whether to add the constant 1/2 log(2 pi).
+
+    Notes
+    -----
+    Targets are (N, K), or (N,) for K = 1. Metrics like ``mae`` compare the targets with the means.
+    PyTorch's GaussianNLLLoss with ``var = exp(s)``; D. Nix and A. Weigend, Estimating the mean and
+    variance of the target probability distribution, ICNN 1994.
+
+    Examples
+    --------
+    >>> GaussianNLL().value([[1.0]], [[3.0, 0.0]])
+    2.0
+    """
+
+    kind = "gaussian_nll"
+    parts = 2
+
+    def __init__(self, epsilon: float = 1e-6, full: bool = False) -> None:
+        self.epsilon = checks.real("epsilon", epsilon, 0.0, open_low=True)
+        self.full = checks.boolean("full", full)
+
+    def _options(self) -> list[float]:
+        return [float(np.log(self.epsilon)), 0.5 * float(np.log(2.0 * np.pi)) * self.full]
+
+    def _layout(self) -> str:
+        return "K means and then K logarithms of variances"
+
+    def _terms(self, t: Array, p: Array) -> tuple[Array, Array, Array]:
+        m, s = np.split(p, 2, axis=-1)
+        s = np.maximum(s, np.log(self.epsilon))
+        inverse = np.exp(-0.5 * s)
+        return s, inverse, (m - t) * inverse
+
+    def rows(self, t: Array, p: Array) -> Array:
+        s, _, ratio = self._terms(t, p)
+        return _mean(0.5 * (s + ratio**2)) + self._options()[1]
+
+    def slope(self, t: Array, p: Array) -> Array:
+        _, inverse, ratio = self._terms(t, p)
+        both = np.concatenate([ratio * inverse, 0.5 * (1.0 - ratio**2)], axis=-1)
+        result: Array = both / _size(t)
+        return result
+
+
 _CLASSES: tuple[type[Loss], ...] = (
     MeanSquaredError,
     HalfSquaredError,
@@ -279,6 +427,8 @@ _CLASSES: tuple[type[Loss], ...] = (
     KLDivergence,
     Poisson,
     Hinge,
+    Quantile,
+    GaussianNLL,
 )
 _BY_NAME: dict[str, type[Loss]] = {cls.kind: cls for cls in _CLASSES}
 _ALIASES = {
@@ -291,6 +441,8 @@ _ALIASES = {
     "categorical_crossentropy": "cross_entropy",
     "crossentropy": "cross_entropy",
     "kld": "kl_divergence",
+    "pinball": "quantile",
+    "gaussian_negative_log_likelihood": "gaussian_nll",
 }
 _BY_CLASS = {cls.__name__: cls for cls in _CLASSES}
 
@@ -333,37 +485,3 @@ def get(identifier: Any) -> Any:
         "loss must be a name, a loss of bpcore.losses, or an object with value(y_true, y_pred) and "
         f"gradient(y_true, y_pred), got {checks.describe(identifier)}"
     )
-
-
-class PythonLoss:
-    """A user's loss object as the core calls it: row losses, and the delta of the batch's mean."""
-
-    def __init__(self, loss: Any, dtype: str) -> None:
-        self.loss, self.dtype = loss, dtype
-        self.label = type(loss).__name__
-
-    def __call__(self, y: Array, p: Array, w: Array | None) -> tuple[Array, Array]:
-        n = p.shape[0]
-        value = np.asarray(self.loss.value(y, p), dtype=np.float64)
-        gradient = np.asarray(self.loss.gradient(y, p))
-        if gradient.shape != p.shape:
-            raise ShapeError(
-                f"{self.label}.gradient returned shape {gradient.shape}, expected {p.shape}"
-            )
-        if value.shape == (n,):  # per-row losses, gradient of each row's loss
-            scale = np.full(n, 1.0 / n) if w is None else np.asarray(w, dtype=np.float64) / n
-            delta = gradient * scale.reshape((n,) + (1,) * (p.ndim - 1))
-        elif value.shape == () or value.size == 1:  # the batch's mean and its gradient
-            if w is not None and not (np.asarray(w) == 1).all():
-                raise ValueError(
-                    f"{self.label}.value returned one number for the batch, so sample weights "
-                    "cannot be applied; return an array (N,) of losses per row"
-                )
-            value, delta = np.full(n, float(value.reshape(()))), gradient
-        else:
-            raise ShapeError(
-                f"{self.label}.value returned shape {value.shape}, expected () or ({n},)"
-            )
-        if not np.isfinite(delta).all():
-            raise ValueError(f"{self.label}.gradient returned NaN or Inf, expected finite values")
-        return value, np.ascontiguousarray(delta, dtype=self.dtype)

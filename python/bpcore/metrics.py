@@ -32,6 +32,7 @@ class Metric(arguments.Configured):
 
     name = ""
     dense_target = False  # needs targets of the predictions' shape, not class labels
+    point = False  # compares with one number per target, of several that a loss may predict
 
     def __init__(self) -> None:
         pass
@@ -159,6 +160,7 @@ class MeanAbsoluteErrorMetric(Metric):
 
     name = "mae"
     dense_target = True
+    point = True
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         return "mae", {}
@@ -169,6 +171,7 @@ class MeanSquaredErrorMetric(Metric):
 
     name = "mse"
     dense_target = True
+    point = True
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         return "mse", {}
@@ -188,6 +191,7 @@ class R2(Metric):
 
     name = "r2"
     dense_target = True
+    point = True
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         return "r2", {}

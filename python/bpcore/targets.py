@@ -29,6 +29,8 @@ def prepare(
         raise ShapeError(f"{name} is a scalar, expected one target per sample")
     data.rows(name, y, "x", n)
     kind = loss.kind if isinstance(loss, Loss) else ""
+    if kind and loss.parts > 1:
+        shape = loss.target_shape(shape)
     if kind == "cross_entropy" and not _is_distribution(y, shape):
         return _labels(name, y, shape, layer), True
     y = _dense(name, y, shape, layer)
@@ -94,7 +96,7 @@ def _dense(name: str, y: Array, shape: checks.Shape, layer: str) -> Array:
     else:
         got = f"{name} has shape {y.shape}"
     raise ShapeError(
-        f"{got}, output layer {layer!r} has {shape[0] if len(shape) == 1 else shape}: expected "
+        f"{got}, output layer {layer!r} takes {shape[0] if len(shape) == 1 else shape}: expected "
         f"{(n, *shape)}; change the units of the last layer, or for class labels use the loss "
         "'cross_entropy'"
     )
