@@ -213,13 +213,15 @@ TESTED_APART = {"AlphaDropout", "BatchNormalization", "Dropout", "GaussianDropou
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """ending: the activation before the loss; target: what kind of y it takes."""
+    """ending: the activation before the loss; target: what kind of y it takes; parts: outputs per
+    value of y."""
 
     name: str
     kind: str
     arguments: dict
     ending: str
     target: str
+    parts: int = 1
 
     @property
     def id(self):
@@ -248,6 +250,11 @@ LOSSES = [
     Loss("poisson", "Poisson", {}, "exponential", "counts"),
     Loss("hinge", "Hinge", {}, "tanh", "signs"),
     Loss("hinge", "Hinge", {}, "linear", "bits"),
+    Loss("quantile", "Quantile", {}, "linear", "real"),
+    Loss("quantile", "Quantile", {"quantiles": 0.9}, "linear", "real"),
+    Loss("quantile", "Quantile", {"quantiles": [0.1, 0.5, 0.9]}, "linear", "real", 3),
+    Loss("gaussian_nll", "GaussianNLL", {}, "linear", "real", 2),
+    Loss("gaussian_nll", "GaussianNLL", {"full": True}, "tanh", "real", 2),
 ]  # fmt: skip
 
 

@@ -128,10 +128,8 @@ def test_derivative_at_a_kink(name, x):
 
 
 def loss_model(case, rng, columns=5):
-    model = bp.Sequential(
-        [bp.layers.Dense(4, activation="tanh"), bp.layers.Dense(columns, activation=case.ending)],
-        dtype="float64", seed=1,
-    )  # fmt: skip
+    last = bp.layers.Dense(columns * case.parts, activation=case.ending)
+    model = bp.Sequential([bp.layers.Dense(4, activation="tanh"), last], dtype="float64", seed=1)
     model.build((3,))
     randomize(model.weights, rng)
     model.compile(optimizer="sgd", loss=getattr(bp.losses, case.kind)(**case.arguments))

@@ -48,8 +48,9 @@ def test_value_and_gradient_as_pytorch(row):
 
 @pytest.mark.parametrize("case", cases.LOSSES, ids=lambda c: c.id)
 def test_sample_weight_is_a_weighted_sum_over_the_batch_size(case, rng):
-    model = identity(4, getattr(bp.losses, case.kind)(**case.arguments), case.ending)
-    x, t = rng.normal(size=(6, 4)), cases.targets(case.target, 6, 4, rng)
+    loss = getattr(bp.losses, case.kind)(**case.arguments)
+    model = identity(4 * case.parts, loss, case.ending)
+    x, t = rng.normal(size=(6, 4 * case.parts)), cases.targets(case.target, 6, 4, rng)
     w = np.array([0.5, 1, 2, 0, 3, 1.5])
     rows = [model.gradients(x[i : i + 1], t[i : i + 1], wrt_inputs=True) for i in range(6)]
     whole = model.gradients(x, t, sample_weight=w, wrt_inputs=True)
@@ -87,7 +88,7 @@ def test_labels_and_one_hot_agree(rng):
     ("sparse_categorical_crossentropy", "cross_entropy"),
     ("categorical_crossentropy", "cross_entropy"),
     ("binary_crossentropy", "binary_cross_entropy"), ("mse", "mean_squared_error"),
-    ("mae", "mean_absolute_error"),
+    ("mae", "mean_absolute_error"), ("pinball", "quantile"),
 ])  # fmt: skip
 def test_aliases(alias, name, rng):
     x = rng.normal(size=(5, 3))
@@ -106,8 +107,9 @@ def test_never_nan_for_finite_predictions(case, dtype):
         rows += [[big, -big, 0], [big, big, big], [-big, -big, -big]]
     if case.ending == "exponential":
         rows = [[0, 1, -1], [-1e4, -50, 20]]
-    x = np.array(rows)
-    model = identity(3, getattr(bp.losses, case.kind)(**case.arguments), case.ending, dtype)
+    x = np.tile(np.array(rows), case.parts)
+    loss = getattr(bp.losses, case.kind)(**case.arguments)
+    model = identity(3 * case.parts, loss, case.ending, dtype)
     t = cases.targets(case.target, len(x), 3, np.random.default_rng(0))
     found = model.gradients(x, t, wrt_inputs=True)
     assert not np.isnan(found.loss) and np.isfinite(found.inputs).all()

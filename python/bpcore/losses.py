@@ -317,8 +317,8 @@ class Quantile(Loss):
     --------
     >>> Quantile(0.9).value([[1.0], [1.0]], [[0.0], [2.0]])
     0.5
-    >>> Quantile([0.1, 0.9]).value([1.0], [[0.0, 2.0]])
-    0.1
+    >>> Quantile([0.25, 0.75]).value([1.0], [[0.0, 2.0]])
+    0.25
     """
 
     kind = "quantile"

@@ -80,6 +80,24 @@ def hinge(p, t, option=0.0):
     return maximum(1 - t * p, np.zeros(1)).mean(axis=1)
 
 
+def quantile(p, t, option=0.5):
+    """mean of q e where e = t - p > 0, else (q - 1) e; blocks of t's size, one for each level."""
+    p, t, levels = _rows(p), _rows(t), np.atleast_1d(option)
+    parts = []
+    for k, q in enumerate(levels):
+        e = t - p[:, k * t.shape[1] : (k + 1) * t.shape[1]]
+        parts.append(np.where(np.real(e) > 0, q * e, (q - 1) * e))
+    return np.concatenate(parts, axis=1).mean(axis=1)
+
+
+def gaussian_nll(p, t, option=False):
+    """-log of the normal density of mean p[:, :K], variance exp(p[:, K:]); option: + log 2 pi."""
+    p, t = _rows(p), _rows(t)
+    m, s = p[:, : t.shape[1]], p[:, t.shape[1] :]
+    constant = math.log(2 * math.pi) if option else 0.0
+    return 0.5 * (s + (t - m) ** 2 / np.exp(s) + constant).mean(axis=1)
+
+
 LOSSES = {
     "mean_squared_error": mean_squared_error,
     "half_squared_error": half_squared_error,
@@ -91,6 +109,8 @@ LOSSES = {
     "kl_divergence": kl_divergence,
     "poisson": poisson,
     "hinge": hinge,
+    "quantile": quantile,
+    "gaussian_nll": gaussian_nll,
 }
 OF_LOGITS = {
     "binary_cross_entropy": binary_cross_entropy_logits,
