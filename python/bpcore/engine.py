@@ -141,9 +141,25 @@ class Engine:
     ) -> Dataset:
         """Everything checked; nothing of the model is changed."""
         xs, n = self.inputs(x, names[0])
+        return Dataset(n, xs, *self.targets_of(compiled, y, n, sample_weight, class_weight, names))
+
+    def targets_of(
+        self,
+        compiled: Compiled,
+        y: Any,
+        n: int | None = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        names: tuple[str, str] = ("x", "y"),
+    ) -> tuple[list[targets.Target], list[Array | None]]:
+        """Targets and weights by output, checked; without `n` the first output's rows count."""
         if y is None:
             raise TypeError(f"{names[1]} is None, expected targets of shape (N, ...)")
         parts = data.structure(names[1], y, self.out_names, self.out_listed)
+        if n is None:
+            n = len(data.array(names[1], parts[0]))
+            if n == 0:
+                raise ValueError(f"{names[1]} has 0 samples, expected at least 1")
         ys = []
         for part, loss, shape, out in zip(
             parts, compiled.losses, self.out_shapes, self.out_names, strict=True
@@ -162,7 +178,7 @@ class Engine:
             if len(ys) > 1:
                 raise ValueError("class_weight needs a model with one output; use sample_weight")
             ws[0] = self._by_class("class_weight", class_weight, ys[0], 0, ws[0])
-        return Dataset(n, xs, ys, ws)
+        return ys, ws
 
     def _weights(self, name: str, value: Any, n: int) -> list[Array | None]:
         count = len(self.outputs)

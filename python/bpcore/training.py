@@ -334,6 +334,50 @@ class Trainable:
                     inputs = dict(zip(self._in_keys, dxs, strict=True))
             return Gradients(float(loss), found, inputs)
 
+    def set_output_bias(
+        self, y: Any, *, class_weight: Any = None, sample_weight: Any = None
+    ) -> None:
+        """Set the biases of the last Dense layers to the best constant prediction of `y`.
+
+        With a kernel of zeros the initial loss of a cross entropy is then the entropy of the class
+        priors, and early training need not learn them first. Only these biases change.
+
+        Parameters
+        ----------
+        y, class_weight, sample_weight
+            As in `fit`.
+
+        Raises
+        ------
+        ValueError
+            If an output does not end in Dense layers with a bias (activations, reshapes,
+            ``Concatenate`` and arithmetic with constants may follow), or the loss has none.
+
+        Notes
+        -----
+        Through the inverse of what follows the layer: the logarithm of each class's share
+        (``cross_entropy``, ``kl_divergence``), the logit of the rate (``binary_cross_entropy``),
+        the median (``mean_absolute_error``), the quantiles (``quantile``), mean and log-variance
+        (``gaussian_nll``), the mean (``mean_squared_error``, ``half_squared_error``, ``poisson``,
+        and near enough ``huber``, ``log_cosh``). A class without a sample counts as half of one.
+
+        Examples
+        --------
+        >>> import bpcore as bp, numpy as np
+        >>> model = bp.Sequential([bp.layers.Dense(2, kernel_initializer="zeros")])
+        >>> model.build((3,))
+        >>> model.compile(loss="cross_entropy")
+        >>> model.set_output_bias([0, 1, 1, 1])
+        >>> np.exp(model.weights[1].value).round(6).tolist()
+        [0.25, 0.75]
+        """
+        from .priors import set_output_bias
+
+        compiled, engine = self._need_compiled(), self._built(" (set_output_bias)")
+        with self._busy("set_output_bias"):
+            ys, ws = engine.targets_of(compiled, y, None, sample_weight, class_weight)
+            set_output_bias(engine, compiled.losses, ys, ws)
+
     def trace(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, Any]:
         """Every layer's inputs, weighted input z, activation a and delta = dL/dz, as in textbooks.
 
