@@ -43,7 +43,10 @@ calls = ctypes.CDLL(None).bp_test_calls
 calls.restype = ctypes.c_long
 _core.set_num_threads(int(sys.argv[1]))
 
-def trainer(clip, dtype, weighted, optimizer):
+CROSS_ENTROPY = {"kind": "cross_entropy", "options": [0.0]}
+QUANTILE = {"kind": "quantile", "options": [0.1, 0.3, 0.5, 0.7, 0.9], "point": 2}
+
+def trainer(clip, dtype, weighted, optimizer, loss=CROSS_ENTROPY):
     rng = np.random.default_rng(0)
     sizes, params, names = (20, 70, 33, 5), [], []
     nodes, last = [("input", (), (), {"shape": (20,)}, "x")], 0
@@ -59,12 +62,13 @@ def trainer(clip, dtype, weighted, optimizer):
     net = _core.Network(dtype, nodes, [last], params, names, [True] * len(params))
     n = _core.slot_count(optimizer)
     slots = [[_core.empty(p.shape, dtype) for _ in range(n)] for p in params]
-    t = _core.Trainer(net, [{"kind": "cross_entropy", "options": [0.0]}], [1.0],
-                      [[("accuracy", {})]], optimizer, slots, clip_norm=clip)
+    labels = loss is CROSS_ENTROPY
+    metric = "accuracy" if labels else "mae"
+    t = _core.Trainer(net, [loss], [1.0], [[(metric, {})]], optimizer, slots, clip_norm=clip)
     x = rng.normal(size=(4000, 20)).astype(np.float64)  # converted batch by batch
-    y = rng.integers(0, 5, 4000).astype(np.int32)
+    y = rng.integers(0, 5, 4000).astype(np.int32) if labels else rng.normal(size=4000)
     w = rng.random(4000) if weighted else None
-    t.set_data([x], [(y, True)], [w])
+    t.set_data([x], [(y, labels)], [w])
     return t
 
 def allocations(t, batches):
@@ -87,6 +91,9 @@ for clip in (0.0, 1.0):
                 few, many = allocations(t, 10), allocations(t, 110)
                 assert many == few, f"{clip=} {dtype} {weighted=}: {many - few} in 100 steps"
                 assert many <= 50, f"one call of run() allocates {many} times"
+t = trainer(0.0, "float32", True, sgd, QUANTILE)
+few, many = allocations(t, 10), allocations(t, 110)
+assert many == few, f"quantile: {many - few} in 100 steps"
 
 import bpcore as bp
 from tests.determinism_worker import every_layer

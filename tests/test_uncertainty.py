@@ -264,6 +264,36 @@ def test_quantiles_hold_their_shares_of_the_data(rng):
     np.testing.assert_allclose(below, LEVELS, atol=0.03)
 
 
+def test_two_losses_of_one_output(rng):
+    """Deltas of the same values add, those of gaussian_nll to those of a mean squared error."""
+    a = bp.Input((3,))
+    h = L.Dense(4)(L.Dense(5, activation="tanh")(a))
+    model = bp.Model(a, [h, h, h], seed=0, dtype="float64")
+    model.compile("sgd", ["mse", "gaussian_nll", bp.losses.Quantile([0.2, 0.5])])
+    x, ys = rng.normal(size=(6, 3)), [rng.normal(size=(6, k)) for k in (4, 2, 2)]
+    assert model.gradcheck(x, ys).max_error <= 1e-7
+    p = model.predict(x)[0]
+    losses = (bp.losses.MeanSquaredError(), BOTH[0], bp.losses.Quantile([0.2, 0.5]))
+    total = sum(loss.value(y, p) for loss, y in zip(losses, ys, strict=True))
+    constant = 0.5 * math.log(2 * math.pi)
+    assert model.evaluate(x, ys)["loss"] == pytest.approx(total - constant, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 15, 16, 17, 63, 64, 65, 130])
+def test_single_targets_at_all_numbers_of_rows(n, rng):
+    """One target a row: rows, or levels, are the lanes; a row's result does not know the others."""
+    for loss in BOTH:
+        p, t = rng.normal(size=(n, loss.parts)), rng.normal(size=(n, 1))
+        w = rng.uniform(size=n)
+        model = identity(loss.parts, loss)
+        found = model.gradients(p, t, sample_weight=w, wrt_inputs=True)
+        assert found.loss == pytest.approx((w * loss.rows(t, p)).sum() / n, rel=1e-12)
+        expected = loss.slope(t, p) * w[:, None] / n
+        np.testing.assert_allclose(found.inputs, expected, rtol=1e-12, atol=1e-16)
+        alone = model.gradients(p[-1:], t[-1:], sample_weight=w[-1:], wrt_inputs=True)
+        np.testing.assert_allclose(alone.inputs[0], found.inputs[-1] * n, rtol=1e-13)
+
+
 def test_an_output_of_each_kind(rng):
     """Several outputs, each with its own loss, in one model; the gradients by differences."""
     inputs = bp.Input((3,))
@@ -275,3 +305,28 @@ def test_an_output_of_each_kind(rng):
     )
     x, ys = rng.normal(size=(6, 3)), [rng.normal(size=(6, k)) for k in (2, 1, 1)]
     assert model.gradcheck(x, ys).max_error <= 1e-7
+
+
+BITS = """
+import hashlib
+import numpy as np
+import bpcore as bp
+rng = np.random.default_rng(3)
+digest = hashlib.sha256()
+for dtype in ("float32", "float64"):
+    for loss, k in ((bp.losses.GaussianNLL(), 1), (bp.losses.GaussianNLL(), 5),
+                    (bp.losses.Quantile([0.1, 0.5, 0.9]), 1), (bp.losses.Quantile([0.3, 0.7]), 19)):
+        model = bp.Sequential([bp.layers.Dense(9, "tanh"), bp.layers.Dense(k * loss.parts)],
+                              dtype=dtype, seed=1)
+        model.compile("adam", loss)
+        x, y = rng.normal(size=(70, 4)), rng.normal(size=(70, k))
+        digest.update(repr(model.fit(x, y, epochs=2, verbose=0).history["loss"]).encode())
+        for w in model.get_weights():
+            digest.update(w.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_same_bits_on_every_instruction_set_with_fma():
+    found = {support.run_python(BITS, BPCORE_ISA=t).stdout for t in support.fma_tiers()}
+    assert len(found) <= 1

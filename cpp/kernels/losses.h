@@ -133,13 +133,13 @@ template <class T> struct Hinge {
   }
 };
 
-// q e where e = t - p > 0, else (q - 1) e;  -q, 1 - q, and 0 at e = 0 (Koenker & Bassett 1978)
+// q e where e = t - p > 0, else (q - 1) e, q the level;  -q, 1 - q, and 0 at e = 0 (Koenker & Bassett 1978)
 template <class T> struct Pinball {
-  T level;
-  BP_INLINE explicit Pinball(T option) : level(option) {}
+  Vec<T> level;
+  BP_INLINE explicit Pinball(Vec<T> q) : level(q) {}
   BP_INLINE Term<T> operator()(Vec<T> p, Vec<T> t) const {
     const Vec<T> e = t - p, zero = broadcast<T>(0);
-    const Vec<T> slope = select(e > zero, Vec<T>(level), Vec<T>(level - T(1)));
+    const Vec<T> slope = select(e > zero, level, level - broadcast<T>(1));
     return {slope * e, select(e == zero, zero, -slope)};
   }
 };

@@ -56,43 +56,84 @@ template <class T, template <class> class F> static void termwise(const LossArgs
 }
 
 template <class T> static void quantile(const LossArgs<T>& u) {
-  if (u.n == 1) return single_output(u, Pinball<T>(u.options[0]));
+  if (u.n == 1) return single_output(u, Pinball<T>(Vec<T>(u.options[0])));
   const T share = static_cast<T>(u.n);
   for (std::int64_t r = 0; r < u.rows; ++r) {
-    const T* t = u.target + r * u.targets;
+    const T *p = u.prediction + r * u.n, *t = u.target + r * u.targets;
+    T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
     const T w = weight_of(u, r);
     const Vec<T> gain(w * u.scale / share);
     RowSum<T> sum;
-    for (std::int64_t block = 0; block < u.n; block += u.targets) {
-      const T* p = u.prediction + r * u.n + block;
-      T* delta = u.delta != nullptr ? u.delta + r * u.n + block : nullptr;
-      const Pinball<T> f(u.options[block / u.targets]);
-      each_block<T>(u.targets, [&](auto at, int q) __attribute__((always_inline)) {
-        const Term<T> term = f(at.load(p), at.load(t));
-        sum.add(q, at.keep(term.l, broadcast<T>(0)));
-        if (delta != nullptr) at.store(delta, term.d * gain);
+    const auto add = [&](auto at, int q, std::int64_t start, Vec<T> level, Vec<T> target)
+                         __attribute__((always_inline)) {
+      const Term<T> term = Pinball<T>(level)(at.load(p + start), target);
+      sum.add(q, at.keep(term.l, broadcast<T>(0)));
+      if (delta != nullptr) at.store(delta + start, term.d * gain);
+    };
+    if (u.targets == 1) {  // levels are the lanes
+      each_block<T>(u.n, [&](auto at, int q) __attribute__((always_inline)) {
+        add(at, q, 0, at.load(u.options), Vec<T>(*t));
       });
+    } else {
+      for (std::int64_t start = 0; start < u.n; start += u.targets) {
+        const Vec<T> level(u.options[start / u.targets]);
+        each_block<T>(u.targets, [&](auto at, int q) __attribute__((always_inline)) {
+          add(at, q, start, level, at.load(t));
+        });
+      }
     }
     u.row_loss[r] = weigh(w, sum.total() / share);
   }
 }
 
+template <class T> struct GaussianTerm { Vec<T> l, dm, ds; };
+
+// No finite input gives NaN: the residual is held finite, and exp(-s / 2) is at most 1 / sqrt(epsilon).
+template <class T> BP_INLINE GaussianTerm<T> gaussian_term(const LossArgs<T>& u, Vec<T> m, Vec<T> s, Vec<T> t) {
+  const Vec<T> half(T(0.5)), held = max(Vec<T>(u.options[0]), s), inverse = exp(held * -half);
+  const Vec<T> ratio = finite(m - t) * inverse, square = ratio * ratio;
+  return {fma(half, held + square, Vec<T>(u.options[1])), finite(ratio * inverse), finite(fnma(half, square, half))};
+}
+
+// One target a row: groups of rows are taken apart into means and log-variances, and rows are the lanes.
+template <class T> static void gaussian_pairs(const LossArgs<T>& u) {
+  constexpr std::int64_t kGroup = 64;
+  T m[kGroup], s[kGroup];
+  for (std::int64_t first = 0; first < u.rows; first += kGroup) {
+    const std::int64_t count = u.rows - first < kGroup ? u.rows - first : kGroup;
+    for (std::int64_t g = 0; g < count; ++g) {
+      m[g] = u.prediction[2 * (first + g)];
+      s[g] = u.prediction[2 * (first + g) + 1];
+    }
+    each_vector<T>(count, [&](auto at) __attribute__((always_inline)) {
+      const Vec<T> w = u.weight != nullptr ? at.load(u.weight + first) : broadcast<T>(1), gain = w * Vec<T>(u.scale);
+      const GaussianTerm<T> term = gaussian_term(u, at.load(m), at.load(s), at.load(u.target + first));
+      at.store(u.row_loss + first, weigh(w, term.l));
+      at.store(m, term.dm * gain);
+      at.store(s, term.ds * gain);
+    });
+    for (std::int64_t g = 0; u.delta != nullptr && g < count; ++g) {
+      u.delta[2 * (first + g)] = m[g];
+      u.delta[2 * (first + g) + 1] = s[g];
+    }
+  }
+}
+
 template <class T> static void gaussian_nll(const LossArgs<T>& u) {
+  if (u.targets == 1) return gaussian_pairs(u);
   const T share = static_cast<T>(u.targets);
-  const Vec<T> lowest(u.options[0]), constant(u.options[1]), half(T(0.5));
   for (std::int64_t r = 0; r < u.rows; ++r) {
-    const T *mean = u.prediction + r * u.n, *log_variance = mean + u.targets, *t = u.target + r * u.targets;
-    T* dmean = u.delta != nullptr ? u.delta + r * u.n : nullptr;
+    const T *m = u.prediction + r * u.n, *s = m + u.targets, *t = u.target + r * u.targets;
+    T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
     const T w = weight_of(u, r);
     const Vec<T> gain(w * u.scale / share);
     RowSum<T> sum;
     each_block<T>(u.targets, [&](auto at, int q) __attribute__((always_inline)) {
-      const Vec<T> s = max(lowest, at.load(log_variance)), inverse = exp(s * -half);
-      const Vec<T> ratio = finite(at.load(mean) - at.load(t)) * inverse, square = ratio * ratio;
-      sum.add(q, at.keep(fma(half, s + square, constant), broadcast<T>(0)));
-      if (dmean == nullptr) return;
-      at.store(dmean, finite(ratio * inverse) * gain);
-      at.store(dmean + u.targets, finite(fnma(half, square, half)) * gain);
+      const GaussianTerm<T> term = gaussian_term(u, at.load(m), at.load(s), at.load(t));
+      sum.add(q, at.keep(term.l, broadcast<T>(0)));
+      if (delta == nullptr) return;
+      at.store(delta, term.dm * gain);
+      at.store(delta + u.targets, term.ds * gain);
     });
     u.row_loss[r] = weigh(w, sum.total() / share);
   }
