@@ -155,6 +155,20 @@ def test_arithmetic_and_reshapes_after_the_layer_are_undone(rng):
     np.testing.assert_allclose(model.predict(np.ones((1, 3)))[0], y.mean(axis=0), rtol=1e-12)
 
 
+def test_the_scale_that_normalization_gives_the_outputs_is_undone(rng):
+    y = rng.normal(size=(80, 2)) * [3, 400] + [10, -5000]
+    scaling = L.Normalization(invert=True)
+    scaling.adapt(y[:40])
+    last = L.Dense(2, kernel_initializer="zeros")
+    model = bp.Sequential([last, scaling], dtype="float64")
+    model.build((3,))
+    model.compile("sgd", "mse")
+    model.set_output_bias(y)
+    np.testing.assert_allclose(model.predict(np.ones((1, 3)))[0], y.mean(axis=0), rtol=1e-12)
+    expected = (y.mean(axis=0) - y[:40].mean(axis=0)) / y[:40].std(axis=0)
+    np.testing.assert_allclose(last.bias.value, expected, rtol=1e-9)
+
+
 def test_sequences_share_a_bias_over_their_positions(rng):
     """Dense (2) over (T, 3): labels (N, T), whose positions are one population."""
     y = rng.integers(0, 2, (60, 4))

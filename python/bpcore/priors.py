@@ -97,18 +97,21 @@ def _walk(
     if step is None:
         raise ValueError(
             f"output {output!r} cannot be given a bias: it ends in {name!r} ({op}), expected Dense "
-            "layers with use_bias=True, and after them activations, Reshape, Flatten, Concatenate "
-            "or arithmetic with constants; set the bias by hand"
+            "layers with use_bias=True, and after them activations, Reshape, Flatten, Concatenate, "
+            "Normalization(invert=True) or arithmetic with constants; set the bias by hand"
         )
     yield from _walk(low, step[0], index, [*functions, step[1]], output)
 
 
 def _function(low: graph.Lowering, i: int, shape: checks.Shape) -> tuple[int, _Function] | None:
     """A node that computes each element from one: its input, and what it does."""
-    op, inputs, _, _, _ = low.nodes[i]
+    op, inputs, params, attrs, _ = low.nodes[i]
     scale, offset = np.ones(shape), np.zeros(shape)
     if op in ("activation", "softmax", "log_softmax"):
         return inputs[0], _Function(low.last_op(i), scale, offset)
+    if op == "batch_normalization" and attrs.get("mode") == "inverse":
+        mean, variance = (low.params[p].value.astype(np.float64) for p in params)
+        return inputs[0], _Function("affine", scale * np.sqrt(variance), offset + mean)
     constants = [j for j in inputs if low.nodes[j][0] == "constant"]
     if len(inputs) != 2 or len(constants) != 1:
         return None

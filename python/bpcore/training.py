@@ -351,7 +351,8 @@ class Trainable:
         ------
         ValueError
             If an output does not end in Dense layers with a bias (activations, reshapes,
-            ``Concatenate`` and arithmetic with constants may follow), or the loss has none.
+            ``Concatenate``, ``Normalization(invert=True)`` and arithmetic with constants may
+            follow), or the loss has no best constant.
 
         Notes
         -----
