@@ -11,7 +11,8 @@ import numpy as np
 
 from . import _core, building, checks
 from . import fit as fitting
-from .callbacks import CallbackList, History
+from .callbacks import History
+from .callbacks.base import CallbackList
 from .compiled import Compiled
 from .engine import Dataset, Engine, batch_size_of, diverged
 from .errors import BusyError

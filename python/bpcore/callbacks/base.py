@@ -1,11 +1,14 @@
-"""Callbacks: what `fit` calls at its stations, and the History it returns."""
+"""The base of all callbacks, functions as callbacks, and the list of them that a fit calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from . import checks
+from .. import checks
+from ..errors import TrainingDiverged
 
 Logs = dict[str, float]
 
@@ -13,12 +16,17 @@ Logs = dict[str, float]
 class Callback:
     """Base class; override what you need. Batch hooks cost nothing unless overridden.
 
+    The order in a fit: `set_model` and `set_params`; `on_train_begin`; for each epoch
+    `on_epoch_begin`, the batches, validation, `on_epoch_end`; `on_train_end` unless an exception
+    ended the fit; `on_train_exit` in any case.
+
     Attributes
     ----------
     model : Model
-        Set ``model.stop_training = True`` to end after the current batch or epoch.
+        Set ``model.stop_training = True`` to end after the current batch or slice of batches.
     params : dict
-        ``epochs``, ``steps`` (batches per epoch, None if not known), ``verbose``.
+        ``epochs``, ``steps`` (batches per epoch, None if not known), ``verbose``, ``validation``
+        (whether there is any) and ``validation_freq``.
 
     Examples
     --------
@@ -57,6 +65,27 @@ class Callback:
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """`logs`: means over the epoch so far."""
 
+    def on_train_slice_end(self) -> None:
+        """After at most 50 ms of training, or a batch that took longer; costs next to nothing."""
+
+    def around_validation(self) -> AbstractContextManager[Any]:
+        """A context around validation and all `on_epoch_end` after it, left in reverse order."""
+        return nullcontext()
+
+    def on_train_diverged(self, error: TrainingDiverged) -> bool:
+        """Return True to end the fit without the exception."""
+        return False
+
+    def on_train_exit(self) -> None:
+        """Called once when fit ends in whatever way, after `on_train_end` if that ran."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint must hold for a resumed fit to go on alike: JSON values and arrays."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take what `get_state` gave; before or after `on_train_begin`."""
+
 
 class LambdaCallback(Callback):
     """Hooks as functions with the arguments of `Callback`'s methods.
@@ -75,6 +104,7 @@ class LambdaCallback(Callback):
         on_epoch_end: Callable[..., Any] | None = None,
         on_train_batch_begin: Callable[..., Any] | None = None,
         on_train_batch_end: Callable[..., Any] | None = None,
+        on_train_exit: Callable[..., Any] | None = None,
     ) -> None:
         hooks = dict(locals())
         for name in HOOKS:
@@ -93,42 +123,8 @@ HOOKS = (
     "on_epoch_end",
     "on_train_batch_begin",
     "on_train_batch_end",
+    "on_train_exit",
 )
-
-
-class History(Callback):
-    """What `fit` returns.
-
-    Attributes
-    ----------
-    history : dict of str to list of float
-        ``"loss"``, metrics, ``"val_loss"``, ...: one number per epoch.
-    epoch : list of int
-        The epochs' numbers.
-    """
-
-    def __init__(self) -> None:
-        self.history: dict[str, list[float]] = {}
-        self.epoch: list[int] = []
-        self.params = {}
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.epoch.append(epoch)
-        for key, value in (logs or {}).items():
-            self.history.setdefault(key, []).append(value)
-
-    def to_pandas(self) -> Any:
-        """The history as a pandas DataFrame with the epoch as index."""
-        import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-
-        return pd.DataFrame(self.history, index=pd.Index(self.epoch, name="epoch"))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "model": None}
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{k}={v[-1]:.4g}" for k, v in self.history.items() if v)
-        return f"<History of {len(self.epoch)} epochs{': ' if last else ''}{last}>"
 
 
 class CallbackList:
@@ -141,11 +137,14 @@ class CallbackList:
                 raise TypeError(f"callbacks[{i}] is the class {item.__name__}, not an instance")
             if not isinstance(item, Callback):
                 raise TypeError(f"callbacks[{i}] must be a Callback, got {checks.describe(item)}")
+            if any(item is other for other in items[:i]):
+                raise ValueError(f"callbacks[{i}] is given twice, expected an object of its own")
         self.items = list(items)
         self.has_batch_hooks = any(
             _overrides(item, "on_train_batch_begin") or _overrides(item, "on_train_batch_end")
             for item in self.items
         )
+        self.slice_hooks = [item for item in self.items if _overrides(item, "on_train_slice_end")]
 
     def begin(self, model: Any, params: dict[str, Any]) -> None:
         """Tell them model and parameters, then that training begins."""
@@ -158,6 +157,31 @@ class CallbackList:
         """Call a hook of all, in order; an exception goes to the caller of fit."""
         for item in self.items:
             getattr(item, hook)(*args, logs if logs is not None else {})
+
+    @contextmanager
+    def around_validation(self) -> Iterator[None]:
+        """All of their contexts, the first outermost."""
+        with ExitStack() as stack:
+            for item in self.items:
+                stack.enter_context(item.around_validation())
+            yield
+
+    def accept(self, error: TrainingDiverged) -> bool:
+        """Tell all; whether one of them ends the fit quietly."""
+        return any([item.on_train_diverged(error) for item in self.items])
+
+    def exit(self, failed: bool) -> None:
+        """Call every `on_train_exit`; the first error comes after all, as a warning if `failed`."""
+        first: BaseException | None = None
+        for item in self.items:
+            try:
+                item.on_train_exit()
+            except BaseException as error:
+                first = first or error
+        if first is not None and not failed:
+            raise first
+        if first is not None:  # the exception that ended the fit is the one to see
+            warnings.warn(f"on_train_exit raised {first!r}", RuntimeWarning, stacklevel=2)
 
 
 def _as_sequence(callbacks: Any) -> Sequence[Any]:
@@ -173,5 +197,3 @@ def _as_sequence(callbacks: Any) -> Sequence[Any]:
 def _overrides(item: Callback, hook: str) -> bool:
     return hook in vars(item) or getattr(type(item), hook) is not getattr(Callback, hook)
 
-
-__all__ = ["Callback", "History", "LambdaCallback"]
