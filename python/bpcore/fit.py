@@ -185,13 +185,14 @@ class Loop:
         logs: dict[str, float] = self.compiled.logs(self.trainer.results())
         self.optimizer.iterations = int(self.trainer.step)
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
+            options = self.options
+            self.hooks.call("on_test_begin")
             with self.hooks.around_validation():
-                options = self.options
-                logs.update(
-                    self.model._evaluate(
-                        validation, options.validation_batch_size, "val_", options.validation_steps
-                    )
+                found = self.model._evaluate(
+                    validation, options.validation_batch_size, "val_", options.validation_steps
                 )
+                logs.update(found)
+                self.hooks.call("on_test_end", logs=found)
                 self._tell(epoch, logs)
         else:
             self._tell(epoch, logs)

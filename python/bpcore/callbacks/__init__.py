@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from .averaging import EMA, SWA
 from .base import Callback, LambdaCallback
 from .history import History
+from .limits import TerminateOnNaN, TimeLimit
+from .monitor import EarlyStopping, ModelCheckpoint
+from .rates import LearningRateScheduler, ReduceLROnPlateau
+from .writers import CSVLogger, TensorBoard
 
-__all__ = ["Callback", "History", "LambdaCallback"]
+__all__ = [
+    "EMA",
+    "SWA",
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
+    "TimeLimit",
+]

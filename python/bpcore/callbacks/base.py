@@ -17,8 +17,9 @@ class Callback:
     """Base class; override what you need. Batch hooks cost nothing unless overridden.
 
     The order in a fit: `set_model` and `set_params`; `on_train_begin`; for each epoch
-    `on_epoch_begin`, the batches, validation, `on_epoch_end`; `on_train_end` unless an exception
-    ended the fit; `on_train_exit` in any case.
+    `on_epoch_begin`, the batches, validation (`on_test_begin`, then `around_validation` is
+    entered, `on_test_end`), `on_epoch_end`; `on_train_end` unless an exception ended the fit;
+    `on_train_exit` in any case.
 
     Attributes
     ----------
@@ -65,6 +66,12 @@ class Callback:
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """`logs`: means over the epoch so far."""
 
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Before the validation of an epoch, while the weights are those in training."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """After the validation of an epoch; `logs`: its numbers."""
+
     def on_train_slice_end(self) -> None:
         """After at most 50 ms of training, or a batch that took longer; costs next to nothing."""
 
@@ -104,6 +111,8 @@ class LambdaCallback(Callback):
         on_epoch_end: Callable[..., Any] | None = None,
         on_train_batch_begin: Callable[..., Any] | None = None,
         on_train_batch_end: Callable[..., Any] | None = None,
+        on_test_begin: Callable[..., Any] | None = None,
+        on_test_end: Callable[..., Any] | None = None,
         on_train_exit: Callable[..., Any] | None = None,
     ) -> None:
         hooks = dict(locals())
@@ -123,6 +132,8 @@ HOOKS = (
     "on_epoch_end",
     "on_train_batch_begin",
     "on_train_batch_end",
+    "on_test_begin",
+    "on_test_end",
     "on_train_exit",
 )
 
@@ -168,7 +179,8 @@ class CallbackList:
 
     def accept(self, error: TrainingDiverged) -> bool:
         """Tell all; whether one of them ends the fit quietly."""
-        return any([item.on_train_diverged(error) for item in self.items])
+        answers = [bool(item.on_train_diverged(error)) for item in self.items]
+        return True in answers
 
     def exit(self, failed: bool) -> None:
         """Call every `on_train_exit`; the first error comes after all, as a warning if `failed`."""
@@ -196,4 +208,3 @@ def _as_sequence(callbacks: Any) -> Sequence[Any]:
 
 def _overrides(item: Callback, hook: str) -> bool:
     return hook in vars(item) or getattr(type(item), hook) is not getattr(Callback, hook)
-

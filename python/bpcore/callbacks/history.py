@@ -39,7 +39,7 @@ class History(Callback):
                 self.history.setdefault(key, []).append(value)
 
     def to_pandas(self) -> Any:
-        """The history as a pandas DataFrame with the epoch as index; NaN where nothing was measured.
+        """The history as a pandas DataFrame with the epoch as index; NaN where there is no number.
 
         Raises
         ------
@@ -84,13 +84,13 @@ class History(Callback):
         plt = optional.require("matplotlib.pyplot", "plot", "History.plot")
         if axes is None:
             size = (4.8 * len(names), 3.6)
-            _, made = plt.subplots(
-                1, len(names), squeeze=False, figsize=size, layout="constrained"
-            )
+            _, made = plt.subplots(1, len(names), squeeze=False, figsize=size, layout="constrained")
             axes = list(made[0])
         axes = list(axes) if hasattr(axes, "__len__") else [axes]
         if len(axes) != len(names):
-            raise ValueError(f"axes: got {len(axes)}, expected {len(names)}, one for each of {names}")
+            raise ValueError(
+                f"axes: got {len(axes)}, expected {len(names)}, one for each of {names}"
+            )
         for name, ax in zip(names, axes, strict=True):
             self._panel(name, ax)
         return axes
