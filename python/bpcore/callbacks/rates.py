@@ -17,8 +17,8 @@ def rate_of(callback: Any) -> float:
     rate = callback.model.optimizer.learning_rate
     if not isinstance(rate, float):
         raise TypeError(
-            f"{type(callback).__name__} sets the learning rate, but the optimizer's is the "
-            f"schedule {checks.describe(rate)}; give the optimizer a number, or leave out this callback"
+            f"{type(callback).__name__} sets the learning rate, but the optimizer has the schedule "
+            f"{checks.describe(rate)}; give it a number, or leave out this callback"
         )
     return rate
 
