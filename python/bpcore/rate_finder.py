@@ -117,8 +117,8 @@ def find(
             break
     if len(losses) < 3:
         raise ValueError(
-            f"the loss was not finite after {len(losses)} batches at rates from {low:g}, expected at "
-            "least 3; scale the data, or pass a lower value of low"
+            f"the loss was not finite after {len(losses)} batches at rates from {low:g}, expected "
+            "at least 3; scale the data, or pass a lower value of low"
         )
     return LearningRateFinder(rates[: len(losses)], np.array(losses), steps)
 
