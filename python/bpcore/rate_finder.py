@@ -117,8 +117,8 @@ def find(
             break
     if len(losses) < 3:
         raise ValueError(
-            f"the loss was not finite after {len(losses)} batches at rates from {low:g}, expected "
-            "at least 3; scale the data, or pass a lower value of low"
+            f"{len(losses)} batches had a finite loss at rates from {low:g}, expected at least 3; "
+            "scale the data, pass a lower value of low, or more batches than an iterator gave"
         )
     return LearningRateFinder(rates[: len(losses)], np.array(losses), steps)
 

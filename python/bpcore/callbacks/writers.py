@@ -71,9 +71,10 @@ class CSVLogger(Configured):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
         self._open()
-        new = [key for key in self._expected(logs) if key not in self._columns]
-        if new or not self._columns:
-            self._widen(["epoch", *new] if not self._columns else [*self._columns, *new])
+        known = self._columns
+        new = [key for key in (logs if known else self._expected(logs)) if key not in known]
+        if new or not known:
+            self._widen([*(known or ["epoch"]), *new])
         row = {**{key: repr(float(value)) for key, value in logs.items()}, "epoch": str(epoch)}
         line = self._lines([[row.get(key, _MISSING) for key in self._columns]])
         with open(self.filename, "a", newline="", encoding="utf-8") as file:
