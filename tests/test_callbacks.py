@@ -249,6 +249,26 @@ def test_order_of_all_hooks():
                      "out a", "on_train_end", "on_train_exit"]  # fmt: skip
 
 
+def test_copies_are_not_torn_by_ctrl_c():
+    """The timer fires amid thousands of copies; the interrupt comes after the last."""
+    sources = list(np.repeat(np.arange(20000.0), 100).reshape(20000, 100))
+    targets = list(np.full((20000, 100), -1.0))
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            C.base.copy_all(targets, sources)
+            time.sleep(5)  # where copying took less than the timer
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert all((target == i).all() for i, target in enumerate(targets))
+
+
 def test_terminate_on_nan_ends_quietly():
     x, y = data()
     guard, stop = C.TerminateOnNaN(verbose=0), C.EarlyStopping("loss", patience=99)

@@ -113,7 +113,7 @@ def test_batches_and_several_inputs():
 
     found = network().find_learning_rate(Halves(), steps=20)
     assert len(found.losses) == 20
-    with pytest.raises(ValueError, match="2 batches.*iterator"):
+    with pytest.raises(ValueError, match=r"2 batches.*iterator"):
         network().find_learning_rate(iter(Halves()))
     a, b = bp.Input((6,)), bp.Input((6,))
     model = bp.Model([a, b], bp.layers.Dense(4)(a + b), seed=0)

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from .base import Logs
-from .monitor import Configured
-
-Array = np.ndarray[Any, Any]
+from .base import Array, Logs, Stateful, copy_all
 
 
-class _Averaging(Configured):
+class _Averaging(Stateful):
     """What both share: the average and its way in and out of the model."""
 
     def __init__(self, validate: Any, apply: Any) -> None:
@@ -27,6 +24,7 @@ class _Averaging(Configured):
         self.count = 0
         self._average: list[Array] = []
         self._scratch: list[Array] = []
+        self._held: list[Array] = []
 
     def get_weights(self) -> list[Array]:
         """Copies of the averages in the order of `Model.weights`; [] before the first."""
@@ -56,14 +54,18 @@ class _Averaging(Configured):
         if not (self.validate and self._average):
             yield
             return
-        weights = [p.value for p in self.model.weights]
-        held = [w.copy() for w in weights]
+        self._held = self.model.get_weights()
         try:
             self._put()
             yield
         finally:
-            for w, own in zip(weights, held, strict=True):
-                np.copyto(w, own)
+            self._take_out()
+
+    def _take_out(self) -> None:
+        """The model's own weights come back; a second time nothing happens."""
+        if self._held:
+            copy_all([p.value for p in self.model.weights], self._held)
+            self._held = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._catch_up()
@@ -73,8 +75,11 @@ class _Averaging(Configured):
             self._put()
 
     def _put(self) -> None:
-        for p, average in zip(self.model.weights, self._average, strict=True):
-            np.copyto(p.value, average)
+        copy_all([p.value for p in self.model.weights], self._average)
+
+    def on_train_exit(self) -> None:
+        self._take_out()  # if Ctrl-C came just when validation's context was being left
+        super().on_train_exit()
 
     def get_state(self) -> dict[str, Any]:
         arrays = {str(i): array for i, array in enumerate(self._average)}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from .. import checks
+import numpy as np
+
+from .. import arguments, checks
 from ..errors import TrainingDiverged
 
 Logs = dict[str, float]
+Array = np.ndarray[Any, Any]
 
 
 class Callback:
@@ -94,6 +100,26 @@ class Callback:
         """Take what `get_state` gave; before or after `on_train_begin`."""
 
 
+class Stateful(arguments.Configured, Callback):
+    """Base of bpcore's callbacks: a hint for misspelt arguments, state that outlives a restart."""
+
+    _resumed = False
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if not self._resumed:
+            self.reset()
+
+    def on_train_exit(self) -> None:
+        self._resumed = False
+
+    def reset(self) -> None:
+        """Forget the last fit."""
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.reset()
+        self._resumed = True  # if it comes before on_train_begin, that must not reset
+
+
 class LambdaCallback(Callback):
     """Hooks as functions with the arguments of `Callback`'s methods.
 
@@ -136,6 +162,13 @@ HOOKS = (
     "on_test_end",
     "on_train_exit",
 )
+
+
+def copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:
+    """Copy arrays into arrays, all of them or none: no Python code runs between two copies, so
+    Ctrl-C comes before or after."""
+    assign: Callable[[Any, Any, Any], None] = operator.setitem
+    deque(map(assign, targets, itertools.repeat(...), sources), maxlen=0)
 
 
 class CallbackList:

@@ -8,10 +8,10 @@ from typing import Any
 from .. import checks
 from ..errors import TrainingDiverged
 from ..progress import say
-from .monitor import Configured
+from .base import Stateful
 
 
-class TimeLimit(Configured):
+class TimeLimit(Stateful):
     """Stop training after some seconds.
 
     Looked at between slices of at most 50 ms, or batches that take longer, without making the loop
@@ -52,7 +52,7 @@ class TimeLimit(Configured):
         self._start -= float(state["spent"])
 
 
-class TerminateOnNaN(Configured):
+class TerminateOnNaN(Stateful):
     """End the fit quietly when a loss, activation or gradient becomes NaN or infinite.
 
     Without it `fit` raises `TrainingDiverged`. With it the failing epoch is given up: the weights

@@ -9,33 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import arguments, checks
+from .. import checks
 from ..progress import number, say
-from .base import Callback, Logs
+from .base import Logs, Stateful, copy_all
 
 # Directions of what bpcore reports; a user's metric may have either, so `mode` must say it.
-_FALLING = ("loss", "mae", "mse", "rmse")
+_FALLING = ("error", "loss", "mae", "mse", "rmse")
 _RISING = ("accuracy", "precision", "recall", "f1", "auc", "r2")
-
-
-class Configured(arguments.Configured, Callback):
-    """Base of bpcore's callbacks: a hint for misspelt arguments, state that outlives a restart."""
-
-    _resumed = False
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        if not self._resumed:
-            self.reset()
-
-    def on_train_exit(self) -> None:
-        self._resumed = False
-
-    def reset(self) -> None:
-        """Forget the last fit."""
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        self.reset()
-        self._resumed = True  # if it comes before on_train_begin, that must not reset
 
 
 def direction(monitor: str, mode: str) -> str:
@@ -53,7 +33,7 @@ def direction(monitor: str, mode: str) -> str:
     )
 
 
-class Monitor(Configured):
+class Monitor(Stateful):
     """Base of callbacks with `monitor`, `mode` and a best value."""
 
     def __init__(self, monitor: Any, mode: Any, min_delta: Any = 0.0, verbose: Any = 0) -> None:
@@ -193,8 +173,8 @@ class EarlyStopping(Monitor):
             return
         self.wait += 1
         if self.improves(current, self.best):
-            self.best, self.best_epoch = current, epoch
             self._keep()
+            self.best, self.best_epoch = current, epoch
             if self.baseline is None or self.improves(current, self.baseline):
                 self.wait = 0
             return
@@ -206,16 +186,14 @@ class EarlyStopping(Monitor):
         if not self.restore_best_weights:
             return
         if self._kept:
-            for array, p in zip(self._kept, self.model.weights, strict=True):
-                np.copyto(array, p.value)
+            copy_all(self._kept, [p.value for p in self.model.weights])
         else:
             self._kept = self.model.get_weights()
 
     def on_train_exit(self) -> None:
         super().on_train_exit()
         if self._kept:
-            for array, p in zip(self._kept, self.model.weights, strict=True):
-                np.copyto(p.value, array)
+            copy_all([p.value for p in self.model.weights], self._kept)
             self._kept = []
         if not self.verbose or self.best_epoch is None:
             return

@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import checks
 from ..progress import say
-from .base import Logs
-from .monitor import Configured, Monitor
+from .base import Logs, Stateful
+from .monitor import Monitor
 
 
 def rate_of(callback: Any) -> float:
@@ -118,7 +118,7 @@ class ReduceLROnPlateau(Monitor):
         self.wait, self.cooldown_counter = int(state["wait"]), int(state["cooldown"])
 
 
-class LearningRateScheduler(Configured):
+class LearningRateScheduler(Stateful):
     """Set the learning rate at the beginning of each epoch.
 
     ``"learning_rate"`` is added to the logs. For a rate per step give the optimizer a schedule of

@@ -8,13 +8,12 @@ import os
 from typing import Any
 
 from .. import atomic, checks, optional
-from .base import Logs
-from .monitor import Configured
+from .base import Logs, Stateful
 
 _MISSING = "NA"
 
 
-class CSVLogger(Configured):
+class CSVLogger(Stateful):
     """Write a line per epoch to a CSV file: the epoch (from 0), then the logs by name.
 
     Numbers are written so that reading them gives the same bits; what an epoch lacks is ``NA``.
@@ -124,7 +123,7 @@ class CSVLogger(Configured):
         self._rows = int(state["rows"])
 
 
-class TensorBoard(Configured):
+class TensorBoard(Stateful):
     """Write losses, metrics and weights for TensorBoard, through the package tensorboardX.
 
     Scalars ``epoch_loss``, ``epoch_<metric>`` and ``epoch_learning_rate`` go to the folders
