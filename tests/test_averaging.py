@@ -87,6 +87,8 @@ def test_accumulated_batches_are_one_term(validated):
     model, ema = network(accumulate_steps=2), C.EMA(0.5)
     model.fit(x, y, batch_size=16, epochs=3, verbose=0, callbacks=[ema], **held)
     assert model.optimizer.iterations == ema.count == 9
+    model.fit(x, y, batch_size=16, epochs=1, verbose=0, callbacks=[ema], **held)
+    assert ema.count == 3
 
 
 def test_training_is_not_touched():

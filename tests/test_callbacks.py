@@ -272,10 +272,16 @@ def test_copies_are_not_torn_by_ctrl_c():
 def test_terminate_on_nan_ends_quietly():
     x, y = data()
     guard, stop = C.TerminateOnNaN(verbose=0), C.EarlyStopping("loss", patience=99)
-    ends = []
+    ends, counts = [], []
     model = network(bp.optimizers.SGD(lambda step: 0.1 if step < 9 else 1e308))
-    history = model.fit(x, y, batch_size=24, epochs=9, verbose=0, callbacks=[
-        guard, stop, C.LambdaCallback(on_train_end=lambda logs: ends.append(logs))])  # fmt: skip
+
+    def ended(logs):
+        ends.append(logs)
+        counts.append(model.optimizer.iterations)
+
+    callbacks = [guard, stop, C.LambdaCallback(on_train_end=ended)]
+    history = model.fit(x, y, batch_size=24, epochs=9, verbose=0, callbacks=callbacks)
+    assert counts == [model.optimizer.iterations] and counts[0] % 4 != 0  # amid an epoch
     assert isinstance(guard.error, bp.TrainingDiverged) and guard.error.epoch >= 2
     assert history.epoch == list(range(guard.error.epoch)) and len(ends) == 1
     assert all(np.isfinite(w).all() for w in model.get_weights())
@@ -297,6 +303,26 @@ def test_time_limit():
     spent = C.TimeLimit(10)
     spent.set_state({"spent": 11.0})
     assert model.fit(x, y, epochs=9, verbose=0, callbacks=[spent]).epoch == [0]
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_train_slice_end"])
+def test_a_stop_is_obeyed_after_the_batch(batches, hook):
+    class Stop(C.Callback):
+        seen = 0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            """Makes slices of single batches."""
+
+    def stop(self, *arguments, **options):
+        self.seen += 1
+        self.model.stop_training = self.seen == 3
+
+    setattr(Stop, hook, stop)
+    model, (x, y) = network(), data()
+    source = (((x[i : i + 8], y[i : i + 8]) for i in range(0, 96, 8)),) if batches else (x, y)
+    history = model.fit(*source, batch_size=8, epochs=1, verbose=0, callbacks=[Stop()])
+    assert model.optimizer.iterations == 3 and history.epoch == [0]
 
 
 def test_slice_hooks_do_not_split_the_loop():
@@ -465,6 +491,59 @@ def test_callbacks_pickle_and_copy():
     for callback in [*several(pathlib.Path()), *others]:
         for again in (pickle.loads(pickle.dumps(callback)), copy.deepcopy(callback)):
             assert repr(again) == repr(callback) and type(callback).__name__ in repr(again)
+
+
+class Part:
+    """Goes on with a callback's state in a new object, before each epoch from `at` on."""
+
+    def __init__(self, make, at):
+        self.make, self.at, self.item = make, at, make()
+
+    def __getattr__(self, name):
+        return getattr(self.item, name)
+
+    def on_epoch_begin(self, epoch):
+        if epoch >= self.at:
+            old, self.item = self.item, self.make()
+            self.item.set_model(old.model)
+            self.item.set_params(old.params)
+            self.item.set_state(through_json(old.get_state()))
+            self.item.on_train_begin()
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_decisions_go_on_from_states(at):
+    for options, values, stop, best_epoch, best in STOPS:
+        part = Part(lambda options=options: C.EarlyStopping(**options), at)
+        last, weight, _ = feed(part, values, validation_freq=2)
+        assert last == (len(values) - 1 if stop is None else stop) and weight == best_epoch
+        assert (part.best, part.best_epoch, part.stopped_epoch) == (best, best_epoch, stop)
+    for options, values, rates in RATES:
+        part = Part(lambda options=options: C.ReduceLROnPlateau(**options), at)
+        np.testing.assert_allclose(feed(part, values)[2], rates, rtol=1e-15)
+
+
+def test_a_state_is_for_one_fit():
+    model, (x, y) = network(), data()
+    limit = C.TimeLimit(10)
+    limit.set_state({"spent": 11.0})
+    assert len(model.fit(x, y, epochs=3, verbose=0, callbacks=[limit]).epoch) == 1
+    assert len(model.fit(x, y, epochs=3, verbose=0, callbacks=[limit]).epoch) == 3
+
+
+def test_a_fit_that_never_began_restores_nothing():
+    model, (x, y) = network(), data()
+    stop = C.EarlyStopping("loss")
+    model.fit(x, y, epochs=3, verbose=0, callbacks=[stop])
+    model.set_weights([w + 1 for w in model.get_weights()])
+    before = support.weights_hash(model)
+
+    def fail(logs):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        model.fit(x, y, verbose=0, callbacks=[C.LambdaCallback(on_train_begin=fail), stop])
+    assert support.weights_hash(model) == before
 
 
 # ---- bad arguments ------------------------------------------------------------------------------

@@ -64,7 +64,13 @@ def test_the_model_is_untouched(built):
     assert support.weights_hash(model) == support.weights_hash(twin)
 
 
-def test_it_stops_when_the_loss_explodes():
+def test_every_batch_is_an_update():
+    one = network().find_learning_rate(*data())
+    assert support.same_bits(network(accumulate_steps=4).find_learning_rate(*data()).losses,
+                             one.losses)  # fmt: skip
+
+
+def test_it_stops_when_the_loss_explodes(monkeypatch):
     x, y = data()
     targets = np.eye(4)[y]
     model = bp.Sequential([bp.layers.Dense(16, "relu"), bp.layers.Dense(4)], seed=3)
@@ -72,6 +78,8 @@ def test_it_stops_when_the_loss_explodes():
     found = model.find_learning_rate(100 * x, targets, high=1e4)
     assert 10 <= len(found.losses) < 100 and np.isfinite(found.losses).all()
     assert found.suggestion < found.rates[-1]
+    monkeypatch.setattr("bpcore.rate_finder._EXPLODED", np.inf)
+    assert len(model.find_learning_rate(100 * x, targets, high=1e4).losses) > len(found.losses)
 
 
 def test_the_suggestion_is_where_it_falls_fastest():

@@ -72,6 +72,15 @@ def test_csv_append(tmp_path):
     assert len(rows(path)) == 2
 
 
+def test_csv_append_to_a_header(tmp_path):
+    x, y = data()
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,accuracy,note,loss\n")
+    found = network().fit(x, y, verbose=0, callbacks=[C.CSVLogger(path, append=True)]).history
+    line = ["0", repr(found["accuracy"][0]), "NA", repr(found["loss"][0])]
+    assert rows(path) == [["epoch", "accuracy", "note", "loss"], line]
+
+
 def test_csv_lines_are_there_at_once(tmp_path):
     x, y = data()
     path, seen = tmp_path / "log.csv", []

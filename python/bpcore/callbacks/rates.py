@@ -91,9 +91,7 @@ class ReduceLROnPlateau(Monitor):
         current = self.value(epoch, logs)
         if current is None:
             return
-        if self.cooldown_counter:
-            self.cooldown_counter -= 1
-            self.wait = 0
+        self.cooldown_counter = max(0, self.cooldown_counter - 1)
         if self.improves(current, self.best):
             self.best, self.wait = current, 0
         elif not self.cooldown_counter:
