@@ -100,7 +100,6 @@ def find(
     losses: list[float] = []
     average, best = 0.0, math.inf
     compiled = model._need_compiled()
-    compiled.accumulate_steps = 1  # every batch is to try its rate
     for rate, part in zip(rates, _batches(model, x, y, batch_size), strict=False):
         trainer = model._built().trainer("train", compiled)
         compiled.reset_metrics()
