@@ -166,6 +166,23 @@ def test_an_exception_leaves_the_weights_of_training(where):
     assert_same(model.get_weights(), kept)
 
 
+def test_a_second_interrupt_while_the_weights_come_back():
+    class Twice(C.EMA):
+        interrupted = False
+
+        def _take_out(self):
+            if not self.interrupted:
+                self.interrupted = True
+                self.own = [w.copy() for w in self._held]
+                raise KeyboardInterrupt
+            super()._take_out()
+
+    (x, y), model, ema = data(), network(), Twice(0.9)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, epochs=3, verbose=0, validation_data=(x, y), callbacks=[ema])
+    assert_same(model.get_weights(), ema.own)
+
+
 def test_frozen_layers_stay_as_they_are():
     x, y = data()
     model = network()

@@ -74,6 +74,9 @@ def test_warm_up_of_a_function_sees_its_own_steps():
     schedule = S.Warmup(halves, steps=2, start=0.5)
     assert [schedule(s) for s in range(5)] == [0.5, 0.75, 1.0, 0.5, 0.25]
     assert all(isinstance(step, int) for step in seen) and set(seen) == {0, 1, 2}
+    seen.clear()
+    S.Warmup(halves, steps=100).rates(np.arange(103.0))
+    assert seen == [0, 1, 2]  # a warm-up does not ask again and again
 
 
 def test_warm_up_of_nothing_is_the_schedule():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from .engine import Dataset, Engine, batch_size_of, diverged
 from .errors import BusyError
 from .layers.base import Layer
 from .parameter import Array
+
+if TYPE_CHECKING:
+    from .rate_finder import LearningRateFinder
 
 
 class Gradients:
@@ -363,7 +366,7 @@ class Trainable:
         low: float = 1e-7,
         high: float = 10.0,
         steps: int = 100,
-    ) -> Any:
+    ) -> LearningRateFinder:
         """Try growing learning rates on a copy of the model; the model itself is not changed.
 
         Batch k is trained with rate low (high / low)^(k / (steps - 1)), until the smoothed loss is

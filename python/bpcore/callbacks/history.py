@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import checks, optional
 from .base import Callback, Logs
 
@@ -107,13 +109,14 @@ class History(Callback):
 
     def get_state(self) -> dict[str, Any]:
         return {
-            "history": {key: list(values) for key, values in self.history.items()},
+            # arrays, because JSON has no NaN or infinity
+            "history": {key: np.array(values, float) for key, values in self.history.items()},
             "epoch": list(self.epoch),
             "epochs": {key: list(values) for key, values in self._epochs.items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self.history = {key: list(values) for key, values in state["history"].items()}
+        self.history = {key: values.tolist() for key, values in state["history"].items()}
         self.epoch = list(state["epoch"])
         self._epochs = {key: list(values) for key, values in state["epochs"].items()}
 

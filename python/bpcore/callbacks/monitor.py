@@ -85,14 +85,12 @@ class Monitor(Stateful):
         )
 
     def get_state(self) -> dict[str, Any]:
-        # JSON has no infinity, which stands for "none yet"
-        return {"best": self.best if math.isfinite(self.best) else None, "seen": self._seen}
+        # as text: JSON has no infinity, which stands for "none yet"
+        return {"best": repr(self.best), "seen": self._seen}
 
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
-        self._seen = bool(state["seen"])
-        if state["best"] is not None:
-            self.best = float(state["best"])
+        self.best, self._seen = float(state["best"]), bool(state["seen"])
 
 
 class EarlyStopping(Monitor):
