@@ -165,8 +165,10 @@ class Loop:
             ended = True
         finally:
             self.optimizer.iterations = int(self.trainer.step)
-            self.progress.close()
-            self.hooks.exit(failed=not ended)
+            try:
+                self.progress.close()
+            finally:  # Ctrl-C while the bar is drawn
+                self.hooks.exit(failed=not ended)
         return self.history
 
     def _epoch(
