@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         schedules,
     )
     from .config import show_config
+    from .rate_finder import LearningRateFinder
     from .save import load_model
 
 _MODULES = (
@@ -63,12 +64,17 @@ _MODULES = (
     "optimizers",
     "schedules",
 )
-_NAMES = {"load_model": "save", "show_config": "config"}
+_NAMES = {
+    "LearningRateFinder": "rate_finder",
+    "load_model": "save",
+    "show_config": "config",
+}
 
 __all__ = [
     "BusyError",
     "Gradients",
     "Input",
+    "LearningRateFinder",
     "Model",
     "NotBuiltError",
     "Sequential",

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import _core, checks, data, seeding
-from .callbacks import CallbackList, History
+from .callbacks import History
+from .callbacks.base import CallbackList
 from .engine import Dataset, batch_size_of, diverged
+from .errors import TrainingDiverged
 from .progress import Progress, verbosity
 
 SLICE = 0.05  # seconds in the core between looks at signals and the bar
@@ -134,22 +136,39 @@ class Loop:
         if train is not None:
             size = batch_size_of(options.batch_size, train.n)
             steps = -(-train.n // size) if steps is None else min(steps, -(-train.n // size))
-        parameters = {"epochs": options.epochs, "steps": steps, "verbose": options.verbose}
+        parameters = {
+            "epochs": options.epochs,
+            "steps": steps,
+            "verbose": options.verbose,
+            "validation": validation is not None,
+            "validation_freq": options.validation_freq,
+        }
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, len(epochs), steps, options.epochs)
         model.stop_training = False
         self.trainer.step, self.trainer.draw = self.optimizer.iterations, model._draws
+        ended = False
         try:
             self.hooks.begin(model, parameters)
             logs: dict[str, float] = {}
             for epoch in epochs:
-                logs = self._epoch(epoch, train, batches, steps, validation)
+                try:
+                    logs = self._epoch(epoch, train, batches, steps, validation)
+                except TrainingDiverged as error:
+                    if not self.hooks.accept(error):
+                        raise
+                    break
                 if model.stop_training:
                     break
-            self.hooks.call("on_train_end", logs=logs)
-        finally:
             self._take_counters()
-            self.progress.close()
+            self.hooks.call("on_train_end", logs=logs)
+            ended = True
+        finally:
+            try:
+                self._take_counters()
+                self.progress.close()
+            finally:  # Ctrl-C while the bar is drawn
+                self.hooks.exit(failed=not ended)
         return self.history
 
     def _epoch(
@@ -168,17 +187,23 @@ class Loop:
         logs: dict[str, float] = self.compiled.logs(self.trainer.results())
         self._take_counters()
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
-            logs.update(
-                self.model._evaluate(
-                    validation,
-                    self.options.validation_batch_size,
-                    "val_",
-                    self.options.validation_steps,
+            options = self.options
+            self.hooks.call("on_test_begin")
+            with self.hooks.around_validation():
+                found = self.model._evaluate(
+                    validation, options.validation_batch_size, "val_", options.validation_steps
                 )
-            )
+                logs.update(found)
+                self.hooks.call("on_test_end", logs=found)
+                self._tell(epoch, logs)
+        else:
+            self._tell(epoch, logs)
+        return logs
+
+    def _tell(self, epoch: int, logs: dict[str, float]) -> None:
         self.progress.epoch_end(epoch, logs)
         self.hooks.call("on_epoch_end", epoch, logs=logs)
-        return logs
+        self.history.record(epoch, logs)  # what callbacks have added
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
         trainer = self.trainer
@@ -194,7 +219,7 @@ class Loop:
         end = trainer.n_batches if steps is None else steps
         hooks = self.hooks.has_batch_hooks
         schedule = Rates(self.optimizer)
-        while trainer.batch < end and not (hooks and self.model.stop_training):
+        while trainer.batch < end:
             batch = int(trainer.batch)
             if hooks:
                 self.hooks.call("on_train_batch_begin", batch)
@@ -207,11 +232,11 @@ class Loop:
                 self._take_counters()
                 logs = self.compiled.logs(trainer.results())
                 self.hooks.call("on_train_batch_end", batch, logs=logs)
-            if self.progress.due(int(trainer.batch) - batch):
-                self.progress.show(epoch, self.compiled.logs(trainer.results()))
+            if self._stops(epoch, int(trainer.batch) - batch):
+                break
 
     def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> None:
-        trainer, model = self.trainer, self.model
+        trainer = self.trainer
         done = 0
         schedule = Rates(self.optimizer)
         for part in batches.epoch(steps):
@@ -231,9 +256,7 @@ class Loop:
                 logs = self.compiled.logs(trainer.results())
                 self.hooks.call("on_train_batch_end", done, logs=logs)
             done += 1
-            if self.progress.due(1):
-                self.progress.show(epoch, self.compiled.logs(trainer.results()))
-            if model.stop_training:
+            if self._stops(epoch, 1):
                 break
         if done == 0:
             raise ValueError(
@@ -244,6 +267,14 @@ class Loop:
     def _take_counters(self) -> None:
         self.optimizer.iterations = int(self.trainer.step)
         self.model._draws = int(self.trainer.draw)
+
+    def _stops(self, epoch: int, batches: int) -> bool:
+        """After a slice or batch: refresh the bar, look at clocks; whether to stop now."""
+        if self.progress.due(batches):
+            self.progress.show(epoch, self.compiled.logs(self.trainer.results()))
+        for item in self.hooks.slice_hooks:
+            item.on_train_slice_end()
+        return bool(self.model.stop_training)
 
     def _guarded(self, epoch: int, work: Any) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -22,6 +23,16 @@ def verbosity(value: Any) -> int:
 def number(value: float) -> str:
     """Four significant digits."""
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
+
+
+def say(text: str) -> None:
+    """Print a line above the bar, if there is one."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(text)
+    else:
+        print(text, flush=True)
 
 
 class Progress:

@@ -6,8 +6,9 @@ s the step.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -236,10 +237,12 @@ class CosineRestarts(Schedule):
 
 
 class OneCycle(Schedule):
-    """Up to max_learning_rate and down again by half cosines (L. Smith, 2018; as PyTorch's).
+    """Up to max_learning_rate and down again (L. Smith, 2018; as PyTorch's, without momentum).
 
     Starts at max / div_factor, peaks after pct_start of total_steps, ends at
-    max / div_factor / final_div_factor.
+    max / div_factor / final_div_factor, and stays there. The pieces between are half cosines, or
+    lines with ``anneal_strategy="linear"``. With ``three_phase`` the rate falls as fast as it rose,
+    to where it began, and then to its end.
 
     >>> OneCycle(1.0, total_steps=100, pct_start=0.3)(29)
     1.0
@@ -252,26 +255,88 @@ class OneCycle(Schedule):
         pct_start: float = 0.3,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
+        anneal_strategy: str = "cos",
+        three_phase: bool = False,
     ) -> None:
         self.max_learning_rate = _rate("max_learning_rate", max_learning_rate)
         self.total_steps = checks.integer("total_steps", total_steps, 2, 2**62)
         self.pct_start = checks.real("pct_start", pct_start, 0.0, 1.0)
         self.div_factor = checks.real("div_factor", div_factor, 1.0)
         self.final_div_factor = checks.real("final_div_factor", final_div_factor, 1.0)
+        self.anneal_strategy = checks.choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
+        self.three_phase = checks.boolean("three_phase", three_phase)
+        if self.three_phase and self.pct_start > 0.5:
+            raise ValueError(
+                f"three_phase needs pct_start <= 0.5, got {self.pct_start}: the fall takes as long "
+                "as the rise"
+            )
 
     def rates(self, steps: Array) -> Array:
         top = self.max_learning_rate
         low = top / self.div_factor
-        end = low / self.final_div_factor
-        # PyTorch's phases: the first ends at step pct_start * total - 1, the second at total - 1.
-        peak = self.pct_start * self.total_steps - 1.0
-        last = self.total_steps - 1.0
-        up = np.clip(steps / peak, 0.0, 1.0) if peak > 0 else np.ones(steps.shape)
-        down = np.clip((steps - peak) / max(last - peak, 1e-300), 0.0, 1.0)
-        rising = top + (low - top) * _half_cosine(up)
-        falling = end + (top - end) * _half_cosine(down)
-        result: Array = np.where(steps <= peak, rising, falling)
+        # PyTorch's phases end at step pct_start * total - 1 (a fraction), ..., total - 1.
+        rise = self.pct_start * self.total_steps
+        turns = [(0.0, low), (rise - 1.0, top)]
+        if self.three_phase:
+            turns.append((2.0 * rise - 2.0, low))
+        turns.append((self.total_steps - 1.0, low / self.final_div_factor))
+        result = np.full(steps.shape, turns[-1][1])
+        for (first, start), (last, end) in reversed(list(itertools.pairwise(turns))):
+            t = np.clip((steps - first) / max(last - first, 1e-300), 0.0, 1.0)
+            share = t if self.anneal_strategy == "linear" else 1.0 - _half_cosine(t)
+            result = np.where(steps <= last, start + (end - start) * share, result)
         return result
+
+
+class Warmup(Schedule):
+    """A linear rise to the first rate of any schedule, then that schedule from its own step 0.
+
+    For s < steps: schedule(0) (start + (1 - start) s / steps); after it schedule(s - steps). With a
+    number for the schedule it is PyTorch's LinearLR.
+
+    Parameters
+    ----------
+    schedule : Schedule, callable or float
+    steps : int
+    start : float
+        In [0, 1]: the share of the first rate to begin with.
+
+    >>> [Warmup(Cosine(1.0, decay_steps=10), steps=4)(s) for s in (0, 1, 4, 9)]
+    [0.0, 0.25, 1.0, 0.5]
+    """
+
+    def __init__(
+        self, schedule: Schedule | Callable[[int], float] | float, steps: int, start: float = 0.0
+    ) -> None:
+        self.schedule: Any = schedule
+        if isinstance(schedule, Mapping):
+            self.schedule = from_config(schedule)
+        elif isinstance(schedule, (type, str)) or not callable(schedule):
+            self.schedule = Constant(_rate("schedule", schedule))
+        self.steps = checks.integer("steps", steps, 0, 2**62)
+        self.start = checks.real("start", start, 0.0, 1.0)
+
+    def rates(self, steps: Array) -> Array:
+        after = self._inner(np.maximum(steps - self.steps, 0.0))
+        warm = self.start + (1.0 - self.start) * np.minimum(steps / max(1, self.steps), 1.0)
+        result: Array = np.where(steps < self.steps, after * warm, after)
+        return result
+
+    def _inner(self, steps: Array) -> Array:
+        if isinstance(self.schedule, Schedule):
+            return self.schedule.rates(steps)
+        found = np.full(steps.shape, np.nan)  # the optimizer takes the steps before the first NaN
+        for i, step in enumerate(steps):
+            if i and step == steps[i - 1]:
+                found[i] = found[i - 1]
+                continue
+            try:
+                found[i] = float(self.schedule(int(step)))
+            except Exception:
+                if i == 0:
+                    raise
+                break
+        return found
 
 
 _CLASSES: dict[str, type[Schedule]] = {
@@ -286,6 +351,7 @@ _CLASSES: dict[str, type[Schedule]] = {
         Cosine,
         CosineRestarts,
         OneCycle,
+        Warmup,
     )
 }
 

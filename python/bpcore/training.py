@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core, building, checks
 from . import fit as fitting
-from .callbacks import CallbackList, History
+from .callbacks import History
+from .callbacks.base import CallbackList
 from .compiled import Compiled
 from .engine import Dataset, Engine, batch_size_of, diverged
 from .errors import BusyError
 from .layers.base import Layer
 from .parameter import Array
+
+if TYPE_CHECKING:
+    from .rate_finder import LearningRateFinder
 
 
 class Gradients:
@@ -399,6 +403,56 @@ class Trainable:
         with self._busy("gradcheck"):
             self._prepared(self._need_compiled(), x, y, sample_weight)
         return gradcheck(self, x, y, sample_weight, checks.seed(seed) or 0)
+
+    def find_learning_rate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = 32,
+        low: float = 1e-7,
+        high: float = 10.0,
+        steps: int = 100,
+    ) -> LearningRateFinder:
+        """Try growing learning rates on a copy of the model; the model itself is not changed.
+
+        Batch k is trained with rate low (high / low)^(k / (steps - 1)), until the smoothed loss is
+        four times its smallest value or not finite (L. Smith, "Cyclical learning rates for training
+        neural networks", 2015).
+
+        Parameters
+        ----------
+        x, y
+            As in `fit`.
+        batch_size : int or None
+        low, high : float
+        steps : int
+            Batches, at least 10.
+
+        Returns
+        -------
+        LearningRateFinder
+            With ``rates``, ``losses``, ``suggestion`` and ``plot()``.
+
+        Raises
+        ------
+        ValueError
+            For bad arguments, or if the loss is not finite from the beginning.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> x, y = bp.datasets.load_digits()
+        >>> model = bp.Sequential([bp.layers.Dense(32, "relu"), bp.layers.Dense(10)], seed=0)
+        >>> model.compile("adam", "cross_entropy")
+        >>> found = model.find_learning_rate(x, y)
+        >>> 1e-4 < found.suggestion < 1.0
+        True
+        """
+        from . import rate_finder
+
+        self._need_compiled()
+        return rate_finder.find(rate_finder.copied(self), x, y, batch_size, low, high, steps)
 
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None

@@ -1,0 +1,27 @@
+"""Callbacks: what `fit` calls at its stations, and the History it returns."""
+
+from __future__ import annotations
+
+from .averaging import EMA, SWA
+from .base import Callback, LambdaCallback
+from .history import History
+from .limits import TerminateOnNaN, TimeLimit
+from .monitor import EarlyStopping, ModelCheckpoint
+from .rates import LearningRateScheduler, ReduceLROnPlateau
+from .writers import CSVLogger, TensorBoard
+
+__all__ = [
+    "EMA",
+    "SWA",
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
+    "TimeLimit",
+]

@@ -1,0 +1,243 @@
+"""The base of all callbacks, functions as callbacks, and the list of them that a fit calls."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from .. import arguments, checks
+from ..errors import TrainingDiverged
+
+Logs = dict[str, float]
+Array = np.ndarray[Any, Any]
+
+
+class Callback:
+    """Base class; override what you need. Batch hooks cost nothing unless overridden.
+
+    The order in a fit: `set_model` and `set_params`; `on_train_begin`; for each epoch
+    `on_epoch_begin`, the batches, validation (`on_test_begin`, then `around_validation` is
+    entered, `on_test_end`), `on_epoch_end`; `on_train_end` unless an exception ended the fit;
+    `on_train_exit` in any case.
+
+    Attributes
+    ----------
+    model : Model
+        Set ``model.stop_training = True`` to end after the current batch or slice of batches.
+    params : dict
+        ``epochs``, ``steps`` (batches per epoch, None if not known), ``verbose``, ``validation``
+        (whether there is any) and ``validation_freq``.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> class Stop(bp.callbacks.Callback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         self.model.stop_training = logs["loss"] < 0.1
+    """
+
+    model: Any = None
+    params: dict[str, Any]
+
+    def set_model(self, model: Any) -> None:
+        """Called first."""
+        self.model = model
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Called second."""
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """After the last epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Epochs are counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """`logs`: loss, metrics, and ``val_...`` if there is validation."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Batches are counted from 0 in each epoch."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """`logs`: means over the epoch so far."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Before the validation of an epoch, while the weights are those in training."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """After the validation of an epoch; `logs`: its numbers."""
+
+    def on_train_slice_end(self) -> None:
+        """After at most 50 ms of training, or a batch that took longer; costs next to nothing."""
+
+    def around_validation(self) -> AbstractContextManager[Any]:
+        """A context around validation and all `on_epoch_end` after it, left in reverse order."""
+        return nullcontext()
+
+    def on_train_diverged(self, error: TrainingDiverged) -> bool:
+        """Return True to end the fit without the exception."""
+        return False
+
+    def on_train_exit(self) -> None:
+        """Called once when fit ends in whatever way, after `on_train_end` if that ran."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint must hold for a resumed fit to go on alike: JSON values and arrays."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take what `get_state` gave; before or after `on_train_begin`."""
+
+
+class Stateful(arguments.Configured, Callback):
+    """Base of bpcore's callbacks: a hint for misspelt arguments, state that outlives a restart."""
+
+    _resumed = False
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if not self._resumed:
+            self.reset()
+
+    def on_train_exit(self) -> None:
+        self._resumed = False
+
+    def reset(self) -> None:
+        """Forget the last fit."""
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.reset()
+        self._resumed = True  # if it comes before on_train_begin, that must not reset
+
+
+class LambdaCallback(Callback):
+    """Hooks as functions with the arguments of `Callback`'s methods.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> show = bp.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch))
+    """
+
+    def __init__(
+        self,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        on_test_begin: Callable[..., Any] | None = None,
+        on_test_end: Callable[..., Any] | None = None,
+        on_train_exit: Callable[..., Any] | None = None,
+    ) -> None:
+        hooks = dict(locals())
+        for name in HOOKS:
+            hook = hooks[name]
+            if hook is None:
+                continue
+            if not callable(hook):
+                raise TypeError(f"{name} must be a function, got {checks.describe(hook)}")
+            setattr(self, name, hook)
+
+
+HOOKS = (
+    "on_train_begin",
+    "on_train_end",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_begin",
+    "on_test_end",
+    "on_train_exit",
+)
+
+
+def copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:
+    """Copy arrays into arrays, all of them or none: no Python code runs between two copies, so
+    Ctrl-C comes before or after."""
+    assign: Callable[[Any, Any, Any], None] = operator.setitem
+    deque(map(assign, targets, itertools.repeat(...), sources), maxlen=0)
+
+
+class CallbackList:
+    """All callbacks of a fit, checked, as one."""
+
+    def __init__(self, callbacks: Any) -> None:
+        items = _as_sequence(callbacks)
+        for i, item in enumerate(items):
+            if isinstance(item, type):
+                raise TypeError(f"callbacks[{i}] is the class {item.__name__}, not an instance")
+            if not isinstance(item, Callback):
+                raise TypeError(f"callbacks[{i}] must be a Callback, got {checks.describe(item)}")
+            if any(item is other for other in items[:i]):
+                raise ValueError(f"callbacks[{i}] is given twice, expected an object of its own")
+        self.items = list(items)
+        self.has_batch_hooks = any(
+            _overrides(item, "on_train_batch_begin") or _overrides(item, "on_train_batch_end")
+            for item in self.items
+        )
+        self.slice_hooks = [item for item in self.items if _overrides(item, "on_train_slice_end")]
+
+    def begin(self, model: Any, params: dict[str, Any]) -> None:
+        """Tell them model and parameters, then that training begins."""
+        for item in self.items:
+            item.set_model(model)
+            item.set_params(params)
+        self.call("on_train_begin")
+
+    def call(self, hook: str, *args: Any, logs: Logs | None = None) -> None:
+        """Call a hook of all, in order; an exception goes to the caller of fit."""
+        for item in self.items:
+            getattr(item, hook)(*args, logs if logs is not None else {})
+
+    @contextmanager
+    def around_validation(self) -> Iterator[None]:
+        """All of their contexts, the first outermost."""
+        with ExitStack() as stack:
+            for item in self.items:
+                stack.enter_context(item.around_validation())
+            yield
+
+    def accept(self, error: TrainingDiverged) -> bool:
+        """Tell all; whether one of them ends the fit quietly."""
+        answers = [bool(item.on_train_diverged(error)) for item in self.items]
+        return True in answers
+
+    def exit(self, failed: bool) -> None:
+        """Call every `on_train_exit`; the first error comes after all, as a warning if `failed`."""
+        first: BaseException | None = None
+        for item in self.items:
+            try:
+                item.on_train_exit()
+            except BaseException as error:
+                first = first or error
+        if first is not None and not failed:
+            raise first
+        if first is not None:  # the exception that ended the fit is the one to see
+            warnings.warn(f"on_train_exit raised {first!r}", RuntimeWarning, stacklevel=2)
+
+
+def _as_sequence(callbacks: Any) -> Sequence[Any]:
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, (list, tuple)):
+        return callbacks
+    if isinstance(callbacks, Callback):
+        return [callbacks]
+    raise TypeError(f"callbacks must be a list of Callback, got {checks.describe(callbacks)}")
+
+
+def _overrides(item: Callback, hook: str) -> bool:
+    return hook in vars(item) or getattr(type(item), hook) is not getattr(Callback, hook)

@@ -1,0 +1,128 @@
+"""The History that `fit` returns: numbers per epoch, as lists, as a table, as a plot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import checks, optional
+from .base import Callback, Logs
+
+
+class History(Callback):
+    """What `fit` returns.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        ``"loss"``, metrics, ``"val_loss"``, ... and what callbacks add to `logs`: one number per
+        epoch that had it.
+    epoch : list of int
+        The epochs' numbers.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self.params = {}
+        self._epochs: dict[str, list[int]] = {}  # of each key: validation may be rarer
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        self.record(epoch, logs or {})
+
+    def record(self, epoch: int, logs: Logs) -> None:
+        """Take what is new in `logs`; called again when other callbacks may have added to it."""
+        for key, value in logs.items():
+            epochs = self._epochs.setdefault(key, [])
+            if not epochs or epochs[-1] != epoch:
+                epochs.append(epoch)
+                self.history.setdefault(key, []).append(value)
+
+    def to_pandas(self) -> Any:
+        """The history as a pandas DataFrame with the epoch as index; NaN where there is no number.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        pd = optional.require("pandas", "pandas", "History.to_pandas")
+        index = pd.Index(self.epoch, name="epoch")
+        columns = {
+            key: pd.Series(values, index=self._epochs[key]).reindex(self.epoch).to_numpy()
+            for key, values in self.history.items()
+        }
+        return pd.DataFrame(columns, index=index)
+
+    def plot(self, keys: Any = None, *, axes: Any = None) -> Any:
+        """Draw loss and metrics over the epochs, training and validation in one panel each.
+
+        Parameters
+        ----------
+        keys : str or list of str, optional
+            Names without ``val_``; by default all.
+        axes : matplotlib Axes or list of Axes, optional
+            One per key; by default those of a new figure.
+
+        Returns
+        -------
+        list of matplotlib Axes
+            ``history.plot()[0].figure.savefig("loss.png")`` writes the figure.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        known = list(dict.fromkeys(key.removeprefix("val_") for key in self.history))
+        names = known if keys is None else [keys] if isinstance(keys, str) else list(keys)
+        for name in names:
+            if name not in known:
+                raise checks.unknown("key of the history", name, known)
+        if not names:
+            raise ValueError("the history is empty, expected at least one finished epoch")
+        plt = optional.require("matplotlib.pyplot", "plot", "History.plot")
+        if axes is None:
+            size = (4.8 * len(names), 3.6)
+            _, made = plt.subplots(1, len(names), squeeze=False, figsize=size, layout="constrained")
+            axes = list(made[0])
+        axes = list(axes) if hasattr(axes, "__len__") else [axes]
+        if len(axes) != len(names):
+            raise ValueError(
+                f"axes: got {len(axes)}, expected {len(names)}, one for each of {names}"
+            )
+        for name, ax in zip(names, axes, strict=True):
+            self._panel(name, ax)
+        return axes
+
+    def _panel(self, name: str, ax: Any) -> None:
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            if key in self.history:
+                # a line of one point would not be seen
+                marker = "o" if len(self.history[key]) == 1 else None
+                epochs = [epoch + 1 for epoch in self._epochs[key]]
+                ax.plot(epochs, self.history[key], label=label, marker=marker)
+        ax.set(xlabel="epoch", ylabel=name)
+        ax.legend()
+
+    def get_state(self) -> dict[str, Any]:
+        return {
+            # arrays, because JSON has no NaN or infinity
+            "history": {key: np.array(values, float) for key, values in self.history.items()},
+            "epoch": list(self.epoch),
+            "epochs": {key: list(values) for key, values in self._epochs.items()},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.history = {key: values.tolist() for key, values in state["history"].items()}
+        self.epoch = list(state["epoch"])
+        self._epochs = {key: list(values) for key, values in state["epochs"].items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "model": None}
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{k}={v[-1]:.4g}" for k, v in self.history.items() if v)
+        return f"<History of {len(self.epoch)} epochs{': ' if last else ''}{last}>"
