@@ -308,3 +308,16 @@ def test_unknown_instruction_set_is_an_import_error():
     assert (
         "ImportError" in done.stderr or "RuntimeError" in done.stderr or "ValueError" in done.stderr
     )
+
+
+@pytest.mark.parametrize("name, value", [("GOMP_SPINCOUNT", "77"), ("OMP_WAIT_POLICY", "passive")])
+def test_the_environment_is_the_users(name, value):
+    """Threads are told to sleep soon by a variable that is gone after the import."""
+    code = """
+import os
+before = dict(os.environ)
+import bpcore
+assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
+"""
+    support.run_python(code)
+    support.run_python(code, **{name: value})

@@ -15,8 +15,12 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _core as _core
-from ._version import __version__
+from ._load import load_core as _load_core
+
+_load_core()
+
+from . import _core as _core  # noqa: E402
+from ._version import __version__  # noqa: E402
 
 _core.select_tier(os.environ.get("BPCORE_ISA", ""))
 
