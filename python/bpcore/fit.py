@@ -138,6 +138,7 @@ class Loop:
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, len(epochs), steps, options.epochs)
         model.stop_training = False
+        model._fit_data = train  # for callbacks that look at it
         self.trainer.step = self.optimizer.iterations
         try:
             self.hooks.begin(model, parameters)
@@ -149,6 +150,7 @@ class Loop:
             self.hooks.call("on_train_end", logs=logs)
         finally:
             self.optimizer.iterations = int(self.trainer.step)
+            model._fit_data = None
             self.progress.close()
         return self.history
 
@@ -225,6 +227,7 @@ class Loop:
                 lambda d=item, r=rate, f=reset: trainer.train_step(
                     d.xs, d.ys, d.ws, r, update=True, reset=f, more=True
                 ),
+                batch=done,
             )
             if self.hooks.has_batch_hooks:
                 self.optimizer.iterations = int(trainer.step)
@@ -241,12 +244,12 @@ class Loop:
                 "used once: pass steps_per_epoch, or an object that starts anew at each iter()"
             )
 
-    def _guarded(self, epoch: int, work: Any) -> None:
+    def _guarded(self, epoch: int, work: Any, batch: int | None = None) -> None:
         try:
             work()
         except _core.Diverged as error:
             rate = self.optimizer.current_rate()
-            raise diverged(error, epoch, rate) from None
+            raise diverged(error, epoch, rate, batch) from None
 
 
 class Rates:
