@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 from .. import checks
@@ -32,8 +33,11 @@ def examine(
     measured = Measurement(twin, item, batch_size)
     if measured.loss < rules.LEARNED * guess:  # it has coped with the scale of its data
         of_targets = [f for f in of_targets if f.kind != "unscaled_target"]
+    findings = [*findings, *of_inputs, *of_targets, *rules.find(measured, guess)]
+    if not findings:
+        findings = rules.above_guess(measured, guess)
     return Diagnosis(
-        [*findings, *of_inputs, *of_targets, *rules.find(measured, guess)],
+        _with_causes(findings),
         measured.layers,
         inputs=inputs,
         targets=targets,
@@ -41,6 +45,17 @@ def examine(
         guess_loss=guess,
         rows=item.n,
     )
+
+
+def _with_causes(findings: list[Finding]) -> list[Finding]:
+    """Unscaled inputs are critical where they have driven units into saturation."""
+    kinds = {f.kind for f in findings if f.severity == "critical"}
+    if not kinds & {"saturation", "paralysis", "dead_units", "exploding_gradients"}:
+        return findings
+    return [
+        dataclasses.replace(f, severity="critical") if f.kind == "unscaled_input" else f
+        for f in findings
+    ]
 
 
 __all__ = ["Diagnosis", "Finding", "LayerReport", "diagnose", "examine"]

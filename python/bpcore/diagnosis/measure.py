@@ -108,14 +108,22 @@ class Measurement:
         self.flaw: dict[str, Any] | None = None
         self.gradients: dict[str, Array] = {}
         self.layers: list[LayerReport] = []
+        self._ends: set[str] = set()
         order = np.random.default_rng(0).permutation(item.n)[: max(TRIAL_ROWS, batch_size or 0)]
-        self._order = order
-        self._batch = len(order) if batch_size is None else min(batch_size, len(order))
+        self._order, self.trial_rows = order, len(order)
+        self.batch = len(order) if batch_size is None else min(batch_size, len(order))
         with np.errstate(all="ignore"):
             self._pass()
             self._weights()
             if self.flaw is None:
                 self._next_step()
+
+    def hidden(self) -> list[LayerReport]:
+        """The layers without outputs whose sigmoid is one step with its loss: delta = p - t."""
+        fused = {"binary_cross_entropy", "cross_entropy"}
+        if not any(getattr(loss, "kind", "") in fused for loss in self.compiled.losses):
+            return self.layers
+        return [layer for layer in self.layers if layer.layer not in self._ends]
 
     # ---- one pass over the sample -------------------------------------------------------------
     def _pass(self) -> None:
@@ -155,6 +163,8 @@ class Measurement:
             shape = node.output.shape
             report = LayerReport(name, type(node.layer).__name__, f, shape[-1] if shape else 1)
             self.layers.append(report)
+            if any(t is node.output for t in self.twin._outputs):
+                self._ends.add(name)
             result.append((Tally(report), place))
         return result
 
@@ -235,8 +245,8 @@ class Measurement:
         rates = optimizer.rates(first, count)
         losses: list[float] = []
         for k in range(count):
-            start = k * self._batch
-            rows = np.take(self._order, range(start, start + self._batch), mode="wrap")
+            start = k * self.batch
+            rows = np.take(self._order, range(start, start + self.batch), mode="wrap")
             part = subset(self.item, rows)
             eta = factor * float(rates[min(k, len(rates) - 1)] if rate is None else rate)
             try:
@@ -252,6 +262,20 @@ class Measurement:
         try:
             with np.errstate(all="ignore"):
                 return self._steps(TRIAL_STEPS + 1, factor, rate)
+        finally:
+            self._restore(held)
+
+    def pace(self, rate: float) -> float:
+        """How far one step at `rate` lowers the loss, to first order: -<gradient, step>."""
+        before = {p.name: p.value.astype(np.float64) for p in self.engine.params}
+        held = self._hold()
+        try:
+            self._steps(1, 1.0, rate)
+            return -sum(
+                float((self.gradients[p.name] * (p.value - before[p.name])).sum())
+                for p in self.engine.params
+                if p.name in self.gradients
+            )
         finally:
             self._restore(held)
 

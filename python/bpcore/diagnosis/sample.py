@@ -154,7 +154,7 @@ def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[F
         else:
             numbers[name] = {"mean": float(flat.mean()), "std": float(flat.std())}
             findings += _values(name, flat, kind)
-            guess = _guess(flat, kind, weight)
+            guess = _guess(flat, kind, weight, loss)
         total += compiled.weights[k] * guess * float(weight.mean())
     return numbers, findings, total
 
@@ -219,8 +219,8 @@ def _values(name: str, flat: Array, kind: str) -> list[Finding]:
     return [Finding("unscaled_target", "warning", message, remedy, name)]
 
 
-def _guess(flat: Array, kind: str, weight: Array) -> float:
-    """Loss of the best constant prediction, a mean weighted to mean weight 1; nan: not known."""
+def _guess(flat: Array, kind: str, weight: Array, loss: Any) -> float:
+    """Loss of the best constant prediction, by row weights of mean 1; nan: not known."""
     w = (weight / weight.sum())[:, None]
     mean = (w * flat).sum(axis=0)
     variance = float((w * np.square(flat - mean)).sum(axis=0).mean())
@@ -228,8 +228,14 @@ def _guess(flat: Array, kind: str, weight: Array) -> float:
         return variance
     if kind == "half_squared_error":
         return 0.5 * variance * flat.shape[1]
-    if kind == "mean_absolute_error":
-        return float((w * np.abs(flat - np.median(flat, axis=0))).sum(axis=0).mean())
     if kind == "binary_cross_entropy":
         return float(np.mean([_entropy(np.array([1 - p, p]), 0.0) for p in mean]))
-    return math.nan
+    if kind == "hinge":
+        ones = (w * (flat > 0)).sum(axis=0)
+        return float(2 * np.minimum(ones, 1 - ones).mean())
+    middle = {"mean_absolute_error": np.median, "huber": np.median, "log_cosh": np.median,
+              "poisson": np.mean, "kl_divergence": np.mean}.get(kind)  # fmt: skip
+    if middle is None:
+        return math.nan
+    constant = np.broadcast_to(middle(flat, axis=0), flat.shape)
+    return float(loss.value(flat, constant))
