@@ -174,4 +174,6 @@ def _overrides(item: Callback, hook: str) -> bool:
     return hook in vars(item) or getattr(type(item), hook) is not getattr(Callback, hook)
 
 
-__all__ = ["Callback", "History", "LambdaCallback"]
+from .diagnosis.callback import Diagnose  # noqa: E402  (it is a Callback)
+
+__all__ = ["Callback", "Diagnose", "History", "LambdaCallback"]

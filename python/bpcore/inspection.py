@@ -71,9 +71,7 @@ class Inspectable:
         with self._busy("diagnose"):
             return diagnose(self, x, y, sample_weight, batch_size)
 
-    def profile(
-        self, x: Any, y: Any = None, *, batch_size: int = 32, repeats: int = 20
-    ) -> Profile:
+    def profile(self, x: Any, y: Any = None, *, batch_size: int = 32, repeats: int = 20) -> Profile:
         """Time and flops of a training step, layer by layer, on one thread, against the machine.
 
         A copy of the model is timed; the model itself is not touched.

@@ -24,9 +24,7 @@ def diagnose(model: Any, x: Any, y: Any, sample_weight: Any, batch_size: Any) ->
     return examine(twin, item, batch_size, findings)
 
 
-def examine(
-    twin: Any, item: Dataset, batch_size: int | None, findings: list[Finding]
-) -> Diagnosis:
+def examine(twin: Any, item: Dataset, batch_size: int | None, findings: list[Finding]) -> Diagnosis:
     """The diagnosis of a model that may be changed, on rows that are finite."""
     inputs, of_inputs = sample.inputs(twin, item)
     targets, of_targets, guess = sample.targets(twin, item)

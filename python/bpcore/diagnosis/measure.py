@@ -287,4 +287,3 @@ class Measurement:
 
 def _norm(arrays: list[Array]) -> float:
     return math.sqrt(sum(float(np.square(a).sum()) for a in arrays))
-

@@ -36,7 +36,8 @@ def prepare(twin: Any, x: Any, y: Any, sample_weight: Any) -> tuple[Dataset | No
     if y is None:
         raise TypeError("y is None, expected targets of shape (N, ...)")
     parts = [
-        data.array("y", part) for part in data.structure("y", y, engine.out_names, engine.out_listed)
+        data.array("y", part)
+        for part in data.structure("y", y, engine.out_names, engine.out_listed)
     ]
     findings: list[Finding] = []
     good = np.ones(n, dtype=bool)
