@@ -18,6 +18,18 @@ class BusyError(RuntimeError):
     """The model is training (in another thread, or a callback called it from inside `fit`)."""
 
 
+_PLACES = {
+    "input": "input {!r}",
+    "loss": "loss at output {!r}",
+    "gradient": "gradient of a weight of layer {!r}",
+}
+
+
+def place(layer: str, tensor: str) -> str:
+    """Layer and tensor in words."""
+    return _PLACES.get(tensor, f"{tensor} of layer {{!r}}").format(layer) if layer else tensor
+
+
 class TrainingDiverged(RuntimeError):
     """A loss, activation or gradient became NaN or infinite; weights are as before the batch.
 
@@ -60,7 +72,7 @@ class TrainingDiverged(RuntimeError):
     @property
     def where(self) -> str:
         """The place in words: ``"output of layer 'dense'"``."""
-        return f"{self.tensor} of layer {self.layer!r}" if self.layer else self.tensor
+        return place(self.layer, self.tensor)
 
 
 class FormatError(ValueError):

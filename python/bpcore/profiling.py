@@ -146,7 +146,7 @@ class Profile:
         head = ("layer", "forward", "backward", "update", "share", "Mflop", "GFLOP/s", "peak",
                 "bound")  # fmt: skip
         shares = self.shares
-        rows = [head]
+        rows: list[tuple[str, ...]] = [head]
         for layer in self.layers:
             times = [f"{getattr(layer, phase) * 1e6:.1f}" for phase in PHASES]
             rows.append(

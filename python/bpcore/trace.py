@@ -34,7 +34,7 @@ class LayerTrace:
 
 
 def calls_of(model: Any) -> Iterator[tuple[str, Any, Place]]:
-    """All layers' calls but inputs, as (name, node, place with z); the k-th is ``name:k``, k > 0."""
+    """All layers' calls but inputs: name (the k-th: ``name:k``, k > 0), node, place with z."""
     engine = model._engine
     calls: dict[str, int] = {}
     for node in model._nodes:

@@ -10,7 +10,9 @@ from .. import checks
 from ..engine import Dataset
 from . import rules, sample
 from .measure import Measurement
-from .report import Diagnosis, Finding, LayerReport
+from .report import KINDS, Diagnosis, Finding, LayerReport
+
+_CAUSES = {"unscaled_input", "exploding_gradients", "unscaled_target"}
 
 
 def diagnose(model: Any, x: Any, y: Any, sample_weight: Any, batch_size: Any) -> Diagnosis:
@@ -46,12 +48,12 @@ def examine(twin: Any, item: Dataset, batch_size: int | None, findings: list[Fin
 
 
 def _with_causes(findings: list[Finding]) -> list[Finding]:
-    """Unscaled inputs are critical where they have driven units into saturation."""
-    kinds = {f.kind for f in findings if f.severity == "critical"}
-    if not kinds & {"saturation", "paralysis", "dead_units", "exploding_gradients"}:
-        return findings
+    """What may be harmless is critical where it explains something critical."""
+    last = max((KINDS.index(f.kind) for f in findings if f.severity == "critical"), default=-1)
     return [
-        dataclasses.replace(f, severity="critical") if f.kind == "unscaled_input" else f
+        dataclasses.replace(f, severity="critical")
+        if f.kind in _CAUSES and KINDS.index(f.kind) < last
+        else f
         for f in findings
     ]
 

@@ -95,7 +95,7 @@ class Diagnose(Callback):
         try:
             import pandas as pd  # type: ignore[import-untyped, unused-ignore]
         except ImportError as error:
-            raise ImportError("to_pandas needs pandas; install it with pip") from error
+            raise ImportError("to_pandas needs pandas; run pip install pandas") from error
         frames = [record.to_pandas() for record in self.records]
         return pd.concat(frames, keys=self.epochs, names=["epochs", "layer"])
 

@@ -257,7 +257,7 @@ class Measurement:
         return losses
 
     def trial(self, factor: float, rate: float | None = None) -> list[float]:
-        """`TRIAL_STEPS` updates at `factor` times the rate, then undone; the losses, inf if lost."""
+        """Losses of `TRIAL_STEPS` updates at `factor` times the rate, then undone; inf if lost."""
         held = self._hold()
         try:
             with np.errstate(all="ignore"):

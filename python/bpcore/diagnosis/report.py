@@ -119,6 +119,7 @@ _COLUMNS = (
     ("gradient_norm", "|dw|"),
     ("update_ratio", "step/|w|"),
 )
+_TEXTS = ("layer", "class_name", "activation", "units")  # fields that are no measurements
 _SHARES = ("saturated", "dead")
 
 
@@ -203,11 +204,13 @@ class Diagnosis:
         def number(item: Any) -> float:
             return math.nan if item is None else float(item)
 
-        texts = ("layer", "class_name", "activation", "units")
-        layers = [
-            LayerReport(**{k: v if k in texts else number(v) for k, v in layer.items()})
-            for layer in value["layers"]
-        ]
+        layers = []
+        for described in value["layers"]:
+            texts: dict[str, Any] = {key: described[key] for key in _TEXTS}
+            numbers: dict[str, Any] = {
+                k: number(v) for k, v in described.items() if k not in _TEXTS
+            }
+            layers.append(LayerReport(**texts, **numbers))
         return cls(
             [Finding(**finding) for finding in value["findings"]],
             layers,
@@ -223,7 +226,7 @@ class Diagnosis:
         try:
             import pandas as pd  # type: ignore[import-untyped, unused-ignore]
         except ImportError as error:
-            raise ImportError("to_pandas needs pandas; install it with pip") from error
+            raise ImportError("to_pandas needs pandas; run pip install pandas") from error
         return pd.DataFrame([dataclasses.asdict(layer) for layer in self.layers]).set_index("layer")
 
     def plot(self) -> Any:
@@ -231,7 +234,7 @@ class Diagnosis:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise ImportError("plot needs matplotlib; install it with pip") from error
+            raise ImportError("plot needs matplotlib; run pip install bpcore[plot]") from error
         figure = Figure(figsize=(11, 7), layout="constrained")
         axes = figure.subplots(2, 2, sharex=True)
         places = range(len(self.layers))

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+
+from ..errors import place
 from .measure import TRIAL_STEPS, Measurement
 from .report import Finding, LayerReport
 
@@ -13,8 +16,8 @@ from .report import Finding, LayerReport
 # standard normal weights reach root of fan-in, which saturation names.
 PARALYSIS_GAIN = 15.0
 # delta of the median row, over that of the last layer. Healthy nets of 10 layers begin between
-# 0.06 (gelu) and 6 (residual; measured); a sigmoid multiplies by at most 1/4 a layer, so three hidden ones may
-# fall to 1/64 and still train.
+# 0.06 (gelu) and 6 (residual; measured); a sigmoid multiplies by at most 1/4 a layer, so three
+# hidden ones may fall to 1/64 and still train.
 VANISHING = 3e-3
 VANISHING_CRITICAL = 1e-5
 VANISHING_SATURATED = 0.1  # where saturated units are the cause: few samples' deltas get through
@@ -50,9 +53,12 @@ def find(m: Measurement, guess: float) -> list[Finding]:
     findings = [*_overflow(m), *_paralysis(m, guess), *_through_depth(m)]
     if not m.loss < LEARNED * guess:
         findings += [*_saturation(m), *_dead(m)]
-    if m.flaw is None:
-        findings += _rate(m, guess)
-    return findings
+    rate = _rate(m, guess) if m.flaw is None else []
+    exploding = [f for f in findings if f.kind == "exploding_gradients"]
+    if exploding and rate and rate[0].kind == "learning_rate_too_high":
+        findings.remove(exploding[0])  # no rate is small enough: it is the gradients
+        return [*findings, dataclasses.replace(exploding[0], severity="critical")]
+    return [*findings, *rate]
 
 
 def _overflow(m: Measurement) -> list[Finding]:
@@ -60,7 +66,7 @@ def _overflow(m: Measurement) -> list[Finding]:
         return []
     layer, tensor, row = str(m.flaw["layer"]), m.flaw["tensor"], m.flaw["row"]
     where = f" in row {row}" if row >= 0 else ""
-    message = f"the {tensor} of {layer!r} is NaN or Inf{where}, and no value before it."
+    message = f"the {place(layer, tensor)} is NaN or Inf{where}, and no value before it."
     if tensor == "weight":
         remedy = "Load or make the weights anew; a NaN in a weight never goes away."
         return [Finding("non_finite", "critical", message, remedy, layer)]
@@ -207,7 +213,13 @@ def _rate(m: Measurement, guess: float) -> list[Finding]:
 def _too_high(m: Measurement, losses: list[float]) -> list[Finding]:
     """Only if a smaller rate gets farther in as many steps; else the fault is another."""
     rate, end = m.compiled.optimizer.current_rate(), _end(losses)
-    best, factor = min((_end(m.trial(f)), f) for f in (0.1, 0.01, 1e-3, 1e-4))
+    best, factor = math.inf, 1.0
+    for smaller in (10.0**-k for k in range(1, 10)):
+        reached = _end(m.trial(smaller))
+        if reached >= best and best < m.loss:
+            break
+        if reached < best:
+            best, factor = reached, smaller
     if not (best < m.loss and FARTHER * best < end):
         return []
     peak = max(losses)

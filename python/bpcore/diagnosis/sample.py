@@ -1,4 +1,4 @@
-"""What is wrong with the data themselves: NaN, scale, classes; and what a constant guess would get."""
+"""What is wrong with the data: NaN, scale, classes; and the loss of a constant guess."""
 
 from __future__ import annotations
 
@@ -228,13 +228,13 @@ def _guess(flat: Array, kind: str, weight: Array, loss: Any) -> float:
     if kind == "mean_squared_error":
         return variance
     if kind == "half_squared_error":
-        return 0.5 * variance * flat.shape[1]
+        return float(0.5 * variance * flat.shape[1])
     if kind == "binary_cross_entropy":
         return float(np.mean([_entropy(np.array([1 - p, p]), 0.0) for p in mean]))
     if kind == "hinge":
         ones = (w * (flat > 0)).sum(axis=0)
         return float(2 * np.minimum(ones, 1 - ones).mean())
-    middle = {"mean_absolute_error": np.median, "huber": np.median, "log_cosh": np.median,
+    middle: Any = {"mean_absolute_error": np.median, "huber": np.median, "log_cosh": np.median,
               "poisson": np.mean, "kl_divergence": np.mean}.get(kind)  # fmt: skip
     if middle is None:
         return math.nan
