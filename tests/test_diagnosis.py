@@ -231,6 +231,16 @@ def test_constant_data():
     assert found.healthy and found.inputs["input"]["constant"] == constant and constant
 
 
+def test_nothing_that_learns():
+    x, y = faults.digits()
+    model = faults.compiled(faults.net([8]))
+    model.trainable = False
+    assert [f.kind for f in model.diagnose(x, y).findings] == ["nothing_trainable"]
+    model = faults.compiled(faults.net([8]), opt.SGD(lambda step: 0.0))
+    (finding,) = model.diagnose(x, y).findings
+    assert (finding.kind, finding.severity) == ("learning_rate_too_low", "critical")
+
+
 def test_one_feature_of_another_size_is_named():
     x, y = faults.regression()
     x = np.array(x) * 0.1

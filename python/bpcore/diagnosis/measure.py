@@ -110,7 +110,7 @@ class Measurement:
         self.layers: list[LayerReport] = []
         self._ends: set[str] = set()
         order = np.random.default_rng(0).permutation(item.n)[: max(TRIAL_ROWS, batch_size or 0)]
-        self._order, self.trial_rows = order, len(order)
+        self._order = order
         self.batch = len(order) if batch_size is None else min(batch_size, len(order))
         with np.errstate(all="ignore"):
             self._pass()
@@ -236,7 +236,9 @@ class Measurement:
         for array, copy in held:
             array[...] = copy
 
-    def _steps(self, count: int, factor: float, rate: float | None = None) -> list[float]:
+    def _steps(
+        self, count: int, factor: float, rate: float | None = None, batch: int = 0
+    ) -> list[float]:
         """Losses of batches before each of `count` updates; stops after inf: a divergence."""
         trainer = self.engine.trainer("train", self.compiled)
         optimizer = self.compiled.optimizer
@@ -245,8 +247,8 @@ class Measurement:
         rates = optimizer.rates(first, count)
         losses: list[float] = []
         for k in range(count):
-            start = k * self.batch
-            rows = np.take(self._order, range(start, start + self.batch), mode="wrap")
+            size = batch or self.batch
+            rows = np.take(self._order, range(k * size, (k + 1) * size), mode="wrap")
             part = subset(self.item, rows)
             eta = factor * float(rates[min(k, len(rates) - 1)] if rate is None else rate)
             try:
@@ -266,11 +268,11 @@ class Measurement:
             self._restore(held)
 
     def pace(self, rate: float) -> float:
-        """How far one step at `rate` lowers the loss, to first order: -<gradient, step>."""
+        """How far a step with all rows lowers the loss, to first order: -<gradient, step>."""
         before = {p.name: p.value.astype(np.float64) for p in self.engine.params}
         held = self._hold()
         try:
-            self._steps(1, 1.0, rate)
+            self._steps(1, 1.0, rate, len(self._order))
             return -sum(
                 float((self.gradients[p.name] * (p.value - before[p.name])).sum())
                 for p in self.engine.params

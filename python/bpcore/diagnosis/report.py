@@ -11,6 +11,7 @@ KINDS = (
     "non_finite",
     "constant_input",
     "constant_target",
+    "nothing_trainable",
     "unscaled_input",
     "paralysis",
     "exploding_gradients",
@@ -34,11 +35,11 @@ class Finding:
     Attributes
     ----------
     kind : str
-        One of ``"non_finite"``, ``"constant_input"``, ``"constant_target"``, ``"unscaled_input"``,
-        ``"paralysis"``, ``"exploding_gradients"``, ``"overflow"``, ``"saturation"``,
-        ``"vanishing_gradients"``, ``"dead_units"``, ``"unscaled_target"``,
-        ``"learning_rate_too_high"``, ``"class_imbalance"``, ``"learning_rate_too_low"``,
-        ``"loss_above_guess"``.
+        One of ``"non_finite"``, ``"constant_input"``, ``"constant_target"``,
+        ``"nothing_trainable"``, ``"unscaled_input"``, ``"paralysis"``,
+        ``"exploding_gradients"``, ``"overflow"``, ``"saturation"``, ``"dead_units"``,
+        ``"vanishing_gradients"``, ``"unscaled_target"``, ``"learning_rate_too_high"``,
+        ``"class_imbalance"``, ``"learning_rate_too_low"``, ``"loss_above_guess"``.
     severity : {"critical", "warning"}
         Critical: the model cannot learn while this lasts.
     message : str

@@ -198,7 +198,9 @@ def _end(losses: list[float]) -> float:
 
 def _rate(m: Measurement, guess: float) -> list[Finding]:
     if not m.gradients:
-        return []
+        message = "no weight is trainable: there is nothing to learn with."
+        remedy = "Set trainable = True on some layers."
+        return [Finding("nothing_trainable", "critical", message, remedy)]
     losses = m.trial(1.0)
     start = m.loss
     floor = start if math.isnan(guess) else max(start, LEARNED * guess)
@@ -206,7 +208,7 @@ def _rate(m: Measurement, guess: float) -> list[Finding]:
     if losses[-1] == math.inf or max(_smooth(losses, width)) > RISE * floor:
         return _too_high(m, losses)
     if start > LEARNED * guess or math.isnan(guess):
-        return _too_low(m, losses)
+        return _too_low(m)
     return []
 
 
@@ -232,15 +234,15 @@ def _too_high(m: Measurement, losses: list[float]) -> list[Finding]:
     return [Finding("learning_rate_too_high", "critical", message, remedy)]
 
 
-def _too_low(m: Measurement, losses: list[float]) -> list[Finding]:
+def _too_low(m: Measurement) -> list[Finding]:
     """Nothing moves, and at a much larger rate it would."""
     rate = m.peak_rate()
-    if rate > 2 * m.compiled.optimizer.current_rate():  # a schedule that is warming up
-        losses = m.trial(1.0, rate)
-    pace = (losses[0] - losses[-1]) / TRIAL_STEPS
-    if m.batch < m.trial_rows:  # the first and the last batch differ in more than the weights
-        pace = m.pace(rate)
-    if pace * SLOW_STEPS > 0.1 * m.loss:
+    if rate == 0:
+        message = "the learning rate is 0, and stays so for the coming updates."
+        remedy = "Look at the schedule's arguments, and at the optimizer's iterations."
+        return [Finding("learning_rate_too_low", "critical", message, remedy)]
+    pace = m.pace(rate)
+    if abs(pace) * SLOW_STEPS > 0.1 * m.loss:
         return []
     for factor in (100.0, 1e3, 1e4, 1e5, 1e6):
         larger = _end(m.trial(factor, rate))
