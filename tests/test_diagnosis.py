@@ -324,6 +324,7 @@ def test_callback_records_during_training():
     model.fit(x, y, epochs=5, verbose=0, callbacks=[watch])
     plain.fit(x, y, epochs=5, verbose=0)
     assert support.weights_hash(model) == support.weights_hash(plain)
+    assert model._fit_data is None
     assert watch.epochs == [0, 2, 4] and watch.last.healthy
     losses = [record.loss for record in watch.records]
     assert losses == sorted(losses, reverse=True)
@@ -333,6 +334,18 @@ def test_callback_records_during_training():
     assert other.epochs == watch.epochs and str(other.last) == str(watch.last)
     if pytest.importorskip("pandas"):
         assert watch.to_pandas().shape[0] == 6
+
+
+def test_a_copy_made_during_fit_leaves_the_data_behind():
+    x, y = faults.digits()
+    copies = []
+    look = bp.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: copies.append(copy.deepcopy(model))
+    )
+    model = faults.compiled(faults.net([8]))
+    model.fit(x, y, verbose=0, callbacks=[look])
+    assert copies[0]._fit_data is None
+    assert support.weights_hash(copies[0]) == support.weights_hash(model)
 
 
 def test_callback_keeps_its_records_when_training_fails():

@@ -27,15 +27,15 @@ template <class T> NonFinite TrainingStep<T>::first_flaw(std::int64_t n) {
   const auto& nodes = graph_->nodes;
   const auto& steps = plan_->steps();
   for (int input : graph_->inputs) {
-    const bool read = plan_->computed(input);
-    if (read && flawed(value(input), graph_->size(input))) return {nodes[static_cast<std::size_t>(input)].name, "input", row};
+    if (!plan_->computed(input) || !flawed(value(input), graph_->size(input))) continue;
+    return {nodes[static_cast<std::size_t>(input)].name, "input", row};
   }
   for (const Step<T>& step : steps) {
     for (int p : step.params) {
       const ParameterView<T>& param = graph_->params[static_cast<std::size_t>(p)];
       if (!kernels<T>().all_finite(param.value, size_of(param.shape))) return {step.name, "weight", -1};
     }
-    const std::string& maker = nodes[static_cast<std::size_t>(step.output)].name;  // the activation, where one was fused
+    const std::string& maker = nodes[static_cast<std::size_t>(step.output)].name;  // a fused activation's, if there is one
     if (flawed(value(step.output), graph_->size(step.output))) return {maker, "output", row};
   }
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
