@@ -35,7 +35,7 @@ template <class T> NonFinite TrainingStep<T>::first_flaw(std::int64_t n) {
       const ParameterView<T>& param = graph_->params[static_cast<std::size_t>(p)];
       if (!kernels<T>().all_finite(param.value, size_of(param.shape))) return {step.name, "weight", -1};
     }
-    const std::string& maker = nodes[static_cast<std::size_t>(step.output)].name;  // a fused activation's, if there is one
+    const std::string& maker = nodes[static_cast<std::size_t>(step.output)].name;  // of the fused activation, if any
     if (flawed(value(step.output), graph_->size(step.output))) return {maker, "output", row};
   }
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
