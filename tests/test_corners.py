@@ -194,7 +194,7 @@ def constant(value):
                 L.Dense(1, kernel_initializer=constant(1e-20)),
             ],
             1e-15,
-            "gradient at layer 'dense'",
+            "delta of layer 'dense'",
         ),
     ],
 )

@@ -168,6 +168,26 @@ template <class T> class PyTrainer {
     return py::make_tuple(loss, params, inputs);
   }
 
+  py::dict profile(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights) {
+    set_data(xs, ys, weights);
+    BatchProfile found;
+    {
+      py::gil_scoped_release release;
+      found = trainer_->profile();
+    }
+    py::list steps;
+    for (const StepProfile& s : found.steps) {
+      steps.append(py::make_tuple(s.layer, py::make_tuple(s.forward, s.backward, s.update),
+                                  py::make_tuple(s.forward_flops, s.backward_flops, s.update_flops),
+                                  py::make_tuple(s.forward_bytes, s.backward_bytes, s.update_bytes)));
+    }
+    py::dict dict;
+    dict["steps"] = steps;
+    dict["gather"] = found.gather;
+    dict["loss"] = found.loss;
+    return dict;
+  }
+
   py::array value(int node) { return array_of(net_->node(node), false); }
   py::array delta(int node) { return array_of(net_->node(node), true); }
 
@@ -243,10 +263,13 @@ template <class T> class PyTrainer {
     if (report == nullptr) return;
     py::dict details;
     details["batch"] = report->batch;
-    details["where"] = report->where;
-    details["row"] = report->row;
-    const std::string message = "batch " + std::to_string(report->batch) + ": " + report->where + " is not finite" +
-                                (report->row >= 0 ? " (row " + std::to_string(report->row) + " of the batch)" : "");
+    const NonFinite& flaw = report->flaw;
+    details["layer"] = flaw.layer;
+    details["tensor"] = flaw.tensor;
+    details["row"] = flaw.row;
+    details["sample"] = report->sample;
+    const std::string message = "batch " + std::to_string(report->batch) + ": " + flaw.tensor + " of '" + flaw.layer +
+                                "' is not finite" + (flaw.row >= 0 ? " (row " + std::to_string(flaw.row) + ")" : "");
     const py::tuple args = py::make_tuple(message, details);
     PyErr_SetObject(diverged_type().ptr(), args.ptr());
     throw py::error_already_set();
@@ -270,6 +293,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("flush", [](P& p, double rate) { p.core().flush(rate); }, py::arg("learning_rate"))
       .def("gradients", &P::gradients, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("wrt_inputs") = false,
            py::arg("training") = true)
+      .def("profile", &P::profile, py::arg("xs"), py::arg("ys"), py::arg("weights"))
       .def("value", &P::value, py::arg("node"))
       .def("delta", &P::delta, py::arg("node"))
       .def("results", &P::results)

@@ -229,9 +229,9 @@ void TrainingStep<T>::call_columns(const Call& call, std::int64_t n, const Team&
 
 // Delta is finite, and x^T delta will be: |dw| <= max |x| max |delta| (samples in the batch). A delta of at most 1 could
 // only overflow with data beyond any use, so x is looked at only for the others.
-template <class T> void TrainingStep<T>::check_delta(std::size_t s, Rows rows, std::int64_t batch) {
+template <class T> bool TrainingStep<T>::sound_delta(std::size_t s, Rows rows, std::int64_t batch) {
   const Step<T>& step = plan_->steps()[s];
-  if (step.params.empty()) return;
+  if (step.params.empty()) return true;
   const std::int64_t size = size_of(step.op->shape);
   const T most = kernels<T>().max_abs(frame_->gradient(step.output) + rows.begin * size, rows.count() * size);
   bool sound = most <= std::numeric_limits<T>::max();
@@ -242,7 +242,11 @@ template <class T> void TrainingStep<T>::check_delta(std::size_t s, Rows rows, s
                          static_cast<double>(batch) * static_cast<double>(std::max(width, size));
     sound = static_cast<double>(most) <= static_cast<double>(std::numeric_limits<T>::max()) / bound || bound == 0;
   }
-  if (!sound) flawed_.store(true, std::memory_order_relaxed);
+  return sound;
+}
+
+template <class T> void TrainingStep<T>::check_delta(std::size_t s, Rows rows, std::int64_t batch) {
+  if (!sound_delta(s, rows, batch)) flawed_.store(true, std::memory_order_relaxed);
 }
 
 template <class T> void TrainingStep<T>::gather(Rows rows, const BatchJob<T>& job) {
@@ -444,34 +448,6 @@ template <class T> double TrainingStep<T>::norm_scale() const {
 }
 
 // ---- words ----------------------------------------------------------------------------------------------------------
-
-template <class T> std::string TrainingStep<T>::first_flaw(std::int64_t n, std::int64_t* row) {
-  const auto scan = [&](const T* x, std::int64_t size) {
-    for (std::int64_t r = 0; x != nullptr && r < n; ++r) {
-      if (kernels<T>().all_finite(x + r * size, size)) continue;
-      *row = r;
-      return true;
-    }
-    return false;
-  };
-  for (int input : graph_->inputs) {
-    if (plan_->computed(input) && scan(value(input), graph_->size(input))) return "the input";
-  }
-  for (const Step<T>& step : plan_->steps()) {
-    if (scan(value(step.output), graph_->size(step.output))) return "the output of layer '" + step.name + "'";
-  }
-  for (std::size_t k = 0; k < outputs_.size(); ++k) {
-    if (scan(outputs_[k].row_loss.data(), config_->losses[k].positions)) return "the loss";
-  }
-  const auto& steps = plan_->steps();
-  for (std::size_t s = steps.size(); s-- > 0;) {
-    if (steps[s].backward && scan(gradient(steps[s].output), graph_->size(steps[s].output))) {
-      return "the gradient at layer '" + steps[s].name + "'";
-    }
-  }
-  *row = -1;
-  return "the gradient of a weight";
-}
 
 template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   std::string text = plan_->describe();

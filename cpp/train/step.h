@@ -59,6 +59,24 @@ template <class T> struct BatchJob {
   std::uint64_t draw;              // training batches so far: what random layers depend on
 };
 
+// Where the first value that is not finite stands; tensor: input, weight, output, loss, delta or gradient.
+struct NonFinite {
+  std::string layer, tensor;
+  std::int64_t row = -1;  // of the batch
+};
+
+// Seconds and sizes of one step of the plan, for one batch on one thread.
+struct StepProfile {
+  std::string layer;
+  double forward = 0, backward = 0, update = 0;  // seconds; update: accumulate, and the optimizer
+  std::int64_t forward_flops = 0, backward_flops = 0, update_flops = 0;
+  std::int64_t forward_bytes = 0, backward_bytes = 0, update_bytes = 0;  // every array touched once
+};
+struct BatchProfile {
+  std::vector<StepProfile> steps;
+  double gather = 0, loss = 0;
+};
+
 template <class T> class TrainingStep {
  public:
   TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, bool wrt_inputs);
@@ -87,7 +105,9 @@ template <class T> class TrainingStep {
     frame_->set_draw(draw);
   }
   void materialise();  // allocates the gradient arrays, if they are not there
-  std::string first_flaw(std::int64_t n, std::int64_t* row);  // names what is not finite in the last batch
+  NonFinite first_flaw(std::int64_t n);  // of the last batch, in the order of computation
+  // The step with a clock around every call, on one thread, gradients tile by tile; allocates its result.
+  BatchProfile profile(const BatchJob<T>& job);
   std::string describe(std::int64_t n) const;
 
  private:
@@ -115,6 +135,7 @@ template <class T> class TrainingStep {
   void call(const Call& call, Rows rows, const BatchJob<T>& job, T* scratch);
   void call_columns(const Call& call, std::int64_t n, const Team& team, T* scratch);
   void check_delta(std::size_t step, Rows rows, std::int64_t batch);
+  bool sound_delta(std::size_t step, Rows rows, std::int64_t batch);
   void gather(Rows rows, const BatchJob<T>& job);
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   void link_values(std::size_t k, Rows rows);
@@ -126,6 +147,8 @@ template <class T> class TrainingStep {
   void update_fused(Team& team, const BatchJob<T>& job);
   void update_materialised(Team& team, const BatchJob<T>& job);
   double norm_scale() const;
+  void measure_sizes(std::int64_t n, BatchProfile* found) const;
+  void profile_update(const BatchJob<T>& job, BatchProfile* found);
 
   std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<const StepConfig<T>> config_;

@@ -140,7 +140,9 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   if (has_diverged_) {
     diverged_.batch = batch_;
     const std::int64_t rows = std::min((batch_ + 1) * batch_size_, source_.n) - batch_ * batch_size_;
-    diverged_.where = step_.first_flaw(rows, &diverged_.row);
+    diverged_.flaw = step_.first_flaw(rows);
+    const std::int64_t place = batch_ * batch_size_ + diverged_.flaw.row;
+    diverged_.sample = diverged_.flaw.row < 0 ? -1 : shuffle_ ? order_[place] : place;
   }
   return batch_ - first;
 }
@@ -188,9 +190,25 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   });
   if (has_diverged_) {
     diverged_.batch = 0;
-    diverged_.where = own->first_flaw(source_.n, &diverged_.row);
+    diverged_.flaw = own->first_flaw(source_.n);
+    diverged_.sample = diverged_.flaw.row;
   }
   return total;
+}
+
+template <class T> BatchProfile Trainer<T>::profile() {
+  step_.reserve(source_.n, 1);
+  step_.set_mode(true, static_cast<std::uint64_t>(draw));
+  last_ = &step_;
+  BatchJob<T> job{};
+  job.source = &source_;
+  job.rows = {0, source_.n};
+  job.training = job.update = true;
+  job.gradient_scale = 1;
+  job.step = 1;
+  BatchProfile found;
+  run_team(1, [&](Team&) { found = step_.profile(job); });
+  return found;
 }
 
 template class Trainer<float>;

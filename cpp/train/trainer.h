@@ -6,8 +6,9 @@
 namespace bp {
 
 struct DivergedReport {
-  std::int64_t batch = 0, row = -1;
-  std::string where;
+  std::int64_t batch = 0;
+  std::int64_t sample = -1;  // the row of the data set that flaw.row of the batch came from
+  NonFinite flaw;
 };
 
 template <class T> struct Results {
@@ -33,6 +34,8 @@ template <class T> class Trainer {
   std::int64_t run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds);
   // Gradients of the loss on all of the data as one batch; nothing is updated. Returns the loss.
   double gradients(bool wrt_inputs, bool training);
+  // One step on all of the data as one batch, timed; at rate 0, but an optimizer's state moves.
+  BatchProfile profile();
   void reset_results();
 
   TrainingStep<T>& last_step() { return *last_; }

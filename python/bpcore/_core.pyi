@@ -92,6 +92,9 @@ class TrainerFloat32:
         wrt_inputs: bool = False,
         training: bool = True,
     ) -> tuple: ...
+    def profile(
+        self, xs: collections.abc.Sequence[numpy.ndarray], ys: list, weights: list
+    ) -> dict: ...
     def results(self) -> dict: ...
     def run(
         self,
@@ -150,6 +153,9 @@ class TrainerFloat64:
         wrt_inputs: bool = False,
         training: bool = True,
     ) -> tuple: ...
+    def profile(
+        self, xs: collections.abc.Sequence[numpy.ndarray], ys: list, weights: list
+    ) -> dict: ...
     def results(self) -> dict: ...
     def run(
         self,

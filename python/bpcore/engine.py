@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _core, checks, data, graph, targets
 from .compiled import Compiled
-from .errors import TrainingDiverged
+from .errors import TrainingDiverged, place
 from .losses import BinaryCrossEntropy, CrossEntropy
 from .parameter import Parameter
 
@@ -221,25 +221,31 @@ def _unique(names: list[str]) -> list[str]:
     return result
 
 
-def diverged(error: RuntimeError, epoch: int, rate: float | None) -> TrainingDiverged:
-    """The core's report as an exception with a hint."""
+def diverged(
+    error: RuntimeError, epoch: int, rate: float | None, batch: int | None = None
+) -> TrainingDiverged:
+    """The core's report as an exception with a hint; `batch`: its number, if the core has not."""
     info = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
-    batch, where = int(info.get("batch", -1)), str(info.get("where", "loss"))
-    row = int(info.get("row", -1))
-    place = f"batch {batch}" if batch >= 0 else "the batch"
+    batch = int(info.get("batch", -1)) if batch is None else batch
+    layer, tensor = str(info.get("layer", "")), str(info.get("tensor", "loss"))
+    row, sample = int(info.get("row", -1)), int(info.get("sample", -1))
+    words = place(layer, tensor)
+    where = f"batch {batch}" if batch >= 0 else "the batch"
     if epoch >= 0:
-        place = f"epoch {epoch + 1}, {place}"
+        where = f"epoch {epoch + 1}, {where}"
     if row >= 0:
-        place += f", row {row}"
-    where = where.removeprefix("the ")
+        where += f", row {row}" + (f" (row {sample} of x)" if sample >= 0 else "")
     hint = f"lower the learning rate (now {rate:.4g})" if rate is not None else "scale the data"
     return TrainingDiverged(
-        f"training diverged: the {where} became NaN or Inf in {place}, expected finite numbers; "
-        f"the weights are those before this batch; {hint}, scale the data, or clip gradients with "
-        "compile(gradient_clip_norm=...)",
+        f"training diverged: the {words} became NaN or Inf in {where}, expected finite "
+        f"numbers; the weights are those before this batch; {hint}, scale the data, or clip "
+        "gradients with compile(gradient_clip_norm=...)",
         batch=batch,
         epoch=epoch,
-        where=where,
+        layer=layer,
+        tensor=tensor,
+        row=row,
+        sample=sample,
     )
 
 

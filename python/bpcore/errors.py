@@ -18,24 +18,61 @@ class BusyError(RuntimeError):
     """The model is training (in another thread, or a callback called it from inside `fit`)."""
 
 
+_PLACES = {
+    "input": "input {!r}",
+    "loss": "loss at output {!r}",
+    "gradient": "gradient of a weight of layer {!r}",
+}
+
+
+def place(layer: str, tensor: str) -> str:
+    """Layer and tensor in words."""
+    return _PLACES.get(tensor, f"{tensor} of layer {{!r}}").format(layer) if layer else tensor
+
+
 class TrainingDiverged(RuntimeError):
     """A loss, activation or gradient became NaN or infinite; weights are as before the batch.
 
+    It names the first such value in the order of computation: inputs, layer by layer weights and
+    outputs, the loss, then backward delta by delta, then the weights' gradients.
+
     Attributes
     ----------
-    batch : int
-        The failing batch, counted in its epoch from 0.
+    layer : str
+        The layer's name; of an input or of the loss, the input's or output's name.
+    tensor : {"input", "weight", "output", "loss", "delta", "gradient"}
+        delta is dL/dz of the layer, gradient that of one of its weights.
     epoch : int
         The failing epoch, from 0; -1 outside of `fit`.
-    where : str
-        ``"loss"``, a layer's name, or ``"gradient of <layer>"``.
+    batch : int
+        The failing batch, counted in its epoch from 0.
+    row : int
+        The row of the batch; -1 for weights and their gradients, which have none.
+    sample : int
+        The row of the user's ``x`` that stood there, whatever the shuffle; -1 without one. For
+        batches from an iterator it is the row of that batch.
     """
 
-    def __init__(self, message: str, *, batch: int = -1, epoch: int = -1, where: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        batch: int = -1,
+        epoch: int = -1,
+        layer: str = "",
+        tensor: str = "",
+        row: int = -1,
+        sample: int = -1,
+    ) -> None:
         super().__init__(message)
-        self.batch = batch
-        self.epoch = epoch
-        self.where = where
+        self.batch, self.epoch = batch, epoch
+        self.layer, self.tensor = layer, tensor
+        self.row, self.sample = row, sample
+
+    @property
+    def where(self) -> str:
+        """The place in words: ``"output of layer 'dense'"``."""
+        return place(self.layer, self.tensor)
 
 
 class FormatError(ValueError):

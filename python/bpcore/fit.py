@@ -148,6 +148,7 @@ class Loop:
         model.stop_training = False
         self.trainer.step, self.trainer.draw = self.optimizer.iterations, model._draws
         ended = False
+        model._fit_data = train  # for callbacks that look at it
         try:
             self.hooks.begin(model, parameters)
             logs: dict[str, float] = {}
@@ -166,6 +167,7 @@ class Loop:
         finally:
             try:
                 self._take_counters()
+                model._fit_data = None
                 self.progress.close()
             finally:  # Ctrl-C while the bar is drawn
                 self.hooks.exit(failed=not ended)
@@ -250,6 +252,7 @@ class Loop:
                 lambda d=item, r=rate, f=reset: trainer.train_step(
                     d.xs, d.ys, d.ws, r, update=True, reset=f, more=True
                 ),
+                batch=done,
             )
             if self.hooks.has_batch_hooks:
                 self._take_counters()
@@ -276,12 +279,12 @@ class Loop:
             item.on_train_slice_end()
         return bool(self.model.stop_training)
 
-    def _guarded(self, epoch: int, work: Any) -> None:
+    def _guarded(self, epoch: int, work: Any, batch: int | None = None) -> None:
         try:
             work()
         except _core.Diverged as error:
             rate = self.optimizer.current_rate()
-            raise diverged(error, epoch, rate) from None
+            raise diverged(error, epoch, rate, batch) from None
 
 
 class Rates:

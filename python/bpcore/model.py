@@ -347,7 +347,7 @@ class Model(Trainable):
         # The sorted nodes come first, so that pickle meets every node after its inputs and need
         # not recurse through a deep graph.
         state = {"_nodes": self._nodes, **self.__dict__, "_engine": None}
-        for key in ("_lock", "_eval_lock", "_fast"):
+        for key in ("_lock", "_eval_lock", "_fast", "_fit_data"):
             state.pop(key, None)
         return {**state, "was_built": self.built}
 

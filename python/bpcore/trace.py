@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from .graph import Place
 from .parameter import Array
 
-_POINTWISE = ("activation", "softmax", "log_softmax")
+POINTWISE = ("activation", "softmax", "log_softmax")
 
 
 class LayerTrace:
@@ -31,29 +33,35 @@ class LayerTrace:
         return f"<LayerTrace z {self.z.shape} a {self.a.shape}>"
 
 
-def trace(model: Any, compiled: Any, item: Any) -> dict[str, LayerTrace]:
-    """The trace of all layers but inputs; a layer's k-th call (from 0) is ``name:k`` for k > 0."""
+def calls_of(model: Any) -> Iterator[tuple[str, Any, Place]]:
+    """All layers' calls but inputs: name (the k-th: ``name:k``, k > 0), node, place with z."""
     engine = model._engine
-    trainer = engine.trainer("trace", compiled)
-    trainer.draw = model._draws
-    trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
-    result: dict[str, LayerTrace] = {}
     calls: dict[str, int] = {}
     for node in model._nodes:
         if not node.inputs:
             continue
         place = engine.places[id(node)]
         z = place.z
-        if z == place.a and place.inputs and engine.low.nodes[z][0] in _POINTWISE:
+        if z == place.a and place.inputs and engine.low.nodes[z][0] in POINTWISE:
             z = place.inputs[0]  # an Activation layer: z is what it is applied to
         name = node.layer.name
         k = calls.get(name, 0)
         calls[name] = k + 1
+        yield (name if k == 0 else f"{name}:{k}"), node, Place(place.inputs, z, place.a)
+
+
+def trace(model: Any, compiled: Any, item: Any) -> dict[str, LayerTrace]:
+    """The trace of all layers but inputs."""
+    trainer = model._engine.trainer("trace", compiled)
+    trainer.draw = model._draws
+    trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
+    result: dict[str, LayerTrace] = {}
+    for name, _, place in calls_of(model):
         inputs = [trainer.value(i) for i in place.inputs]
-        result[name if k == 0 else f"{name}:{k}"] = LayerTrace(
+        result[name] = LayerTrace(
             inputs[0] if len(inputs) == 1 else inputs,
-            trainer.value(z),
+            trainer.value(place.z),
             trainer.value(place.a),
-            trainer.delta(z),
+            trainer.delta(place.z),
         )
     return result

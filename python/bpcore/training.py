@@ -16,6 +16,7 @@ from .callbacks.base import CallbackList
 from .compiled import Compiled
 from .engine import Dataset, Engine, batch_size_of, diverged
 from .errors import BusyError
+from .inspection import Inspectable
 from .layers.base import Layer
 from .parameter import Array
 
@@ -46,12 +47,13 @@ class Gradients:
         return f"<Gradients loss={self.loss:.6g} of {len(self.parameters)} parameters>"
 
 
-class Trainable:
+class Trainable(Inspectable):
     """Base of `Model`: what needs a loss."""
 
     name: str
     seed: int
     stop_training: bool = False
+    _fit_data: Dataset | None = None
     _layers: list[Layer]
     _engine: Engine | None
     _compiled: Compiled | None
@@ -393,7 +395,10 @@ class Trainable:
         compiled = self._need_compiled()
         with self._busy("trace"):
             item = self._prepared(compiled, x, y, sample_weight)
-            return trace(self, compiled, item)
+            try:
+                return trace(self, compiled, item)
+            except _core.Diverged as error:
+                raise diverged(error, -1, None) from None
 
     def gradcheck(self, x: Any, y: Any, *, sample_weight: Any = None, seed: int = 0) -> Any:
         """Compare all gradients with differences of the loss in float64; see `GradCheck`."""

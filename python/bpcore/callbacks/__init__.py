@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..diagnosis.callback import Diagnose
 from .averaging import EMA, SWA
 from .base import Callback, LambdaCallback
 from .history import History
@@ -15,6 +16,7 @@ __all__ = [
     "SWA",
     "CSVLogger",
     "Callback",
+    "Diagnose",
     "EarlyStopping",
     "History",
     "LambdaCallback",

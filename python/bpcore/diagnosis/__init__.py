@@ -1,0 +1,61 @@
+"""Why does it not learn? `Model.diagnose`, its result, and the callback that records it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+from .. import checks
+from ..engine import Dataset
+from . import rules, sample
+from .measure import Measurement
+from .report import KINDS, Diagnosis, Finding, LayerReport
+
+_CAUSES = {"unscaled_input", "exploding_gradients", "unscaled_target"}
+
+
+def diagnose(model: Any, x: Any, y: Any, sample_weight: Any, batch_size: Any) -> Diagnosis:
+    """See `Model.diagnose`; the model is compiled, and busy with this."""
+    if batch_size is not None:
+        batch_size = checks.integer("batch_size", batch_size)
+    twin = copy.deepcopy(model)
+    item, findings = sample.prepare(twin, x, y, sample_weight)
+    if item is None:
+        return Diagnosis(findings, [])
+    return examine(twin, item, batch_size, findings)
+
+
+def examine(twin: Any, item: Dataset, batch_size: int | None, findings: list[Finding]) -> Diagnosis:
+    """The diagnosis of a model that may be changed, on rows that are finite."""
+    inputs, of_inputs = sample.inputs(twin, item)
+    targets, of_targets, guess = sample.targets(twin, item)
+    measured = Measurement(twin, item, batch_size)
+    if measured.loss < rules.LEARNED * guess:  # it has coped with the scale of its data
+        of_targets = [f for f in of_targets if f.kind != "unscaled_target"]
+    findings = [*findings, *of_inputs, *of_targets, *rules.find(measured, guess)]
+    if not findings:
+        findings = rules.above_guess(measured, guess)
+    return Diagnosis(
+        _with_causes(findings),
+        measured.layers,
+        inputs=inputs,
+        targets=targets,
+        loss=measured.loss,
+        guess_loss=guess,
+        rows=item.n,
+    )
+
+
+def _with_causes(findings: list[Finding]) -> list[Finding]:
+    """What may be harmless is critical where it explains something critical."""
+    last = max((KINDS.index(f.kind) for f in findings if f.severity == "critical"), default=-1)
+    return [
+        dataclasses.replace(f, severity="critical")
+        if f.kind in _CAUSES and KINDS.index(f.kind) < last
+        else f
+        for f in findings
+    ]
+
+
+__all__ = ["Diagnosis", "Finding", "LayerReport", "diagnose", "examine"]
