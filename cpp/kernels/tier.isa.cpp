@@ -10,6 +10,7 @@ template <class T> void fill_rows(Kernels<T>& table);         // rows.isa.cpp
 template <class T> void fill_losses(Kernels<T>& table);       // losses.isa.cpp
 template <class T> void fill_updates(Kernels<T>& table);      // update.isa.cpp
 template <class T> void fill_elementwise(Kernels<T>& table);  // elementwise.isa.cpp
+template <class T> void fill_norms(Kernels<T>& table);        // norms.isa.cpp
 
 template <class T> static void fill(Kernels<T>& table) {
   fill_gemm(table);
@@ -18,6 +19,7 @@ template <class T> static void fill(Kernels<T>& table) {
   fill_losses(table);
   fill_updates(table);
   fill_elementwise(table);
+  fill_norms(table);
 }
 
 void fill_table(Kernels<float>& single, Kernels<double>& full) {

@@ -23,6 +23,17 @@ struct OptimizerConfig {
   double eta_minus = 0.5, eta_plus = 1.2, step_min = 1e-6, step_max = 50.0;  // rprop
 };
 
+// Some parameters' own rate and decay.
+struct ParameterGroup {
+  double learning_rate_factor = 1;
+  double weight_decay = 0;
+
+  OptimizerConfig of(OptimizerConfig config) const {
+    config.weight_decay = weight_decay;
+    return config;
+  }
+};
+
 // Nadam's product mu_1 .. mu_t up to `step`. A pure function of the step, kept so that the next step costs one
 // factor; any state is valid, since a step before it restarts from 1 with the same factors in the same order.
 struct NadamProduct {

@@ -31,7 +31,7 @@ Rows column_share(std::int64_t columns, int rank, int parts) {
 template <class T>
 TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
                               bool wrt_inputs)
-    : graph_(std::move(graph)), config_(std::move(config)) {
+    : graph_(std::move(graph)), config_(std::move(config)), penalties_(*graph_, config_->penalties) {
   std::vector<int> targets, losses;
   for (const BoundLoss<T>& loss : config_->losses) {
     targets.push_back(loss.prediction);
@@ -46,6 +46,11 @@ TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared
   outputs_.resize(config_->losses.size());
   build_calls();
   build_tiles();
+  penalties_.set_tiles(tiles_.size());
+  hyper_.resize(std::max<std::size_t>(config_->groups.size(), 1));
+  for (std::size_t p = 0; p < config_->constraints.size() && config_->has_optimizer; ++p) {
+    constrained_ |= graph_->params[p].trainable && config_->constraints[p].kind != Constraint::kNone;
+  }
   if (config_->clip_norm > 0 || config_->accumulate_steps > 1) materialise();
 }
 
@@ -346,6 +351,7 @@ template <class T> void TrainingStep<T>::accumulate(const OwnedTile& tile, std::
     adds = true;
   }
   if (!adds) std::fill_n(g, tile.size(), T(0));  // no way from this parameter to a loss
+  if (penalties_.trained()) penalties_.add(static_cast<std::size_t>(&tile - tiles_.data()), tile.param, tile, g);
 }
 
 template <class T> void TrainingStep<T>::clip(T* g, std::int64_t n, double scale) {
@@ -363,13 +369,29 @@ template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g
   UpdateArgs<T> args{};
   args.n = dense ? tile.size() : columns;
   args.g = g;
-  args.hyper = hyper_;
+  args.hyper = hyper_[config_->groups.empty() ? 0 : at(config_->group_of[at(tile.param)])];
   for (std::int64_t row = tile.rows.begin; row < (dense ? tile.rows.begin + 1 : tile.rows.end); ++row) {
     const std::int64_t offset = row * width + tile.columns.begin;
     args.w = graph_->params[at(tile.param)].value + offset;
     for (std::size_t s = 0; s < slots.size(); ++s) args.slot[s] = slots[s] + offset;
     update(args);
     args.g += columns;
+  }
+}
+
+template <class T> void TrainingStep<T>::set_hyper(const BatchJob<T>& job) {
+  for (std::size_t k = 0; k < hyper_.size(); ++k) {
+    const OptimizerConfig config = config_->groups.empty() ? config_->optimizer : config_->groups[k].of(config_->optimizer);
+    const double factor = config_->groups.empty() ? 1 : config_->groups[k].learning_rate_factor;
+    hyper_[k] = hyper_at<T>(config, factor * job.learning_rate, job.step, &nadam_);
+  }
+}
+
+// A column spreads over tiles, which other threads have updated.
+template <class T> void TrainingStep<T>::constrain_all(Team& team) {
+  team.barrier();
+  for (std::size_t p = 0; p < graph_->params.size(); ++p) {
+    if (graph_->params[p].trainable) constrain(config_->constraints[p], graph_->params[p], team);
   }
 }
 
@@ -408,8 +430,9 @@ template <class T> void TrainingStep<T>::update_materialised(Team& team, const B
 }
 
 template <class T> void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
-  hyper_ = hyper_at<T>(config_->optimizer, job.learning_rate, job.step, &nadam_);
+  set_hyper(job);
   update_materialised(team, job);
+  if (constrained_) constrain_all(team);
 }
 
 // clip_norm / ||g|| if the global norm is over clip_norm; the tiles' sums are added in order on every thread.
@@ -440,6 +463,7 @@ template <class T> std::string TrainingStep<T>::first_flaw(std::int64_t n, std::
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
     if (scan(outputs_[k].row_loss.data(), config_->losses[k].positions)) return "the loss";
   }
+  if (const std::string penalty = penalties_.flaw(); !penalty.empty()) return *row = -1, penalty;
   const auto& steps = plan_->steps();
   for (std::size_t s = steps.size(); s-- > 0;) {
     if (steps[s].backward && scan(gradient(steps[s].output), graph_->size(steps[s].output))) {
@@ -455,7 +479,8 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   for (const BoundLoss<T>& loss : config_->losses) text += "  loss: " + bp::describe(loss) + "\n";
   text += gradients_.size() > 0 ? "  gradients: materialised (clipping, accumulation, or asked for)\n"
                                 : "  gradients: tile by tile, fused with the optimizer's update\n";
-  text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: 2";
+  text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: ";
+  text += constrained_ ? "3, the third before constraints" : "2";
   text += plan_->whole_batch() ? " and two for each layer in Python\n" : "\n";
   text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads_for(3 * plan_->flops() * n)) + "\n";
   if (frame_ != nullptr) text += "  arena: " + std::to_string(bytes()) + " bytes\n";

@@ -1,0 +1,96 @@
+// Norms of parameters for clipping, penalties and constraints, and what follows from them.
+//
+// Sums are in double, where the squares of floats are exact: n of them give |error| <= (n / 8 + 7) 2^-53 of the sum, and a
+// column of n rows n 2^-53. Memory bound: n elements in, and out where something is scaled.
+#include "kernels/table.h"
+#include "kernels/update.h"
+#include "simd/loops.h"
+
+namespace bp::BP_TIER {
+
+constexpr int kLanes = 8, kParts = kLanes / Vec<double>::kWidth;
+
+// The first `n` of 8 values from x, 0 beyond, as doubles.
+template <class T> BP_INLINE void widen(const T* x, std::int64_t n, Vec<double>* part) {
+  typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T)), aligned(1), may_alias));
+  typedef double Wide __attribute__((vector_size(kLanes * sizeof(double)), aligned(1), may_alias));
+  T rest[kLanes] = {};
+  const T* from = x;
+  if (n < kLanes) {
+    for (std::int64_t l = 0; l < n; ++l) rest[l] = x[l];
+    from = rest;
+  }
+  double lane[kLanes];
+  *reinterpret_cast<Wide*>(lane) = __builtin_convertvector(*reinterpret_cast<const Narrow*>(from), Wide);
+  BP_UNROLL(4)
+  for (int v = 0; v < kParts; ++v) part[v] = load(lane + v * Vec<double>::kWidth);
+}
+
+struct SquareOp { BP_INLINE Vec<double> operator()(Vec<double> x, Vec<double> sum) const { return fma(x, x, sum); } };
+struct AbsOp { BP_INLINE Vec<double> operator()(Vec<double> x, Vec<double> sum) const { return sum + abs(x); } };
+
+// Lane l = i mod 8 is a chain over the x_i in order; then ((lane 0 + lane 1) + ..) + lane 7.
+template <class T, class Op> static double sum_over(const T* x, std::int64_t n) {
+  const Op op;
+  Vec<double> sum[kParts], part[kParts];
+  BP_UNROLL(4)
+  for (int v = 0; v < kParts; ++v) sum[v] = Vec<double>(0.0);
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    widen(x + i, n - i, part);
+    BP_UNROLL(4)
+    for (int v = 0; v < kParts; ++v) sum[v] = op(part[v], sum[v]);
+  }
+  double lane[kLanes], total = 0;
+  BP_UNROLL(4)
+  for (int v = 0; v < kParts; ++v) store(lane + v * Vec<double>::kWidth, sum[v]);
+  for (int l = 0; l < kLanes; ++l) total += lane[l];
+  return total;
+}
+
+// sum[j] = x[0][j]^2 + x[1][j]^2 + ..
+template <class T>
+static void column_squares(const T* x, std::int64_t ldx, double* sum, std::int64_t rows, std::int64_t n) {
+  for (std::int64_t j = 0; j < n; j += kLanes) {
+    Vec<double> column[kParts], part[kParts];
+    BP_UNROLL(4)
+    for (int v = 0; v < kParts; ++v) column[v] = Vec<double>(0.0);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      widen(x + i * ldx + j, n - j, part);
+      BP_UNROLL(4)
+      for (int v = 0; v < kParts; ++v) column[v] = fma(part[v], part[v], column[v]);
+    }
+    double lane[kLanes];
+    BP_UNROLL(4)
+    for (int v = 0; v < kParts; ++v) store(lane + v * Vec<double>::kWidth, column[v]);
+    for (int l = 0; l < kLanes && j + l < n; ++l) sum[j + l] = lane[l];
+  }
+}
+
+template <class T>
+static void scale_columns(const T* factor, T* x, std::int64_t ldx, std::int64_t rows, std::int64_t n) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    T* row = x + i * ldx;
+    each_vector<T>(n, [=](auto at) { at.store(row, at.load(factor) * at.load(row)); });
+  }
+}
+
+template <class T> static void add_decay(T l1, T l2, const T* w, T* g, std::int64_t n) {
+  const Vec<T> one(l1), two(T(2) * l2);
+  each_vector<T>(n, [=](auto at) {
+    const Vec<T> x = at.load(w);
+    at.store(g, fma(two, x, fma(one, sign_of(x), at.load(g))));
+  });
+}
+
+template <class T> void fill_norms(Kernels<T>& table) {
+  table.sum_squares = sum_over<T, SquareOp>;
+  table.sum_abs = sum_over<T, AbsOp>;
+  table.column_squares = column_squares<T>;
+  table.scale_columns = scale_columns<T>;
+  table.add_decay = add_decay<T>;
+}
+
+template void fill_norms(Kernels<float>& table);
+template void fill_norms(Kernels<double>& table);
+
+}  // namespace bp::BP_TIER
