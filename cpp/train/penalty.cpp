@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "base/threads.h"
+
 namespace bp {
 
 namespace {
@@ -65,6 +67,7 @@ template <class T> double Penalties<T>::value() const {
 }
 
 template <class T> double Penalties<T>::value_now(bool frozen_only) const {
+  const FloatEnvironment environment;
   double total = 0;
   for (std::size_t p = 0; p < configs_.size(); ++p) {
     const ParameterView<T>& param = graph_.params[p];

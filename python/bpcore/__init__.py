@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from . import (
         activations,
         callbacks,
+        constraints,
         datasets,
         errors,
         initializers,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         losses,
         metrics,
         optimizers,
+        regularizers,
         schedules,
     )
     from .config import show_config
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _MODULES = (
     "activations",
     "callbacks",
+    "constraints",
     "datasets",
     "errors",
     "initializers",
@@ -61,6 +64,7 @@ _MODULES = (
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
 )
 _NAMES = {"load_model": "save", "show_config": "config"}
@@ -77,6 +81,7 @@ __all__ = [
     "__version__",
     "activations",
     "callbacks",
+    "constraints",
     "datasets",
     "errors",
     "get_num_threads",
@@ -86,6 +91,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
     "set_num_threads",
     "set_seed",
