@@ -43,7 +43,7 @@ calls = ctypes.CDLL(None).bp_test_calls
 calls.restype = ctypes.c_long
 _core.set_num_threads(int(sys.argv[1]))
 
-def trainer(clip, dtype, weighted, optimizer):
+def trainer(clip, dtype, weighted, optimizer, parameters):
     rng = np.random.default_rng(0)
     sizes, params, names = (20, 70, 33, 5), [], []
     nodes, last = [("input", (), (), {"shape": (20,)}, "x")], 0
@@ -60,7 +60,8 @@ def trainer(clip, dtype, weighted, optimizer):
     n = _core.slot_count(optimizer)
     slots = [[_core.empty(p.shape, dtype) for _ in range(n)] for p in params]
     t = _core.Trainer(net, [{"kind": "cross_entropy", "option": 0.0}], [1.0],
-                      [[("accuracy", {})]], optimizer, slots, clip_norm=clip)
+                      [[("accuracy", {})]], optimizer, slots, clip_norm=clip,
+                      parameters=parameters)
     x = rng.normal(size=(4000, 20)).astype(np.float64)  # converted batch by batch
     y = rng.integers(0, 5, 4000).astype(np.int32)
     w = rng.random(4000) if weighted else None
@@ -79,11 +80,15 @@ def allocations(t, batches):
 sgd = {"kind": "sgd", "weight_decay": 0.0, "decoupled": False}
 adam = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0,
         "decoupled": False}
+bound = ("norm", 0.0, 0.5, 1.0, 1, 70, 33)
+special = {"penalties": [(1e-4, 1e-3)] * 6, "groups": [(1.0, 0.0), (0.1, 0.5)],
+           "group_of": [0, 1, 0, 1, 0, 1],
+           "constraints": [None, ("non_negative",), bound, None, None, None]}
 for clip in (0.0, 1.0):
     for dtype in ("float32", "float64"):
         for weighted in (False, True):
-            for optimizer in (sgd, adam):
-                t = trainer(clip, dtype, weighted, optimizer)
+            for optimizer, parameters in ((sgd, {}), (adam, {}), (adam, special)):
+                t = trainer(clip, dtype, weighted, optimizer, parameters)
                 few, many = allocations(t, 10), allocations(t, 110)
                 assert many == few, f"{clip=} {dtype} {weighted=}: {many - few} in 100 steps"
                 assert many <= 50, f"one call of run() allocates {many} times"

@@ -16,6 +16,7 @@ import numpy as np
 from . import arguments, checks
 
 Array = np.ndarray[Any, Any]
+_NOTHING: tuple[Any, Any] = (None, lambda: None)
 _EPSILON = 1e-7  # Keras' backend.epsilon()
 
 
@@ -256,7 +257,7 @@ def spec(parameter: Any) -> tuple[Any, Callable[[], Any]]:
     constraint = parameter.constraint
     made: tuple[Any, ...]
     if constraint is None:
-        return None, lambda: None
+        return _NOTHING
     if type(constraint) is NonNeg:
         return "non_negative", lambda: ("non_negative",)
     if type(constraint) in (MaxNorm, UnitNorm, MinMaxNorm):  # a subclass may do something else

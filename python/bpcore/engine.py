@@ -13,7 +13,6 @@ from .losses import BinaryCrossEntropy, CrossEntropy
 from .parameter import Parameter
 
 Array = np.ndarray[Any, Any]
-_NOTHING: tuple[Any, Any] = (None, lambda: None)
 
 
 class Dataset:
@@ -77,7 +76,7 @@ class Engine:
         """The trainer for "train", "eval", "gradients" or "trace", made on first use."""
         spec = compiled.optimizer.spec() if purpose == "train" else None
         penalties = [regularizers.spec(p) for p in self.params]
-        bounds = [constraints.spec(p) if spec else _NOTHING for p in self.params]
+        bounds = [constraints.spec(p) for p in self.params] if spec else []
         key = (spec, [item[0] for item in penalties], [item[0] for item in bounds])
         found = self.trainers.get(purpose)
         if found is not None and self._specs.get(purpose) == key:

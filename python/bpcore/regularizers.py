@@ -15,6 +15,7 @@ import numpy as np
 from . import arguments, checks
 
 Array = np.ndarray[Any, Any]
+_NOTHING: tuple[Any, Any] = (None, lambda: None)
 
 # Orthogonal: a vector shorter than this is scaled by 1 / _SHORTEST, as in keras.ops.normalize.
 _SHORTEST = 1e-7
@@ -275,7 +276,7 @@ def spec(parameter: Any) -> tuple[Any, Callable[[], Any]]:
     """What tells a parameter's penalty from another, and how to make it for the core."""
     regularizer = parameter.regularizer
     if regularizer is None:
-        return None, lambda: None
+        return _NOTHING
     if type(regularizer) in (L1, L2, L1L2):  # a subclass may have another value
         pair = (float(regularizer.l1), float(regularizer.l2))
         return pair, lambda: pair
