@@ -15,6 +15,15 @@ def build(**arguments):
     L.Dense(3, **arguments).build((4,))
 
 
+class OnlyCall(R.Regularizer):
+    def __call__(self, w):
+        return 0.0
+
+
+class NoCall(C.Constraint):
+    pass
+
+
 def compiled(e, groups, optimizer="adam"):
     e.model.compile(optimizer, "mse", parameter_groups=groups)
 
@@ -25,6 +34,7 @@ REGULARIZERS = [
     ("26-object", lambda e: L.Dense(3, bias_regularizer=object()), TYPE, "value.*gradient"),
     ("26-function", lambda e: L.Dense(3, bias_regularizer=lambda w: 0), TYPE, "value.*gradient"),
     ("26-class", lambda e: L.Dense(3, bias_regularizer=dict), TYPE, "regularizer"),
+    ("26-undefined", lambda e: L.Dense(3, bias_regularizer=OnlyCall), TYPE, "value.*gradient"),
     ("26-negative", lambda e: R.L2(-1), VALUE, "l2 must be.*>= 0, got -1"),
     ("26-nan", lambda e: R.L1(NAN), VALUE, "l1.*nan"),
     ("26-inf", lambda e: R.L1L2(0.1, INF), VALUE, "l2.*inf"),
@@ -44,6 +54,7 @@ CONSTRAINTS = [
     ("name", lambda e: L.Dense(3, kernel_constraint="maxnorm"), VALUE, "did you mean 'max_norm'"),
     ("number", lambda e: L.Dense(3, kernel_constraint=3), TYPE, r"MaxNorm\(3\)"),
     ("class", lambda e: L.Dense(3, kernel_constraint=dict), TYPE, "constraint"),
+    ("undefined", lambda e: L.Dense(3, bias_constraint=NoCall()), TYPE, "function of w.*NoCall"),
     ("negative", lambda e: C.MaxNorm(-1), VALUE, "max_value.*-1"),
     ("nan", lambda e: C.MaxNorm(NAN), VALUE, "max_value.*nan"),
     ("order", lambda e: C.MinMaxNorm(2.0, 1.0), VALUE, "min_value=2.0.*max_value=1.0"),

@@ -234,8 +234,9 @@ def get(identifier: Any) -> Any:
         return _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
     if isinstance(identifier, type) and issubclass(identifier, Constraint):
         made: Any = identifier
-        return made()
-    if callable(identifier) and not isinstance(identifier, type):
+        return get(made())
+    base = isinstance(identifier, Constraint) and type(identifier).__call__ is Constraint.__call__
+    if callable(identifier) and not base and not isinstance(identifier, type):
         return identifier
     hint = ""
     if isinstance(identifier, (int, float)) and not isinstance(identifier, bool):

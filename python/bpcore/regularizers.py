@@ -213,9 +213,6 @@ _BY_NAME: dict[str, type[Regularizer]] = {
     "l2": L2,
     "l1_l2": L1L2,
     "orthogonal": Orthogonal,
-    # what Keras writes into its files
-    "L1": L1,
-    "L2": L2,
     "l1l2": L1L2,
     "orthogonal_regularizer": Orthogonal,
 }
@@ -252,8 +249,8 @@ def get(identifier: Any) -> Any:
         return _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
     if isinstance(identifier, type) and issubclass(identifier, Regularizer):
         made: Any = identifier
-        return made()
-    if all(callable(getattr(identifier, name, None)) for name in ("value", "gradient")):
+        return get(made())
+    if _defined(identifier, "value") and _defined(identifier, "gradient"):
         if isinstance(identifier, type):
             raise TypeError(f"regularizer is the class {identifier.__name__}, pass an instance")
         return identifier
@@ -264,6 +261,13 @@ def get(identifier: Any) -> Any:
         "regularizer must be a name, a Regularizer or an object with value(w) and gradient(w), got "
         f"{checks.describe(identifier)}{hint}"
     )
+
+
+def _defined(item: Any, name: str) -> bool:
+    """Whether an object has a method, and not the base class's that only raises."""
+    method = getattr(item, name, None)
+    base = getattr(Regularizer, name)
+    return callable(method) and getattr(method, "__func__", method) is not base
 
 
 def check_shape(name: str, regularizer: Any, shape: tuple[int, ...]) -> None:
