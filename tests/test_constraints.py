@@ -118,6 +118,23 @@ def test_a_broken_constraint_is_named(value):
     model.fit(*data(), verbose=0)
 
 
+def test_an_update_at_the_end_of_an_epoch_is_constrained_too():
+    """Gradients that still wait when the batches end are flushed: penalties, update, constraint."""
+    x, y = data()
+    found = []
+    for steps in (1, 2):
+        model = network(
+            bp.optimizers.SGD(1.0),
+            compiled={"accumulate_steps": steps},
+            kernel_regularizer=R.L2(0.1),
+            kernel_constraint=C.MaxNorm(0.5),
+        )
+        model.fit(iter([(x, y)]), verbose=0)
+        found.append(model.get_weights())
+    assert_close(found[1], found[0], 1e-14)
+    assert np.sqrt(np.square(found[1][0]).sum(axis=0)).max() <= 0.5
+
+
 # ---- threads, files ------------------------------------------------------------------------------
 def penalised(python=False):
     """Layers cut into tiles of every kind, all of them penalised and bound."""

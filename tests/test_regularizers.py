@@ -101,6 +101,29 @@ def test_every_loss_has_the_penalty(name):
     assert history["val_loss"][0] == pytest.approx(wanted, rel=1e-13)
 
 
+def test_how_often_a_penalty_in_python_is_called():
+    """Once a batch in training, once in an evaluation, whatever its batches."""
+    calls = []
+
+    class Counted(Quartic):
+        def value(self, w):
+            calls.append("value")
+            return super().value(w)
+
+        def gradient(self, w):
+            calls.append("gradient")
+            return super().gradient(w)
+
+    x, y = data()
+    model = network(kernel_regularizer=Counted())
+    model.fit(x, y, batch_size=10, verbose=0)
+    assert calls == ["value", "gradient"] * 3
+    calls.clear()
+    model.evaluate(x, y, batch_size=4)
+    model.evaluate(iter([(x[:9], y[:9]), (x[9:], y[9:])]))
+    assert calls == ["value"] * 2
+
+
 def test_the_total_of_several_outputs():
     a = bp.Input((5,))
     h = L.Dense(4, "tanh", kernel_regularizer=R.L2(0.1))(a)

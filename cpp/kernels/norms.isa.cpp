@@ -47,21 +47,27 @@ template <class T, class Op> static double sum_over(const T* x, std::int64_t n) 
   return total;
 }
 
-// sum[j] = x[0][j]^2 + x[1][j]^2 + ..
+// sum[j] = x[0][j]^2 + x[1][j]^2 + .. Row after row, with the sums in the first-level cache: column after column, the rows
+// of a matrix whose width is a power of two would push one another out of it.
 template <class T>
 static void column_squares(const T* x, std::int64_t ldx, double* sum, std::int64_t rows, std::int64_t n) {
-  for (std::int64_t j = 0; j < n; j += kLanes) {
-    Vec<double> column[kParts], part[kParts];
-    BP_UNROLL(4)
-    for (int v = 0; v < kParts; ++v) column[v] = Vec<double>(0.0);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      widen(x + i * ldx + j, n - j, part);
+  constexpr int kWidth = Vec<double>::kWidth;
+  for (std::int64_t j = 0; j < n; ++j) sum[j] = 0;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const T* row = x + i * ldx;
+    Vec<double> part[kParts];
+    std::int64_t j = 0;
+    for (; j + kLanes <= n; j += kLanes) {
+      widen(row + j, kLanes, part);
       BP_UNROLL(4)
-      for (int v = 0; v < kParts; ++v) column[v] = fma(part[v], part[v], column[v]);
+      for (int v = 0; v < kParts; ++v) store(sum + j + v * kWidth, fma(part[v], part[v], load(sum + j + v * kWidth)));
     }
+    if (j == n) continue;
+    widen(row + j, n - j, part);
     double lane[kLanes];
+    for (int l = 0; l < kLanes; ++l) lane[l] = j + l < n ? sum[j + l] : 0;
     BP_UNROLL(4)
-    for (int v = 0; v < kParts; ++v) store(lane + v * Vec<double>::kWidth, column[v]);
+    for (int v = 0; v < kParts; ++v) store(lane + v * kWidth, fma(part[v], part[v], load(lane + v * kWidth)));
     for (int l = 0; l < kLanes && j + l < n; ++l) sum[j + l] = lane[l];
   }
 }

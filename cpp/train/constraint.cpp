@@ -6,8 +6,9 @@
 namespace bp {
 namespace {
 
-constexpr double kEpsilon = 1e-7;         // Keras' backend.epsilon()
-constexpr std::int64_t kColumnBlock = 64;  // columns whose norms wait on the stack: whole cache lines of a row
+constexpr double kEpsilon = 1e-7;  // Keras' backend.epsilon()
+constexpr std::int64_t kColumnBlock = 512;  // columns whose sums wait on the stack: 4 KB, and 2 KB of a row of floats
+constexpr std::int64_t kColumnStep = 64;    // shares of threads begin at whole cache lines of a row
 
 double factor_of(const ConstraintConfig& config, double norm) {
   const double clipped = std::min(std::max(norm, config.low), config.high);
@@ -44,8 +45,8 @@ template <class T> void constrain_norm(const ConstraintConfig& config, T* w, Row
 
 // Shares that begin where cache lines do, when the parameter does.
 Rows share_of(std::int64_t n, const Team& team) {
-  const Rows blocks = split((n + kColumnBlock - 1) / kColumnBlock, team.rank, team.size);
-  return {std::min(blocks.begin * kColumnBlock, n), std::min(blocks.end * kColumnBlock, n)};
+  const Rows steps = split((n + kColumnStep - 1) / kColumnStep, team.rank, team.size);
+  return {std::min(steps.begin * kColumnStep, n), std::min(steps.end * kColumnStep, n)};
 }
 
 }  // namespace
