@@ -111,7 +111,7 @@ template <class T> struct Kernels {
   bool (*all_finite)(const T* x, std::int64_t n);
   T (*max_abs)(const T* x, std::int64_t n);  // NaN if there is one
 
-  // Norms of parameters, in double: 8 fixed lanes, then in order; of columns: one chain over the rows of each.
+  // Norms of parameters, in double: 32 fixed lanes, then in order; of columns: one chain over the rows of each.
   double (*sum_squares)(const T* x, std::int64_t n);
   double (*sum_abs)(const T* x, std::int64_t n);
   void (*column_squares)(const T* x, std::int64_t ldx, double* sum, std::int64_t rows, std::int64_t n);
