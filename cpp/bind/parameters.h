@@ -1,6 +1,7 @@
 // What training does to single parameters, from Python's lists: penalties, constraints, groups.
 //
-//   penalties    by parameter: None, (l1, l2), or (call, gradient): call(with_gradient) returns the value and fills gradient
+//   penalties    by parameter: None, (l1, l2), or (call, gradient): call(with_gradient) returns the value and fills the
+//                gradient
 //   constraints  by parameter: None, ("norm", low, high, rate, outer, axes, inner), ("non_negative",), ("python", call)
 //   groups       (learning_rate_factor, weight_decay) each; group_of has the number of each parameter's
 // All may be left out.
@@ -70,7 +71,8 @@ inline ConstraintConfig parse_constraint(const py::handle& item, const Shape& sh
     config.low = parts[1].cast<double>(), config.high = parts[2].cast<double>(), config.rate = parts[3].cast<double>();
     config.outer = parts[4].cast<std::int64_t>(), config.axes = parts[5].cast<std::int64_t>();
     config.inner = parts[6].cast<std::int64_t>();
-    check(config.outer * config.axes * config.inner == size_of(shape), "a constraint's view does not fit its parameter");
+    check(config.outer * config.axes * config.inner == size_of(shape),
+          "a constraint's view does not fit its parameter");
   }
   return config;
 }

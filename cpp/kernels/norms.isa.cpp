@@ -1,7 +1,7 @@
 // Norms of parameters for clipping, penalties and constraints, and what follows from them.
 //
-// Sums are in double, where the squares of floats are exact: n of them give |error| <= (n / 32 + 32) 2^-53 of the sum, and
-// a column of n rows n 2^-53. Memory bound: n elements in, and out where something is scaled.
+// Sums are in double, where the squares of floats are exact: n of them give |error| <= (n / 32 + 32) 2^-53 of the sum,
+// and a column of n rows n 2^-53. Memory bound: n elements in, and out where something is scaled.
 #include "kernels/table.h"
 #include "kernels/update.h"
 #include "simd/loops.h"
@@ -29,8 +29,8 @@ template <class T> BP_INLINE void widen(const T* x, std::int64_t n, Vec<double>*
 struct SquareOp { BP_INLINE Vec<double> operator()(Vec<double> x, Vec<double> sum) const { return fma(x, x, sum); } };
 struct AbsOp { BP_INLINE Vec<double> operator()(Vec<double> x, Vec<double> sum) const { return sum + abs(x); } };
 
-// Lane l = i mod 32 is a chain over the x_i in order, so that four additions are in flight; then ((lane 0 + lane 1) + ..) +
-// lane 31.
+// Lane l = i mod 32 is a chain over the x_i in order, so that four additions are in flight; then
+// ((lane 0 + lane 1) + ..) + lane 31.
 template <class T, class Op> static double sum_over(const T* x, std::int64_t n) {
   constexpr int kGroups = 4;
   const Op op;
@@ -60,8 +60,8 @@ template <class T, class Op> static double sum_over(const T* x, std::int64_t n) 
   return total;
 }
 
-// sum[j] = x[0][j]^2 + x[1][j]^2 + .. Row after row, with the sums in the first-level cache: column after column, the rows
-// of a matrix whose width is a power of two would push one another out of it.
+// sum[j] = x[0][j]^2 + x[1][j]^2 + .. Row after row, with the sums in the first-level cache: column after column, the
+// rows of a matrix whose width is a power of two would push one another out of it.
 template <class T>
 static void column_squares(const T* x, std::int64_t ldx, double* sum, std::int64_t rows, std::int64_t n) {
   constexpr int kWidth = Vec<double>::kWidth;

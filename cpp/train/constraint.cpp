@@ -49,8 +49,7 @@ Rows share_of(std::int64_t n, const Team& team) {
   return {std::min(steps.begin * kColumnStep, n), std::min(steps.end * kColumnStep, n)};
 }
 
-}  // namespace
-
+// This thread's share of one parameter.
 template <class T> void constrain(const ConstraintConfig& config, const ParameterView<T>& param, const Team& team) {
   if (config.kind == Constraint::kNonNegative) {
     const Rows mine = share_of(size_of(param.shape), team);
@@ -59,13 +58,32 @@ template <class T> void constrain(const ConstraintConfig& config, const Paramete
     kernels<T>().binary[static_cast<int>(Binary::kMaximum)](w, 1, &zero, 0, w, mine.count());
   } else if (config.kind == Constraint::kNorm) {
     const std::int64_t columns = config.outer * config.inner;
-    constrain_norm(config, param.value, config.inner == 1 ? split(columns, team.rank, team.size) : share_of(columns, team));
+    const Rows mine = config.inner == 1 ? split(columns, team.rank, team.size) : share_of(columns, team);
+    constrain_norm(config, param.value, mine);
   } else if (config.kind == Constraint::kCallback && team.rank == 0) {
     config.callback->run();
   }
 }
 
-template void constrain(const ConstraintConfig&, const ParameterView<float>&, const Team&);
-template void constrain(const ConstraintConfig&, const ParameterView<double>&, const Team&);
+}  // namespace
+
+template <class T>
+Constraints<T>::Constraints(const Graph<T>& graph, const std::vector<ConstraintConfig>& configs)
+    : graph_(graph), configs_(configs) {
+  for (std::size_t p = 0; p < configs_.size(); ++p) {
+    any_ |= graph_.params[p].trainable && configs_[p].kind != Constraint::kNone;
+  }
+}
+
+template <class T> void Constraints<T>::apply(Team& team) const {
+  if (!any_) return;
+  team.barrier();
+  for (std::size_t p = 0; p < configs_.size(); ++p) {
+    if (graph_.params[p].trainable) constrain(configs_[p], graph_.params[p], team);
+  }
+}
+
+template class Constraints<float>;
+template class Constraints<double>;
 
 }  // namespace bp

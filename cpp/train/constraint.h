@@ -1,9 +1,11 @@
 // Constraints: what parameters are made to obey after each update.
 //
-//   norm      w *= (rate clip(|w|, low, high) + (1 - rate) |w|) / (|w| + 1e-7), |w| = sqrt(sum w^2) over `axes` (Keras 3)
+//   norm      w *= (rate clip(|w|, low, high) + (1 - rate) |w|) / (|w| + 1e-7), |w| = sqrt(sum w^2) over `axes`
 //   non_neg   w = max(w, 0)
-// A column, all values that share a norm, belongs to one thread, and its norm is one chain in double: bits do not depend on
-// threads. Cost: the weights are read once, and written where a factor is not 1.
+// These are Keras 3's formulas.
+//
+// A column, all values that share a norm, belongs to one thread, and its norm is one chain in double: bits do not
+// depend on threads. Cost: the weights are read once, and written where a factor is not 1.
 #pragma once
 
 #include "base/threads.h"
@@ -26,7 +28,20 @@ struct ConstraintConfig {
   std::shared_ptr<ConstraintCallback> callback;
 };
 
-// This thread's share of one parameter; a callback runs on rank 0.
-template <class T> void constrain(const ConstraintConfig& config, const ParameterView<T>& param, const Team& team);
+template <class T> class Constraints {
+ public:
+  // configs: by parameter, or empty. Frozen parameters are left alone.
+  Constraints(const Graph<T>& graph, const std::vector<ConstraintConfig>& configs);
+
+  bool any() const { return any_; }
+  // For every member of the team, after its updates; waits for the others' if there is something to do, since a column
+  // spreads over tiles. Callbacks run on rank 0.
+  void apply(Team& team) const;
+
+ private:
+  const Graph<T>& graph_;
+  const std::vector<ConstraintConfig>& configs_;
+  bool any_ = false;
+};
 
 }  // namespace bp

@@ -31,7 +31,8 @@ Rows column_share(std::int64_t columns, int rank, int parts) {
 template <class T>
 TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
                               bool wrt_inputs)
-    : graph_(std::move(graph)), config_(std::move(config)), penalties_(*graph_, config_->penalties) {
+    : graph_(std::move(graph)), config_(std::move(config)), hyper_(config_->optimizer, config_->groups),
+      penalties_(*graph_, config_->penalties), constraints_(*graph_, config_->constraints) {
   std::vector<int> targets, losses;
   for (const BoundLoss<T>& loss : config_->losses) {
     targets.push_back(loss.prediction);
@@ -47,10 +48,6 @@ TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared
   build_calls();
   build_tiles();
   penalties_.set_tiles(tiles_.size());
-  hyper_.resize(std::max<std::size_t>(config_->groups.size(), 1));
-  for (std::size_t p = 0; p < config_->constraints.size() && config_->has_optimizer; ++p) {
-    constrained_ |= graph_->params[p].trainable && config_->constraints[p].kind != Constraint::kNone;
-  }
   if (config_->clip_norm > 0 || config_->accumulate_steps > 1) materialise();
 }
 
@@ -369,29 +366,13 @@ template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g
   UpdateArgs<T> args{};
   args.n = dense ? tile.size() : columns;
   args.g = g;
-  args.hyper = hyper_[config_->groups.empty() ? 0 : at(config_->group_of[at(tile.param)])];
+  args.hyper = hyper_.of(config_->groups.empty() ? 0 : config_->group_of[at(tile.param)]);
   for (std::int64_t row = tile.rows.begin; row < (dense ? tile.rows.begin + 1 : tile.rows.end); ++row) {
     const std::int64_t offset = row * width + tile.columns.begin;
     args.w = graph_->params[at(tile.param)].value + offset;
     for (std::size_t s = 0; s < slots.size(); ++s) args.slot[s] = slots[s] + offset;
     update(args);
     args.g += columns;
-  }
-}
-
-template <class T> void TrainingStep<T>::set_hyper(const BatchJob<T>& job) {
-  for (std::size_t k = 0; k < hyper_.size(); ++k) {
-    const OptimizerConfig config = config_->groups.empty() ? config_->optimizer : config_->groups[k].of(config_->optimizer);
-    const double factor = config_->groups.empty() ? 1 : config_->groups[k].learning_rate_factor;
-    hyper_[k] = hyper_at<T>(config, factor * job.learning_rate, job.step, &nadam_);
-  }
-}
-
-// A column spreads over tiles, which other threads have updated.
-template <class T> void TrainingStep<T>::constrain_all(Team& team) {
-  team.barrier();
-  for (std::size_t p = 0; p < graph_->params.size(); ++p) {
-    if (graph_->params[p].trainable) constrain(config_->constraints[p], graph_->params[p], team);
   }
 }
 
@@ -430,9 +411,9 @@ template <class T> void TrainingStep<T>::update_materialised(Team& team, const B
 }
 
 template <class T> void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
-  set_hyper(job);
+  hyper_.set(job.learning_rate, job.step);
   update_materialised(team, job);
-  if (constrained_) constrain_all(team);
+  constraints_.apply(team);
 }
 
 // clip_norm / ||g|| if the global norm is over clip_norm; the tiles' sums are added in order on every thread.
@@ -480,7 +461,7 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   text += gradients_.size() > 0 ? "  gradients: materialised (clipping, accumulation, or asked for)\n"
                                 : "  gradients: tile by tile, fused with the optimizer's update\n";
   text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: ";
-  text += constrained_ ? "3, the third before constraints" : "2";
+  text += constraints_.any() ? "3, the third before constraints" : "2";
   text += plan_->whole_batch() ? " and two for each layer in Python\n" : "\n";
   text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads_for(3 * plan_->flops() * n)) + "\n";
   if (frame_ != nullptr) text += "  arena: " + std::to_string(bytes()) + " bytes\n";

@@ -124,8 +124,6 @@ template <class T> class TrainingStep {
   void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
   void apply(const OwnedTile& tile, const T* g);
-  void set_hyper(const BatchJob<T>& job);
-  void constrain_all(Team& team);
   void update_fused(Team& team, const BatchJob<T>& job);
   void update_materialised(Team& team, const BatchJob<T>& job);
   double norm_scale() const;
@@ -145,10 +143,9 @@ template <class T> class TrainingStep {
   // By thread, each an allocation of its own, so that a sanitizer sees who writes past its end.
   std::vector<Buffer<T>> scratch_, tile_gradient_;
   std::int64_t scratch_size_ = 0, capacity_ = 0;
-  std::vector<Hyper<T>> hyper_;  // by group
-  NadamProduct nadam_;
+  StepHyper<T> hyper_;
   Penalties<T> penalties_;
-  bool constrained_ = false;
+  Constraints<T> constraints_;
   std::atomic<bool> flawed_{false};
 };
 
@@ -160,7 +157,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
       outputs_[k].labelled = job.source->ys[k].label != nullptr;
       outputs_[k].weighted = job.source->weights[k].row_size() > 0;
     }
-    if (job.training && job.update && config_->has_optimizer) set_hyper(job);
+    if (job.training && job.update && config_->has_optimizer) hyper_.set(job.learning_rate, job.step);
     // Beside the other threads' samples: no weight changes before the barrier.
     if (job.training && !penalties_.call()) flawed_.store(true, std::memory_order_relaxed);
   }
@@ -175,7 +172,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
     } else {
       update_fused(team, job);
     }
-    if (constrained_ && job.update) constrain_all(team);
+    if (job.update && config_->has_optimizer) constraints_.apply(team);
   }
   if (!sound) {  // cleared when all have read it, and before any member starts the next step
     team.barrier();
