@@ -1,8 +1,8 @@
 // Penalties: what parameters add to the loss, R(w) = l1 sum |w| + l2 sum w^2 or a function of the user's.
 //
 // The gradient, l1 sign(w) + 2 l2 w with sign(0) = 0, joins the batch's on each tile, before clipping; the tile's part of
-// the value is summed there too, while the weights are in cache. Values are summed in double, tiles in order: bits do not depend on
-// threads. A frozen parameter counts in the value only.
+// the value is summed there too, while the weights are in cache. Values are summed in double, tiles in order: bits do not
+// depend on threads. A frozen parameter counts in the value only.
 #pragma once
 
 #include "plan/graph.h"
