@@ -36,6 +36,11 @@ def models():
     yield "narrow", [L.Dense(3, "mish"), L.Dense(7)], "rmsprop", "cross_entropy"
     yield "wide", [L.Dense(300, "silu"), L.Dense(300, "softplus"), L.Dense(7)], "adamw", \
         "cross_entropy"  # fmt: skip
+    bound = {"kernel_regularizer": bp.regularizers.L1L2(1e-4, 1e-3),
+             "kernel_constraint": "max_norm",
+             "bias_constraint": bp.constraints.MinMaxNorm(rate=0.7)}  # fmt: skip
+    yield "penalised", [L.Dense(600, "tanh", **bound), L.Dense(7, **bound)], "adam", \
+        "cross_entropy"  # fmt: skip
 
 
 def every_layer():

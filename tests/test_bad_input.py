@@ -11,9 +11,9 @@ import pytest
 
 import bpcore as bp
 
-from . import bad_data, bad_inputs, support
+from . import bad_data, bad_inputs, bad_penalties, support
 
-TABLES = {**bad_inputs.TABLES, **bad_data.TABLES}
+TABLES = {**bad_inputs.TABLES, **bad_data.TABLES, **bad_penalties.TABLES}
 ROWS = [(f"{t}-{row[0]}", *row[1:]) for t, table in TABLES.items() for row in table]
 # What would say that a check is missing and something deeper stumbled.
 NOT_OURS = re.compile(

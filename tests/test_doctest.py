@@ -31,7 +31,8 @@ def test_examples(name, tmp_path, monkeypatch):
     assert os.getcwd() == str(tmp_path)
 
 
-PUBLIC = ("layers", "losses", "metrics", "optimizers", "schedules", "initializers", "callbacks")
+PUBLIC = ("layers", "losses", "metrics", "optimizers", "schedules", "initializers", "callbacks",
+          "regularizers", "constraints")  # fmt: skip
 
 
 @pytest.mark.parametrize("room", PUBLIC)

@@ -46,7 +46,7 @@ _core.set_num_threads(int(sys.argv[1]))
 CROSS_ENTROPY = {"kind": "cross_entropy", "options": [0.0]}
 QUANTILE = {"kind": "quantile", "options": [0.1, 0.3, 0.5, 0.7, 0.9], "point": 2}
 
-def trainer(clip, dtype, weighted, optimizer, loss=CROSS_ENTROPY):
+def trainer(clip, dtype, weighted, optimizer, parameters, loss=CROSS_ENTROPY):
     rng = np.random.default_rng(0)
     sizes, params, names = (20, 70, 33, 5), [], []
     nodes, last = [("input", (), (), {"shape": (20,)}, "x")], 0
@@ -64,7 +64,8 @@ def trainer(clip, dtype, weighted, optimizer, loss=CROSS_ENTROPY):
     slots = [[_core.empty(p.shape, dtype) for _ in range(n)] for p in params]
     labels = loss is CROSS_ENTROPY
     metric = "accuracy" if labels else "mae"
-    t = _core.Trainer(net, [loss], [1.0], [[(metric, {})]], optimizer, slots, clip_norm=clip)
+    t = _core.Trainer(net, [loss], [1.0], [[(metric, {})]], optimizer, slots, clip_norm=clip,
+                      parameters=parameters)
     x = rng.normal(size=(4000, 20)).astype(np.float64)  # converted batch by batch
     y = rng.integers(0, 5, 4000).astype(np.int32) if labels else rng.normal(size=4000)
     w = rng.random(4000) if weighted else None
@@ -83,15 +84,19 @@ def allocations(t, batches):
 sgd = {"kind": "sgd", "weight_decay": 0.0, "decoupled": False}
 adam = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0,
         "decoupled": False}
+bound = ("norm", 0.0, 0.5, 1.0, 1, 70, 33)
+special = {"penalties": [(1e-4, 1e-3)] * 6, "groups": [(1.0, 0.0), (0.1, 0.5)],
+           "group_of": [0, 1, 0, 1, 0, 1],
+           "constraints": [None, ("non_negative",), bound, None, None, None]}
 for clip in (0.0, 1.0):
     for dtype in ("float32", "float64"):
         for weighted in (False, True):
-            for optimizer in (sgd, adam):
-                t = trainer(clip, dtype, weighted, optimizer)
+            for optimizer, parameters in ((sgd, {}), (adam, {}), (adam, special)):
+                t = trainer(clip, dtype, weighted, optimizer, parameters)
                 few, many = allocations(t, 10), allocations(t, 110)
                 assert many == few, f"{clip=} {dtype} {weighted=}: {many - few} in 100 steps"
                 assert many <= 50, f"one call of run() allocates {many} times"
-t = trainer(0.0, "float32", True, sgd, QUANTILE)
+t = trainer(0.0, "float32", True, sgd, {}, QUANTILE)
 few, many = allocations(t, 10), allocations(t, 110)
 assert many == few, f"quantile: {many - few} in 100 steps"
 

@@ -3,6 +3,7 @@
 
 #include "bind/callbacks.h"
 #include "bind/network.h"
+#include "bind/parameters.h"
 #include "bind/parts.h"
 
 namespace bp {
@@ -50,7 +51,7 @@ template <class T> class PyTrainer {
  public:
   PyTrainer(std::shared_ptr<Network<T>> net, const py::list& losses, const std::vector<double>& loss_weights,
             const py::list& metrics, const py::object& optimizer, const std::vector<std::vector<py::array>>& slots,
-            double clip_norm, double clip_value, int accumulate_steps, bool fuse)
+            double clip_norm, double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters)
       : net_(std::move(net)), keep_slots_(slots) {
     const Graph<T>& graph = *net_->graph();
     check(losses.size() == graph.outputs.size() && loss_weights.size() == losses.size() && metrics.size() == losses.size(),
@@ -74,6 +75,7 @@ template <class T> class PyTrainer {
               "a metric does not go with a loss of several values per target");
       }
     }
+    parse_parameters(parameters, graph, *config);
     config->slots.resize(graph.params.size());
     if (!optimizer.is_none()) {
       config->has_optimizer = true;
@@ -204,7 +206,7 @@ template <class T> class PyTrainer {
       metrics.append(states);
     }
     py::dict dict;
-    dict["loss"] = total;
+    dict["loss"] = total + r.penalty / n;
     dict["losses"] = losses;
     dict["last_loss"] = r.last_loss;
     dict["samples"] = r.samples;
@@ -308,9 +310,9 @@ template <class T> void bind(py::module_& m, const char* name) {
 template <class T>
 py::object make(const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
                 const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm,
-                double clip_value, int accumulate_steps, bool fuse) {
+                double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters) {
   return py::cast(new PyTrainer<T>(net.cast<std::shared_ptr<Network<T>>>(), losses, loss_weights, metrics, optimizer, slots,
-                                   clip_norm, clip_value, accumulate_steps, fuse),
+                                   clip_norm, clip_value, accumulate_steps, fuse, parameters),
                   py::return_value_policy::take_ownership);
 }
 
@@ -323,13 +325,14 @@ void bind_trainer(py::module_& m) {
       "Trainer",
       [](const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
          const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm, double clip_value,
-         int accumulate_steps, bool fuse) {
+         int accumulate_steps, bool fuse, const py::dict& parameters) {
         const auto maker = py::isinstance<Network<float>>(net) ? make<float> : make<double>;
-        return maker(net, losses, loss_weights, metrics, optimizer, slots, clip_norm, clip_value, accumulate_steps, fuse);
+        return maker(net, losses, loss_weights, metrics, optimizer, slots, clip_norm, clip_value, accumulate_steps, fuse,
+                     parameters);
       },
       py::arg("net"), py::arg("losses"), py::arg("loss_weights"), py::arg("metrics"), py::arg("optimizer"), py::arg("slots"),
       py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0, py::arg("accumulate_steps") = 1,
-      py::arg("fuse") = true);
+      py::arg("fuse") = true, py::arg("parameters") = py::dict());
   m.def("slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); }, py::arg("optimizer"));
   m.def("slot_initial_value",
         [](const py::dict& optimizer, int k) { return slot_initial_value(parse_optimizer(optimizer), k); },

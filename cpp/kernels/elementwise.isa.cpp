@@ -1,4 +1,4 @@
-// Pointwise arithmetic, sums over rows, and the two scans that guard a step: all_finite and sum_squares.
+// Pointwise arithmetic, sums over rows, and the scans that guard a step: all_finite and max_abs.
 //
 // Memory bound: n elements in and out once. Errors: one rounding per operation; sums are the chains that each comment
 // names.
@@ -134,38 +134,6 @@ template <class T> static bool all_finite(const T* x, std::int64_t n) {
   return true;
 }
 
-// Lane l = i mod 8 is the chain fma(x_i, x_i, lane) in double; then ((lane 0 + lane 1) + ..) + lane 7. The squares of
-// floats are exact in double; n of them give |error| <= (n / 8 + 7) 2^-53 of the sum.
-template <class T> static double sum_squares(const T* x, std::int64_t n) {
-  constexpr int kLanes = 8, kWidth = Vec<double>::kWidth, kParts = kLanes / kWidth;
-  typedef T Narrow __attribute__((vector_size(kLanes * sizeof(T)), aligned(1), may_alias));
-  typedef double Wide __attribute__((vector_size(kLanes * sizeof(double)), may_alias));
-  Vec<double> sum[kParts];
-  BP_UNROLL(4)
-  for (int v = 0; v < kParts; ++v) sum[v] = Vec<double>(0.0);
-  T rest[kLanes] = {};
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    const T* from = x + i;
-    if (n - i < kLanes) {
-      for (std::int64_t l = 0; l < n - i; ++l) rest[l] = x[i + l];
-      from = rest;
-    }
-    const Wide wide = __builtin_convertvector(*reinterpret_cast<const Narrow*>(from), Wide);
-    double lane[kLanes];
-    *reinterpret_cast<Wide __attribute__((aligned(1)))*>(lane) = wide;
-    BP_UNROLL(4)
-    for (int v = 0; v < kParts; ++v) {
-      const Vec<double> part = load(lane + v * kWidth);
-      sum[v] = fma(part, part, sum[v]);
-    }
-  }
-  double lane[kLanes], total = 0;
-  BP_UNROLL(4)
-  for (int v = 0; v < kParts; ++v) store(lane + v * kWidth, sum[v]);
-  for (int l = 0; l < kLanes; ++l) total += lane[l];
-  return total;
-}
-
 template <class T> void fill_elementwise(Kernels<T>& table) {
   table.binary[static_cast<int>(Binary::kAdd)] = binary<T, AddOp>;
   table.binary[static_cast<int>(Binary::kSubtract)] = binary<T, SubtractOp>;
@@ -177,7 +145,6 @@ template <class T> void fill_elementwise(Kernels<T>& table) {
   table.column_sum = column_sum<T>;
   table.all_finite = all_finite<T>;
   table.max_abs = max_abs<T>;
-  table.sum_squares = sum_squares<T>;
 }
 
 template void fill_elementwise(Kernels<float>& table);

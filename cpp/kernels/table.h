@@ -117,7 +117,6 @@ template <class T> struct Kernels {
   void (*column_sum)(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, bool add);
   bool (*all_finite)(const T* x, std::int64_t n);
   T (*max_abs)(const T* x, std::int64_t n);  // NaN if there is one
-  double (*sum_squares)(const T* x, std::int64_t n);  // in double, 8 fixed lanes, then in order
 
   // Normalization; the formulas are in normalize.isa.cpp. Column kernels: (rows, n) with leading dimension ld.
   void (*column_dot)(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows, std::int64_t n,
@@ -136,6 +135,13 @@ template <class T> struct Kernels {
                         T below, T above, T* out);
   void (*random_normal)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, T mean, T deviation,
                         T* out);
+
+  // Norms of parameters, in double: 32 fixed lanes, then in order; of columns: one chain over the rows of each.
+  double (*sum_squares)(const T* x, std::int64_t n);
+  double (*sum_abs)(const T* x, std::int64_t n);
+  void (*column_squares)(const T* x, std::int64_t ldx, double* sum, std::int64_t rows, std::int64_t n);
+  void (*scale_columns)(const T* factor, T* x, std::int64_t ldx, std::int64_t rows, std::int64_t n);
+  void (*add_decay)(T l1, T l2, const T* w, T* g, std::int64_t n);  // g += l1 sign(w) + 2 l2 w, sign(0) = 0
 };
 
 // The table of the tier in use. Set by select_tier(), once, before anything else runs.

@@ -12,6 +12,7 @@ template <class T> void fill_updates(Kernels<T>& table);      // update.isa.cpp
 template <class T> void fill_elementwise(Kernels<T>& table);  // elementwise.isa.cpp
 template <class T> void fill_normalize(Kernels<T>& table);    // normalize.isa.cpp
 template <class T> void fill_random(Kernels<T>& table);       // random.isa.cpp
+template <class T> void fill_norms(Kernels<T>& table);        // norms.isa.cpp
 
 template <class T> static void fill(Kernels<T>& table) {
   fill_gemm(table);
@@ -22,6 +23,7 @@ template <class T> static void fill(Kernels<T>& table) {
   fill_elementwise(table);
   fill_normalize(table);
   fill_random(table);
+  fill_norms(table);
 }
 
 void fill_table(Kernels<float>& single, Kernels<double>& full) {

@@ -43,6 +43,7 @@ template <class T> NonFinite TrainingStep<T>::first_flaw(std::int64_t n) {
     if (!flawed(outputs_[k].row_loss.data(), loss.positions)) continue;
     return {nodes[static_cast<std::size_t>(loss.output)].name, "loss", row};
   }
+  if (const std::string penalty = penalties_.flaw(); !penalty.empty()) return {penalty, "penalty", -1};
   for (std::size_t s = steps.size(); s-- > 0;) {
     if (!steps[s].backward) continue;
     if (flawed(gradient(steps[s].output), graph_->size(steps[s].output))) return {steps[s].name, "delta", row};
@@ -116,7 +117,7 @@ template <class T> BatchProfile TrainingStep<T>::profile(const BatchJob<T>& job)
     outputs_[k].labelled = job.source->ys[k].label != nullptr;
     outputs_[k].weighted = job.source->weights[k].row_size() > 0;
   }
-  if (config_->has_optimizer) hyper_ = hyper_at<T>(config_->optimizer, job.learning_rate, job.step, &nadam_);
+  if (config_->has_optimizer) hyper_.set(job.learning_rate, job.step);
   const auto timed = [&](const Call& what, Rows rows) {
     const auto start = Clock::now();
     call(what, rows, job, scratch_[0].data());

@@ -109,6 +109,17 @@ Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int6
   return h;
 }
 
+template <class T> void StepHyper<T>::set(double learning_rate, std::int64_t step) {
+  if (groups_.empty()) hyper_[0] = hyper_at<T>(config_, learning_rate, step, &nadam_);
+  for (std::size_t k = 0; k < groups_.size(); ++k) {
+    OptimizerConfig config = config_;
+    config.weight_decay = groups_[k].weight_decay;
+    hyper_[k] = hyper_at<T>(config, groups_[k].learning_rate_factor * learning_rate, step, &nadam_);
+  }
+}
+
+template class StepHyper<float>;
+template class StepHyper<double>;
 template Hyper<float> hyper_at(const OptimizerConfig&, double, std::int64_t, NadamProduct*);
 template Hyper<double> hyper_at(const OptimizerConfig&, double, std::int64_t, NadamProduct*);
 

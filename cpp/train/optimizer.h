@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/table.h"
 
@@ -23,6 +24,11 @@ struct OptimizerConfig {
   double eta_minus = 0.5, eta_plus = 1.2, step_min = 1e-6, step_max = 50.0;  // rprop
 };
 
+struct ParameterGroup {  // of parameters with a rate and decay of their own
+  double learning_rate_factor = 1;
+  double weight_decay = 0;
+};
+
 // Nadam's product mu_1 .. mu_t up to `step`. A pure function of the step, kept so that the next step costs one
 // factor; any state is valid, since a step before it restarts from 1 with the same factors in the same order.
 struct NadamProduct {
@@ -40,5 +46,20 @@ double slot_initial_value(const OptimizerConfig& config, int slot);         // 0
 // The constants of step `step` (from 1), computed in double.
 template <class T>
 Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int64_t step, NadamProduct* cache = nullptr);
+
+// The constants of a step by group; without groups the optimizer's own, as group 0.
+template <class T> class StepHyper {
+ public:
+  StepHyper(const OptimizerConfig& config, const std::vector<ParameterGroup>& groups)
+      : config_(config), groups_(groups), hyper_(groups.empty() ? 1 : groups.size()) {}
+  void set(double learning_rate, std::int64_t step);
+  const Hyper<T>& of(int group) const { return hyper_[static_cast<std::size_t>(group)]; }
+
+ private:
+  const OptimizerConfig& config_;
+  const std::vector<ParameterGroup>& groups_;
+  std::vector<Hyper<T>> hyper_;
+  NadamProduct nadam_;
+};
 
 }  // namespace bp

@@ -31,7 +31,8 @@ Rows column_share(std::int64_t columns, int rank, int parts) {
 template <class T>
 TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
                               bool wrt_inputs)
-    : graph_(std::move(graph)), config_(std::move(config)) {
+    : graph_(std::move(graph)), config_(std::move(config)), hyper_(config_->optimizer, config_->groups),
+      penalties_(*graph_, config_->penalties), constraints_(*graph_, config_->constraints) {
   std::vector<int> targets, losses;
   for (const BoundLoss<T>& loss : config_->losses) {
     targets.push_back(loss.prediction);
@@ -46,6 +47,7 @@ TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared
   outputs_.resize(config_->losses.size());
   build_calls();
   build_tiles();
+  penalties_.set_tiles(tiles_.size());
   if (config_->clip_norm > 0 || config_->accumulate_steps > 1) materialise();
 }
 
@@ -373,6 +375,7 @@ template <class T> void TrainingStep<T>::accumulate(const OwnedTile& tile, std::
     adds = true;
   }
   if (!adds) std::fill_n(g, tile.size(), T(0));  // no way from this parameter to a loss
+  if (penalties_.trained()) penalties_.add(static_cast<std::size_t>(&tile - tiles_.data()), tile.param, tile, g);
 }
 
 template <class T> void TrainingStep<T>::clip(T* g, std::int64_t n, double scale) {
@@ -390,7 +393,7 @@ template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g
   UpdateArgs<T> args{};
   args.n = dense ? tile.size() : columns;
   args.g = g;
-  args.hyper = hyper_;
+  args.hyper = hyper_.of(config_->groups.empty() ? 0 : config_->group_of[at(tile.param)]);
   for (std::int64_t row = tile.rows.begin; row < (dense ? tile.rows.begin + 1 : tile.rows.end); ++row) {
     const std::int64_t offset = row * width + tile.columns.begin;
     args.w = graph_->params[at(tile.param)].value + offset;
@@ -435,8 +438,9 @@ template <class T> void TrainingStep<T>::update_materialised(Team& team, const B
 }
 
 template <class T> void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
-  hyper_ = hyper_at<T>(config_->optimizer, job.learning_rate, job.step, &nadam_);
+  hyper_.set(job.learning_rate, job.step);
   update_materialised(team, job);
+  constraints_.apply(team);
 }
 
 // clip_norm / ||g|| if the global norm is over clip_norm; the tiles' sums are added in order on every thread.
@@ -454,7 +458,8 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   for (const BoundLoss<T>& loss : config_->losses) text += "  loss: " + bp::describe(loss) + "\n";
   text += gradients_.size() > 0 ? "  gradients: materialised (clipping, accumulation, or asked for)\n"
                                 : "  gradients: tile by tile, fused with the optimizer's update\n";
-  text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: 2";
+  text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: ";
+  text += constraints_.any() ? "3, the third before constraints" : "2";
   text += plan_->whole_batch() ? " and two for each layer in Python\n" : "\n";
   text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads_for(3 * plan_->flops() * n)) + "\n";
   if (frame_ != nullptr) text += "  arena: " + std::to_string(bytes()) + " bytes\n";

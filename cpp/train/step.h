@@ -6,6 +6,7 @@
 //   ---- barrier
 // A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient norm,
 // accumulation over batches, or a caller who wants the gradients, materialise them and put a barrier before update.
+// Penalties join a tile's gradient as it is accumulated; constraints follow the update, after one more barrier.
 #pragma once
 
 #include <atomic>
@@ -14,8 +15,10 @@
 #include "base/threads.h"
 #include "plan/frame.h"
 #include "plan/gather.h"
+#include "train/constraint.h"
 #include "train/loss.h"
 #include "train/optimizer.h"
+#include "train/penalty.h"
 
 namespace bp {
 
@@ -38,6 +41,10 @@ template <class T> struct StepConfig {
   OptimizerConfig optimizer;
   bool has_optimizer = false;
   std::vector<std::vector<T*>> slots;  // by parameter
+  std::vector<ParameterGroup> groups;  // empty: the optimizer's own numbers for all; else group_of is by parameter
+  std::vector<int> group_of;
+  std::vector<PenaltyConfig<T>> penalties;    // by parameter, or empty
+  std::vector<ConstraintConfig> constraints;  // by parameter, or empty
   double clip_norm = 0, clip_value = 0;
   int accumulate_steps = 1;
   bool fuse = true;
@@ -95,6 +102,7 @@ template <class T> class TrainingStep {
 
   OutputBatch<T> output(std::size_t k, std::int64_t n);  // of the last batch
   const T* row_loss(std::size_t k) const { return outputs_[k].row_loss.data(); }
+  Penalties<T>& penalties() { return penalties_; }
   T* value(int v) { return frame_->value(v); }
   T* gradient(int v) { return frame_->gradient(v); }
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
@@ -166,8 +174,9 @@ template <class T> class TrainingStep {
   // By thread, each an allocation of its own, so that a sanitizer sees who writes past its end.
   std::vector<Buffer<T>> scratch_, tile_gradient_;
   std::int64_t scratch_size_ = 0, capacity_ = 0;
-  Hyper<T> hyper_{};
-  NadamProduct nadam_;
+  StepHyper<T> hyper_;
+  Penalties<T> penalties_;
+  Constraints<T> constraints_;
   std::atomic<bool> flawed_{false};
 };
 
@@ -179,9 +188,9 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
       outputs_[k].labelled = job.source->ys[k].label != nullptr;
       outputs_[k].weighted = job.source->weights[k].row_size() > 0;
     }
-    if (job.training && job.update && config_->has_optimizer) {
-      hyper_ = hyper_at<T>(config_->optimizer, job.learning_rate, job.step, &nadam_);
-    }
+    if (job.training && job.update && config_->has_optimizer) hyper_.set(job.learning_rate, job.step);
+    // Beside the other threads' samples: no weight changes before the barrier.
+    if (job.training && !penalties_.call()) flawed_.store(true, std::memory_order_relaxed);
   }
   phase_one(team, job);
   team.barrier();
@@ -198,6 +207,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
     } else {
       update_fused(team, job);
     }
+    if (job.update && config_->has_optimizer) constraints_.apply(team);
   }
   if (!sound) {  // cleared when all have read it, and before any member starts the next step
     team.barrier();

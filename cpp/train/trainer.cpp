@@ -106,6 +106,8 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   step_.reserve(batch_size_, threads);
   step_.set_mode(update_, static_cast<std::uint64_t>(draw));
   last_ = &step_;
+  step_.penalties().refresh();
+  if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
   const std::int64_t first = batch_, first_step = step, first_draw = draw;
   bool stop = false;
   std::int64_t used = 0;  // rates
@@ -130,7 +132,10 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
         draw += update_;
         stop = batch + 1 >= until || (update_ && n_rates > 1 && used >= n_rates) || Clock::now() >= end_time;
       });
-      // The second barrier of run() is behind us: stop is what rank 0 decided, on every member.
+      // The last barrier of run() is behind us: stop is what rank 0 decided, on every member.
+      if (team.rank == 0 && !has_diverged_ && step_.penalties().any()) {
+        add_penalty(update_ ? step_.penalties().value() : still_penalty_, job.rows.count());
+      }
       go_on = !stop;
       taken += job.update;
       pending = job.update ? 0 : pending + 1;
@@ -165,6 +170,11 @@ template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const B
   return total;
 }
 
+template <class T> void Trainer<T>::add_penalty(double penalty, std::int64_t n) {
+  results_.penalty += static_cast<double>(n) * penalty;
+  results_.last_loss += penalty;
+}
+
 template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) {
   auto& own = gradient_step_[wrt_inputs];
   if (own == nullptr) {
@@ -176,6 +186,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   own->set_mode(training, static_cast<std::uint64_t>(draw));
   last_ = own.get();
   has_diverged_ = false;
+  own->penalties().refresh();
   BatchJob<T> job{};
   job.source = &source_;
   job.rows = {0, source_.n};
@@ -193,7 +204,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
     diverged_.flaw = own->first_flaw(source_.n);
     diverged_.sample = diverged_.flaw.row;
   }
-  return total;
+  return total + (own->penalties().any() ? own->penalties().value() : 0);
 }
 
 template <class T> BatchProfile Trainer<T>::profile() {

@@ -13,8 +13,9 @@ struct DivergedReport {
 
 template <class T> struct Results {
   std::vector<double> loss;  // by output: sum over samples of weight * loss
+  double penalty = 0;        // sum over samples of their batch's penalty
   std::int64_t samples = 0;
-  double last_loss = 0;      // of the last batch, all outputs
+  double last_loss = 0;      // of the last batch, all outputs and penalties
 };
 
 template <class T> class Trainer {
@@ -54,6 +55,7 @@ template <class T> class Trainer {
  private:
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
   double add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics);
+  void add_penalty(double penalty, std::int64_t n);
 
   std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<StepConfig<T>> config_;
@@ -68,6 +70,7 @@ template <class T> class Trainer {
   Buffer<std::int64_t> order_;
   bool shuffle_ = false, update_ = true, more_ = false;
   std::int64_t batch_size_ = 1, batch_ = 0, n_batches_ = 0;
+  double still_penalty_ = 0;  // of an evaluation, where no weight changes
   std::int64_t pending_ = 0;  // batches whose gradients wait for an update
 };
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from . import (
         activations,
         callbacks,
+        constraints,
         datasets,
         diagnosis,
         errors,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         losses,
         metrics,
         optimizers,
+        regularizers,
         schedules,
     )
     from .config import show_config
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 _MODULES = (
     "activations",
     "callbacks",
+    "constraints",
     "datasets",
     "diagnosis",
     "errors",
@@ -68,6 +71,7 @@ _MODULES = (
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
 )
 _NAMES = {
@@ -89,6 +93,7 @@ __all__ = [
     "__version__",
     "activations",
     "callbacks",
+    "constraints",
     "datasets",
     "diagnosis",
     "errors",
@@ -99,6 +104,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "schedules",
     "set_num_threads",
     "set_seed",

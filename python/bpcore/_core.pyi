@@ -222,6 +222,7 @@ def Trainer(
     clip_value: typing.SupportsFloat | typing.SupportsIndex = 0.0,
     accumulate_steps: typing.SupportsInt | typing.SupportsIndex = 1,
     fuse: bool = True,
+    parameters: dict = {},
 ) -> typing.Any: ...
 @typing.overload
 def activation(

@@ -74,6 +74,7 @@ def plain(key: str, value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): plain(key, item) for k, item in value.items()}
     if hasattr(value, "get_config"):
+        value = value() if isinstance(value, type) else value
         return {"class_name": type(value).__name__, "config": value.get_config()}
     raise TypeError(
         f"argument {key!r} = {checks.describe(value)} cannot be saved; give it a get_config "

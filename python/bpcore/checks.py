@@ -182,16 +182,6 @@ def elements(name: str, sizes: Sequence[int], itemsize: int = 4) -> int:
     return count
 
 
-def no_regularizers(**options: Any) -> None:
-    """Penalties and constraints have their names reserved, but not yet their code."""
-    for name, value in options.items():
-        if value is not None:
-            raise ValueError(
-                f"{name} is not supported in this version, got {describe(value)}; leave it None "
-                "(weight_decay of the optimizer gives an L2 penalty)"
-            )
-
-
 def broadcast(where: str, shapes: Sequence[Shape]) -> Shape:
     """The common shape of per-sample shapes under NumPy's rules."""
     try:

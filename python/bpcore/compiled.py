@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import checks, losses, metrics, optimizers
+from .groups import Groups
 from .losses import Loss
 from .python_loss import PythonLoss
 
@@ -33,6 +34,7 @@ class Compiled:
         clip_norm: Any,
         clip_value: Any,
         accumulate_steps: Any,
+        parameter_groups: Any = None,
     ) -> None:
         if loss is None:
             raise TypeError(
@@ -44,6 +46,7 @@ class Compiled:
         self.clip_norm = self._clip("gradient_clip_norm", clip_norm)
         self.clip_value = self._clip("gradient_clip_value", clip_value)
         self.accumulate_steps = checks.integer("accumulate_steps", accumulate_steps)
+        self.groups = Groups(parameter_groups, self.optimizer)
         self._check_names()
         self.losses: list[Any] = []
         self.weights: list[float] = []
@@ -64,8 +67,15 @@ class Compiled:
         for item in _leaves(self.metrics):
             metrics.get(item)
 
-    def resolve(self, names: list[str], shapes: list[checks.Shape], ends: list[str]) -> None:
-        """Fit losses and metrics to the outputs; raises before anything is changed."""
+    def resolve(
+        self,
+        names: list[str],
+        shapes: list[checks.Shape],
+        ends: list[str],
+        parameters: list[str],
+    ) -> None:
+        """Fit losses, metrics and groups to the model; raises before anything is changed."""
+        self.groups.check(parameters)
         chosen = [losses.get(item) for item in _per_output("loss", self.loss, names)]
         for loss, end, name in zip(chosen, ends, names, strict=True):
             kind = loss.kind if isinstance(loss, Loss) else ""
@@ -130,6 +140,10 @@ class Compiled:
         """One list per output; metrics with the same running sums share an entry."""
         return self._specs
 
+    def core_groups(self, parameters: list[str]) -> dict[str, Any]:
+        """Rate factor and decay of each group, and each parameter's group; {} if there are none."""
+        return self.groups.core(parameters, float(getattr(self.optimizer, "weight_decay", 0.0)))
+
     def check_metrics(self, k: int, name: str, labels: bool) -> None:
         """Refuse metrics of output `k` that cannot compare predictions with class labels."""
         for metric in self.output_metrics[k]:
@@ -184,6 +198,7 @@ class Compiled:
             "gradient_clip_norm": self.clip_norm or None,
             "gradient_clip_value": self.clip_value or None,
             "accumulate_steps": self.accumulate_steps,
+            "parameter_groups": self.groups.get_config(),
         }
 
 

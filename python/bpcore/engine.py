@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, checks, data, graph, targets
+from . import _core, checks, constraints, data, graph, regularizers, targets
 from .compiled import Compiled
 from .errors import TrainingDiverged, place
 from .losses import BinaryCrossEntropy, CrossEntropy
@@ -59,6 +59,11 @@ class Engine:
         self.trainers: dict[str, Any] = {}
         self._specs: dict[str, Any] = {}
 
+    @property
+    def param_names(self) -> list[str]:
+        """Names of the parameters, in the core's order."""
+        return [p.name for p in self.params]
+
     def refresh(self) -> None:
         """Take up changes of `trainable`; cheap when there are none."""
         flags = self.low.flags()
@@ -70,8 +75,11 @@ class Engine:
     def trainer(self, purpose: str, compiled: Compiled) -> Any:
         """The trainer for "train", "eval", "gradients" or "trace", made on first use."""
         spec = compiled.optimizer.spec() if purpose == "train" else None
+        penalties = [regularizers.spec(p) for p in self.params]
+        bounds = [constraints.spec(p) for p in self.params] if spec else []
+        key = (spec, [item[0] for item in penalties], [item[0] for item in bounds])
         found = self.trainers.get(purpose)
-        if found is not None and self._specs.get(purpose) == spec:
+        if found is not None and self._specs.get(purpose) == key:
             return found
         active: list[list[Array]] = [[] for _ in self.params]
         if spec:
@@ -79,8 +87,14 @@ class Engine:
         metrics = (
             compiled.core_metrics() if purpose in ("train", "eval") else [[] for _ in self.outputs]
         )
+        parameters: dict[str, Any] = {}
+        if any(item[0] is not None for item in penalties):
+            parameters["penalties"] = [make() for _, make in penalties]
+        if any(item[0] is not None for item in bounds):
+            parameters["constraints"] = [make() for _, make in bounds]
         options: dict[str, Any] = {}
         if spec is not None:
+            parameters.update(compiled.core_groups(self.param_names))
             options = {
                 "clip_norm": compiled.clip_norm,
                 "clip_value": compiled.clip_value,
@@ -94,9 +108,10 @@ class Engine:
             spec,
             active,
             fuse=purpose != "trace",
+            parameters=parameters,
             **options,
         )
-        self.trainers[purpose], self._specs[purpose] = made, spec
+        self.trainers[purpose], self._specs[purpose] = made, key
         return made
 
     # ---- data ---------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ _PLACES = {
     "input": "input {!r}",
     "loss": "loss at output {!r}",
     "gradient": "gradient of a weight of layer {!r}",
+    "penalty": "penalty of {!r}",
 }
 
 
@@ -40,8 +41,9 @@ class TrainingDiverged(RuntimeError):
     ----------
     layer : str
         The layer's name; of an input or of the loss, the input's or output's name.
-    tensor : {"input", "weight", "output", "loss", "delta", "gradient"}
-        delta is dL/dz of the layer, gradient that of one of its weights.
+    tensor : {"input", "weight", "output", "loss", "penalty", "delta", "gradient"}
+        delta is dL/dz of the layer, gradient that of one of its weights; of a penalty, `layer` is
+        the parameter.
     epoch : int
         The failing epoch, from 0; -1 outside of `fit`.
     batch : int

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, checks
+from . import _core, checks, constraints, regularizers
 from .errors import ShapeError
 
 Array = np.ndarray[Any, Any]
@@ -25,6 +25,11 @@ class Parameter:
         What `Layer.backward` or the last `Model.gradients` left; zeros before.
     trainable : bool
         Whether optimizers change it. A layer that is not trainable freezes all of its parameters.
+    regularizer : Regularizer, name or None
+        Its penalty on the loss; see `bpcore.regularizers`. One assigned here counts from the next
+        call on, but is not saved with the model: files hold the arguments of layers.
+    constraint : Constraint, name or None
+        What it is made to obey after each update; see `bpcore.constraints`.
 
     Examples
     --------
@@ -36,6 +41,8 @@ class Parameter:
     """
 
     __array_priority__ = 0
+    _regularizer: Any = None
+    _constraint: Any = None
 
     def __init__(
         self, owner: Any, local_name: str, value: Array, *, trainable: bool = True
@@ -91,6 +98,28 @@ class Parameter:
     @trainable.setter
     def trainable(self, flag: bool) -> None:
         self._trainable = checks.boolean("trainable", flag)
+
+    @property
+    def regularizer(self) -> Any:
+        """Its penalty, or None."""
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, new: Any) -> None:
+        found = regularizers.get(new)
+        regularizers.check_shape(self.name, found, self.shape)
+        self._regularizer = found
+
+    @property
+    def constraint(self) -> Any:
+        """What it obeys, or None."""
+        return self._constraint
+
+    @constraint.setter
+    def constraint(self, new: Any) -> None:
+        found = constraints.get(new)
+        constraints.check_shape(self.name, found, self.shape)
+        self._constraint = found
 
     def check(self, new: Any, what: str | None = None) -> Array:
         """`new` as an array that may be copied into the value, or an error."""

@@ -71,12 +71,25 @@ def make_layer(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Layer:
             f"unknown layer class {name!r}, expected one of {', '.join(sorted(known))}; pass "
             f"custom_objects={{{name!r}: ...}} if it is your own"
         )
-    layer = known[name].from_config(dict(entry["config"]))
+    config = {key: _own(key, value, custom) for key, value in entry["config"].items()}
+    layer = known[name].from_config(config)
     if not isinstance(layer, Layer):
         raise TypeError(f"custom_objects[{name!r}] made {checks.describe(layer)}, expected a Layer")
     layer._given_name = checks.object_name("layer", entry["name"]) if entry.get("named") else None
     layer._trainable = checks.boolean("trainable", entry.get("trainable", True))
     return layer
+
+
+def _own(key: str, value: Any, custom: Mapping[str, Any]) -> Any:
+    """A regularizer or constraint of the caller's made from its entry; all else as it is."""
+    if not key.endswith(("regularizer", "constraint")) or not isinstance(value, Mapping):
+        return value
+    name = value.get("class_name")
+    if not isinstance(name, str) or name not in custom:
+        return value
+    make = getattr(custom[name], "from_config", None)
+    options = dict(value["config"])
+    return make(options) if make is not None else custom[name](**options)
 
 
 def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:

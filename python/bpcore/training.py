@@ -30,7 +30,7 @@ class Gradients:
     Attributes
     ----------
     loss : float
-        The batch's mean loss.
+        The batch's mean loss, penalties included.
     parameters : dict of str to ndarray
         dL/dw by parameter name; frozen parameters are left out.
     inputs : ndarray, list of ndarray or None
@@ -93,6 +93,7 @@ class Trainable(Inspectable):
         gradient_clip_norm: float | None = None,
         gradient_clip_value: float | None = None,
         accumulate_steps: int = 1,
+        parameter_groups: Any = None,
     ) -> None:
         """Choose optimizer, loss and metrics.
 
@@ -111,6 +112,23 @@ class Trainable(Inspectable):
             Cut each gradient element to [-value, value].
         accumulate_steps : int
             Average the gradients of so many batches for one update.
+        parameter_groups : dict of str to dict, optional
+            Rates and decay of some parameters, by patterns (`fnmatch`) of their names; the first
+            pattern that fits a name counts, and one that fits no name is an error. Options:
+            ``learning_rate_factor``, which multiplies the rate, and ``weight_decay``, in place of
+            the optimizer's.
+
+        Examples
+        --------
+        A slower first layer, and no weight decay for biases:
+
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.layers.Dense(8, "relu"), bp.layers.Dense(1)], seed=0)
+        >>> groups = {
+        ...     "*/bias": {"weight_decay": 0.0},
+        ...     "dense/*": {"learning_rate_factor": 0.1},
+        ... }
+        >>> model.compile(bp.optimizers.AdamW(0.01), "mse", parameter_groups=groups)
         """
         compiled = Compiled(
             optimizer,
@@ -120,10 +138,14 @@ class Trainable(Inspectable):
             gradient_clip_norm,
             gradient_clip_value,
             accumulate_steps,
+            parameter_groups,
         )
         with self._busy("compile"):
             if self._engine is not None:
-                compiled.resolve(self._engine.out_names, self._engine.out_shapes, self._engine.ends)
+                engine = self._engine
+                compiled.resolve(
+                    engine.out_names, engine.out_shapes, engine.ends, engine.param_names
+                )
             compiled.optimizer.bind(self)
             self._compiled = compiled
             if self._engine is not None:
@@ -304,7 +326,7 @@ class Trainable(Inspectable):
     def gradients(
         self, x: Any, y: Any, *, sample_weight: Any = None, wrt_inputs: bool = False
     ) -> Gradients:
-        """Gradients of the batch's mean loss; nothing is updated.
+        """Gradients of the batch's mean loss plus penalties; nothing is updated.
 
         They are also left in each trainable parameter's ``grad``.
 

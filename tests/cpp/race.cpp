@@ -60,7 +60,8 @@ struct Network {
   }
 };
 
-void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double clip, int accumulate) {
+void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double clip, int accumulate,
+           bool penalised = false) {
   Network net(sizes);
   const std::int64_t n = 4 * batch + 7;
   const auto x = values(static_cast<std::size_t>(n * net.in), 1);
@@ -78,6 +79,15 @@ void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double cl
     for (int s = 0; s < bp::slot_count(config->optimizer); ++s) {
       slots.push_back(std::make_unique<std::vector<T>>(static_cast<std::size_t>(bp::size_of(p.shape))));
       config->slots.back().push_back(slots.back()->data());
+    }
+  }
+  if (penalised) {  // kernels and biases in turn
+    for (const auto& p : net.graph->params) {
+      bp::ConstraintConfig norm;
+      norm.kind = bp::Constraint::kNorm;
+      norm.axes = p.rows(), norm.inner = p.row_size();
+      config->constraints.push_back(norm);
+      config->penalties.push_back({1e-4, 1e-3, nullptr});
     }
   }
   bp::Trainer<T> trainer(net.graph, config, {{bp::MetricConfig<T>{}}});
@@ -125,6 +135,8 @@ int main(int argc, char** argv) {
   train({200, 300, 300, 10}, 256, 1, 1);
   train({100, 700, 600, 10}, 16, 0, 1);
   train({100, 700, 700, 700, 10}, 500, 0, 2);
+  train({100, 700, 600, 10}, 64, 0, 1, true);
+  train({100, 300, 10}, 64, 1, 2, true);
   predict_on_many_threads();
   std::puts("done");
   return 0;

@@ -193,6 +193,8 @@ class Layer(arguments.Configured):
         shape: Any,
         initializer: Any = "glorot_uniform",
         trainable: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
     ) -> Parameter:
         """Make a parameter of this layer; to be called in `build`.
 
@@ -206,6 +208,10 @@ class Layer(arguments.Configured):
             See `bpcore.initializers`.
         trainable : bool
             Whether optimizers change it.
+        regularizer : str or Regularizer, optional
+            Adds a penalty to the loss; see `bpcore.regularizers`.
+        constraint : str or Constraint, optional
+            What it obeys after each update; see `bpcore.constraints`.
         """
         from .. import initializers
 
@@ -223,6 +229,7 @@ class Layer(arguments.Configured):
         except ValueError as error:
             raise type(error)(f"{self.label}: weight {name!r}: {error}") from error
         parameter = Parameter(self, local, value, trainable=trainable)
+        parameter.regularizer, parameter.constraint = regularizer, constraint
         self._weights.append(parameter)
         return parameter
 

@@ -24,6 +24,10 @@ class Dense(CoreLayer):
         Whether there is a bias (O,).
     kernel_initializer, bias_initializer : str, Initializer, array or callable
         First values of kernel (I, O) and bias (O,).
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+        Penalties added to the loss; see `bpcore.regularizers`.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What they are made to obey after each update; see `bpcore.constraints`.
     name, trainable, dtype
         As in `Layer`.
 
@@ -52,11 +56,12 @@ class Dense(CoreLayer):
         kernel_regularizer: Any = None,
         bias_regularizer: Any = None,
         kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         name: str | None = None,
         trainable: bool = True,
         dtype: str | None = None,
     ) -> None:
-        from .. import initializers
+        from .. import constraints, initializers, regularizers
 
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.units = checks.integer("units", units)
@@ -64,20 +69,31 @@ class Dense(CoreLayer):
         self.use_bias = checks.boolean("use_bias", use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        checks.no_regularizers(
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            kernel_constraint=kernel_constraint,
-        )
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         self.kernel: Any = None
         self.bias: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias for inputs of this per-sample shape (only the last axis matters)."""
         shape = single(self, input_shape)
-        kernel = self.add_weight("kernel", (shape[-1], self.units), self.kernel_initializer)
+        kernel = self.add_weight(
+            "kernel",
+            (shape[-1], self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
         if self.use_bias:
-            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+            self.bias = self.add_weight(
+                "bias",
+                (self.units,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
         self.kernel = kernel
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
