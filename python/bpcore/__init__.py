@@ -23,6 +23,8 @@ _core.select_tier(os.environ.get("BPCORE_ISA", ""))
 from . import threads as _threads  # noqa: E402
 from .errors import (  # noqa: E402
     BusyError,
+    CheckpointError,
+    FormatError,
     NotBuiltError,
     ShapeError,
     TrainingDiverged,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         schedules,
     )
     from .config import show_config
+    from .checkpoint import load_checkpoint
     from .save import load_model
 
 _MODULES = (
@@ -63,10 +66,12 @@ _MODULES = (
     "optimizers",
     "schedules",
 )
-_NAMES = {"load_model": "save", "show_config": "config"}
+_NAMES = {"load_checkpoint": "checkpoint", "load_model": "save", "show_config": "config"}
 
 __all__ = [
     "BusyError",
+    "CheckpointError",
+    "FormatError",
     "Gradients",
     "Input",
     "Model",
@@ -82,6 +87,7 @@ __all__ = [
     "get_num_threads",
     "initializers",
     "layers",
+    "load_checkpoint",
     "load_model",
     "losses",
     "metrics",

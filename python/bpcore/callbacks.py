@@ -39,6 +39,13 @@ class Callback:
         """Called second."""
         self.params = params
 
+    def get_state(self) -> dict[str, Any]:
+        """What a checkpoint must hold: numbers, strings, arrays, lists and dicts of them."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` gave, after `on_train_begin`."""
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
 

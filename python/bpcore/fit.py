@@ -14,6 +14,7 @@ from . import _core, checks, data, seeding
 from .callbacks import CallbackList, History
 from .engine import Dataset, batch_size_of, diverged
 from .progress import Progress, verbosity
+from .save import checked_path
 
 SLICE = 0.05  # seconds in the core between looks at signals and the bar
 _RATES = 4096  # rates computed ahead when there is a schedule
@@ -34,6 +35,8 @@ class Options:
         validation_steps: Any,
         validation_batch_size: Any,
         validation_freq: Any,
+        checkpoint: Any = None,
+        checkpoint_every: Any = None,
     ) -> None:
         self.batch_size = batch_size
         batch_size_of(batch_size, 1)
@@ -50,6 +53,10 @@ class Options:
             self.validation_batch_size = checks.integer(
                 "validation_batch_size", validation_batch_size
             )
+        self.checkpoint_every = _optional("checkpoint_every", checkpoint_every)
+        if checkpoint is None and checkpoint_every is not None:
+            raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
+        self.checkpoint = None if checkpoint is None else checked_path(checkpoint)
 
 
 def _optional(name: str, value: Any) -> int | None:
@@ -125,38 +132,64 @@ class Loop:
         self.trainer = self.engine.trainer("train", self.compiled)
         self.hooks = hooks
         self.progress: Progress
+        self.saver: Any = None  # a resume.Run
+        self.first_batch = 0
+
+    def sync(self) -> None:
+        """Counters of the core, as the model has them."""
+        self.optimizer.iterations = int(self.trainer.step)
+
+    def run_saved(self, train: Dataset, validation: Dataset | None) -> History:
+        """All epochs, or those that the run's checkpoint leaves to do."""
+        from .resume import Run
+
+        self.saver = Run(self, train, validation)
+        with self.saver.open():
+            found = self.saver.finished()
+            return self.run(train, None, validation) if found is None else found
 
     def run(self, train: Dataset | None, batches: Any, validation: Dataset | None) -> History:
         """All epochs."""
         options, model = self.options, self.model
-        epochs = range(options.initial_epoch, options.epochs)
+        first = options.initial_epoch
         steps = options.steps
         if train is not None:
             size = batch_size_of(options.batch_size, train.n)
             steps = -(-train.n // size) if steps is None else min(steps, -(-train.n // size))
         parameters = {"epochs": options.epochs, "steps": steps, "verbose": options.verbose}
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
-        self.progress = Progress(options.verbose, len(epochs), steps, options.epochs)
+        self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
         model.stop_training = False
         self.trainer.step = self.optimizer.iterations
         try:
             self.hooks.begin(model, parameters)
-            logs: dict[str, float] = {}
-            for epoch in epochs:
-                logs = self._epoch(epoch, train, batches, steps, validation)
+            if self.saver is not None:
+                first, self.first_batch = self.saver.restore()
+                self.engine = model._engine
+                self.trainer = self.engine.trainer("train", self.compiled)
+                self.trainer.step = self.optimizer.iterations
+                self.progress.due((first - options.initial_epoch) * (steps or 0))
+            logs = {key: values[-1] for key, values in self.history.history.items()}
+            for epoch in range(first, options.epochs):
                 if model.stop_training:
                     break
+                logs = self._epoch(epoch, train, batches, steps, validation)
+                if self.saver is not None:
+                    self.saver.after_epoch(epoch)
             self.hooks.call("on_train_end", logs=logs)
         finally:
-            self.optimizer.iterations = int(self.trainer.step)
+            self.sync()
             self.progress.close()
+        if self.saver is not None:
+            self.saver.finish()
         return self.history
 
     def _epoch(
         self, epoch: int, train: Dataset | None, batches: Any, steps: int | None, validation: Any
     ) -> dict[str, float]:
         self.progress.epoch_begin()
-        self.hooks.call("on_epoch_begin", epoch)
+        if self.first_batch == 0:  # else a resumed epoch
+            self.hooks.call("on_epoch_begin", epoch)
         self.compiled.reset_metrics()
         if train is not None:
             self._array_epoch(epoch, train, steps)
@@ -188,9 +221,13 @@ class Loop:
             shuffle=self.options.shuffle,
             seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
             epoch=self.model._epochs_done,
-            first_batch=0,
+            first_batch=self.first_batch,
             update=True,
         )
+        if self.first_batch:
+            self.saver.restore_results(trainer)
+            self.progress.due(self.first_batch)
+            self.first_batch = 0
         end = trainer.n_batches if steps is None else steps
         hooks = self.hooks.has_batch_hooks
         schedule = Rates(self.optimizer)
@@ -202,11 +239,15 @@ class Loop:
             # A single rate means "for all steps" to the core; the last of a schedule is for one.
             single = hooks or (rates.size == 1 and not schedule.constant)
             limit = 1 if single else end - batch
+            if self.saver is not None:
+                limit = min(limit, self.saver.batches_left())
             self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if hooks:
                 self.optimizer.iterations = int(trainer.step)
                 logs = self.compiled.logs(trainer.results())
                 self.hooks.call("on_train_batch_end", batch, logs=logs)
+            if self.saver is not None:
+                self.saver.after_batches(epoch, int(trainer.batch) - batch)
             if self.progress.due(int(trainer.batch) - batch):
                 self.progress.show(epoch, self.compiled.logs(trainer.results()))
 
