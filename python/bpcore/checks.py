@@ -121,9 +121,9 @@ def seed(value: Any) -> int | None:
     """An int in [0, 2^64), or None; a NumPy Generator gives its next number."""
     if value is None:
         return None
-    if isinstance(value, np.random.Generator):
-        return int(value.integers(0, 2**63))
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        if isinstance(value, np.random.Generator):  # here, since the first look at it imports much
+            return int(value.integers(0, 2**63))
         raise TypeError(f"seed must be an int in [0, 2^64), got {describe(value)}")
     if not 0 <= int(value) < 2**64:
         raise ValueError(f"seed must be an int in [0, 2^64), got {value}")

@@ -33,6 +33,7 @@ MAX_TENSORS = 100_000
 MAX_RANK = 8
 MAX_NAME = 255  # bytes of UTF-8
 MAX_NESTING = 64
+_MAX_PARSED = 2**24  # bytes that the values of a document take, 10,000 layers at least
 _MAX_TOKENS = 2_000_000  # brackets of a document
 _MAX_DIGITS = 40  # of an integer
 
@@ -210,16 +211,22 @@ class _Reader:
         end = header.find(b'}"}', len(_PREFIX))
         if not header.startswith(_PREFIX) or end < 0:
             raise self._not_ours(header)
-        text = self._document_text(header[len(_PREFIX) : end + 1])
-        seal = self._version_and_seal(text)
-        table = self._table(header, end + 3)
+        # Every copy is dropped as soon as may be: a header may be large, memory must stay bounded.
+        raw, rest = header[len(_PREFIX) : end + 1], header[end + 3 :]
         del header
-        arrays = self._arrays(table)
-        body = text[: -len(b',"sha256":""}') - 64] + b"}"
+        text = self._document_text(raw)
+        del raw
+        seal = self._version_and_seal(text)
+        body = b"".join((memoryview(text)[: -len(b',"sha256":""}') - 64], b"}"))
+        del text
+        arrays = self._arrays(self._table(rest, end + 3))
         found = _digest(body, arrays)
         if found != seal:
             raise self.error("SHA-256 of the content", found, seal, "; the file is damaged")
-        return Content(self._parsed(body), arrays, self.size)
+        _check_nesting(body, f"{self.file}: metadata")
+        plain = body.decode("ascii")
+        del body
+        return Content(self._parsed(plain), arrays, self.size)
 
     # ---- bytes ----------------------------------------------------------------------------------
     def _take(self, buffer: Any) -> Any:
@@ -234,7 +241,7 @@ class _Reader:
             self.whole.update(buffer)
         return buffer
 
-    def _header(self, start: bytearray) -> bytes:
+    def _header(self, start: bytearray) -> bytearray:
         """The header's bytes, once length and first bytes are sound."""
         if start[8:9] != b"{":
             for first, what in _FOREIGN:
@@ -258,33 +265,33 @@ class _Reader:
         self.data_size = self.size - 8 - length
         header = bytearray(length)
         header[:56] = start[8:]
-        rest = self._take(bytearray(length - 56))
-        header[56:] = rest
-        return bytes(header)
+        self._take(memoryview(header)[56:])
+        return header
 
-    def _not_ours(self, header: bytes) -> FormatError:
+    def _not_ours(self, header: bytearray) -> FormatError:
         if b'"bpcore"' in header[:200]:
-            return self.error("header", repr(header[:60]), f"it to begin with {_PREFIX!r}")
+            return self.error("header", repr(bytes(header[:60])), f"it to begin with {_PREFIX!r}")
         if b'"data_offsets"' in header or b'"__metadata__"' in header or header.strip() == b"{}":
             return FormatError(
                 f"{self.file}: a safetensors file, but not of a bpcore model (no metadata of "
                 "bpcore); read it with the safetensors package and assign with set_weights"
             )
-        return FormatError(f"{self.file}: not a bpcore model; it starts with {header[:16]!r}")
+        return FormatError(f"{self.file}: not a bpcore model; it starts with {bytes(header[:16])!r}")
 
     # ---- the document ---------------------------------------------------------------------------
-    def _document_text(self, raw: bytes) -> bytes:
+    def _document_text(self, raw: bytearray) -> bytearray:
         """The document's JSON, out of the JSON string that holds it."""
         text = raw.replace(b'\\"', b'"').replace(b"\\\\", b"\\")
-        again = text.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        if again != raw or not text.isascii() or _CONTROL.search(text):
+        # Equal if and only if each of both was escaped once, and nothing else was.
+        size = len(text) + text.count(b'"') + text.count(b"\\")
+        if size != len(raw) or not text.isascii() or _CONTROL.search(text):
             raise self.error("metadata", "another string", "canonical JSON in ASCII")
         return text
 
-    def _version_and_seal(self, text: bytes) -> str:
+    def _version_and_seal(self, text: bytearray) -> str:
         told = _VERSION.match(text)
         if told is None:
-            raise self.error("metadata", repr(text[:40]), '\'{"format":number,"bpcore":version,\'')
+            raise self.error("metadata", repr(bytes(text[:40])), '\'{"format":number,"bpcore":version,\'')
         version, writer = int(told[1]), told[2].decode()
         if version > FORMAT_VERSION:
             raise FormatError(
@@ -295,17 +302,14 @@ class _Reader:
             raise self.error("format number", version, "at least 1")
         seal = _SEAL.fullmatch(text[-len(b',"sha256":""}') - 64 :])
         if seal is None:
-            raise self.error("metadata", repr(text[-40:]), "a SHA-256 at its end")
+            raise self.error("metadata", repr(bytes(text[-40:])), "a SHA-256 at its end")
         return seal[1].decode()
 
-    def _parsed(self, body: bytes) -> dict[str, Any]:
+    def _parsed(self, body: str) -> dict[str, Any]:
         """The document, from text of bounded size and depth that is canonical."""
         try:
-            _check_nesting(body, f"{self.file}: metadata")
             value = json.loads(body, parse_int=_integer, parse_constant=_refuse)
-            same = canonical(value).encode() == body
-        except FormatError:
-            raise
+            same = canonical(value) == body
         except (ValueError, RecursionError) as error:
             raise FormatError(f"{self.file}: damaged metadata: {error}") from error
         if not same or not isinstance(value, dict):
@@ -315,40 +319,30 @@ class _Reader:
         return value
 
     # ---- the tensors ----------------------------------------------------------------------------
-    def _table(self, header: bytes, at: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    def _table(self, header: bytearray, place: int) -> list[tuple[str, str, tuple[int, ...]]]:
         """Name, type and shape of all tensors; the data are covered exactly, in order."""
+        count = header.count(b'"data_offsets":')
+        if count > MAX_TENSORS:
+            raise self.error("tensors", count, f"at most {MAX_TENSORS}")
         table: list[tuple[str, str, tuple[int, ...]]] = []
-        offset, last = 0, (-1024, "")
+        at, offset, last = 0, 0, (-1024, "")
         folded: set[str] = set()
-        for entry in iter(lambda: _ENTRY.match(header, at), None):
+        while (entry := _ENTRY.match(header, at)) is not None:
             at = entry.end()
-            where = f"tensor {len(table)}"
-            name = self._name(where, entry[1], folded)
-            where = f"tensor {shown(name)}"
-            code = entry[2].decode()
-            if code not in DTYPES:
-                raise self.error(f"{where}: dtype", repr(code), f"one of {', '.join(DTYPES)}")
-            size = int(DTYPES[code][2])
-            shape = self._shape(where, entry[3].decode())
-            begin, end = (self._number(f"{where}: offset", part) for part in entry.group(4, 5))
-            if begin != offset:
-                raise self.error(f"{where}: begin", begin, f"{offset}: no holes, no overlap")
-            wanted = offset + math.prod(shape) * size
-            if end != wanted or end > self.data_size:
-                raise self.error(
-                    f"{where}: end",
-                    end,
-                    f"{wanted} for shape {shape} of {code}, in {self.data_size} bytes of data",
-                )
-            if (-size, name) <= last:
-                raise self.error(where, "it here", "each name once, in order of size and name")
+            try:
+                name = _name(entry[1], folded)
+                code, shape, offset = _tensor(entry, offset, self.data_size)
+                order = (-int(DTYPES[code][2]), name)
+                if order <= last:
+                    raise _Flaw("place", "this", "each name once, in order of size and name")
+            except _Flaw as flaw:
+                name = shown(entry[1].decode("latin-1"))
+                raise self.error(f"tensor {name}: {flaw.field}", flaw.got, flaw.expected) from None
             table.append((name, code, shape))
-            offset, last = end, (-size, name)
-            if len(table) > MAX_TENSORS:
-                raise self.error("tensors", "more", f"at most {MAX_TENSORS}")
+            last = order
         if header[at:].rstrip(b" ") != b"}" or len(header) - at > 8:
             raise self.error(
-                f"header at byte {at}",
+                f"header at byte {place + at}",
                 ascii(header[at : at + 100].decode("latin-1")),
                 'an entry ,"name":{"dtype":...,"shape":[...],"data_offsets":[...]} or its end: } '
                 "and at most 7 spaces",
@@ -356,41 +350,6 @@ class _Reader:
         if offset != self.data_size:
             raise self.error("data", f"{self.data_size} bytes", f"{offset}, the sum of all tensors")
         return table
-
-    def _name(self, where: str, raw: bytes, folded: set[str]) -> str:
-        try:
-            name = raw.decode()
-        except UnicodeDecodeError as error:
-            raise self.error(f"{where}: name", ascii(raw.decode("latin-1"))[:200], "UTF-8") from error
-        name = name.replace('\\"', '"').replace("\\\\", "\\")
-        flaw = name_flaw(name)
-        if flaw:
-            raise FormatError(f"{self.file}: {where}: name {shown(name)} {flaw}")
-        if not name.isascii():
-            normal = unicodedata.normalize("NFC", name)
-            if normal in folded:
-                raise self.error(f"{where}: name", shown(name), "names that differ in NFC")
-            folded.add(normal)
-        return name
-
-    def _number(self, where: str, digits: bytes | str) -> int:
-        number = int(digits)
-        if len(digits) != len(str(number)):
-            raise self.error(where, repr(digits), "a number without leading zeros")
-        return number
-
-    def _shape(self, where: str, text: str) -> tuple[int, ...]:
-        parts = text.split(",") if text else []
-        if not all(parts) or len(parts) > MAX_RANK or max(map(len, parts), default=0) > 10:
-            raise self.error(
-                f"{where}: shape", f"[{text}]", f"at most {MAX_RANK} sizes up to {MAX_SIZE}"
-            )
-        shape = tuple(self._number(f"{where}: size", part) for part in parts)
-        if max(shape, default=0) > MAX_SIZE or math.prod(n or 1 for n in shape) > MAX_ELEMENTS:
-            raise self.error(
-                f"{where}: shape", list(shape), f"sizes up to {MAX_SIZE}, {MAX_ELEMENTS} elements"
-            )
-        return shape
 
     def _arrays(self, table: list[tuple[str, str, tuple[int, ...]]]) -> dict[str, Array]:
         """The tensors; their sum is the file's own size, so memory is bounded by it."""
@@ -410,15 +369,68 @@ class _Reader:
         return arrays
 
 
+class _Flaw(Exception):
+    """What is wrong with one tensor's entry."""
+
+    def __init__(self, field: str, got: Any, expected: str) -> None:
+        self.field, self.got, self.expected = field, got, expected
+
+
+def _name(raw: bytes, folded: set[str]) -> str:
+    """A tensor's name; `folded` gathers the normal forms of those beyond ASCII."""
+    try:
+        name = raw.decode()
+    except UnicodeDecodeError:
+        raise _Flaw("name", "other bytes", "UTF-8") from None
+    if "\\" in name:
+        name = name.replace('\\"', '"').replace("\\\\", "\\")
+    flaw = name_flaw(name)
+    if flaw:
+        raise _Flaw("name", shown(name), f"another, since this {flaw}")
+    if not name.isascii():
+        normal = unicodedata.normalize("NFC", name)
+        if normal in folded:
+            raise _Flaw("name", shown(name), "names that differ in NFC")
+        folded.add(normal)
+    return name
+
+
+def _tensor(entry: re.Match[bytes], offset: int, size: int) -> tuple[str, tuple[int, ...], int]:
+    """Type, shape and end of the tensor that begins at `offset` in `size` bytes of data."""
+    code = entry[2].decode()
+    if code not in DTYPES:
+        raise _Flaw("dtype", repr(code), f"one of {', '.join(DTYPES)}")
+    parts = entry[3].split(b",") if entry[3] else []
+    if not all(parts) or len(parts) > MAX_RANK or max(map(len, parts), default=0) > 10:
+        raise _Flaw(
+            "shape", f"[{entry[3].decode()}]", f"at most {MAX_RANK} sizes up to {MAX_SIZE}"
+        )
+    numbers = [int(part) for part in (*parts, entry[4], entry[5])]
+    if any(part[0] == 48 and len(part) > 1 for part in (*parts, entry[4], entry[5])):
+        raise _Flaw("shape and data_offsets", numbers, "numbers without leading zeros")
+    shape, begin, end = tuple(numbers[:-2]), numbers[-2], numbers[-1]
+    if max(shape, default=0) > MAX_SIZE or math.prod(n or 1 for n in shape) > MAX_ELEMENTS:
+        raise _Flaw("shape", list(shape), f"sizes up to {MAX_SIZE}, {MAX_ELEMENTS} elements")
+    if begin != offset:
+        raise _Flaw("begin", begin, f"{offset}: no holes, no overlap")
+    wanted = offset + math.prod(shape) * int(DTYPES[code][2])
+    if end != wanted or end > size:
+        raise _Flaw("end", end, f"{wanted} for shape {shape} of {code}, in {size} bytes of data")
+    return code, shape, end
+
+
 def _check_nesting(text: bytes, where: str) -> None:
     """Refuse JSON too deep or with too many values, at a cost bounded by its length."""
     # About what the parsed values take: 64 bytes for a list or entry, 232 for a dict.
     size = 64 * (text.count(b",") + text.count(b"[")) + 232 * text.count(b"{")
-    flat = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Strings without brackets are two adjacent quotes by now; the rest is walked through.
-    tokens = flat.translate(None, _NO_STRUCTURE).replace(b'""', b"")
-    if size > 8 * len(text) + 2**23 or len(tokens) > _MAX_TOKENS:
-        raise FormatError(f"{where}: got too many values, expected at most {_MAX_TOKENS}")
+    if size <= _MAX_PARSED:
+        flat = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+        # Strings without brackets are two adjacent quotes by now; the rest is walked through.
+        tokens = flat.translate(None, _NO_STRUCTURE).replace(b'""', b"")
+    if size > _MAX_PARSED or len(tokens) > _MAX_TOKENS:
+        raise FormatError(
+            f"{where}: got too many values, about {size} bytes, expected at most {_MAX_PARSED}"
+        )
     depth, inside = 0, False
     for token in tokens:
         if token == 34:

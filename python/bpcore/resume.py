@@ -41,7 +41,8 @@ class Run:
         self.told["callbacks"] = [type(item).__name__ for item in self.items]
         self.told["data"] = fingerprint(train)
         self.told["validation data"] = None if validation is None else fingerprint(validation)
-        self.content: container.Content | None = None
+        self.held: Any = None  # the part of fit in the file, None if there is no file
+        self.arrays: dict[str, Array] = {}
         self.apply: Any = None
         for item in self.items:  # what cannot be saved is better known before the first epoch
             encode(item.get_state(), {}, f"state of callback {type(item).__name__}")
@@ -58,10 +59,11 @@ class Run:
                     "or pass another path"
                 ) from error
             try:
-                self.content = container.read(self.path)
-                self._compare(checkpoint.checked_kind(self.content, self.file))
+                content = container.read(self.path)
+                self.arrays = content.arrays
+                self._compare(checkpoint.checked_kind(content, self.file))
             except FileNotFoundError:
-                self.content = None
+                pass  # a new run
             except CheckpointError:
                 raise
             except FormatError as error:
@@ -85,10 +87,10 @@ class Run:
                 f"{self.file}: is the checkpoint of another run: {'; '.join(changed[:5])}{more}; "
                 "to start afresh delete the file, or pass another path"
             )
-        assert self.content is not None
         self._check_position(held)
-        own = {k: a for k, a in self.content.arrays.items() if not k.startswith("@array/")}
+        own = {k: a for k, a in self.arrays.items() if not k.startswith("@array/")}
         self.apply = checkpoint.prepare(self.model, document["state"], own, self.file)
+        self.held = held
         checkpoint.warn_of_differences(document, self.file)
 
     def _check_position(self, held: dict[str, Any]) -> None:
@@ -108,15 +110,9 @@ class Run:
             raise FormatError(f"{self.file}: fit: {error}") from error
 
     def _decoded(self, value: Any) -> Any:
-        assert self.content is not None
-        return decode(value, self.content.arrays)
+        return decode(value, self.arrays)
 
     # ---- resuming -------------------------------------------------------------------------------
-    @property
-    def held(self) -> Any:
-        """The part of fit in the file, None if there is no file."""
-        return None if self.content is None else self.content.document["fit"]
-
     def finished(self) -> History | None:
         """The History, and model and callbacks as they were at the end, of a finished run."""
         if self.held is None or not self.held["finished"]:

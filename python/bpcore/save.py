@@ -22,6 +22,8 @@ from .container import FORMAT_VERSION, shown
 from .errors import FormatError, NotBuiltError
 from .parameter import Reserve, reserve
 
+_SLACK = 2**16  # elements beyond those of the file, for a message that names what is missing
+
 __all__ = ["FORMAT_VERSION", "load_model", "save_model"]
 
 
@@ -171,7 +173,7 @@ def rebuild(
             f"{file}: unknown model class {shown(class_name)}; known: {', '.join(sorted(known))}; "
             f"pass custom_objects={{{shown(class_name)}: ...}} if it is your own"
         )
-    held = reserve.set(Reserve(sum(array.size for array in arrays.values())))
+    held = reserve.set(Reserve(sum(array.size for array in arrays.values()) + _SLACK))
     try:
         return known[class_name].from_config(config, custom_objects=custom)
     except (
