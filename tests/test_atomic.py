@@ -20,6 +20,7 @@ from bpcore import atomic, container
 
 from . import files, support
 
+
 def test_mode_of_a_file_is_kept_and_links_are_followed(tmp_path):
     target, link = tmp_path / "file", tmp_path / "link"
     atomic.write_atomically(target, b"1")
@@ -77,11 +78,22 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 
 
-
 # ---- every call of a save fails in turn ----------------------------------------------------------
 
-CALLS = ("stat", "listdir", "urandom", "getpid", "open", "fchmod", "write", "fsync", "close",
-         "replace", "kill", "unlink")  # fmt: skip
+CALLS = (
+    "stat",
+    "listdir",
+    "urandom",
+    "getpid",
+    "open",
+    "fchmod",
+    "write",
+    "fsync",
+    "close",
+    "replace",
+    "kill",
+    "unlink",
+)
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EINTR)
 PIECES = [b"new ", b"content", b" of the file " * 100]
 NEW = b"".join(PIECES)
@@ -255,23 +267,38 @@ bp.load_model(sys.argv[1])
 
 
 def test_order_of_system_calls(tmp_path):
-    """open O_EXCL < writes < fsync < close < rename < fsync of the folder, as the kernel sees it."""
+    """open O_EXCL, writes, fsync, close, rename, fsync of the folder, as the kernel sees it."""
     if not shutil.which("strace"):
         pytest.skip("needs strace")
     trace = tmp_path / "trace"
-    code = f"from bpcore import atomic; atomic.write_atomically({str(tmp_path / 'file')!r}, b'data')"
-    command = ["strace", "-f", "-y", "-o", str(trace), "-e",
-               "trace=openat,write,fsync,close,rename,renameat,renameat2",
-               sys.executable, "-c", code]  # fmt: skip
+    code = (
+        f"from bpcore import atomic; atomic.write_atomically({str(tmp_path / 'file')!r}, b'data')"
+    )
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=openat,write,fsync,close,rename,renameat,renameat2",
+        sys.executable,
+        "-c",
+        code,
+    ]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if "Operation not permitted" in done.stderr:
         pytest.skip("strace may not trace here")
     assert done.returncode == 0, done.stderr
     lines = [line for line in trace.read_text().splitlines() if str(tmp_path) in line]
-    begin = next(i for i, line in enumerate(lines) if "O_EXCL" in line)  # after the look for leavings
+    begin = next(
+        i for i, line in enumerate(lines) if "O_EXCL" in line
+    )  # after the look for leavings
     lines = lines[begin:]
-    calls = [re.search(r"(\w+)\(", line)[1].removesuffix("at2").removesuffix("at") for line in lines]
+    calls = [
+        re.search(r"(\w+)\(", line)[1].removesuffix("at2").removesuffix("at") for line in lines
+    ]
     assert calls == ["open", "write", "fsync", "close", "rename", "open", "fsync", "close"], lines
     assert "O_EXCL" in lines[0] and ".tmp" in lines[2] and f"<{tmp_path}>" in lines[6]
 
@@ -281,10 +308,18 @@ def test_what_killed_writers_left_is_removed(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     token = "0123abcd"
-    stale = [f"{prefix}{atomic._NODE}.{dead.pid}.{token}.tmp", f"{prefix}{atomic._NODE}.{own}.{token}.tmp",
-             f"{prefix}00000000.1.{token}.tmp"]  # fmt: skip
-    kept = [f"{prefix}{atomic._NODE}.{os.getppid()}.{token}.tmp", f"{prefix}00000001.1.{token}.tmp",
-            ".other.tmp", "file.tmp", f"{prefix}{atomic._NODE}.x.{token}.tmp"]  # fmt: skip
+    stale = [
+        f"{prefix}{atomic._NODE}.{dead.pid}.{token}.tmp",
+        f"{prefix}{atomic._NODE}.{own}.{token}.tmp",
+        f"{prefix}00000000.1.{token}.tmp",
+    ]
+    kept = [
+        f"{prefix}{atomic._NODE}.{os.getppid()}.{token}.tmp",
+        f"{prefix}00000001.1.{token}.tmp",
+        ".other.tmp",
+        "file.tmp",
+        f"{prefix}{atomic._NODE}.x.{token}.tmp",
+    ]
     for name in stale + kept:
         (tmp_path / name).write_bytes(b"")
     os.utime(tmp_path / stale[2], (0, 0))
@@ -345,9 +380,9 @@ with atomic.locked(sys.argv[1]):
     holder.kill()
     holder.wait()
     holder.stdout.close()
-    with atomic.locked(path):
-        with pytest.raises(BlockingIOError, match=str(os.getpid())), atomic.locked(path):
-            pass
+    own = pytest.raises(BlockingIOError, match=str(os.getpid()))
+    with atomic.locked(path), own, atomic.locked(path):
+        pass
     assert not os.listdir(tmp_path)
 
 

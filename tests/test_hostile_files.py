@@ -1,5 +1,5 @@
-"""The loader trusts nothing: hostile files are refused with FormatError, quickly, in bounded memory,
-and without running, importing or opening anything."""
+"""The loader trusts nothing: hostile files are refused with FormatError, quickly, in bounded
+memory, and without running, importing or opening anything."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NOT_OURS = re.compile(r"has no attribute|unsupported operand|not subscriptable|i
 
 
 def refused(load, path, name, message):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(FormatError) as caught:
         load(path)
-    elapsed = time.perf_counter() - start
+    elapsed = time.process_time() - start
     text = str(caught.value)
     assert re.search(message, text, re.S), f"{name}: /{message}/ is not in: {text}"
     assert text.isprintable() and len(text) < 2000, f"{name}: {text[:300]!r}"
@@ -100,7 +100,11 @@ def test_every_flipped_bit_and_every_truncation_is_found(tmp_path):
 def test_bytes_put_in_and_taken_out(tmp_path):
     data, path = hostile_files.good(), tmp_path / "m"
     for i in range(0, len(data), 8):
-        for changed in (data[:i] + data[i + 1 :], data[:i] + b"\0" + data[i:], data[:i] + b" " + data[i:]):
+        for changed in (
+            data[:i] + data[i + 1 :],
+            data[:i] + b"\0" + data[i:],
+            data[:i] + b" " + data[i:],
+        ):
             path.write_bytes(changed)
             is_refused(str(path), i)
 
@@ -116,6 +120,9 @@ def peak():
     return int(lines["VmHWM"].split()[0]) * 1024
 worst = 0.0
 import gc, json, os
+# an address space without room for what the headers claim
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, used + 2**27))
 for name in json.loads(sys.argv[3]):
     path = os.path.join(sys.argv[1], name)
     size = os.path.getsize(path)
@@ -131,14 +138,6 @@ for name in json.loads(sys.argv[3]):
     more = peak() - before
     assert more <= 2 * size + 16 * 2**20, (name, size, more)
     worst = max(worst, more - 2 * size)
-# and an address space without room for what the headers claim
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, used + 2**27))
-for name in json.loads(sys.argv[3]):
-    try:
-        bp.load_model(os.path.join(sys.argv[1], name))
-    except bp.FormatError:
-        pass
 print(worst)
 """
 
@@ -239,8 +238,8 @@ def test_structure_aware_mutations_are_refused_or_load(tmp_path):
     """A short run of the fuzzer; the nox session `fuzz` does a million."""
     from .fuzz import fuzz_files
 
-    done = fuzz_files.run(1500, seed=random.Random(5).getrandbits(32), folder=str(tmp_path))
-    assert done["refused"] > 500 and done["loaded"] > 5
+    done = fuzz_files.run(600, seed=random.Random(5).getrandbits(32), folder=str(tmp_path))
+    assert done["refused"] > 400 and done["loaded"] > 5
 
 
 def test_checkpoint_error_is_a_format_error():

@@ -144,7 +144,7 @@ def test_bad_paths(tmp_path):
         bp.Sequential([bp.layers.Dense(2)]).save(tmp_path / "m")
 
 
-# ---- reading ---------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_the_largest_file(tmp_path):
 
 
 def test_a_file_of_every_format_version_loads():
-    """Written by the version that introduced the format; each must load forever, to the same bits."""
+    """Written by the version that introduced the format; each must load forever."""
     x = {"a": np.linspace(-1, 1, 8).reshape(2, 4), "b": np.linspace(0, 1, 6).reshape(2, 3)}
     expected = {
         1: [[0.6557762026786804, -0.7019155025482178], [-0.2262757420539856, 0.10159280896186829]]
@@ -269,9 +269,9 @@ def test_names_that_no_file_can_hold(tmp_path):
 
 
 def test_what_is_too_large_to_load_is_not_saved(tmp_path):
-    big = np.zeros((1000, 1000)).tolist()
-    model = bp.Sequential([bp.layers.Dense(1000, kernel_initializer=big)], seed=0)
-    model.build((1000,))
+    big = np.zeros((600, 600)).tolist()
+    model = bp.Sequential([bp.layers.Dense(600, kernel_initializer=big)], seed=0)
+    model.build((600,))
     with pytest.raises(ValueError, match="cannot save"):
         model.save(tmp_path / "m")
     assert not os.listdir(tmp_path)

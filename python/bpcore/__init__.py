@@ -50,8 +50,8 @@ if TYPE_CHECKING:
         optimizers,
         schedules,
     )
-    from .config import show_config
     from .checkpoint import load_checkpoint
+    from .config import show_config
     from .save import load_model
 
 _MODULES = (

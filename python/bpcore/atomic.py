@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-_NODE = f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # a process number means nothing elsewhere
+_NODE = f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # where process numbers hold
 _OLD = 86400.0  # seconds after which a temporary file of another machine is taken for abandoned
 _open_files: set[str] = set()  # temporary files that threads of this process are writing
 _open_lock = threading.Lock()

@@ -44,7 +44,7 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
     OSError
         The file could not be written; an existing one is unchanged.
     """
-    name = save.checked_path(path)
+    name = checks.path(path)
     compiled = model._need_compiled()
     model._built(": nothing to save")
     compiled.get_config()  # raises what model.get_config() leaves out
@@ -84,7 +84,7 @@ def load_checkpoint(
     >>> bp.load_checkpoint(path).optimizer.iterations
     1
     """
-    name = save.checked_path(path)
+    name = checks.path(path)
     custom = save.checked_objects(custom_objects)
     content, file = container.read(name), shown(name, 1000)
     document = checked_kind(content, file)
@@ -180,7 +180,7 @@ def rate_as_data(optimizer: Any) -> Any:
 def prepare(
     model: Any, state: Mapping[str, Any], arrays: Mapping[str, Array], file: str
 ) -> Callable[[], None]:
-    """Check everything against the model; the function returned then puts it in, and cannot fail."""
+    """Check everything against the model; the function returned puts it in, and cannot fail."""
     optimizer = model._need_compiled().optimizer
     weights = {key: a for key, a in arrays.items() if not key.startswith("@")}
     save.check_weights(model, weights, file)

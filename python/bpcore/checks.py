@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -180,6 +181,18 @@ def elements(name: str, sizes: Sequence[int], itemsize: int = 4) -> int:
             f"the limit is {MAX_ELEMENTS} elements"
         )
     return count
+
+
+def path(value: Any) -> str:
+    """The path of a file, as str."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or PathLike, got {describe(value)}")
+    name = os.fspath(value)
+    if not isinstance(name, str):
+        raise TypeError(f"path must be text, got {type(name).__name__}")
+    if not name or "\0" in name:
+        raise ValueError(f"path must be a non-empty string without NUL, got {name!r}")
+    return name
 
 
 def no_regularizers(**options: Any) -> None:

@@ -57,6 +57,7 @@ _FOREIGN = (
     (b"<", "an HTML or XML page"),
     (b"version https://git-lfs", "a Git LFS pointer; run git lfs pull"),
 )
+_DESCRIPTION = "cannot save: the description of the model (initializers given as arrays count)"
 _PREFIX = b'{"__metadata__":{"bpcore":"'
 _VERSION = re.compile(rb'\{"format":([0-9]{1,9}),"bpcore":"([0-9A-Za-z.+-]{1,40})",')
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
@@ -69,7 +70,7 @@ _NO_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 class Content:
-    """What a file holds: `document` (with ``format`` and ``bpcore``, its hash left out), `arrays`."""
+    """What a file holds: `document`, which begins with its format, and `arrays`."""
 
     def __init__(self, document: dict[str, Any], arrays: dict[str, Array], size: int) -> None:
         self.document, self.arrays, self.size = document, arrays, size
@@ -95,7 +96,7 @@ def pack(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[b
     tensors = {name: _little(name, arrays[name]) for name in order}
     body = {"format": FORMAT_VERSION, "bpcore": __version__, **document}
     text = canonical({**body, "sha256": _digest(canonical(body).encode(), tensors)})
-    _check_nesting(text.encode(), "cannot save: the description of the model")
+    _check_nesting(text.encode(), _DESCRIPTION)
     header = ['{"__metadata__":{"bpcore":', json.dumps(text), "}"]
     offset = 0
     for name, array in tensors.items():
@@ -114,7 +115,7 @@ def pack(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[b
     if len(data) > MAX_HEADER or len(tensors) > MAX_TENSORS:
         raise ValueError(
             f"cannot save: {len(tensors)} tensors and {len(data)} bytes of description, expected "
-            f"at most {MAX_TENSORS} and {MAX_HEADER}; large initializers given as arrays count"
+            f"at most {MAX_TENSORS} and {MAX_HEADER}; initializers given as arrays count"
         )
     pieces = (_bytes(array) for array in tensors.values())
     return iter([len(data).to_bytes(8, "little") + data, *pieces])
@@ -276,7 +277,9 @@ class _Reader:
                 f"{self.file}: a safetensors file, but not of a bpcore model (no metadata of "
                 "bpcore); read it with the safetensors package and assign with set_weights"
             )
-        return FormatError(f"{self.file}: not a bpcore model; it starts with {bytes(header[:16])!r}")
+        return FormatError(
+            f"{self.file}: not a bpcore model; it starts with {bytes(header[:16])!r}"
+        )
 
     # ---- the document ---------------------------------------------------------------------------
     def _document_text(self, raw: bytearray) -> bytearray:
@@ -291,7 +294,9 @@ class _Reader:
     def _version_and_seal(self, text: bytearray) -> str:
         told = _VERSION.match(text)
         if told is None:
-            raise self.error("metadata", repr(bytes(text[:40])), '\'{"format":number,"bpcore":version,\'')
+            raise self.error(
+                "metadata", repr(bytes(text[:40])), '\'{"format":number,"bpcore":version,\''
+            )
         version, writer = int(told[1]), told[2].decode()
         if version > FORMAT_VERSION:
             raise FormatError(
@@ -402,9 +407,7 @@ def _tensor(entry: re.Match[bytes], offset: int, size: int) -> tuple[str, tuple[
         raise _Flaw("dtype", repr(code), f"one of {', '.join(DTYPES)}")
     parts = entry[3].split(b",") if entry[3] else []
     if not all(parts) or len(parts) > MAX_RANK or max(map(len, parts), default=0) > 10:
-        raise _Flaw(
-            "shape", f"[{entry[3].decode()}]", f"at most {MAX_RANK} sizes up to {MAX_SIZE}"
-        )
+        raise _Flaw("shape", f"[{entry[3].decode()}]", f"at most {MAX_RANK} sizes up to {MAX_SIZE}")
     numbers = [int(part) for part in (*parts, entry[4], entry[5])]
     if any(part[0] == 48 and len(part) > 1 for part in (*parts, entry[4], entry[5])):
         raise _Flaw("shape and data_offsets", numbers, "numbers without leading zeros")

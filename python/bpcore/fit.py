@@ -14,7 +14,6 @@ from . import _core, checks, data, seeding
 from .callbacks import CallbackList, History
 from .engine import Dataset, batch_size_of, diverged
 from .progress import Progress, verbosity
-from .save import checked_path
 
 SLICE = 0.05  # seconds in the core between looks at signals and the bar
 _RATES = 4096  # rates computed ahead when there is a schedule
@@ -56,7 +55,7 @@ class Options:
         self.checkpoint_every = _optional("checkpoint_every", checkpoint_every)
         if checkpoint is None and checkpoint_every is not None:
             raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
-        self.checkpoint = None if checkpoint is None else checked_path(checkpoint)
+        self.checkpoint = None if checkpoint is None else checks.path(checkpoint)
 
 
 def _optional(name: str, value: Any) -> int | None:
@@ -171,7 +170,7 @@ class Loop:
                 self.progress.due((first - options.initial_epoch) * (steps or 0))
             logs = {key: values[-1] for key, values in self.history.history.items()}
             for epoch in range(first, options.epochs):
-                if model.stop_training:
+                if model.stop_training and self.first_batch == 0:
                     break
                 logs = self._epoch(epoch, train, batches, steps, validation)
                 if self.saver is not None:

@@ -37,7 +37,7 @@ class Run:
         self.items = list(loop.hooks.items)  # the user's callbacks
         self.since = 0  # batches since the last save
         self.every = self.options.checkpoint_every
-        self.told = {**_described(self.model), **_arguments(self.options)}
+        self.told = {**_described(self.model), "arguments": _arguments(self.options)}
         self.told["callbacks"] = [type(item).__name__ for item in self.items]
         self.told["data"] = fingerprint(train)
         self.told["validation data"] = None if validation is None else fingerprint(validation)
@@ -246,7 +246,7 @@ def _described(model: Any) -> dict[str, Any]:
     if model._seed_told or trained:
         start = {p.name: _moments(p.value) for p in model.weights}
     counters = [model.optimizer.iterations, model._epochs_done, model._draws]
-    return {"model": config, "compile": told, "weights at the start": start, "counters": counters}
+    return {"model": config, "compile": told, "counters": counters, "weights at the start": start}
 
 
 def _plain(value: Any) -> Any:
@@ -269,11 +269,17 @@ def _moments(value: Array) -> list[float]:
 
 
 def _arguments(options: Any) -> dict[str, Any]:
-    names = ("batch_size", "epochs", "shuffle", "initial_epoch", "steps", "split")
-    names += ("validation_steps", "validation_freq", "validation_batch_size")  # type: ignore[assignment]
-    told = {name: getattr(options, name) for name in names}
-    told["batch_size"] = None if options.batch_size is None else int(options.batch_size)
-    return {"arguments": told}
+    return {
+        "batch_size": None if options.batch_size is None else int(options.batch_size),
+        "epochs": options.epochs,
+        "initial_epoch": options.initial_epoch,
+        "shuffle": options.shuffle,
+        "steps_per_epoch": options.steps,
+        "validation_split": options.split,
+        "validation_steps": options.validation_steps,
+        "validation_freq": options.validation_freq,
+        "validation_batch_size": options.validation_batch_size,
+    }
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, checks, container, initializers, losses, metrics, schedules, serialize
+from . import checks, container, initializers
 from . import model as models
+from . import serialize as serialize  # here, so that reading a file imports nothing
 from .atomic import write_atomically
 from .container import FORMAT_VERSION, shown
 from .errors import FormatError, NotBuiltError
@@ -44,7 +45,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     OSError
         The file could not be written; an existing one is unchanged.
     """
-    name = checked_path(path)
+    name = checks.path(path)
     if not getattr(model, "built", True):
         raise NotBuiltError(
             "cannot save a model without weights; call build(input_shape) or fit first"
@@ -98,7 +99,7 @@ def load_model(
     >>> bool((bp.load_model(path).predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
     True
     """
-    name = checked_path(path)
+    name = checks.path(path)
     custom = checked_objects(custom_objects)
     finite = not checks.boolean("allow_nonfinite", allow_nonfinite)
     if max_bytes is not None:
@@ -161,7 +162,7 @@ def arrays_of(model: Any) -> dict[str, np.ndarray]:
 def rebuild(
     document: Any, arrays: Mapping[str, np.ndarray], custom: dict[str, Any], file: str
 ) -> Any:
-    """A model as the document describes it; its weights are zeros that `fill` gives their values."""
+    """A model as the document describes it, with weights of zero until `fill`."""
     if not isinstance(document, dict) or set(document) != {"class_name", "config"}:
         raise FormatError(f"{file}: the architecture lacks 'class_name' or 'config'")
     class_name, config = document["class_name"], document["config"]
@@ -193,9 +194,7 @@ def rebuild(
         reserve.reset(held)
 
 
-def fill(
-    model: Any, arrays: Mapping[str, np.ndarray], file: str, finite: bool = True
-) -> None:
+def fill(model: Any, arrays: Mapping[str, np.ndarray], file: str, finite: bool = True) -> None:
     """Check every array against its parameter, then copy all of them."""
     check_weights(model, arrays, file, finite)
     for parameter in model.weights:
@@ -252,18 +251,3 @@ def to_json(value: Any, where: str) -> Any:
         f"cannot save the model: {where} is a {type(value).__name__}, which is not data; give the "
         "layer a get_config() that describes it with numbers, strings, lists and dicts"
     )
-
-
-# ---- the path ------------------------------------------------------------------------------------
-
-
-def checked_path(path: Any) -> str:
-    """The path as a str."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be a str or PathLike, got {type(path).__name__} {path!r}")
-    name = os.fspath(path)
-    if not isinstance(name, str):
-        raise TypeError(f"path must be text, got {type(name).__name__}")
-    if not name or "\0" in name:
-        raise ValueError(f"path must be a non-empty string without NUL, got {name!r}")
-    return name

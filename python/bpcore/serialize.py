@@ -8,7 +8,6 @@ from typing import Any
 from . import checks, graph
 from .layers.base import Layer
 
-
 MAX_LAYERS = 10_000  # of a file
 _ENTRY = {"class_name", "name", "named", "trainable", "frozen", "config"}
 _NODE = {"layer", "inputs", "list"}
@@ -114,8 +113,10 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
         layer._name = checks.object_name("layer", entry["name"]) or layer.name
         frozen = set(entry.get("frozen", []))
         if not frozen <= {p.local_name for p in layer.weights}:
-            raise ValueError(f"layer {layer.name!r}: frozen names {sorted(map(str, frozen))[:3]}, "
-                             f"expected names of {[p.local_name for p in layer.weights]}")  # fmt: skip
+            raise ValueError(
+                f"layer {layer.name!r}: frozen names {sorted(map(str, frozen))[:3]}, "
+                f"expected names of {[p.local_name for p in layer.weights]}"
+            )
         for p in layer.weights:
             p.trainable = p.local_name not in frozen
     names = [layer.name for layer in layers]

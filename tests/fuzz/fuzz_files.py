@@ -2,8 +2,8 @@
 
 Mutated files, half of them of single bytes and ranges, half of the structure with the hash made to
 fit, so that what lies behind it is reached. A file must be refused with FormatError, or load into a
-model that predicts. Anything else ends the run and leaves the file as `crash-...`; a file that takes
-over a second counts as a hang. The file being tried is `current` in the folder, so that it survives
+model that predicts. Anything else ends the run and leaves the file as `crash-...`; a second of work
+counts as a hang. The file being tried is `current` in the folder, so that it survives
 a crash of the process.
 """
 
@@ -22,10 +22,53 @@ import numpy as np
 import bpcore as bp
 from tests import files
 
-NUMBERS = (0, 1, -1, 2, 3, 7, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**63,
-           2**64 - 1, 2**64, 10**30, 0.5, -0.0, 1e-300, 1e308)  # fmt: skip
-WORDS = ("", "a", "b", "Dense", "relu", "softmax", "adam", "mse", "Model", "__class__", "../x", "%n%s",
-         "\x00", "\u202e", "a" * 300, "float64", "Activation", "Flatten", "InputLayer", "Add", "0")  # fmt: skip
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    255,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    2**64,
+    10**30,
+    0.5,
+    -0.0,
+    1e-300,
+    1e308,
+)
+WORDS = (
+    "",
+    "a",
+    "b",
+    "Dense",
+    "relu",
+    "softmax",
+    "adam",
+    "mse",
+    "Model",
+    "__class__",
+    "../x",
+    "%n%s",
+    "\x00",
+    "\u202e",
+    "a" * 300,
+    "float64",
+    "Activation",
+    "Flatten",
+    "InputLayer",
+    "Add",
+    "0",
+)
 
 
 def graph_parts():
@@ -196,8 +239,11 @@ def tried(model):
 def run(count, seed=0, folder=None, report=0):
     """Try `count` files; {"refused": ..., "loaded": ...}."""
     rng = random.Random(seed)
-    bases = [Base(files.model_parts(), bp.load_model), Base(graph_parts(), bp.load_model),
-             Base(files.checkpoint_parts(), bp.load_checkpoint)]  # fmt: skip
+    bases = [
+        Base(files.model_parts(), bp.load_model),
+        Base(graph_parts(), bp.load_model),
+        Base(files.checkpoint_parts(), bp.load_checkpoint),
+    ]
     found = {"refused": 0, "loaded": 0, "slowest": 0.0}
     folder = folder or tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     path = os.path.join(folder, "current")
@@ -208,7 +254,7 @@ def run(count, seed=0, folder=None, report=0):
             data = base.mutated(rng)
             with open(path, "wb") as stream:
                 stream.write(data)
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 model = base.load(path)
                 sys.stdout = nowhere
@@ -219,13 +265,17 @@ def run(count, seed=0, folder=None, report=0):
                 found["refused"] += 1
             except BaseException as error:
                 os.rename(path, os.path.join(folder, f"crash-{seed}-{i}"))
-                raise RuntimeError(f"file {i} of seed {seed}: {error!r}; kept in {folder}") from error
+                raise RuntimeError(
+                    f"file {i} of seed {seed}: {error!r}; kept in {folder}"
+                ) from error
             finally:
                 sys.stdout = sys_stdout
-            elapsed = time.perf_counter() - start
+            elapsed = time.process_time() - start
             found["slowest"] = max(found["slowest"], elapsed)
             if elapsed > 1:
-                raise RuntimeError(f"file {i} of seed {seed} took {elapsed:.1f} s; kept in {folder}")
+                raise RuntimeError(
+                    f"file {i} of seed {seed} took {elapsed:.1f} s; kept in {folder}"
+                )
             if report and (i + 1) % report == 0:
                 rate = (i + 1) / (time.perf_counter() - begun)
                 print(f"{i + 1} files, {rate:.0f}/s, {found}", flush=True)
