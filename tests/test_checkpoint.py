@@ -393,7 +393,7 @@ def test_interrupts_in_a_save(tmp_path, monkeypatch):
 def test_random_kills():
     """A few of what the nox session `crash` does 200 times."""
     found = kill.run(6, seed=3)
-    assert found["kills"] == 6 and found["ends"] >= 1
+    assert found["kills"] >= 6 and found["resumed"] >= 6
 
 
 def test_resumed_by_another_program(tmp_path):

@@ -101,13 +101,27 @@ class Run:
             checks.integer("batch", batch, 0, 2**62)
             checks.boolean("finished", held["finished"])
             checks.boolean("stopped", held["stopped"])
-            self.history = self._decoded(held["history"])
+            self.history = _checked_history(self._decoded(held["history"]))
             names = [item["class_name"] for item in held["callbacks"]]
             if names != self.told["callbacks"]:
                 raise ValueError(f"states of callbacks {names}")
-            self._decoded(held["gathered"]), self._decoded(held["metrics"])
-        except (ValueError, TypeError, LookupError) as error:
-            raise FormatError(f"{self.file}: fit: {error}") from error
+            for item in held["callbacks"]:
+                self._decoded(item["state"])
+            if batch:
+                self._check_results(held)
+            elif held["gathered"] is not None or held["metrics"] != []:
+                raise ValueError("results of an epoch that has not begun")
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise FormatError(f"{self.file}: fit: {reason}") from error
+
+    def _check_results(self, held: dict[str, Any]) -> None:
+        """A trial on the trainer, which begins its epochs anew in any case."""
+        self.loop.trainer.set_gathered(self._decoded(held["gathered"]))
+        states = self._decoded(held["metrics"])
+        kinds = [[type(part) for part in state] for state in states]
+        if kinds != [[float, float, dict]] * len(self._python_metrics()):
+            raise ValueError(f"states of metrics in Python: {checks.describe(states)}")
 
     def _decoded(self, value: Any) -> Any:
         return decode(value, self.arrays)
@@ -136,8 +150,7 @@ class Run:
                     f"{self.file}: {type(item).__name__} does not take its state: {error}"
                 ) from error
         self.apply()
-        self.loop.history.epoch = [int(e) for e in self.history["epoch"]]
-        self.loop.history.history = self.history["history"]
+        self.loop.history.epoch, self.loop.history.history = self.history
         self.model.stop_training = self.held["stopped"]
         epoch, batch = self.held["position"]
         if self.options.verbose and not self.held["finished"]:
@@ -146,13 +159,10 @@ class Run:
 
     def restore_results(self, trainer: Any) -> None:
         """What the epoch in progress had gathered."""
-        try:
-            trainer.set_gathered(self._decoded(self.held["gathered"]))
-            states = self._decoded(self.held["metrics"])
-            for (metric, _), state in zip(self._python_metrics(), states, strict=True):
-                metric.set_state(tuple(state))
-        except (ValueError, TypeError, LookupError, RuntimeError) as error:
-            raise CheckpointError(f"{self.file}: results of the epoch: {error}") from error
+        trainer.set_gathered(self._decoded(self.held["gathered"]))
+        states = self._decoded(self.held["metrics"])
+        for (metric, _), state in zip(self._python_metrics(), states, strict=True):
+            metric.set_state(tuple(state))
 
     def _python_metrics(self) -> list[tuple[metrics.PythonMetric, Any]]:
         states: list[tuple[metrics.PythonMetric, Any]] = self.loop.compiled.metric_states()
@@ -207,6 +217,20 @@ class Run:
         document = {"kind": checkpoint.KIND, "model": _model(model), "state": state, "fit": held}
         checkpoint.write(self.path, document, arrays)
         self.since = 0
+
+
+def _checked_history(value: Any) -> tuple[list[int], dict[str, list[float]]]:
+    """Epochs and their numbers."""
+    if not isinstance(value, dict) or set(value) != {"epoch", "history"}:
+        raise ValueError(f"history: got {checks.describe(value)}, expected epoch and history")
+    epochs = [checks.integer("history: epoch", epoch, 0) for epoch in value["epoch"]]
+    columns = dict(value["history"])
+    for name, column in columns.items():
+        if not isinstance(column, list) or len(column) > len(epochs):
+            raise ValueError(f"history: {name} is {checks.describe(column)}, expected a list")
+        if not all(isinstance(item, float) for item in column):
+            raise ValueError(f"history: {name} holds something else than numbers")
+    return epochs, columns
 
 
 # ---- what makes a run the same run ---------------------------------------------------------------
