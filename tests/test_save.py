@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import save
+from bpcore import container, save
 from bpcore.errors import FormatError, NotBuiltError
 
 from . import files, support
@@ -97,6 +97,23 @@ def test_the_file_is_plain_safetensors(tmp_path):
     assert sorted(tensors) == sorted(p.name for p in model.weights)
     for p in model.weights:
         assert (tensors[p.name] == p.value).all()
+
+
+def test_checkpoints_are_plain_safetensors_too(tmp_path):
+    """Also with arrays of several types, whose order safetensors prescribes."""
+    numpy_reader = pytest.importorskip("safetensors.numpy")
+    document, arrays = files.checkpoint_parts()
+    arrays |= {"b": np.array([True, False]), "i": np.arange(3), "s": np.array(2.5), "e": np.ones(0)}
+    arrays |= {"h": np.arange(3, dtype=np.int16), "z": np.arange(5, dtype=np.uint8)}
+    document = {key: document[key] for key in ("kind", "model", "state")}
+    (tmp_path / "m").write_bytes(files.packed(document, arrays))
+    for found in (
+        numpy_reader.load_file(tmp_path / "m"),
+        container.read(str(tmp_path / "m")).arrays,
+    ):
+        assert sorted(found) == sorted(arrays)
+        for name, array in arrays.items():
+            assert support.same_bits(found[name], array), name
 
 
 class Doubling(bp.layers.Layer):

@@ -1,8 +1,8 @@
 """kill -9 at random moments: `python -m tests.crash.kill COUNT [SEED]`.
 
 A training with a checkpoint every 20 batches is killed, resumed with another number of threads,
-killed again, until it ends, COUNT resumes in all: all ends must be one hash, that of a run left alone. The runs
-are forked from a process that has trained nothing, so its threads have not begun.
+killed again, until it ends, COUNT resumes in all: all ends must be one hash, that of a run left
+alone. The runs are forked from a process that has trained nothing, so its threads have not begun.
 """
 
 from __future__ import annotations
