@@ -280,6 +280,6 @@ def decode(value: Any, arrays: Mapping[str, Array]) -> Any:
         if set(value) == {"$float"}:
             return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value["$float"]]
         if set(value) == {"$array"}:
-            return arrays[value["$array"]]
+            return arrays[value["$array"]].copy()  # not to keep all of the file
         return {key: decode(item, arrays) for key, item in value.items()}
     return value

@@ -41,7 +41,8 @@ DTYPES = {
     "F64": "<f8", "F32": "<f4", "I64": "<i8", "U64": "<u8", "I32": "<i4", "U32": "<u4",
     "I16": "<i2", "U16": "<u2", "I8": "|i1", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
-_CODES = {np.dtype(text): code for code, text in DTYPES.items()}
+_TYPES = {code: np.dtype(text) for code, text in DTYPES.items()}
+_CODES = {dtype: code for code, dtype in _TYPES.items()}
 
 # What the first bytes of files that people pass by mistake look like.
 _FOREIGN = (
@@ -57,6 +58,7 @@ _FOREIGN = (
     (b"<", "an HTML or XML page"),
     (b"version https://git-lfs", "a Git LFS pointer; run git lfs pull"),
 )
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _DESCRIPTION = "cannot save: the description of the model (initializers given as arrays count)"
 _PREFIX = b'{"__metadata__":{"bpcore":"'
 _VERSION = re.compile(rb'\{"format":([0-9]{1,9}),"bpcore":"([0-9A-Za-z.+-]{1,40})",')
@@ -136,7 +138,7 @@ def _little(name: str, array: Array) -> Array:
 
 def canonical(value: Any) -> str:
     """The one JSON text of a value."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def _digest(body: bytes, arrays: Mapping[str, Array]) -> str:
@@ -357,14 +359,18 @@ class _Reader:
         return table
 
     def _arrays(self, table: list[tuple[str, str, tuple[int, ...]]]) -> dict[str, Array]:
-        """The tensors; their sum is the file's own size, so memory is bounded by it."""
+        """The tensors, parts of one buffer as large as the file's data."""
+        data = np.empty(self.data_size, np.uint8)
+        self._take(data.data)
         arrays: dict[str, Array] = {}
+        offset = 0
         for name, code, shape in table:
-            array = np.empty(shape, dtype=DTYPES[code])
-            self._take(_bytes(array))
-            if code == "BOOL" and (array.view(np.uint8) > 1).any():
+            dtype = _TYPES[code]
+            end = offset + math.prod(shape) * dtype.itemsize
+            if code == "BOOL" and (data[offset:end] > 1).any():
                 raise self.error(f"tensor {shown(name)}", "a byte above 1", "False or True")
-            arrays[name] = array
+            arrays[name] = data[offset:end].view(dtype).reshape(shape)
+            offset = end
         if os.read(self.handle, 1):
             raise self.error("file", "more bytes", f"{self.size}; it grew while it was read")
         if self.whole is not None and self.whole.hexdigest() != self.expected:
