@@ -164,12 +164,15 @@ template <class T> void Metric<T>::set_gathered(const std::vector<double>& value
   reset();
   if (config_.kind != MetricKind::kAuc) {
     const bool grows = config_.kind == MetricKind::kR2;  // its size is that of the first batch
-    check(grows ? values.size() % 4 == 0 : values.size() == sums_.size(), "the gathered sums of a metric have a wrong size");
+    check(grows ? values.size() % 4 == 0 : values.size() == sums_.size(),
+          "the gathered sums of a metric have a wrong size");
     sums_ = values;
     return;
   }
   check(values.size() % 3 == 0, "the gathered scores of auc have a wrong size");
-  for (std::size_t i = 0; i < values.size(); i += 3) scored_.push_back({values[i], values[i + 1], values[i + 2] != 0.0});
+  for (std::size_t i = 0; i < values.size(); i += 3) {
+    scored_.push_back({values[i], values[i + 1], values[i + 2] != 0.0});
+  }
 }
 
 template class Metric<float>;
