@@ -51,10 +51,8 @@ def _clang() -> str:
     return next((path for path in found if "clang" in path), "clang++")
 
 
-def _sanitized(
-    session: nox.Session, sanitizers: str, runtime: str, env: dict[str, str], *tests: str
-) -> None:
-    """Build with sanitizers and run the tests through an uninstrumented Python."""
+def _build_sanitized(session: nox.Session, sanitizers: str) -> None:
+    """Build with sanitizers, for an uninstrumented Python."""
     session.install(*BUILD, "numpy", "tqdm", "safetensors", "pytest", "hypothesis")
     session.install(
         "--no-build-isolation",
@@ -64,28 +62,42 @@ def _sanitized(
         ".",
         env={"CXX": _clang()},
     )
+
+
+def _preload(sanitizers: str, runtime: str) -> dict[str, str]:
+    """The environment that an uninstrumented Python needs."""
     # libstdc++ too: else the first C++ exception finds no __cxa_throw to intercept.
     preload = f"{runtime} {_runtime('g++', 'libstdc++.so')}"
     # tests/conftest.py knows what cannot work under a sanitizer. malloc: Python's own arenas would
     # hide what runs past the end of one of its objects.
-    common = {"LD_PRELOAD": preload, "BPCORE_SANITIZER": sanitizers, "PYTHONMALLOC": "malloc"}
-    session.run("pytest", *UNCAPTURED, *(session.posargs or tests), env={**common, **env})
+    return {"LD_PRELOAD": preload, "BPCORE_SANITIZER": sanitizers, "PYTHONMALLOC": "malloc"}
+
+
+def _sanitized(
+    session: nox.Session, sanitizers: str, runtime: str, env: dict[str, str], *tests: str
+) -> None:
+    """Build with sanitizers and run the tests."""
+    _build_sanitized(session, sanitizers)
+    env = {**_preload(sanitizers, runtime), **env}
+    session.run("pytest", *UNCAPTURED, *(session.posargs or tests), env=env)
 
 
 THREADED = [f"tests/test_{name}.py" for name in ("fit", "determinism", "corners")]
 UBSAN_OPTIONS = "halt_on_error=1:print_stacktrace=1"
+ASAN = {
+    "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1",
+    "UBSAN_OPTIONS": UBSAN_OPTIONS,
+}
+
+
+def _asan_runtime() -> str:
+    return _runtime(_clang(), f"libclang_rt.asan-{platform.machine()}.so")
 
 
 @nox.session
 def asan(session: nox.Session) -> None:
     """Memory errors and undefined behaviour. Leaks of the interpreter itself are not reported."""
-    runtime = _runtime(_clang(), f"libclang_rt.asan-{platform.machine()}.so")
-    options = {
-        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:"
-        "detect_stack_use_after_return=1",
-        "UBSAN_OPTIONS": UBSAN_OPTIONS,
-    }
-    _sanitized(session, "address,undefined", runtime, options)
+    _sanitized(session, "address,undefined", _asan_runtime(), ASAN)
 
 
 @nox.session
@@ -108,6 +120,23 @@ def tsan(session: nox.Session) -> None:
         "BPCORE_NUM_THREADS": "3",
     }
     _sanitized(session, "thread", runtime, options, *THREADED)
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Training killed 200 times and resumed; every system call of a save failing (needs strace)."""
+    session.install(".[test]")
+    session.run("python", "-m", "tests.crash.kill", *(session.posargs or ["200"]))
+    session.run("python", "-m", "tests.crash.inject")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """A million mutated files through the loader, under the address sanitizer."""
+    _build_sanitized(session, "address,undefined")
+    env = {"BPCORE_NUM_THREADS": "1", **_preload("address,undefined", _asan_runtime()), **ASAN}
+    count = session.posargs or ["1000000"]
+    session.run("python", "-m", "tests.fuzz.fuzz_files", *count, env=env)
 
 
 @nox.session

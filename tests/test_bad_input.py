@@ -1,5 +1,5 @@
 """Each bad input is one clear error before any work: exact type, what came, what was expected, and
-nothing changed. The rows are in bad_inputs.py and bad_data.py."""
+nothing changed. The rows are in bad_inputs.py, bad_data.py and bad_files.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 import bpcore as bp
 
-from . import bad_data, bad_inputs, bad_penalties, support
+from . import bad_data, bad_files, bad_inputs, bad_penalties, support
 
-TABLES = {**bad_inputs.TABLES, **bad_data.TABLES, **bad_penalties.TABLES}
+TABLES = {**bad_inputs.TABLES, **bad_data.TABLES, **bad_files.TABLES, **bad_penalties.TABLES}
 ROWS = [(f"{t}-{row[0]}", *row[1:]) for t, table in TABLES.items() for row in table]
 # What would say that a check is missing and something deeper stumbled.
 NOT_OURS = re.compile(
@@ -24,8 +24,8 @@ NOT_OURS = re.compile(
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name, call, error, pattern", ROWS, ids=[r[0] for r in ROWS])
-def test_bad_input(name, call, error, pattern, threads_restored):
-    e = bad_inputs.env()
+def test_bad_input(name, call, error, pattern, threads_restored, tmp_path):
+    e = bad_inputs.env(tmp_path)
     x, y, before = e.x.copy(), e.y.copy(), support.weights_hash(e.model)
     threads = bp.get_num_threads()
     start = time.perf_counter()

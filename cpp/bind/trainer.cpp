@@ -214,6 +214,36 @@ template <class T> class PyTrainer {
     return dict;
   }
 
+  // Everything gathered in the epoch, exactly; `set_gathered` takes it back.
+  py::dict gathered() const {
+    const Results<T>& r = trainer_->results();
+    py::list metrics;
+    for (const auto& of_output : trainer_->metrics()) {
+      py::list states;
+      for (const Metric<T>& metric : of_output) {
+        const std::vector<double> values = metric.gathered();
+        states.append(py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data()));
+      }
+      metrics.append(states);
+    }
+    py::dict dict;
+    dict["loss"] = py::array_t<double>(static_cast<py::ssize_t>(r.loss.size()), r.loss.data());
+    dict["penalty"] = r.penalty;
+    dict["samples"] = r.samples;
+    dict["last_loss"] = r.last_loss;
+    dict["metrics"] = metrics;
+    return dict;
+  }
+
+  void set_gathered(const py::dict& dict) {
+    Results<T> results;
+    results.loss = dict["loss"].cast<std::vector<double>>();
+    results.penalty = dict["penalty"].cast<double>();
+    results.samples = dict["samples"].cast<std::int64_t>();
+    results.last_loss = dict["last_loss"].cast<double>();
+    trainer_->set_results(std::move(results), dict["metrics"].cast<std::vector<std::vector<std::vector<double>>>>());
+  }
+
   Trainer<T>& core() { return *trainer_; }
 
  private:
@@ -299,10 +329,13 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("value", &P::value, py::arg("node"))
       .def("delta", &P::delta, py::arg("node"))
       .def("results", &P::results)
+      .def("gathered", &P::gathered)
+      .def("set_gathered", &P::set_gathered, py::arg("state"))
       .def("describe", [](P& p) { return p.core().describe(); })
       .def_property("step", [](P& p) { return p.core().step; }, [](P& p, std::int64_t step) { p.core().step = step; })
       .def_property("draw", [](P& p) { return p.core().draw; }, [](P& p, std::int64_t draw) { p.core().draw = draw; })
       .def_property_readonly("batch", [](P& p) { return p.core().batch(); })
+      .def_property_readonly("pending", [](P& p) { return p.core().pending(); })
       .def_property_readonly("n_batches", [](P& p) { return p.core().n_batches(); })
       .def_property_readonly("arena_bytes", [](P& p) { return p.core().arena_bytes(); });
 }
@@ -334,6 +367,8 @@ void bind_trainer(py::module_& m) {
       py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0, py::arg("accumulate_steps") = 1,
       py::arg("fuse") = true, py::arg("parameters") = py::dict());
   m.def("slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); }, py::arg("optimizer"));
+  m.def("slot_name", [](const py::dict& optimizer, int k) { return slot_name(parse_optimizer(optimizer), k); },
+        py::arg("optimizer"), py::arg("slot"));
   m.def("slot_initial_value",
         [](const py::dict& optimizer, int k) { return slot_initial_value(parse_optimizer(optimizer), k); },
         py::arg("optimizer"), py::arg("slot"));

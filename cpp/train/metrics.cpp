@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/check.h"
+
 namespace bp {
 namespace {
 
@@ -148,6 +150,29 @@ template <class T> double Metric<T>::area() const {
 
 template <class T> std::vector<double> Metric<T>::state() const {
   return config_.kind == MetricKind::kAuc ? std::vector<double>{area()} : sums_;
+}
+
+template <class T> std::vector<double> Metric<T>::gathered() const {
+  if (config_.kind != MetricKind::kAuc) return sums_;
+  std::vector<double> values;
+  values.reserve(3 * scored_.size());
+  for (const Scored& s : scored_) values.insert(values.end(), {s.score, s.weight, s.positive ? 1.0 : 0.0});
+  return values;
+}
+
+template <class T> void Metric<T>::set_gathered(const std::vector<double>& values) {
+  reset();
+  if (config_.kind != MetricKind::kAuc) {
+    const bool grows = config_.kind == MetricKind::kR2;  // its size is that of the first batch
+    check(grows ? values.size() % 4 == 0 : values.size() == sums_.size(),
+          "the gathered sums of a metric have a wrong size");
+    sums_ = values;
+    return;
+  }
+  check(values.size() % 3 == 0, "the gathered scores of auc have a wrong size");
+  for (std::size_t i = 0; i < values.size(); i += 3) {
+    scored_.push_back({values[i], values[i + 1], values[i + 2] != 0.0});
+  }
 }
 
 template class Metric<float>;

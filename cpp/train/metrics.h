@@ -47,6 +47,9 @@ template <class T> class Metric {
   // accuracy, top_k, binary_accuracy, mae, mse: {sum w v, sum w}; confusion: K x K; auc: {value};
   // r2: 4 x outputs {sum w, mean y, sum w (y - mean)^2, sum w (y - p)^2}.
   std::vector<double> state() const;
+  // All that has been gathered, for a checkpoint: the sums; of auc (score, weight, positive) by prediction.
+  std::vector<double> gathered() const;
+  void set_gathered(const std::vector<double>& values);
 
  private:
   double row_value(const OutputBatch<T>& batch, std::int64_t row) const;

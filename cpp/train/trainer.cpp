@@ -46,6 +46,17 @@ template <class T> void Trainer<T>::reset_results() {
 }
 
 template <class T>
+void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics) {
+  check(results.loss.size() == config_->losses.size() && metrics.size() == metrics_.size() && results.samples >= 0,
+        "the results are those of a trainer with other outputs");
+  for (std::size_t k = 0; k < metrics.size(); ++k) {
+    check(metrics[k].size() == metrics_[k].size(), "the results are those of a trainer with other metrics");
+    for (std::size_t i = 0; i < metrics[k].size(); ++i) metrics_[k][i].set_gathered(metrics[k][i]);
+  }
+  results_ = std::move(results);
+}
+
+template <class T>
 void Trainer<T>::start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch,
                              std::int64_t first_batch, bool update) {
   check(batch_size >= 1, "batch_size must be at least 1");

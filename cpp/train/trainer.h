@@ -38,6 +38,8 @@ template <class T> class Trainer {
   // One step on all of the data as one batch, timed; at rate 0, but an optimizer's state moves.
   BatchProfile profile();
   void reset_results();
+  // Goes on from what an earlier trainer of the same configuration had gathered in the epoch.
+  void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics);
 
   TrainingStep<T>& last_step() { return *last_; }
   const Results<T>& results() const { return results_; }
@@ -47,6 +49,7 @@ template <class T> class Trainer {
   std::int64_t samples() const { return source_.n; }
   std::int64_t batch() const { return batch_; }
   std::int64_t n_batches() const { return n_batches_; }
+  std::int64_t pending() const { return pending_; }
   std::int64_t arena_bytes() const { return step_.bytes(); }
   std::string describe() const { return step_.describe(batch_size_); }
   std::int64_t step = 0;  // optimizer steps taken so far

@@ -27,6 +27,8 @@ _core.select_tier(os.environ.get("BPCORE_ISA", ""))
 from . import threads as _threads  # noqa: E402
 from .errors import (  # noqa: E402
     BusyError,
+    CheckpointError,
+    FormatError,
     NotBuiltError,
     ShapeError,
     TrainingDiverged,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         regularizers,
         schedules,
     )
+    from .checkpoint import load_checkpoint
     from .config import show_config
     from .rate_finder import LearningRateFinder
     from .save import load_model
@@ -76,12 +79,15 @@ _MODULES = (
 )
 _NAMES = {
     "LearningRateFinder": "rate_finder",
+    "load_checkpoint": "checkpoint",
     "load_model": "save",
     "show_config": "config",
 }
 
 __all__ = [
     "BusyError",
+    "CheckpointError",
+    "FormatError",
     "Gradients",
     "Input",
     "LearningRateFinder",
@@ -100,6 +106,7 @@ __all__ = [
     "get_num_threads",
     "initializers",
     "layers",
+    "load_checkpoint",
     "load_model",
     "losses",
     "metrics",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -121,9 +122,9 @@ def seed(value: Any) -> int | None:
     """An int in [0, 2^64), or None; a NumPy Generator gives its next number."""
     if value is None:
         return None
-    if isinstance(value, np.random.Generator):
-        return int(value.integers(0, 2**63))
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        if isinstance(value, np.random.Generator):  # here, since the first look at it imports much
+            return int(value.integers(0, 2**63))
         raise TypeError(f"seed must be an int in [0, 2^64), got {describe(value)}")
     if not 0 <= int(value) < 2**64:
         raise ValueError(f"seed must be an int in [0, 2^64), got {value}")
@@ -180,6 +181,18 @@ def elements(name: str, sizes: Sequence[int], itemsize: int = 4) -> int:
             f"the limit is {MAX_ELEMENTS} elements"
         )
     return count
+
+
+def path(value: Any) -> str:
+    """The path of a file, as str."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or PathLike, got {describe(value)}")
+    name = os.fspath(value)
+    if not isinstance(name, str):
+        raise TypeError(f"path must be text, got {type(name).__name__}")
+    if not name or "\0" in name:
+        raise ValueError(f"path must be a non-empty string without NUL, got {name!r}")
+    return name
 
 
 def broadcast(where: str, shapes: Sequence[Shape]) -> Shape:

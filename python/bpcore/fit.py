@@ -36,6 +36,8 @@ class Options:
         validation_steps: Any,
         validation_batch_size: Any,
         validation_freq: Any,
+        checkpoint: Any = None,
+        checkpoint_every: Any = None,
     ) -> None:
         self.batch_size = batch_size
         batch_size_of(batch_size, 1)
@@ -52,6 +54,10 @@ class Options:
             self.validation_batch_size = checks.integer(
                 "validation_batch_size", validation_batch_size
             )
+        self.checkpoint_every = _optional("checkpoint_every", checkpoint_every)
+        if checkpoint is None and checkpoint_every is not None:
+            raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
+        self.checkpoint = None if checkpoint is None else checks.path(checkpoint)
 
 
 def _optional(name: str, value: Any) -> int | None:
@@ -127,11 +133,27 @@ class Loop:
         self.trainer = self.engine.trainer("train", self.compiled)
         self.hooks = hooks
         self.progress: Progress
+        self.saver: Any = None  # a resume.Run
+        self.first_batch = 0
+
+    def sync(self) -> None:
+        """Counters of the core, as the model has them."""
+        self.optimizer.iterations = int(self.trainer.step)
+        self.model._draws = int(self.trainer.draw)
+
+    def run_saved(self, train: Dataset, validation: Dataset | None) -> History:
+        """All epochs, or those that the run's checkpoint leaves to do."""
+        from .resume import Run
+
+        self.saver = Run(self, train, validation)
+        with self.saver.open():
+            found = self.saver.finished()
+            return self.run(train, None, validation) if found is None else found
 
     def run(self, train: Dataset | None, batches: Any, validation: Dataset | None) -> History:
         """All epochs."""
         options, model = self.options, self.model
-        epochs = range(options.initial_epoch, options.epochs)
+        first = options.initial_epoch
         steps = options.steps
         if train is not None:
             size = batch_size_of(options.batch_size, train.n)
@@ -144,40 +166,57 @@ class Loop:
             "validation_freq": options.validation_freq,
         }
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
-        self.progress = Progress(options.verbose, len(epochs), steps, options.epochs)
+        self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
         model.stop_training = False
         self.trainer.step, self.trainer.draw = self.optimizer.iterations, model._draws
         ended = False
         model._fit_data = train  # for callbacks that look at it
         try:
             self.hooks.begin(model, parameters)
-            logs: dict[str, float] = {}
-            for epoch in epochs:
+            if self.saver is not None:
+                first = self._resume(steps)
+            logs = {key: values[-1] for key, values in self.history.history.items()}
+            for epoch in range(first, options.epochs):
+                if model.stop_training and self.first_batch == 0:
+                    break
                 try:
                     logs = self._epoch(epoch, train, batches, steps, validation)
                 except TrainingDiverged as error:
                     if not self.hooks.accept(error):
                         raise
                     break
-                if model.stop_training:
-                    break
-            self._take_counters()
+                if self.saver is not None:
+                    self.saver.after_epoch(epoch)
+            self.sync()
             self.hooks.call("on_train_end", logs=logs)
             ended = True
         finally:
             try:
-                self._take_counters()
+                self.sync()
                 model._fit_data = None
                 self.progress.close()
             finally:  # Ctrl-C while the bar is drawn
                 self.hooks.exit(failed=not ended)
+        if self.saver is not None:
+            self.saver.finish()
         return self.history
+
+    def _resume(self, steps: int | None) -> int:
+        """Take up the run where its checkpoint is; the epoch to go on with."""
+        options = self.options
+        first, self.first_batch = self.saver.restore()
+        self.engine = self.model._engine
+        self.trainer = self.engine.trainer("train", self.compiled)
+        self.trainer.step, self.trainer.draw = self.optimizer.iterations, self.model._draws
+        self.progress.due((first - options.initial_epoch) * (steps or 0))
+        return int(first)
 
     def _epoch(
         self, epoch: int, train: Dataset | None, batches: Any, steps: int | None, validation: Any
     ) -> dict[str, float]:
         self.progress.epoch_begin()
-        self.hooks.call("on_epoch_begin", epoch)
+        if self.first_batch == 0:  # else a resumed epoch
+            self.hooks.call("on_epoch_begin", epoch)
         self.compiled.reset_metrics()
         if train is not None:
             self._array_epoch(epoch, train, steps)
@@ -187,7 +226,7 @@ class Loop:
         self.trainer.flush(float(Rates(self.optimizer).next(int(self.trainer.step))[0]))
         self.model._epochs_done += 1
         logs: dict[str, float] = self.compiled.logs(self.trainer.results())
-        self._take_counters()
+        self.sync()
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
             options = self.options
             self.hooks.call("on_test_begin")
@@ -215,13 +254,19 @@ class Loop:
             shuffle=self.options.shuffle,
             seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
             epoch=self.model._epochs_done,
-            first_batch=0,
+            first_batch=self.first_batch,
             update=True,
         )
+        stop = False
+        if self.first_batch:
+            self.saver.restore_results(trainer)
+            self.progress.due(self.first_batch)
+            self.first_batch = 0
+            stop = self.model.stop_training
         end = trainer.n_batches if steps is None else steps
         hooks = self.hooks.has_batch_hooks
         schedule = Rates(self.optimizer)
-        while trainer.batch < end:
+        while trainer.batch < end and not stop:
             batch = int(trainer.batch)
             if hooks:
                 self.hooks.call("on_train_batch_begin", batch)
@@ -229,13 +274,16 @@ class Loop:
             # A single rate means "for all steps" to the core; the last of a schedule is for one.
             single = hooks or (rates.size == 1 and not schedule.constant)
             limit = 1 if single else end - batch
+            if self.saver is not None:
+                limit = min(limit, self.saver.batches_left())
             self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if hooks:
-                self._take_counters()
+                self.sync()
                 logs = self.compiled.logs(trainer.results())
                 self.hooks.call("on_train_batch_end", batch, logs=logs)
-            if self._stops(epoch, int(trainer.batch) - batch):
-                break
+            if self.saver is not None:
+                self.saver.after_batches(epoch, int(trainer.batch) - batch)
+            stop = self._stops(epoch, int(trainer.batch) - batch)
 
     def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> None:
         trainer = self.trainer
@@ -255,7 +303,7 @@ class Loop:
                 batch=done,
             )
             if self.hooks.has_batch_hooks:
-                self._take_counters()
+                self.sync()
                 logs = self.compiled.logs(trainer.results())
                 self.hooks.call("on_train_batch_end", done, logs=logs)
             done += 1
@@ -266,10 +314,6 @@ class Loop:
                 f"x gave no batch in epoch {epoch + 1}, expected at least 1; an iterator can be "
                 "used once: pass steps_per_epoch, or an object that starts anew at each iter()"
             )
-
-    def _take_counters(self) -> None:
-        self.optimizer.iterations = int(self.trainer.step)
-        self.model._draws = int(self.trainer.draw)
 
     def _stops(self, epoch: int, batches: int) -> bool:
         """After a slice or batch: refresh the bar, look at clocks; whether to stop now."""

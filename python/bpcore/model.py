@@ -80,6 +80,7 @@ class Model(Trainable):
         self.name = given or arguments.snake_case(type(self).__name__)
         self.dtype = checks.dtype(dtype)
         value = checks.seed(seed)
+        self._seed_told = value is not None or seeding.is_set()  # the next run will have it too
         self.seed: int = seeding.next_seed() if value is None else value
         self._stream = 0
         self._epochs_done = 0
@@ -329,6 +330,12 @@ class Model(Trainable):
         from .save import save_model
 
         save_model(self, path)
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, optimizer state and counters too; see `bpcore.load_checkpoint`."""
+        from .checkpoint import save_checkpoint
+
+        save_checkpoint(self, path)
 
     def get_config(self) -> dict[str, Any]:
         """The architecture as JSON data."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,26 @@ from . import _core, checks, constraints, regularizers
 from .errors import ShapeError
 
 Array = np.ndarray[Any, Any]
+
+
+class Reserve:
+    """What weights may take while a model is rebuilt from a file, which then gives their values.
+
+    A description of a few bytes could ask for terabytes; the file's own weights bound what it gets.
+    """
+
+    def __init__(self, elements: int) -> None:
+        self.left = elements
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        """Zeros of this shape, which take no memory of their own."""
+        self.left -= math.prod(shape)
+        if self.left < 0:
+            raise ValueError(f"weight {name!r} of shape {shape} is more than the file holds")
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+reserve: ContextVar[Reserve | None] = ContextVar("reserve", default=None)
 
 
 class Parameter:

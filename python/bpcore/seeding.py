@@ -33,6 +33,11 @@ def set_seed(seed: int) -> None:
         _state = [value, 0]
 
 
+def is_set() -> bool:
+    """Whether seeds follow from a call of `set_seed`."""
+    return _state is not None
+
+
 def next_seed() -> int:
     """A new model's seed: from `set_seed`, else from the operating system."""
     with _lock:

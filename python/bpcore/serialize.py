@@ -8,6 +8,19 @@ from typing import Any
 from . import checks, graph
 from .layers.base import Layer
 
+MAX_LAYERS = 10_000  # of a file
+_ENTRY = {"class_name", "name", "named", "trainable", "frozen", "config"}
+_NODE = {"layer", "inputs", "list"}
+_COMMON = {"name", "dtype", "seed", "layers", "compile"}
+_SEQUENTIAL, _GRAPH = _COMMON | {"input_shape"}, _COMMON | {"nodes", "inputs", "outputs"}
+
+
+def _only(what: str, config: Mapping[str, Any], known: set[str]) -> None:
+    """Refuse entries that mean nothing to this version."""
+    strange = sorted(set(config) - known)
+    if strange:
+        raise ValueError(f"{what}: unknown entry {strange[0][:80]!r}, expected {sorted(known)}")
+
 
 def layer_entry(layer: Layer) -> dict[str, Any]:
     """One layer: class, its name in the model, and the constructor's arguments."""
@@ -66,6 +79,7 @@ def make_layer(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Layer:
 
     known = {**CLASSES, **custom}
     name = entry["class_name"]
+    _only("layer", entry, _ENTRY)
     if name not in known:
         raise ValueError(
             f"unknown layer class {name!r}, expected one of {', '.join(sorted(known))}; pass "
@@ -98,10 +112,13 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
 
     objects = dict(custom or {})
     entries = list(config["layers"])
+    if len(entries) > MAX_LAYERS:
+        raise ValueError(f"{len(entries)} layers, expected at most {MAX_LAYERS}")
+    _only("model", config, _SEQUENTIAL if issubclass(cls, Sequential) else _GRAPH)
     layers = [make_layer(entry, objects) for entry in entries]
-    names = {entry["name"]: layer for entry, layer in zip(entries, layers, strict=True)}
+    by_name = {entry["name"]: layer for entry, layer in zip(entries, layers, strict=True)}
     for layer in layers:
-        layer.resolve(names)
+        layer.resolve(by_name)
     options = {key: config[key] for key in ("name", "dtype", "seed")}
     if issubclass(cls, Sequential):
         model = cls(layers, **options)
@@ -110,8 +127,17 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
         model = cls(*_connect(config, layers), **options)
     for layer, entry in zip(layers, entries, strict=True):
         layer._name = checks.object_name("layer", entry["name"]) or layer.name
+        frozen = set(entry.get("frozen", []))
+        if not frozen <= {p.local_name for p in layer.weights}:
+            raise ValueError(
+                f"layer {layer.name!r}: frozen names {sorted(map(str, frozen))[:3]}, "
+                f"expected names of {[p.local_name for p in layer.weights]}"
+            )
         for p in layer.weights:
-            p.trainable = p.local_name not in entry.get("frozen", [])
+            p.trainable = p.local_name not in frozen
+    names = [layer.name for layer in layers]
+    if len(set(names)) < len(names):
+        raise ValueError("two layers have the same name, expected unique names")
     if config.get("compile"):
         told = dict(config["compile"])
         model.compile(told.pop("optimizer"), told.pop("loss"), told.pop("metrics"), **told)
@@ -121,7 +147,10 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
 def _connect(config: Mapping[str, Any], layers: list[Layer]) -> tuple[Any, Any]:
     """The graph's inputs and outputs, in the structure they had."""
     tensors: list[graph.Tensor] = []
+    if len(config["nodes"]) > 10 * MAX_LAYERS:
+        raise ValueError(f"{len(config['nodes'])} nodes, expected at most {10 * MAX_LAYERS}")
     for entry in config["nodes"]:
+        _only("node", entry, _NODE)
         layer = layers[checks.integer("layer", entry["layer"], 0, len(layers) - 1)]
         inputs = [tensors[checks.integer("node", i, 0, len(tensors) - 1)] for i in entry["inputs"]]
         if not inputs:
@@ -130,9 +159,12 @@ def _connect(config: Mapping[str, Any], layers: list[Layer]) -> tuple[Any, Any]:
             several = entry.get("list") or len(inputs) > 1
             tensors.append(graph.connect(layer, inputs if several else inputs[0]))
 
+    def at(i: Any) -> graph.Tensor:
+        return tensors[checks.integer("node", i, 0, len(tensors) - 1)]
+
     def pick(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: tensors[i] for key, i in value.items()}
-        return [tensors[i] for i in value] if isinstance(value, list) else tensors[value]
+            return {key: at(i) for key, i in value.items()}
+        return [at(i) for i in value] if isinstance(value, list) else at(value)
 
     return pick(config["inputs"]), pick(config["outputs"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ class Trainable(Inspectable):
     _trains_in: int
     _in_keys: list[str] | None
     _epochs_done: int
-    _draws: int
+    _draws: int  # training batches so far
 
     def _built(self, what: str = "") -> Engine:
         raise NotImplementedError
@@ -197,6 +198,8 @@ class Trainable(Inspectable):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
     ) -> History:
         """Train.
 
@@ -221,6 +224,12 @@ class Trainable(Inspectable):
         class_weight : dict of class to weight
             Multiplies the sample weights.
         sample_weight : array (N,)
+        checkpoint : path, optional
+            Where to save the run, safely, so that the same call in a new process goes on where this
+            one stopped, to the same bits. Of a finished run the call returns the History at once.
+        checkpoint_every : int, optional
+            Save after so many batches (where no gradients wait for `accumulate_steps`); None: after
+            every epoch.
 
         Returns
         -------
@@ -234,6 +243,8 @@ class Trainable(Inspectable):
             The loss or a gradient became NaN or Inf; weights are those before the batch.
         BusyError
             The model is already training.
+        CheckpointError
+            The file at `checkpoint` is damaged, in use, or of another model, data or arguments.
         """
         options = fitting.Options(
             batch_size,
@@ -246,12 +257,20 @@ class Trainable(Inspectable):
             validation_steps,
             validation_batch_size,
             validation_freq,
+            checkpoint,
+            checkpoint_every,
         )
         hooks = CallbackList(callbacks)
         compiled = self._need_compiled()
         with self._busy("fit"):
             batches = fitting.Batches(x) if fitting.is_batches(x, y) else None
             if batches is not None:
+                if options.checkpoint is not None:
+                    raise ValueError(
+                        "checkpoint needs arrays, got an iterable of batches, which cannot be "
+                        "taken up in the middle; give arrays or memmaps, or call save_checkpoint "
+                        "from a callback"
+                    )
                 if options.split or sample_weight is not None or class_weight is not None:
                     raise ValueError(
                         "validation_split, sample_weight and class_weight need arrays; give "
@@ -271,7 +290,10 @@ class Trainable(Inspectable):
             validation = None
             if validation_data is not None:
                 validation = self._validation(compiled, validation_data)
-            return fitting.Loop(self, options, hooks).run(train, batches, validation)
+            loop = fitting.Loop(self, options, hooks)
+            if options.checkpoint is not None and train is not None:
+                return loop.run_saved(train, validation)
+            return loop.run(train, batches, validation)
 
     def _validation(self, compiled: Compiled, value: Any) -> Dataset:
         vx, vy, vw = fitting.validation_parts(value)

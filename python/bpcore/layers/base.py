@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import _core, arguments, checks, graph, seeding
 from ..errors import NotBuiltError, ShapeError
-from ..parameter import Array, Parameter
+from ..parameter import Array, Parameter, reserve
 
 Shape = checks.Shape
 
@@ -224,8 +224,12 @@ class Layer(arguments.Configured):
         stream = self._next_stream() if self._next_stream else len(self._weights)
         if self._seed is None:
             self._seed = seeding.next_seed()
+        told, held = initializers.get(initializer), reserve.get()
         try:
-            value = initializers.get(initializer)(sizes, self.dtype, seed=self._seed, stream=stream)
+            if held is not None:
+                value = held.take(local, sizes, self.dtype)
+            else:
+                value = told(sizes, self.dtype, seed=self._seed, stream=stream)
         except ValueError as error:
             raise type(error)(f"{self.label}: weight {name!r}: {error}") from error
         parameter = Parameter(self, local, value, trainable=trainable)
@@ -258,7 +262,11 @@ class Layer(arguments.Configured):
         """Per-sample output shape; found by a trial run on a copy unless a subclass says it."""
         probe = copy.deepcopy(self)
         probe._dtype, probe._seed = probe._dtype or "float32", 0
+        held = reserve.get()
+        left = held.left if held is not None else 0
         probe.ensure_built(input_shape)
+        if held is not None:
+            held.left = left  # the copy's weights end with it
         several = isinstance(input_shape, list)
         shapes = input_shape if several else [input_shape]
         arrays = [np.full((2, *s), 0.5, dtype=probe.dtype) for s in shapes]

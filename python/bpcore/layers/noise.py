@@ -17,13 +17,22 @@ class RandomLayer(CoreLayer):
         super().__init__(name=name, dtype=dtype)
         self.rate = rate
         self.seed = checks.seed(seed)
+        self._stream = 0
 
     def build(self, input_shape: Any) -> None:
-        """Choose the seed, unless it was given."""
-        if self.seed is None:
-            base = self._seed if self._seed is not None else seeding.next_seed()
-            stream = self._next_stream() if self._next_stream else 0
-            self.seed = seeding.mix(base, seeding.NOISE + stream)
+        """Take a stream of random numbers of the model's, unless a seed was given."""
+        self._stream = self._next_stream() if self._next_stream else 0
+        if self._seed is None:
+            self._seed = seeding.next_seed()
+
+    @property
+    def seed_in_use(self) -> int:
+        """The given seed, or one from the model's."""
+        return (
+            seeding.mix(self._seed or 0, seeding.NOISE + self._stream)
+            if self.seed is None
+            else self.seed
+        )
 
     def mask_shape(self, shape: Shape) -> Shape:
         """Shape of the random numbers of a sample: ones in front where they repeat."""
@@ -31,10 +40,6 @@ class RandomLayer(CoreLayer):
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return tuple(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments and the seed in use."""
-        return {**super().get_config(), "seed": self.seed}
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
@@ -48,7 +53,7 @@ class RandomLayer(CoreLayer):
             mode=self.mode,
             shape=self.mask_shape(shape),
             numbers={"rate": self.rate},
-            seed=seeding.mix(self.seed or 0, calls),  # a shared layer draws anew at each place
+            seed=seeding.mix(self.seed_in_use, calls),  # a shared layer draws anew at each place
         )
 
 
