@@ -1,4 +1,4 @@
-"""The part of Model that trains: compile, fit, evaluate, gradients and their kin."""
+"""The part of Model that trains: compile, fit, evaluate and their kin."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from . import _core, building, checks
+from . import _core, building
 from . import fit as fitting
 from .callbacks import History
 from .callbacks.base import CallbackList
@@ -19,33 +19,6 @@ from .engine import Dataset, Engine, batch_size_of, diverged
 from .errors import BusyError
 from .inspection import Inspectable
 from .layers.base import Layer
-from .parameter import Array
-
-if TYPE_CHECKING:
-    from .rate_finder import LearningRateFinder
-
-
-class Gradients:
-    """What `Model.gradients` returns.
-
-    Attributes
-    ----------
-    loss : float
-        The batch's mean loss, penalties included.
-    parameters : dict of str to ndarray
-        dL/dw by parameter name; frozen parameters are left out.
-    inputs : ndarray, list of ndarray or None
-        dL/dx, if it was asked for.
-    """
-
-    def __init__(self, loss: float, parameters: dict[str, Array], inputs: Any) -> None:
-        self.loss, self.parameters, self.inputs = loss, parameters, inputs
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.loss, self.parameters, self.inputs))
-
-    def __repr__(self) -> str:
-        return f"<Gradients loss={self.loss:.6g} of {len(self.parameters)} parameters>"
 
 
 class Trainable(Inspectable):
@@ -61,12 +34,7 @@ class Trainable(Inspectable):
     _lock: threading.Lock
     _eval_lock: threading.Lock
     _trains_in: int
-    _in_keys: list[str] | None
     _epochs_done: int
-    _draws: int  # training batches so far
-
-    def _built(self, what: str = "") -> Engine:
-        raise NotImplementedError
 
     def _build_for(self, x: Any) -> None:
         raise NotImplementedError
@@ -345,45 +313,6 @@ class Trainable(Inspectable):
                 optimizer.iterations, self._draws = int(trainer.step), int(trainer.draw)
             return compiled.logs(trainer.results())
 
-    def gradients(
-        self, x: Any, y: Any, *, sample_weight: Any = None, wrt_inputs: bool = False
-    ) -> Gradients:
-        """Gradients of the batch's mean loss plus penalties; nothing is updated.
-
-        They are also left in each trainable parameter's ``grad``.
-
-        Parameters
-        ----------
-        x, y, sample_weight
-            As in `fit`; all samples are one batch.
-        wrt_inputs : bool
-            Whether to compute dL/dx too.
-        """
-        checks.boolean("wrt_inputs", wrt_inputs)
-        compiled = self._need_compiled()
-        with self._busy("gradients"):
-            item = self._prepared(compiled, x, y, sample_weight)
-            engine = self._built()
-            trainer = engine.trainer("gradients", compiled)
-            trainer.draw = self._draws
-            try:
-                loss, grads, dxs = trainer.gradients(
-                    item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs
-                )
-            except _core.Diverged as error:
-                raise diverged(error, -1, None) from None
-            found: dict[str, Array] = {}
-            for p, g in zip(engine.params, grads, strict=True):
-                if g is not None and p.trainable:
-                    found[p.name] = g
-                    p.grad[...] = g
-            inputs = None
-            if wrt_inputs:
-                inputs = dxs[0] if len(dxs) == 1 and not self._in_keys else list(dxs)
-                if self._in_keys:
-                    inputs = dict(zip(self._in_keys, dxs, strict=True))
-            return Gradients(float(loss), found, inputs)
-
     def set_output_bias(
         self, y: Any, *, class_weight: Any = None, sample_weight: Any = None
     ) -> None:
@@ -428,80 +357,6 @@ class Trainable(Inspectable):
         with self._busy("set_output_bias"):
             ys, ws = engine.targets_of(compiled, y, None, sample_weight, class_weight)
             set_output_bias(engine, compiled.losses, ys, ws)
-
-    def trace(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, Any]:
-        """Every layer's inputs, weighted input z, activation a and delta = dL/dz, as in textbooks.
-
-        L is the batch's mean loss: for a single sample, its loss.
-        """
-        from .trace import trace
-
-        compiled = self._need_compiled()
-        with self._busy("trace"):
-            item = self._prepared(compiled, x, y, sample_weight)
-            try:
-                return trace(self, compiled, item)
-            except _core.Diverged as error:
-                raise diverged(error, -1, None) from None
-
-    def gradcheck(self, x: Any, y: Any, *, sample_weight: Any = None, seed: int = 0) -> Any:
-        """Compare all gradients with differences of the loss in float64; see `GradCheck`."""
-        from .gradcheck import gradcheck
-
-        self._need_compiled()
-        with self._busy("gradcheck"):
-            self._prepared(self._need_compiled(), x, y, sample_weight)
-        return gradcheck(self, x, y, sample_weight, checks.seed(seed) or 0)
-
-    def find_learning_rate(
-        self,
-        x: Any,
-        y: Any = None,
-        *,
-        batch_size: int | None = 32,
-        low: float = 1e-7,
-        high: float = 10.0,
-        steps: int = 100,
-    ) -> LearningRateFinder:
-        """Try growing learning rates on a copy of the model; the model itself is not changed.
-
-        Batch k is trained with rate low (high / low)^(k / (steps - 1)), until the smoothed loss is
-        four times its smallest value or not finite (L. Smith, "Cyclical learning rates for training
-        neural networks", 2015).
-
-        Parameters
-        ----------
-        x, y
-            As in `fit`.
-        batch_size : int or None
-        low, high : float
-        steps : int
-            Batches, at least 10.
-
-        Returns
-        -------
-        LearningRateFinder
-            With ``rates``, ``losses``, ``suggestion`` and ``plot()``.
-
-        Raises
-        ------
-        ValueError
-            For bad arguments, or if the loss is not finite from the beginning.
-
-        Examples
-        --------
-        >>> import bpcore as bp
-        >>> x, y = bp.datasets.load_digits()
-        >>> model = bp.Sequential([bp.layers.Dense(32, "relu"), bp.layers.Dense(10)], seed=0)
-        >>> model.compile("adam", "cross_entropy")
-        >>> found = model.find_learning_rate(x, y)
-        >>> 1e-4 < found.suggestion < 1.0
-        True
-        """
-        from . import rate_finder
-
-        self._need_compiled()
-        return rate_finder.find(rate_finder.copied(self), x, y, batch_size, low, high, steps)
 
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
