@@ -43,6 +43,10 @@ constexpr std::int64_t kRowBlock = 128;
 // Threads worth waking for so many flops. A team costs about a microsecond to start and to meet; 2e5 flops take 4 us at
 // the 50 GFLOP/s that small layers reach.
 constexpr std::int64_t kFlopsPerThread = 200'000;
+// A thread that takes samples reads all weights for them: of fewer than so many rows it is bound by that, not by
+// arithmetic (4 rows x 2 vectors are the 8 chains of a tile that hide the multiplier's latency).
+constexpr std::int64_t kRowsPerThread = 4;
 int threads_for(std::int64_t flops);
+int threads_for(std::int64_t flops, std::int64_t rows);
 
 }  // namespace bp

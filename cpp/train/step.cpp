@@ -112,6 +112,11 @@ template <class T> void TrainingStep<T>::copy_gradient(int param, T* to) const {
   }
 }
 
+template <class T> int TrainingStep<T>::threads(std::int64_t n, bool training) const {
+  const std::int64_t flops = (training ? 3 : 1) * plan_->flops() * n;  // backward and accumulate: as much as forward, each
+  return plan_->mostly_by_columns() ? threads_for(flops) : threads_for(flops, n);
+}
+
 template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
   flawed_.store(false, std::memory_order_relaxed);  // a step that ended by an exception may have left it set
   if (n > capacity_) {
@@ -461,7 +466,7 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: ";
   text += constraints_.any() ? "3, the third before constraints" : "2";
   text += plan_->whole_batch() ? " and two for each layer in Python\n" : "\n";
-  text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads_for(3 * plan_->flops() * n)) + "\n";
+  text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads(n, true)) + "\n";
   if (frame_ != nullptr) text += "  arena: " + std::to_string(bytes()) + " bytes\n";
   return text;
 }
