@@ -17,6 +17,8 @@ constexpr std::int64_t kTileRows = 28;
 // rows of the gradient pass, 227 GFLOP/s where 28 whole rows of 2048 columns gave 157.
 constexpr std::int64_t kSlabColumns = 512, kSlabRows = 224;
 
+constexpr std::int64_t kElementsPerThread = 64 << 10;  // Adam takes 12 us for them
+
 constexpr std::int64_t kColumnStep = 64;  // a cache line of floats times four: two vectors of the widest tier
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -114,7 +116,11 @@ template <class T> void TrainingStep<T>::copy_gradient(int param, T* to) const {
 
 template <class T> int TrainingStep<T>::threads(std::int64_t n, bool training) const {
   const std::int64_t flops = (training ? 3 : 1) * plan_->flops() * n;  // backward and accumulate: as much as forward, each
-  return plan_->mostly_by_columns() ? threads_for(flops) : threads_for(flops, n);
+  const int by_work = threads_for(flops);
+  if (plan_->mostly_by_columns()) return by_work;
+  // Few samples, but many weights: the update is divided whatever the samples are.
+  const auto by_update = static_cast<int>(training ? std::min<std::int64_t>(elements_ / kElementsPerThread, by_work) : 0);
+  return std::max(threads_for(flops, n), by_update);
 }
 
 template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
