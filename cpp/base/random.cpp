@@ -1,7 +1,5 @@
 #include "base/random.h"
 
-#include <utility>
-
 namespace bp {
 
 void Philox::block(std::uint64_t counter, std::uint32_t out[4]) const {
@@ -29,16 +27,6 @@ std::uint64_t Philox::word(std::uint64_t i) const {
   block(i / 2, bits);
   const int half = static_cast<int>(i % 2) * 2;
   return (std::uint64_t{bits[half + 1]} << 32) | bits[half];
-}
-
-void permutation(const Philox& random, std::int64_t n, std::int64_t* order) {
-  for (std::int64_t i = 0; i < n; ++i) order[i] = i;
-  for (std::int64_t i = n - 1; i > 0; --i) {
-    // Multiply-high maps 64 random bits onto 0..i; its bias is below n / 2^64.
-    const auto wide = static_cast<unsigned __int128>(random.word(static_cast<std::uint64_t>(i))) *
-                      static_cast<unsigned __int128>(i + 1);
-    std::swap(order[i], order[static_cast<std::int64_t>(wide >> 64)]);
-  }
 }
 
 }  // namespace bp

@@ -17,7 +17,4 @@ struct Philox {
   double uniform(std::uint64_t i) const { return static_cast<double>(word(i) >> 11) * 0x1p-53; }
 };
 
-// A uniform permutation of 0..n-1 (Fisher-Yates).
-void permutation(const Philox& random, std::int64_t n, std::int64_t* order);
-
 }  // namespace bp

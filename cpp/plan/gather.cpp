@@ -1,11 +1,14 @@
 #include "plan/gather.h"
 
+#include "base/threads.h"
 #include "kernels/table.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace bp {
 namespace {
@@ -145,11 +148,37 @@ template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows,
   }
 }
 
+namespace {
+
+// Whether all rows are finite after conversion; by blocks of about 64 KB, on as many threads as that is worth.
+template <class T> bool all_rows_finite(const RowReader<T>& reader) {
+  constexpr std::int64_t kBlockBytes = 64 << 10, kBytesPerThread = 1 << 20;
+  const std::int64_t row = reader.row_size() * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t step = std::max<std::int64_t>(kBlockBytes / std::max<std::int64_t>(row, 1), 1);
+  const std::int64_t worth = row * reader.rows() / kBytesPerThread;
+  std::atomic<bool> sound{true};
+  run_team(static_cast<int>(std::clamp<std::int64_t>(worth, 1, num_threads())), [&](Team& team) {
+    const T* direct = reader.direct();
+    Buffer<T> block(direct == nullptr ? step * reader.row_size() : 0);
+    const Rows mine = split(reader.rows(), team.rank, team.size);
+    for (std::int64_t r = mine.begin; r < mine.end && sound.load(std::memory_order_relaxed); r += step) {
+      const Rows rows{r, std::min(r + step, mine.end)};
+      if (direct == nullptr) reader.read(nullptr, rows, block.data());
+      const T* values = direct == nullptr ? block.data() : direct + r * reader.row_size();
+      if (!kernels<T>().all_finite(values, rows.count() * reader.row_size())) sound.store(false, std::memory_order_relaxed);
+    }
+  });
+  return sound;
+}
+
+}  // namespace
+
 template <class T> FlawReport find_flaws(const ArrayView& view) {
   FlawReport report;
   if (!is_float(view.dtype)) return report;
   const bool narrows = view.dtype == DType::kFloat64 && sizeof(T) == 4;
   RowReader<T> reader(view);
+  if (all_rows_finite(reader)) return report;
   RowReader<double> exact(view);
   const std::int64_t size = view.row_size();
   Buffer<T> row(size);
@@ -169,6 +198,22 @@ template <class T> FlawReport find_flaws(const ArrayView& view) {
     }
   }
   return report;
+}
+
+void permutation(const Philox& random, std::int64_t n, std::int64_t* order) {
+  constexpr std::int64_t kWords = 32;  // of a group of 16 blocks: word i is half i % 2 of block i / 2
+  for (std::int64_t i = 0; i < n; ++i) order[i] = i;
+  std::uint32_t bits[2 * kWords];
+  for (std::int64_t group = (n - 1) / kWords; group >= 0 && n > 1; --group) {
+    kernels<float>().random_bits(random.seed, random.stream, static_cast<std::uint64_t>(group), 2 * kWords, bits);
+    for (std::int64_t i = std::min(group * kWords + kWords, n) - 1; i >= std::max<std::int64_t>(group * kWords, 1); --i) {
+      const std::int64_t lane = i % kWords / 2 + i % 2 * kWords;
+      const std::uint64_t word = std::uint64_t{bits[lane + kWords / 2]} << 32 | bits[lane];
+      // Multiply-high maps 64 random bits onto 0..i; its bias is below n / 2^64.
+      const auto wide = static_cast<unsigned __int128>(word) * static_cast<unsigned __int128>(i + 1);
+      std::swap(order[i], order[static_cast<std::int64_t>(wide >> 64)]);
+    }
+  }
 }
 
 template class RowReader<float>;
