@@ -48,7 +48,7 @@ def run(arguments, threads: int, rounds: int) -> dict:
         import torch
 
         torch.set_num_threads(threads)
-    from . import latency, matmul, report, training
+    from . import latency, matmul, report, roofline, training
 
     out = sys.stderr if arguments.json == "-" else sys.stdout
     figures: dict = {"machine": platform.processor() or platform.machine(), "threads": threads}
@@ -58,6 +58,7 @@ def run(arguments, threads: int, rounds: int) -> dict:
         figures["bpcore"] = {k: str(v) for k, v in bp._core.config().items()}
     print(f"{threads} threads, {rounds} rounds, medians; {figures.get('bpcore', '')}\n", file=out)
     if arguments.only in (None, "training"):
+        figures["peaks"] = roofline.peaks(threads)
         figures["training"] = training.training(
             rounds, arguments.quick, arguments.compiled, arguments.network
         )

@@ -7,17 +7,11 @@ import platform
 import re
 from pathlib import Path
 
-from . import report
-from .networks import NETWORKS, forward_flops
+from . import report, roofline
+from .networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("bpcore", "numpy", "scikit-learn", "torch", "jax", "onnxruntime")
-
-
-def step_flops(network) -> int:
-    """Multiplications and additions of a step: forward, dx of all layers but the first, dw."""
-    first = 2 * network.batch * network.sizes[0] * network.sizes[1]
-    return 3 * forward_flops(network) - first
 
 
 def processor() -> str:
@@ -38,14 +32,34 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def arithmetic_table(results: list[dict]) -> str:
+def roofline_table(results: list[dict], peak: dict[str, float]) -> str:
     networks = {n.name: n for n in NETWORKS}
     rows = []
     for row in results:
-        flops = step_flops(networks[row["network"]])
-        rate = flops / row["microseconds"]["bpcore"]["median"] / 1e3
-        rows.append([row["network"], f"{flops / 1e6:.3g}", f"{rate:.0f}"])
-    return report.table(["network", "Mflop a step", "bpcore, GFLOP/s"], rows)
+        network = networks[row["network"]]
+        floor = roofline.floor(network, peak)
+        measured = row["microseconds"]["bpcore"]
+        rows.append(
+            [
+                network.name,
+                f"{roofline.step_flops(network) / 1e6:.3g}",
+                f"{roofline.step_bytes(network) / 1e6:.3g}",
+                report.number(floor),
+                report.number(measured["median"]),
+                f"{floor / measured['median']:.0%}",
+                f"{floor / measured['min']:.0%}",
+            ]
+        )
+    head = [
+        "network",
+        "Mflop",
+        "MB from memory",
+        "floor, us",
+        "bpcore, us",
+        "of the floor",
+        "at best",
+    ]
+    return report.table(head, rows)
 
 
 def losses(results: list[dict]) -> str:
@@ -75,7 +89,11 @@ def document(figures: dict) -> str:
         "times bpcore's time a rival takes.",
         report.training_table(training),
         f"Where bpcore is behind: {losses(training)}.",
-        arithmetic_table(training),
+        "The floor is the larger of two times: all flops at "
+        f"{figures['peaks']['flops'] / 1e9:.0f} GFLOP/s (the best matrix product on one thread, "
+        "times the threads), and what must come from memory at "
+        f"{figures['peaks']['bytes'] / 1e9:.0f} GB/s (the batch; weights and state beyond 32 MB).",
+        roofline_table(training, figures["peaks"]),
     ]
     if "matmul" in figures:
         parts += ["## Matrix products", report.matmul_table(figures["matmul"])]
