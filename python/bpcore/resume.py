@@ -150,7 +150,8 @@ class Run:
                     f"{self.file}: {type(item).__name__} does not take its state: {error}"
                 ) from error
         self.apply()
-        self.loop.history.epoch, self.loop.history.history = self.history
+        history = self.loop.history
+        history.epoch, history.history, history.epochs = self.history
         self.model.stop_training = self.held["stopped"]
         epoch, batch = self.held["position"]
         if self.options.verbose and not self.held["finished"]:
@@ -195,7 +196,8 @@ class Run:
         state, arrays = checkpoint.capture(model)
         gathered = loop.trainer.gathered() if position[1] else None
         states = [state for _, state in self._python_metrics()] if position[1] else []
-        history = {"epoch": loop.history.epoch, "history": loop.history.history}
+        names = ("epoch", "history", "epochs")
+        history = {name: getattr(loop.history, name) for name in names}
         held = {
             "run": self.told,
             "position": list(position),
@@ -219,18 +221,24 @@ class Run:
         self.since = 0
 
 
-def _checked_history(value: Any) -> tuple[list[int], dict[str, list[float]]]:
-    """Epochs and their numbers."""
-    if not isinstance(value, dict) or set(value) != {"epoch", "history"}:
-        raise ValueError(f"history: got {checks.describe(value)}, expected epoch and history")
+def _checked_history(
+    value: Any,
+) -> tuple[list[int], dict[str, list[float]], dict[str, list[int]]]:
+    """Epochs, their numbers, and of each column the epochs that have it."""
+    if not isinstance(value, dict) or set(value) != {"epoch", "history", "epochs"}:
+        raise ValueError(
+            f"history: got {checks.describe(value)}, expected epoch, history and epochs"
+        )
     epochs = [checks.integer("history: epoch", epoch, 0) for epoch in value["epoch"]]
-    columns = dict(value["history"])
+    columns, places = dict(value["history"]), dict(value["epochs"])
+    if set(columns) != set(places):
+        raise ValueError(f"history: epochs of {shown(str(list(places)))}, not of its columns")
     for name, column in columns.items():
-        if not isinstance(column, list) or len(column) > len(epochs):
-            raise ValueError(f"history: {name} is {checks.describe(column)}, expected a list")
-        if not all(isinstance(item, float) for item in column):
-            raise ValueError(f"history: {name} holds something else than numbers")
-    return epochs, columns
+        if not isinstance(column, list) or not all(isinstance(item, float) for item in column):
+            raise ValueError(f"history: {name} is {checks.describe(column)}, expected numbers")
+        if len(column) != len(places[name]) or not set(places[name]) <= set(epochs):
+            raise ValueError(f"history: {name} has epochs {shown(str(places[name]))}")
+    return epochs, columns, places
 
 
 # ---- what makes a run the same run ---------------------------------------------------------------
