@@ -16,6 +16,7 @@ import numpy as np
 from . import arguments, checkpoint, checks, container, metrics, save
 from .atomic import locked
 from .callbacks import History
+from .callbacks.base import Stateful
 from .checkpoint import decode, encode
 from .container import shown
 from .engine import Dataset
@@ -97,7 +98,8 @@ class Run:
         options = self.options
         try:
             epoch, batch = held["position"]
-            checks.integer("epoch", epoch, options.initial_epoch, options.epochs)
+            first = min(options.initial_epoch, options.epochs)
+            checks.integer("epoch", epoch, first, options.epochs)
             checks.integer("batch", batch, 0, 2**62)
             checks.boolean("finished", held["finished"])
             checks.boolean("stopped", held["stopped"])
@@ -134,6 +136,9 @@ class Run:
         for item in self.items:
             item.set_model(self.model)
         self.restore()
+        for item in self.items:
+            if isinstance(item, Stateful):
+                item._resumed = False  # there is no fit to go on with: the next one is new
         history: History = self.loop.history
         history.model = self.model
         return history
@@ -273,6 +278,7 @@ def _described(model: Any) -> dict[str, Any]:
         "gradient_clip_norm": compiled.clip_norm,
         "gradient_clip_value": compiled.clip_value,
         "accumulate_steps": compiled.accumulate_steps,
+        "parameter_groups": compiled.groups.get_config(),
     }
     start = None
     if model._seed_told or trained:

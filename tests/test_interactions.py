@@ -1,0 +1,158 @@
+"""Parts that meet: checkpoints, callbacks, random and tied layers, files, other threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+from bpcore.errors import BusyError, CheckpointError
+
+C, L = bp.callbacks, bp.layers
+RNG = np.random.default_rng(5)
+X, Y = RNG.normal(size=(40, 6)), RNG.integers(0, 3, 40)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """What fsync is for is in test_atomic.py."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def small(**options):
+    model = bp.Sequential([L.Dense(3)], seed=0)
+    model.compile("sgd", "cross_entropy", **options)
+    return model
+
+
+def test_callbacks_of_a_finished_run_start_anew_in_the_next_fit(tmp_path):
+    """EMA and EarlyStopping of a run found finished must not carry its averages into another."""
+    path = tmp_path / "run"
+
+    def callbacks():
+        return [C.EMA(decay=0.5, apply=False), C.EarlyStopping("loss", patience=9)]
+
+    options = {"epochs": 2, "verbose": 0}
+    small().fit(X, Y, callbacks=callbacks(), checkpoint=path, **options)
+    used, fresh = callbacks(), callbacks()
+    small().fit(X, Y, callbacks=used, checkpoint=path, **options)
+    assert used[0].count > 0  # what the run left is there
+    small().fit(X[:8], Y[:8], callbacks=used, **options)
+    small().fit(X[:8], Y[:8], callbacks=fresh, **options)
+    assert used[0].count == fresh[0].count == 2
+    assert used[1].best == fresh[1].best
+    for a, b in zip(used[0].get_weights(), fresh[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_history_of_a_resumed_run_as_a_table(tmp_path):
+    pytest.importorskip("pandas")
+    path = tmp_path / "run"
+    options = {"epochs": 4, "verbose": 0, "checkpoint": path, "validation_data": (X, Y)}
+    first = small().fit(X, Y, validation_freq=2, **options).to_pandas()
+    again = small().fit(X, Y, validation_freq=2, **options).to_pandas()
+    assert again.equals(first) and first["val_loss"].isna().tolist() == [True, False, True, False]
+
+
+def test_other_parameter_groups_are_another_run(tmp_path):
+    path = tmp_path / "run"
+    small(parameter_groups={"*/bias": {"learning_rate_factor": 2.0}}).fit(
+        X, Y, verbose=0, checkpoint=path
+    )
+    for groups in (None, {"*/bias": {"learning_rate_factor": 3.0}}):
+        with pytest.raises(CheckpointError, match="parameter_groups"):
+            small(parameter_groups=groups).fit(X, Y, verbose=0, checkpoint=path)
+
+
+def test_a_finished_run_without_epochs_is_found_again(tmp_path):
+    path = tmp_path / "run"
+    for _ in range(2):
+        history = small().fit(X, Y, epochs=1, initial_epoch=3, verbose=0, checkpoint=path)
+        assert history.epoch == []
+
+
+def shared():
+    """A model whose dropout another model built first."""
+    a, drop = bp.Input((6,)), L.Dropout(0.5)
+    h = drop(L.Dense(6)(a))
+    return bp.Model(a, L.Dense(4)(h), seed=1), bp.Model(a, L.Dense(3)(h), seed=2)
+
+
+def used_alone():
+    drop = L.Dropout(0.5)
+    drop(np.ones((2, 6)), training=True)
+    return None, bp.Sequential([drop, L.Dense(3)], seed=2)
+
+
+@pytest.mark.parametrize("make", [shared, used_alone])
+def test_load_checkpoint_keeps_the_masks_of_layers_with_a_past(tmp_path, make):
+    """Their seeds are not those the model would give them."""
+    _, model = make()
+    model.compile("sgd", "cross_entropy")
+    model.fit(X, Y, verbose=0)
+    model.save_checkpoint(tmp_path / "c")
+    again = bp.load_checkpoint(tmp_path / "c")
+    for _ in range(2):
+        found, expected = (m.fit(X, Y, verbose=0).history for m in (again, model))
+        assert found == expected
+
+
+def test_resume_keeps_the_masks_of_a_layer_used_alone(tmp_path):
+    """Its own seed is the system's, another one in each process."""
+
+    class Stop(C.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if self.active and epoch == 1:
+                raise KeyboardInterrupt
+
+    def run(path, active):
+        _, model = used_alone()
+        model.compile("sgd", "cross_entropy")
+        stop = Stop()
+        stop.active = active
+        history = model.fit(
+            X, Y, epochs=3, verbose=0, callbacks=[stop], checkpoint=path, checkpoint_every=1
+        )
+        return history.history
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", True)
+    data = (tmp_path / "a").read_bytes()
+    (tmp_path / "b").write_bytes(data)
+    assert run(tmp_path / "a", False) == run(tmp_path / "b", False)
+
+
+def test_a_kernel_that_is_not_in_the_model_is_refused():
+    """It would be missing from weights, files, checkpoints and averages."""
+    code = L.Dense(2)
+    bp.Sequential([bp.Input((6,)), code])
+    a = bp.Input((2,))
+    with pytest.raises(ValueError, match=r"'dense/kernel'.*not one of the model's layers"):
+        bp.Model(a, L.TiedDense(code)(a))
+    with pytest.raises(ValueError, match="not one of the model's layers"):
+        bp.Sequential([bp.Input((2,)), L.TiedDense(code)])
+
+
+def test_save_checkpoint_from_another_thread_during_fit(tmp_path):
+    """Arrays that change while they are written would make a file that nobody can read."""
+    model, errors = small(), []
+
+    class Save(C.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            def work():
+                try:
+                    model.save_checkpoint(tmp_path / "other")
+                except BusyError as error:
+                    errors.append(str(error))
+
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            model.save_checkpoint(tmp_path / "own")
+
+    model.fit(X, Y, verbose=0, callbacks=[Save()])
+    assert len(errors) == 2 and not (tmp_path / "other").exists()
+    assert bp.load_checkpoint(tmp_path / "own").optimizer.iterations == 2
