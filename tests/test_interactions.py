@@ -156,3 +156,31 @@ def test_save_checkpoint_from_another_thread_during_fit(tmp_path):
     model.fit(X, Y, verbose=0, callbacks=[Save()])
     assert len(errors) == 2 and not (tmp_path / "other").exists()
     assert bp.load_checkpoint(tmp_path / "own").optimizer.iterations == 2
+
+
+def test_names_of_another_model_survive_a_file(tmp_path):
+    """Outputs are found by name, so a loaded model must not number its layers anew."""
+    a = bp.Input((6,))
+    second = L.Dense(4)
+    bp.Model(a, second(L.Dense(4)(a)), seed=0)
+    x = bp.Input((4,))
+    u = second(x)
+    model = bp.Model(x, [u, L.Dense(4)(u)], seed=1)
+    assert [layer.name for layer in model.layers] == ["input", "dense_1", "dense"]
+    model.compile("sgd", {"dense_1": "mse", "dense": "mae"}, metrics={"dense": ["mse"]})
+    targets = {"dense_1": X[:, :4], "dense": 0 * X[:, :4]}
+    model.save(tmp_path / "m")
+    again = bp.load_model(tmp_path / "m")
+    assert again.evaluate(X[:, :4], targets) == model.evaluate(X[:, :4], targets)
+    expected, found = (m.trace(X[:3, :4], {k: y[:3] for k, y in targets.items()})
+                       for m in (model, again))  # fmt: skip
+    assert list(found) == list(expected) == ["dense_1", "dense"]
+    for name in expected:
+        np.testing.assert_array_equal(found[name].delta, expected[name].delta)
+
+
+@pytest.mark.parametrize("loss", [bp.losses.Quantile([0.1, 0.5, 0.9]), "gaussian_nll"], ids=str)
+def test_profile_without_targets_of_a_loss_with_several_outputs_a_target(loss):
+    model = bp.Sequential([L.Dense(6)], seed=0)
+    model.compile("sgd", loss)
+    assert model.profile(X, repeats=1).batch_size == 32
