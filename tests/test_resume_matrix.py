@@ -240,6 +240,7 @@ CASES = {
     "rate-by-epoch-rare": Case(plain, fast, by_epoch, every=7, validate=False),
     "plateau-frequency": Case(dropout, fast, plateau, validation_freq=2, every=2),
     "swa-stop": Case(normalized, adam, lambda: [C.SWA(0), *stopping()], every=2),
+    "diagnose": Case(normalized, adam, lambda: [C.Diagnose(2), *average()]),
     "split-weights": Case(
         dropout, adam, average, validate=False, validation_split=0.2,
         sample_weight=np.linspace(0.5, 1.5, 29),
