@@ -12,7 +12,8 @@ import bpcore as bp
 
 from . import support
 
-C, L, O, S = bp.callbacks, bp.layers, bp.optimizers, bp.schedules
+C, L, S = bp.callbacks, bp.layers, bp.schedules
+O = bp.optimizers  # noqa: E741
 RNG = np.random.default_rng(21)
 X, XV = RNG.normal(size=(29, 6)), RNG.normal(size=(11, 6))
 Y, YV = RNG.integers(0, 3, 29), RNG.integers(0, 3, 11)
@@ -143,8 +144,8 @@ class Case:
 
     def __init__(self, layers, optimizer=O.Adam, callbacks=list, every=1, seed=0, dtype="float32",
                  validate=True, compiled=None, **fit):  # fmt: skip
-        self.layers, self.optimizer, self.callbacks, self.every = layers, optimizer, callbacks, every
-        self.seed, self.dtype, self.validate = seed, dtype, validate
+        self.layers, self.optimizer, self.callbacks = layers, optimizer, callbacks
+        self.every, self.seed, self.dtype, self.validate = every, seed, dtype, validate
         self.compiled, self.fit = compiled or {}, fit
 
     def run(self, path=None, interrupt=None, make_seed=None):

@@ -119,18 +119,7 @@ class Model(Trainable):
             self._nodes, self._inputs, self._outputs = nodes, list(ins), list(outs)
             self._layers = inner if isinstance(self, Sequential) else layers
             self._make_engine()
-            self._check_params()
-
-    def _check_params(self) -> None:
-        """Every parameter in use is one of the model's weights: files and callbacks rely on it."""
-        own = {id(p) for p in self.weights}
-        for p in self._built().params:
-            if id(p) not in own:
-                raise ValueError(
-                    f"the model uses {p.name!r}, whose layer is not one of the model's layers, "
-                    "expected that layer in the same model; make one model of both, and further "
-                    "models of its inner layers"
-                )
+            building.check_parameters(layers, self._built().params)
 
     def _make_engine(self) -> None:
         engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype)
