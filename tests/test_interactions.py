@@ -184,3 +184,65 @@ def test_profile_without_targets_of_a_loss_with_several_outputs_a_target(loss):
     model = bp.Sequential([L.Dense(6)], seed=0)
     model.compile("sgd", loss)
     assert model.profile(X, repeats=1).batch_size == 32
+
+
+def test_whole_numbers_that_callbacks_add_to_the_logs_resume(tmp_path):
+    path = tmp_path / "run"
+
+    class Count(C.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["count"] = epoch
+            logs["size"] = np.int64(7)
+
+    for _ in range(2):
+        history = small().fit(X, Y, epochs=2, verbose=0, callbacks=[Count()], checkpoint=path)
+        assert history.history["count"] == [0, 1] and history.history["size"] == [7, 7]
+
+
+def test_a_run_is_resumed_whatever_the_size_of_its_file(tmp_path, monkeypatch):
+    """The limit is against files of others; load_checkpoint can be told another."""
+    path = tmp_path / "run"
+    first = small().fit(X, Y, verbose=0, checkpoint=path)
+    monkeypatch.setattr(bp.container, "MAX_BYTES", 100)
+    assert small().fit(X, Y, verbose=0, checkpoint=path).history == first.history
+    with pytest.raises(ValueError, match="max_bytes"):
+        bp.load_checkpoint(path)
+    assert bp.load_checkpoint(path, max_bytes=10**6).optimizer.iterations == 2
+
+
+def test_gradients_left_at_an_epochs_end_make_an_update():
+    """accumulate_steps=2 over 3 batches: the third's gradients are not lost, and count alone."""
+
+    def batches():
+        for start in (0, 8, 16):
+            yield X[start : start + 8], Y[start : start + 8]
+
+    class Each:
+        def __iter__(self):
+            return batches()
+
+    def fit(*data, **options):
+        model = small(accumulate_steps=2)
+        model.fit(*data, epochs=2, verbose=0, **options)
+        return model
+
+    whole = fit(X[:24], Y[:24], batch_size=8, shuffle=False)
+    assert whole.optimizer.iterations == 4
+    cut = fit(X, Y, batch_size=8, shuffle=False, steps_per_epoch=3)
+    for model in (cut, fit(Each()), fit(X, Y, 8, shuffle=False, callbacks=[StopAfter(3)])):
+        assert model.optimizer.iterations == 4
+        for a, b in zip(model.get_weights(), whole.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+class StopAfter(C.Callback):
+    """Ends every epoch after so many batches, without ending the fit."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch + 1 == self.batches
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = False

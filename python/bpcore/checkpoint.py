@@ -65,7 +65,10 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    *,
+    max_bytes: int | None = None,
 ) -> Any:
     """Read a model that `Model.save_checkpoint`, or `fit` with ``checkpoint=``, wrote.
 
@@ -76,6 +79,8 @@ def load_checkpoint(
     ----------
     path : path
     custom_objects : dict of name to class, optional
+    max_bytes : int, optional
+        The largest file to read; 8 GiB by default.
 
     Raises
     ------
@@ -97,7 +102,9 @@ def load_checkpoint(
     """
     name = checks.path(path)
     custom = save.checked_objects(custom_objects)
-    content, file = container.read(name), shown(name, 1000)
+    if max_bytes is not None:
+        max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
+    content, file = container.read(name, max_bytes=max_bytes), shown(name, 1000)
     document = checked_kind(content, file)
     if document.get("model") is None:
         raise CheckpointError(

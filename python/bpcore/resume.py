@@ -25,6 +25,7 @@ from .parameter import Array
 
 _SAMPLE = 2**26  # bytes of an array that are hashed; of a larger one evenly spaced rows
 _CHUNK = 2**22
+_ANY = 2**62
 _FIT = {"run", "position", "finished", "stopped", "gathered", "metrics", "history", "callbacks"}
 
 
@@ -60,7 +61,7 @@ class Run:
                     "or pass another path"
                 ) from error
             try:
-                content = container.read(self.path)
+                content = container.read(self.path, max_bytes=_ANY)  # it was written by a fit
                 self.arrays = content.arrays
                 self._compare(checkpoint.checked_kind(content, self.file))
             except FileNotFoundError:
@@ -239,7 +240,7 @@ def _checked_history(
     if set(columns) != set(places):
         raise ValueError(f"history: epochs of {shown(str(list(places)))}, not of its columns")
     for name, column in columns.items():
-        if not isinstance(column, list) or not all(isinstance(item, float) for item in column):
+        if not isinstance(column, list) or not all(isinstance(v, (int, float)) for v in column):
             raise ValueError(f"history: {name} is {checks.describe(column)}, expected numbers")
         if len(column) != len(places[name]) or not set(places[name]) <= set(epochs):
             raise ValueError(f"history: {name} has epochs {shown(str(places[name]))}")
