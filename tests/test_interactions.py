@@ -246,3 +246,16 @@ class StopAfter(C.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.stop_training = False
+
+
+def test_a_schedule_is_not_asked_beyond_the_last_update():
+    """A table of one rate for each update is enough."""
+    table = [0.1] * 10
+
+    def rate(step):
+        return table[step]
+
+    model = bp.Sequential([L.Dense(3)], seed=0)
+    model.compile(bp.optimizers.SGD(rate), "cross_entropy")
+    model.fit(X, Y, 8, epochs=2, verbose=0)
+    assert model.optimizer.iterations == 10
