@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore import container, rate_finder, save
 from bpcore.errors import BusyError, CheckpointError
 
 C, L = bp.callbacks, bp.layers
@@ -203,7 +204,7 @@ def test_a_run_is_resumed_whatever_the_size_of_its_file(tmp_path, monkeypatch):
     """The limit is against files of others; load_checkpoint can be told another."""
     path = tmp_path / "run"
     first = small().fit(X, Y, verbose=0, checkpoint=path)
-    monkeypatch.setattr(bp.container, "MAX_BYTES", 100)
+    monkeypatch.setattr(container, "MAX_BYTES", 100)
     assert small().fit(X, Y, verbose=0, checkpoint=path).history == first.history
     with pytest.raises(ValueError, match="max_bytes"):
         bp.load_checkpoint(path)
@@ -259,3 +260,117 @@ def test_a_schedule_is_not_asked_beyond_the_last_update():
     model.compile(bp.optimizers.SGD(rate), "cross_entropy")
     model.fit(X, Y, 8, epochs=2, verbose=0)
     assert model.optimizer.iterations == 10
+
+
+def exploding():
+    """Its eighth update makes weights that are not finite, which the ninth batch finds."""
+    model = bp.Sequential([L.Dense(3)], seed=0)
+    model.compile(bp.optimizers.SGD(bp.schedules.Piecewise([6], [0.1, 1e308])), "mse")
+    return model
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_weights_that_are_not_finite_never_replace_a_good_checkpoint(tmp_path, quiet):
+    path, outcomes = tmp_path / "run", []
+    for _ in range(2):
+        model = exploding()
+        guard = [C.TerminateOnNaN(verbose=0)] if quiet else []
+        options = {"epochs": 4, "verbose": 0, "checkpoint": path, "checkpoint_every": 1}
+        try:
+            model.fit(X, X[:, :3], 8, callbacks=guard, **options)
+        except bp.TrainingDiverged as error:
+            outcomes.append((error.epoch, error.batch))
+        else:
+            outcomes.append(guard[0].error.batch)
+    assert outcomes == ([3, 3] if quiet else [(1, 3), (1, 3)])
+    good = container.read(str(path))
+    assert good.document["state"]["iterations"] == 7
+    assert all(np.isfinite(array).all() for array in good.arrays.values())
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"dense/kernel.*NaN or Inf.*save"):
+        model.save_checkpoint(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_written_during_a_fit_is_of_one_moment(tmp_path, monkeypatch):
+    """The hash is computed before the bytes are written, so they may not change in between."""
+    model, path = small(), tmp_path / "m"
+    real = save.write_atomically
+
+    def write(name, pieces):
+        pieces = iter(pieces)
+        head = next(pieces)
+        for p in model.weights:
+            p.value[...] += 1.0  # what another thread's fit may do now
+        real(name, [head, *pieces])
+
+    class Save(C.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            model.save(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(save, "write_atomically", write)
+        model.fit(X, Y, verbose=0, callbacks=[Save()])
+    for a, b in zip(bp.load_model(path).get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a + np.float32(1.0), b)
+
+
+def test_single_frozen_weights_stay_frozen_in_files(tmp_path):
+    model = small()
+    model.build((6,))
+    model.get_layer("dense").bias.trainable = False
+    model.save(tmp_path / "m")
+    again = bp.load_model(tmp_path / "m")
+    assert [p.trainable for p in again.weights] == [True, False]
+    again.fit(X, Y, verbose=0)
+    assert not again.get_weights()[1].any()
+    again.get_layer("dense").bias.trainable = True
+    assert [p.trainable for p in again.weights] == [True, True]
+
+
+def test_constant_features_of_a_normalization_become_0():
+    """Given, adapted, or converted to the model's dtype: a variance of 0 counts as 1."""
+    data = np.array([[1.0, 5.0], [3.0, 5.0]])
+    for dtype in ("float32", "float64"):
+        adapted = L.Normalization()
+        adapted.adapt(data)
+        for layer in (L.Normalization([2.0, 5.0], [1.0, 0.0]), adapted):
+            model = bp.Sequential([layer], dtype=dtype)
+            assert model(data.astype(dtype)).tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+
+
+def test_a_statistic_assigned_after_adapt_stays_in_another_dtype():
+    layer = L.Normalization()
+    layer.adapt(np.array([[0.1], [0.4]]))
+    layer.mean.value = [7.0]
+    bp.Sequential([bp.Input((1,)), layer], dtype="float64")
+    assert layer.mean.value.tolist() == [7.0]
+    assert layer.variance.value.tolist() == [np.var([0.1, 0.4])]  # not rounded to float32
+
+
+def test_gradients_are_those_of_the_next_training_batch():
+    """With its mask: a step of SGD with rate 1 takes exactly them off the weights."""
+    model = bp.Sequential([L.Dropout(0.5), L.Dense(3)], seed=0, dtype="float64")
+    model.compile(bp.optimizers.SGD(1.0), "cross_entropy")
+    for _ in range(3):
+        model.train_on_batch(X, Y)
+        before, found = model.get_weights(), model.gradients(X, Y).parameters
+        model.train_on_batch(X, Y)
+        for w, p in zip(before, model.weights, strict=True):
+            np.testing.assert_allclose(w - p.value, found[p.name], rtol=0, atol=1e-14)
+
+
+def test_a_rate_below_its_minimum_is_not_raised():
+    model = small()
+    model.compile(bp.optimizers.SGD(0.01), "cross_entropy")
+    slower = C.ReduceLROnPlateau("loss", patience=1, min_delta=10.0, min_lr=0.1)
+    model.fit(X, Y, epochs=4, verbose=0, callbacks=[slower])
+    assert model.optimizer.learning_rate == 0.01
+
+
+def test_a_rate_finder_whose_loss_falls_for_too_short_suggests_the_first_rate():
+    rates = np.geomspace(1e-4, 1.0, 30)
+    smoothed = np.r_[np.ones(11), 0.5, np.linspace(1.0, 4.0, 18)]  # the least is at 11
+    assert rate_finder.suggest(rates, smoothed, 10) == rates[0]
+    falling = np.r_[np.ones(11), np.linspace(1.0, 0.1, 19)]
+    assert rate_finder.suggest(rates, falling, 10) > rates[9]

@@ -135,6 +135,11 @@ def test_positions_that_make_no_sense(tmp_path):
         ("callbacks", 3),
         ("history", {"$array": "@array/99"}),
         ("history", {"$float": "3"}),
+        ("history", {"epoch": [0], "history": {"loss": [1.0]}}),
+        ("history", {"epoch": [0], "history": {"loss": [1.0]}, "epochs": {}}),
+        ("history", {"epoch": [0], "history": {"loss": [1.0]}, "epochs": {"loss": []}}),
+        ("history", {"epoch": [0], "history": {"loss": [1.0]}, "epochs": {"loss": [1]}}),
+        ("history", {"epoch": [0], "history": {"loss": ["1"]}, "epochs": {"loss": [0]}}),
         ("run", []),
         ("metrics", {"$array": "x"}),
     ):

@@ -44,6 +44,8 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
         The model has no weights, or is not compiled.
     BusyError
         Another thread is training it.
+    ValueError
+        A weight is NaN or infinite.
     TypeError
         A layer, loss, metric or schedule is a Python object that is not data.
     OSError
@@ -59,6 +61,12 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
             "pass checkpoint= to fit"
         )
     compiled.get_config()  # raises what model.get_config() leaves out
+    flawed = flawed_weight(model)
+    if flawed:
+        raise ValueError(
+            f"weight {flawed!r} holds NaN or Inf, expected finite numbers to go on with; nothing "
+            "was written; to look into it write a file by model.save"
+        )
     document = {"kind": KIND, "model": save.describe(model)}
     state, arrays = capture(model)
     write(name, {**document, "state": state}, arrays)
@@ -181,6 +189,11 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "random": {layer.name: [layer._seed, layer._stream] for layer in _random_layers(model)},
     }
     return state, arrays
+
+
+def flawed_weight(model: Any) -> str | None:
+    """The name of a weight that is not finite."""
+    return next((p.name for p in model.weights if not np.isfinite(p.value).all()), None)
 
 
 def _random_layers(model: Any) -> list[RandomLayer]:

@@ -199,6 +199,8 @@ class Run:
     def _save(self, position: tuple[int, int], finished: bool = False) -> None:
         loop, model = self.loop, self.model
         loop.sync()
+        if checkpoint.flawed_weight(model):  # the next batch will say so; the last good file stays
+            return
         state, arrays = checkpoint.capture(model)
         gathered = loop.trainer.gathered() if position[1] else None
         states = [state for _, state in self._python_metrics()] if position[1] else []
