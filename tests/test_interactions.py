@@ -374,3 +374,42 @@ def test_a_rate_finder_whose_loss_falls_for_too_short_suggests_the_first_rate():
     assert rate_finder.suggest(rates, smoothed, 10) == rates[0]
     falling = np.r_[np.ones(11), np.linspace(1.0, 0.1, 19)]
     assert rate_finder.suggest(rates, falling, 10) > rates[9]
+
+
+def test_train_on_batch_goes_on_with_the_masks_of_a_checkpoint(tmp_path):
+    model = bp.Sequential([L.Dropout(0.5), L.Dense(3)], seed=0)
+    model.compile("adam", "cross_entropy")
+    model.fit(X, Y, 8, verbose=0)
+    model.save_checkpoint(tmp_path / "c")
+    again = bp.load_checkpoint(tmp_path / "c")
+    for _ in range(2):
+        assert again.train_on_batch(X, Y) == model.train_on_batch(X, Y)
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_evaluate_in_a_callback_leaves_the_fits_metrics_alone():
+    def share(y_true, y_pred):
+        return float((y_pred.argmax(axis=1) == y_true.ravel()).mean())
+
+    class Look(C.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.evaluate(X[:5], Y[:5])
+
+    def fit(*callbacks):
+        model = bp.Sequential([L.Dense(3)], seed=0)
+        model.compile("sgd", "cross_entropy", [share])
+        return model.fit(X, Y, 8, epochs=2, verbose=0, callbacks=list(callbacks)).history
+
+    assert fit(Look()) == fit()
+
+
+def test_quiet_units_that_still_learn_are_not_dead():
+    """softplus at -10 gives almost 0, but all of a layer's gradients are of one size there."""
+    model = bp.Sequential(
+        [L.Dense(8, "softplus", bias_initializer=bp.initializers.Constant(-10.0)), L.Dense(3)],
+        seed=0,
+    )
+    model.compile("sgd", "cross_entropy")
+    quiet = model.diagnose(X * 0.1, Y).layers[0]
+    assert quiet.activation_mean < 1e-4 and quiet.dead == 0
