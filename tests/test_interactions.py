@@ -413,3 +413,51 @@ def test_quiet_units_that_still_learn_are_not_dead():
     model.compile("sgd", "cross_entropy")
     quiet = model.diagnose(X * 0.1, Y).layers[0]
     assert quiet.activation_mean < 1e-4 and quiet.dead == 0
+
+
+def test_a_resumed_csv_file_has_every_epoch_once(tmp_path):
+    """The line of an epoch that has to be done again is taken back."""
+
+    class Stop(C.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if self.active and epoch == 2:
+                raise KeyboardInterrupt
+
+    def run(name, active):
+        stop = Stop()
+        stop.active = active
+        log = C.CSVLogger(tmp_path / f"{name}.csv")
+        options = {"checkpoint": tmp_path / name, "checkpoint_every": 2, "verbose": 0}
+        small().fit(X, Y, 8, epochs=4, callbacks=[log, stop], **options)
+        return (tmp_path / f"{name}.csv").read_text()
+
+    with pytest.raises(KeyboardInterrupt):
+        run("a", True)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 4
+    assert run("a", False) == run("b", False)
+
+
+def test_statistics_and_gradients_of_many_rows():
+    """More rows than adapt and diagnose take at once."""
+    x = RNG.normal(3.0, 2.0, size=(70000, 2))
+    layer = L.Normalization()
+    layer.adapt(x)
+    np.testing.assert_allclose(layer.variance.value, x.var(axis=0), rtol=1e-6)
+    model = bp.Sequential([L.Dense(3)], seed=0, dtype="float64")
+    model.compile("sgd", "cross_entropy")
+    x, y = x[:2500] - 3.0, RNG.integers(0, 3, 2500)
+    found = model.diagnose(x, y).layers[0].gradient_norm
+    model.build((2,))
+    expected = model.gradients(x, y).parameters.values()
+    np.testing.assert_allclose(found, np.sqrt(sum((g**2).sum() for g in expected)), rtol=1e-12)
+
+
+def test_diagnose_weighs_rows_by_class_and_sample():
+    weights, by_class = np.linspace(0.0, 2.0, 40), np.array([1.0, 4.0, 0.5])
+    model = bp.Sequential([L.Dense(3)], seed=0, dtype="float64")
+    model.compile("sgd", bp.losses.CrossEntropy(class_weight={0: 1.0, 1: 4.0, 2: 0.5}))
+    model.build((6,))
+    z = model.predict(X)
+    rows = np.log(np.exp(z).sum(axis=1)) - z[np.arange(40), Y]
+    found = model.diagnose(X, Y, sample_weight=weights).loss
+    np.testing.assert_allclose(found, (rows * weights * by_class[Y]).mean(), rtol=1e-12)
