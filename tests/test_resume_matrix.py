@@ -290,6 +290,7 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, name):
     case = CASES[name]
     seed = 77 if case.seed is None else None
     expected = outcome(*case.run(make_seed=seed))
+    monkeypatch.setattr(bp.seeding, "_state", None)  # as where no one has called set_seed
     stops = 0
     for k, places in enumerate(PLACES):
         path = str(tmp_path / str(k))
