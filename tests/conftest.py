@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 import pytest
 
 from . import support
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, which some tests
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # interrupt, or its children
 
 # noxfile.py sets BPCORE_SANITIZER to what the core was built with.
 SANITIZER = os.environ.get("BPCORE_SANITIZER", "")

@@ -155,10 +155,11 @@ def test_tensorboard_batches_and_resume(tmp_path, writers):
                       callbacks=[board, C.LambdaCallback(on_epoch_end=fail)])  # fmt: skip
     assert [s for t, _, s in writers[0].scalars if t == "batch_loss"] == [3, 6]
     assert writers[0].closed and writers[0].purge_step is None
+    assert board.get_state() == {"next": 2, "batches": 8}
     again = C.TensorBoard(tmp_path, update_freq=3)
     again.set_state({"next": 1, "batches": 4})
     network().fit(x, y, epochs=2, initial_epoch=1, batch_size=16, verbose=0, callbacks=[again])
-    assert writers[1].purge_step == 1
+    assert writers[1].purge_step == 5  # batch 3 was before the checkpoint, it is to stay
     assert [s for t, _, s in writers[1].scalars if t == "batch_loss"] == [6]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import arguments, checks, graph
 from .layers.base import Layer
+from .parameter import Parameter
 
 
 def check_layer(what: str, item: Any) -> Layer:
@@ -132,6 +133,18 @@ def build_nodes(nodes: Sequence[graph.Node]) -> None:
         shapes = [t.shape for t in node.inputs]
         several = len(shapes) > 1 or isinstance(layer.input_shape, list)
         layer.ensure_built(shapes if several else shapes[0])
+
+
+def check_parameters(layers: Sequence[Layer], used: Sequence[Parameter]) -> None:
+    """Every parameter in use is a weight of the layers: files and callbacks rely on it."""
+    own = {id(p) for layer in layers for p in layer.weights}
+    for p in used:
+        if id(p) not in own:
+            raise ValueError(
+                f"the model uses {p.name!r}, whose layer is not one of the model's layers, "
+                "expected that layer in the same model; make one model of both, and further "
+                "models of its inner layers"
+            )
 
 
 def chain(layers: Sequence[Layer], shape: checks.Shape) -> tuple[graph.Tensor, graph.Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,13 +19,15 @@ from . import _core, arguments, checks, container, save
 from ._version import __version__
 from .atomic import write_atomically
 from .container import shown
-from .errors import CheckpointError, FormatError
+from .errors import BusyError, CheckpointError, FormatError
+from .layers.noise import RandomLayer
 from .parameter import Array
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 KIND = "checkpoint"
 _STATE = {"seed", "stream", "epochs_done", "draws", "iterations", "learning_rate", "fma"}
+_LATER = {"random"}  # not in the first files
 _MAX_COUNT = 2**62
 
 
@@ -39,6 +42,10 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
     ------
     NotBuiltError, RuntimeError
         The model has no weights, or is not compiled.
+    BusyError
+        Another thread is training it.
+    ValueError
+        A weight is NaN or infinite.
     TypeError
         A layer, loss, metric or schedule is a Python object that is not data.
     OSError
@@ -47,14 +54,29 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
     name = checks.path(path)
     compiled = model._need_compiled()
     model._built(": nothing to save")
+    if model._lock.locked() and model._trains_in != threading.get_ident():
+        raise BusyError(
+            f"model {model.name!r} is training in another thread, so that weights and optimizer "
+            "state would be those of different moments; call save_checkpoint in a callback, or "
+            "pass checkpoint= to fit"
+        )
     compiled.get_config()  # raises what model.get_config() leaves out
+    flawed = flawed_weight(model)
+    if flawed:
+        raise ValueError(
+            f"weight {flawed!r} holds NaN or Inf, expected finite numbers to go on with; nothing "
+            "was written; to look into it write a file by model.save"
+        )
     document = {"kind": KIND, "model": save.describe(model)}
     state, arrays = capture(model)
     write(name, {**document, "state": state}, arrays)
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    *,
+    max_bytes: int | None = None,
 ) -> Any:
     """Read a model that `Model.save_checkpoint`, or `fit` with ``checkpoint=``, wrote.
 
@@ -65,6 +87,8 @@ def load_checkpoint(
     ----------
     path : path
     custom_objects : dict of name to class, optional
+    max_bytes : int, optional
+        The largest file to read; 8 GiB by default.
 
     Raises
     ------
@@ -86,7 +110,9 @@ def load_checkpoint(
     """
     name = checks.path(path)
     custom = save.checked_objects(custom_objects)
-    content, file = container.read(name), shown(name, 1000)
+    if max_bytes is not None:
+        max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
+    content, file = container.read(name, max_bytes=max_bytes), shown(name, 1000)
     document = checked_kind(content, file)
     if document.get("model") is None:
         raise CheckpointError(
@@ -116,7 +142,7 @@ def checked_kind(content: container.Content, file: str) -> dict[str, Any]:
         )
     strange = sorted(set(document) - {"format", "bpcore", "kind", "model", "state", "fit"})
     state = document.get("state")
-    if strange or not isinstance(state, dict) or set(state) != _STATE:
+    if strange or not isinstance(state, dict) or set(state) - _LATER != _STATE:
         raise FormatError(
             f"{file}: state: got entries {shown(str(strange or state))}, expected {sorted(_STATE)}"
         )
@@ -160,8 +186,19 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "iterations": optimizer.iterations,
         "learning_rate": rate_as_data(optimizer),
         "fma": bool(_core.config()["fma"]),
+        "random": {layer.name: [layer._seed, layer._stream] for layer in _random_layers(model)},
     }
     return state, arrays
+
+
+def flawed_weight(model: Any) -> str | None:
+    """The name of a weight that is not finite."""
+    return next((p.name for p in model.weights if not np.isfinite(p.value).all()), None)
+
+
+def _random_layers(model: Any) -> list[RandomLayer]:
+    """Those with numbers of their own; they may have begun in another model, or alone."""
+    return [layer for layer in model.layers if isinstance(layer, RandomLayer)]
 
 
 def _slot_names(optimizer: Any) -> list[str]:
@@ -191,6 +228,7 @@ def prepare(
             key: checks.integer(key, state[key], 0, _MAX_COUNT)
             for key in ("stream", "epochs_done", "draws", "iterations")
         }
+        random = _checked_streams(model, state.get("random"))
         rate = state["learning_rate"]
         changed = rate is not None and rate != rate_as_data(optimizer)
         trial = type(optimizer)(rate) if changed else optimizer
@@ -205,14 +243,33 @@ def prepare(
             optimizer.learning_rate = trial.learning_rate
         model._stream, model._epochs_done = counts["stream"], counts["epochs_done"]
         model._draws = counts["draws"]
+        was = model.seed, [(layer._seed, layer._stream) for layer in random]
         if seed != model.seed:
             model.seed = seed
             for layer in model.layers:
                 layer._seed = seed
+        for layer, own in random.items():
+            layer._seed, layer._stream = own
+        if was != (seed, list(random.values())):
             model._make_engine()  # random layers have it in their nodes
         model._engine.trainers.clear()  # they hold the optimizer's former arrays
 
     return apply
+
+
+def _checked_streams(model: Any, value: Any) -> dict[RandomLayer, tuple[int, int]]:
+    """Seed and stream of random numbers by layer."""
+    layers = _random_layers(model)
+    if value is None:
+        return {}
+    if set(value) != {layer.name for layer in layers}:
+        raise ValueError(f"random: got layers {sorted(value)}")
+    found = {}
+    for layer in layers:
+        seed, stream = value[layer.name]
+        stream = checks.integer("stream", stream, 0, _MAX_COUNT)
+        found[layer] = checks.integer("seed", seed, 0, 2**64 - 1), stream
+    return found
 
 
 def _checked_slots(

@@ -222,8 +222,8 @@ class Loop:
             self._array_epoch(epoch, train, steps)
         else:
             self._batch_epoch(epoch, batches, steps)
-        # Gradients still waiting for their update: of a rest of accumulate_steps, or a stop.
-        self.trainer.flush(float(Rates(self.optimizer).next(int(self.trainer.step))[0]))
+        if self.trainer.pending:  # gradients of a rest of accumulate_steps, or of a stop
+            self.trainer.flush(float(self.optimizer.rates(int(self.trainer.step), 1)[0]))
         self.model._epochs_done += 1
         logs: dict[str, float] = self.compiled.logs(self.trainer.results())
         self.sync()

@@ -121,6 +121,7 @@ class Model(Trainable):
             self._nodes, self._inputs, self._outputs = nodes, list(ins), list(outs)
             self._layers = layers if self._lists_inputs else inner
             self._make_engine()
+            building.check_parameters(layers, self._built().params)
             building.note_calls(nodes, before)
 
     def _make_engine(self) -> None:

@@ -213,7 +213,8 @@ def _zeros(loss: Any, shape: checks.Shape, n: int) -> Array:
     kind = loss.kind if isinstance(loss, Loss) else ""
     if kind == "cross_entropy":
         return np.zeros((n, *shape[:-1]), dtype=np.int32)
-    return np.zeros((n, *shape), dtype=np.int8)
+    target = loss.target_shape(shape) if isinstance(loss, Loss) else shape
+    return np.zeros((n, *target), dtype=np.int8)
 
 
 def _layers(runs: list[dict[str, Any]]) -> list[LayerProfile]:

@@ -16,6 +16,7 @@ import numpy as np
 from . import arguments, checkpoint, checks, container, metrics, save
 from .atomic import locked
 from .callbacks import History
+from .callbacks.base import Stateful
 from .checkpoint import decode, encode
 from .container import shown
 from .engine import Dataset
@@ -24,6 +25,7 @@ from .parameter import Array
 
 _SAMPLE = 2**26  # bytes of an array that are hashed; of a larger one evenly spaced rows
 _CHUNK = 2**22
+_ANY = 2**62
 _FIT = {"run", "position", "finished", "stopped", "gathered", "metrics", "history", "callbacks"}
 
 
@@ -59,7 +61,7 @@ class Run:
                     "or pass another path"
                 ) from error
             try:
-                content = container.read(self.path)
+                content = container.read(self.path, max_bytes=_ANY)  # it was written by a fit
                 self.arrays = content.arrays
                 self._compare(checkpoint.checked_kind(content, self.file))
             except FileNotFoundError:
@@ -97,7 +99,8 @@ class Run:
         options = self.options
         try:
             epoch, batch = held["position"]
-            checks.integer("epoch", epoch, options.initial_epoch, options.epochs)
+            first = min(options.initial_epoch, options.epochs)
+            checks.integer("epoch", epoch, first, options.epochs)
             checks.integer("batch", batch, 0, 2**62)
             checks.boolean("finished", held["finished"])
             checks.boolean("stopped", held["stopped"])
@@ -134,6 +137,9 @@ class Run:
         for item in self.items:
             item.set_model(self.model)
         self.restore()
+        for item in self.items:
+            if isinstance(item, Stateful):
+                item._resumed = False  # there is no fit to go on with: the next one is new
         history: History = self.loop.history
         history.model = self.model
         return history
@@ -150,7 +156,8 @@ class Run:
                     f"{self.file}: {type(item).__name__} does not take its state: {error}"
                 ) from error
         self.apply()
-        self.loop.history.epoch, self.loop.history.history = self.history
+        history = self.loop.history
+        history.epoch, history.history, history.epochs = self.history
         self.model.stop_training = self.held["stopped"]
         epoch, batch = self.held["position"]
         if self.options.verbose and not self.held["finished"]:
@@ -192,10 +199,13 @@ class Run:
     def _save(self, position: tuple[int, int], finished: bool = False) -> None:
         loop, model = self.loop, self.model
         loop.sync()
+        if checkpoint.flawed_weight(model):  # the next batch will say so; the last good file stays
+            return
         state, arrays = checkpoint.capture(model)
         gathered = loop.trainer.gathered() if position[1] else None
         states = [state for _, state in self._python_metrics()] if position[1] else []
-        history = {"epoch": loop.history.epoch, "history": loop.history.history}
+        names = ("epoch", "history", "epochs")
+        history = {name: getattr(loop.history, name) for name in names}
         held = {
             "run": self.told,
             "position": list(position),
@@ -219,18 +229,24 @@ class Run:
         self.since = 0
 
 
-def _checked_history(value: Any) -> tuple[list[int], dict[str, list[float]]]:
-    """Epochs and their numbers."""
-    if not isinstance(value, dict) or set(value) != {"epoch", "history"}:
-        raise ValueError(f"history: got {checks.describe(value)}, expected epoch and history")
+def _checked_history(
+    value: Any,
+) -> tuple[list[int], dict[str, list[float]], dict[str, list[int]]]:
+    """Epochs, their numbers, and of each column the epochs that have it."""
+    if not isinstance(value, dict) or set(value) != {"epoch", "history", "epochs"}:
+        raise ValueError(
+            f"history: got {checks.describe(value)}, expected epoch, history and epochs"
+        )
     epochs = [checks.integer("history: epoch", epoch, 0) for epoch in value["epoch"]]
-    columns = dict(value["history"])
+    columns, places = dict(value["history"]), dict(value["epochs"])
+    if set(columns) != set(places):
+        raise ValueError(f"history: epochs of {shown(str(list(places)))}, not of its columns")
     for name, column in columns.items():
-        if not isinstance(column, list) or len(column) > len(epochs):
-            raise ValueError(f"history: {name} is {checks.describe(column)}, expected a list")
-        if not all(isinstance(item, float) for item in column):
-            raise ValueError(f"history: {name} holds something else than numbers")
-    return epochs, columns
+        if not isinstance(column, list) or not all(isinstance(v, (int, float)) for v in column):
+            raise ValueError(f"history: {name} is {checks.describe(column)}, expected numbers")
+        if len(column) != len(places[name]) or not set(places[name]) <= set(epochs):
+            raise ValueError(f"history: {name} has epochs {shown(str(places[name]))}")
+    return epochs, columns, places
 
 
 # ---- what makes a run the same run ---------------------------------------------------------------
@@ -265,6 +281,7 @@ def _described(model: Any) -> dict[str, Any]:
         "gradient_clip_norm": compiled.clip_norm,
         "gradient_clip_value": compiled.clip_value,
         "accumulate_steps": compiled.accumulate_steps,
+        "parameter_groups": compiled.groups.get_config(),
     }
     start = None
     if model._seed_told or trained:

@@ -138,6 +138,7 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
     names = [layer.name for layer in layers]
     if len(set(names)) < len(names):
         raise ValueError("two layers have the same name, expected unique names")
+    model._make_engine()  # inputs and outputs go by the layers' names
     if config.get("compile"):
         told = dict(config["compile"])
         model.compile(told.pop("optimizer"), told.pop("loss"), told.pop("metrics"), **told)

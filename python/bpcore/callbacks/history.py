@@ -20,13 +20,15 @@ class History(Callback):
         epoch that had it.
     epoch : list of int
         The epochs' numbers.
+    epochs : dict of str to list of int
+        Of each key the epochs that have it: validation may be rarer.
     """
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
         self.params = {}
-        self._epochs: dict[str, list[int]] = {}  # of each key: validation may be rarer
+        self.epochs: dict[str, list[int]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
@@ -35,7 +37,7 @@ class History(Callback):
     def record(self, epoch: int, logs: Logs) -> None:
         """Take what is new in `logs`; called again when other callbacks may have added to it."""
         for key, value in logs.items():
-            epochs = self._epochs.setdefault(key, [])
+            epochs = self.epochs.setdefault(key, [])
             if not epochs or epochs[-1] != epoch:
                 epochs.append(epoch)
                 self.history.setdefault(key, []).append(value)
@@ -51,7 +53,7 @@ class History(Callback):
         pd = optional.require("pandas", "pandas", "History.to_pandas")
         index = pd.Index(self.epoch, name="epoch")
         columns = {
-            key: pd.Series(values, index=self._epochs[key]).reindex(self.epoch).to_numpy()
+            key: pd.Series(values, index=self.epochs[key]).reindex(self.epoch).to_numpy()
             for key, values in self.history.items()
         }
         return pd.DataFrame(columns, index=index)
@@ -102,7 +104,7 @@ class History(Callback):
             if key in self.history:
                 # a line of one point would not be seen
                 marker = "o" if len(self.history[key]) == 1 else None
-                epochs = [epoch + 1 for epoch in self._epochs[key]]
+                epochs = [epoch + 1 for epoch in self.epochs[key]]
                 ax.plot(epochs, self.history[key], label=label, marker=marker)
         ax.set(xlabel="epoch", ylabel=name)
         ax.legend()
@@ -112,13 +114,13 @@ class History(Callback):
             # arrays, because JSON has no NaN or infinity
             "history": {key: np.array(values, float) for key, values in self.history.items()},
             "epoch": list(self.epoch),
-            "epochs": {key: list(values) for key, values in self._epochs.items()},
+            "epochs": {key: list(values) for key, values in self.epochs.items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.history = {key: values.tolist() for key, values in state["history"].items()}
         self.epoch = list(state["epoch"])
-        self._epochs = {key: list(values) for key, values in state["epochs"].items()}
+        self.epochs = {key: list(values) for key, values in state["epochs"].items()}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "model": None}

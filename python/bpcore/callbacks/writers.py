@@ -168,12 +168,16 @@ class TensorBoard(Stateful):
     def reset(self) -> None:
         self._next = 0
         self._batches = 0
+        self._first_batch = 1
 
     def _writer(self, name: str) -> Any:
         if name not in self._writers:
             module = optional.require("tensorboardX", "tensorboard", "TensorBoard")
-            # after a resume, what the killed run wrote beyond the checkpoint is to be ignored
-            purge = {"purge_step": self._next} if self._resumed else {}
+            # after a resume, what the killed run wrote beyond the checkpoint is to be ignored; of
+            # epochs among batches it comes again at the same steps
+            by_batch = name == "train" and self.update_freq != "epoch"
+            first = self._first_batch if by_batch else self._next
+            purge = {"purge_step": first} if self._resumed else {}
             self._writers[name] = module.SummaryWriter(os.path.join(self.log_dir, name), **purge)
         return self._writers[name]
 
@@ -211,6 +215,7 @@ class TensorBoard(Stateful):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         self._next, self._batches = int(state["next"]), int(state["batches"])
+        self._first_batch = self._batches + 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_writers": {}}
