@@ -9,6 +9,7 @@ x (10, 4) and labels y (10,).
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import numpy as np
 
@@ -97,18 +98,22 @@ def python_layer(e, value):
 
 def owned_twice(e):
     layer = L.Dense(3)
-    S([layer]).build((4,))
+    first = S([layer])
+    first.build((4,))
     second = S([layer])
     second.build((4,))
 
 
-def same_optimizer_twice(e):
-    optimizer = O.SGD(0.1)
+def same_optimizer_twice(e, keep=True):
+    optimizer, kept = O.SGD(0.1), []
     for _ in range(2):
         m = S([L.Dense(3)])
         m.build((4,))
         m.compile(optimizer=optimizer, loss="mse")
         m.train_on_batch(e.x, np.zeros((10, 3)))
+        kept += [m] if keep else []
+        del m
+        gc.collect()
 
 
 def after_relu(e):
@@ -333,6 +338,7 @@ D = [
         "accumulate_steps.*0",
     ),
     ("44", same_optimizer_twice, VALUE, "optimizer is bound to model"),
+    ("44-gone", lambda e: same_optimizer_twice(e, False), VALUE, "model that is gone"),
     ("45", after_relu, (ValueError, UserWarning), "relu"),
     (
         "45-one-output",

@@ -98,7 +98,7 @@ def test_files_are_of_a_readable_size():
 # _core <- checks <- layers, losses, optimizers, initializers <- model <- fit <- estimators, cli
 LEVEL = {"errors": 0, "_version": 0, "checks": 1, "arguments": 1, "layers": 3, "losses": 3,
          "optimizers": 3, "initializers": 3, "activations": 3, "schedules": 3,
-         "regularizers": 3, "constraints": 3, "groups": 3, "model": 4, "fit": 5,
+         "regularizers": 3, "constraints": 3, "groups": 3, "model": 4, "sequential": 4, "fit": 5,
          "cli": 6, "sklearn": 6}  # fmt: skip
 
 

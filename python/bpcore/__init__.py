@@ -35,8 +35,9 @@ from .errors import (  # noqa: E402
 )
 from .inspection import Gradients  # noqa: E402
 from .layers.input import Input  # noqa: E402
-from .model import Model, Sequential  # noqa: E402
+from .model import Model  # noqa: E402
 from .seeding import set_seed  # noqa: E402
+from .sequential import Sequential  # noqa: E402
 from .threads import get_num_threads, set_num_threads, threads  # noqa: E402
 
 _threads.start()

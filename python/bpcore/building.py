@@ -114,6 +114,15 @@ def adopt(layers: Sequence[Layer], model: Any) -> None:
             layer._next_stream = model._next_stream
 
 
+def note_calls(nodes: Sequence[graph.Node], before: Sequence[graph.Node] = ()) -> None:
+    """Tell the layers where in models they are called now; `before`: in the model's last graph."""
+    gone = {id(node) for node in before}
+    for node in nodes:
+        calls = [(call, call()) for call in node.layer._calls]
+        kept = [c for c, n in calls if n is not None and n is not node and id(n) not in gone]
+        node.layer._calls = [*kept, weakref.ref(node)]
+
+
 def build_nodes(nodes: Sequence[graph.Node]) -> None:
     """Make the weights of all layers of a sorted graph."""
     for node in nodes:

@@ -1,4 +1,4 @@
-"""Model and Sequential: what a user builds, trains and runs."""
+"""Model: what a user builds, trains and runs."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Model(Trainable):
     90
     """
 
+    _lists_inputs = True  # among its layers
     _out_keys: list[str] | None
     _in_kind: Any
     _out_kind: Any
@@ -113,12 +114,14 @@ class Model(Trainable):
     ) -> None:
         layers = graph.unique_layers(nodes)
         inner = [layer for layer in layers if not layer.is_input]
+        before = self._nodes
         with building.restored_on_error(layers, self):
             building.adopt(layers, self)
             building.build_nodes(nodes)
             self._nodes, self._inputs, self._outputs = nodes, list(ins), list(outs)
-            self._layers = inner if isinstance(self, Sequential) else layers
+            self._layers = layers if self._lists_inputs else inner
             self._make_engine()
+            building.note_calls(nodes, before)
 
     def _make_engine(self) -> None:
         engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype)
@@ -188,6 +191,18 @@ class Model(Trainable):
         raise checks.unknown("layer", name, [layer.name for layer in self._layers])
 
     @property
+    def inputs(self) -> list[graph.Tensor]:
+        """The symbolic inputs."""
+        self._built()
+        return list(self._inputs)
+
+    @property
+    def outputs(self) -> list[graph.Tensor]:
+        """The symbolic outputs, to build further layers on."""
+        self._built()
+        return list(self._outputs)
+
+    @property
     def weights(self) -> list[Parameter]:
         """All parameters, in the order of the layers."""
         return [p for layer in self._layers for p in layer.weights]
@@ -216,6 +231,36 @@ class Model(Trainable):
         """Assign all weights; every shape and dtype is checked before one is changed."""
         self._built()
         set_weights(f"model {self.name!r}", self.weights, weights)
+
+    def copy_weights(self, other: Model, *, skip_mismatch: bool = False) -> list[str]:
+        """Take the weights that another model has under the same names; returns those names.
+
+        Parameters
+        ----------
+        other : Model
+        skip_mismatch : bool
+            Leave out weights whose shapes differ, instead of raising ShapeError.
+
+        Raises
+        ------
+        ValueError
+            No name fits, or a shape differs; nothing is changed then.
+        """
+        self._built()
+        checks.boolean("skip_mismatch", skip_mismatch)
+        if not isinstance(other, Model):
+            raise TypeError(f"other must be a Model, got {checks.describe(other)}")
+        theirs = {p.name: p for p in other.weights}
+        pairs = [(p, theirs[p.name]) for p in self.weights if p.name in theirs]
+        if skip_mismatch:
+            pairs = [(p, q) for p, q in pairs if p.shape == q.shape]
+        if not pairs:
+            raise ValueError(
+                f"models {self.name!r} and {other.name!r} share no weight, expected equal names: "
+                f"{[p.name for p in self.weights][:3]} and {list(theirs)[:3]}"
+            )
+        set_weights(f"model {self.name!r}", [p for p, _ in pairs], [q.value for _, q in pairs])
+        return [p.name for p, _ in pairs]
 
     def count_params(self) -> int:
         """Number of scalar weights."""
@@ -369,6 +414,7 @@ class Model(Trainable):
             layer._next_stream = self._next_stream
         if self._compiled is not None:
             self._compiled.optimizer.bind(self)
+        building.note_calls(self._nodes)
         if built:
             self._make_engine()
 
@@ -406,88 +452,3 @@ def _tensors(name: str, value: Any) -> tuple[list[str] | None, list[graph.Tensor
                 "bpcore.Input(shape) and call layers on it"
             )
     return keys, parts
-
-
-class Sequential(Model):
-    """Layers one after another; built at the first `fit`, by `build`, or by an Input in front.
-
-    Parameters
-    ----------
-    layers : list of Layer, optional
-        May begin with ``bp.Input(shape)``.
-    name, dtype, seed
-        As in `Model`.
-
-    Examples
-    --------
-    >>> import bpcore as bp
-    >>> model = bp.Sequential([bp.layers.Dense(3, "relu"), bp.layers.Dense(1)], seed=0)
-    >>> model.build((2,))
-    >>> [layer.name for layer in model.layers]
-    ['dense', 'dense_1']
-    """
-
-    def __init__(
-        self,
-        layers: Any = None,
-        *,
-        name: str | None = None,
-        dtype: str = "float32",
-        seed: Any = None,
-    ) -> None:
-        self._start(name, dtype, seed)
-        self._given_shape: Shape | None = None
-        items = [] if layers is None else layers
-        if not isinstance(items, (list, tuple)):
-            raise TypeError(f"layers must be a list of Layer, got {checks.describe(layers)}")
-        self._extend(list(items))
-
-    def add(self, layer: Any) -> None:
-        """Append a layer."""
-        with self._busy("add"):
-            self._extend([layer])
-
-    def _extend(self, items: list[Any]) -> None:
-        before = len(self._layers)
-        shape = self._given_shape
-        new = list(self._layers)
-        for i, item in enumerate(items, start=before):
-            if isinstance(item, graph.Tensor) and item.node.layer.is_input and not new:
-                shape = item.shape
-                continue
-            layer = building.check_layer(f"layers[{i}]", item)
-            for k, other in enumerate(new):
-                if other is layer:
-                    raise ValueError(
-                        f"layers[{i}] is the same object as layers[{k}]; to share weights use the "
-                        "functional bpcore.Model, where a layer may be called twice"
-                    )
-            owner = building.owner_of(layer)
-            if owner is not None and owner is not self:
-                raise ValueError(
-                    f"layers[{i}] ({layer.label}) already belongs to model {owner.name!r}, "
-                    "expected a new layer; create one, or share layers in a functional bpcore.Model"
-                )
-            new.append(layer)
-        rebuild = shape if shape is not None else self._shape()
-        with building.restored_on_error(new, self):
-            building.adopt(new, self)
-            self._layers, self._given_shape = new, shape
-            if rebuild is not None and new:
-                self._build(rebuild)
-
-    def _shape(self) -> Shape | None:
-        return self._engine.in_shapes[0] if self._engine is not None else None
-
-    def build(self, input_shape: Any) -> None:
-        """Make the weights for samples of this shape, batch axis left out."""
-        super().build(input_shape)
-        if self._engine is None:
-            self._build(checks.shape("input_shape", input_shape))
-
-    def _build(self, shape: Shape) -> None:
-        if not self._layers:
-            raise ValueError("model needs at least one layer, got 0; add one with add(layer)")
-        with building.restored_on_error(self._layers, self):
-            first, last = building.chain(self._layers, shape)
-            self._build_graph(graph.sort([first], [last]), [first], [last])

@@ -123,6 +123,11 @@ class Optimizer(arguments.Configured):
                 f"optimizer is bound to model {owner.name!r}, got model {model.name!r}; make a new "
                 f"{type(self).__name__} for each model"
             )
+        if owner is None and self._owner is not None and (self.iterations or self._slots):
+            raise ValueError(
+                f"optimizer has the state of a model that is gone, got model {model.name!r}; make "
+                f"a new {type(self).__name__} for each model"
+            )
         self._owner = weakref.ref(model)
 
     def slots(self, parameters: list[Parameter], trainable: list[bool]) -> list[list[Array]]:

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from . import checks, container, initializers
-from . import model as models
 from . import serialize as serialize  # here, so that reading a file imports nothing
 from .atomic import write_atomically
 from .container import FORMAT_VERSION, shown
 from .errors import FormatError, NotBuiltError
+from .model import Model
 from .parameter import Reserve, reserve
+from .sequential import Sequential
 
 _SLACK = 2**16  # elements beyond those of the file, for a message that names what is missing
 
@@ -168,7 +169,7 @@ def rebuild(
     class_name, config = document["class_name"], document["config"]
     if not isinstance(class_name, str) or not isinstance(config, dict):
         raise FormatError(f"{file}: the architecture lacks 'class_name' or 'config'")
-    known = {"Sequential": models.Sequential, "Model": models.Model, **custom}
+    known = {"Sequential": Sequential, "Model": Model, **custom}
     if class_name not in known:
         raise FormatError(
             f"{file}: unknown model class {shown(class_name)}; known: {', '.join(sorted(known))}; "

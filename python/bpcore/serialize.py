@@ -36,7 +36,7 @@ def layer_entry(layer: Layer) -> dict[str, Any]:
 
 def model_config(model: Any) -> dict[str, Any]:
     """The whole model: layers, connections, inputs, outputs, what it was compiled with."""
-    from .model import Sequential
+    from .sequential import Sequential
 
     config: dict[str, Any] = {"name": model.name, "dtype": model.dtype, "seed": model.seed}
     if isinstance(model, Sequential):
@@ -108,7 +108,7 @@ def _own(key: str, value: Any, custom: Mapping[str, Any]) -> Any:
 
 def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
     """A model from `model_config`'s data, built and compiled, with new weights."""
-    from .model import Sequential
+    from .sequential import Sequential
 
     objects = dict(custom or {})
     entries = list(config["layers"])

@@ -80,6 +80,7 @@ class Layer(arguments.Configured):
     _seed: int | None
     _next_stream: Callable[[], int] | None
     _owner: Any
+    _calls: list[Callable[[], graph.Node | None]]  # weak references
     _brick: Any
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
@@ -95,6 +96,7 @@ class Layer(arguments.Configured):
         self._seed = None
         self._next_stream = None
         self._owner = None  # weak reference to the model
+        self._calls = []
         self._brick = None
         return self
 
@@ -154,6 +156,32 @@ class Layer(arguments.Configured):
 
     def resolve(self, layers: Mapping[str, Any]) -> None:
         """Replace names of other layers by the layers; called when a saved model is read."""
+
+    @property
+    def output(self) -> graph.Tensor:
+        """The symbolic output of its one call in a model: the end of a sub-model to this layer.
+
+        Raises
+        ------
+        ValueError
+            The layer is not in a model, or is called at several places there.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.layers.Dense(8, name="code"), bp.layers.Dense(2)], seed=0)
+        >>> model.build((4,))
+        >>> encoder = bp.Model(model.inputs, model.get_layer("code").output)
+        >>> encoder.outputs[0].shape
+        (8,)
+        """
+        nodes = {id(n): n for n in (reference() for reference in self._calls) if n is not None}
+        if len(nodes) != 1:
+            raise ValueError(
+                f"{self.label} has {len(nodes)} outputs in a model, expected one; keep the tensor "
+                "that its call returns"
+            )
+        return next(iter(nodes.values())).output
 
     @property
     def weights(self) -> list[Parameter]:
@@ -336,7 +364,8 @@ class Layer(arguments.Configured):
         return config
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_brick": None, "_next_stream": None, "_owner": None}
+        state: dict[str, Any] = {"_brick": None, "_next_stream": None, "_owner": None, "_calls": []}
+        return {**self.__dict__, **state}
 
     def __repr__(self) -> str:
         shape = f" input_shape={self._input_shape}" if self.built else " not built"
@@ -376,6 +405,7 @@ def _guarded_build(method: Callable[..., None]) -> Callable[..., None]:
         finally:
             self._building = False
         self._input_shape = shape
+        self._next_stream = None  # it would keep the model alive
 
     return build
 
