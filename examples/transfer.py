@@ -1,4 +1,9 @@
-"""Transfer: what was learned on the digits 0 to 4 makes 5 to 9 quicker to learn."""
+"""Transfer: what was learned on the digits 0 to 4 makes 5 to 9 quicker to learn.
+
+Four sigmoid layers under plain SGD wait long on a plateau before they learn anything; layers that
+have been there before need not. (Where training from scratch takes a handful of epochs, as of a
+relu net with Adam on such small images, there is nothing to be won.)
+"""
 
 import sys
 
@@ -7,7 +12,7 @@ import numpy as np
 import bpcore as bp
 
 L = bp.layers
-TARGET = 0.95  # accuracy on test digits that training is to reach
+DEPTH, TARGET = 4, 0.9  # accuracy on test digits that training is to reach
 
 
 class Until(bp.callbacks.Callback):
@@ -17,41 +22,43 @@ class Until(bp.callbacks.Callback):
         self.model.stop_training = logs["val_accuracy"] >= TARGET
 
 
+def compiled(model, **options):
+    optimizer = bp.optimizers.SGD(0.05, momentum=0.9)
+    model.compile(optimizer, loss="cross_entropy", metrics=["accuracy"], **options)
+    return model
+
+
 def epochs_until(model, data, test, at_most):
     """Train until the target is reached; the number of epochs, and the accuracy."""
-    until = [Until()]
     history = model.fit(
-        *data, batch_size=16, epochs=at_most, verbose=0, callbacks=until, validation_data=test
+        *data,
+        batch_size=16,
+        epochs=at_most,
+        verbose=0,
+        callbacks=[Until()],
+        validation_data=test,
     )
     return len(history.epoch), history.history["val_accuracy"][-1]
 
 
-def fresh(seed, classes=5):
-    hidden = [L.Dense(64, "relu", name="base_1"), L.Dense(32, "relu", name="base_2")]
-    model = bp.Sequential([bp.Input((64,)), *hidden, L.Dense(classes, name="head")], seed=seed)
-    model.compile(bp.optimizers.Adam(1e-3), loss="cross_entropy", metrics=["accuracy"])
-    return model
+def fresh(seed):
+    base = [L.Dense(64, "sigmoid", name=f"base_{i}") for i in range(DEPTH)]
+    return compiled(bp.Sequential([bp.Input((64,)), *base, L.Dense(5, name="head")], seed=seed))
 
 
 def with_new_head(old, seed):
-    """The layers of `old` up to the last but one, frozen, under a new head."""
-    base = [old.get_layer("base_1"), old.get_layer("base_2")]
+    """The layers of `old` below its head, frozen, under a new one."""
+    base = old.layers[:-1]
+    model = bp.Model(old.inputs, L.Dense(5, name="new_head")(base[-1].output), seed=seed)
     for layer in base:
         layer.trainable = False
-    model = bp.Model(old.inputs, L.Dense(5, name="new_head")(base[-1].output), seed=seed)
-    model.compile(bp.optimizers.Adam(5e-3), loss="cross_entropy", metrics=["accuracy"])
-    return model
+    return compiled(model)
 
 
 def unfreeze(model):
-    """All layers learn, the old ones at a tenth of the rate."""
+    """All layers learn, the old ones at half the rate."""
     model.trainable = True
-    model.compile(
-        bp.optimizers.Adam(3e-3),
-        loss="cross_entropy",
-        metrics=["accuracy"],
-        parameter_groups={"base_*": {"learning_rate_factor": 0.1}},
-    )
+    return compiled(model, parameter_groups={"base_*": {"learning_rate_factor": 0.5}})
 
 
 def digits():
@@ -64,34 +71,28 @@ def digits():
 
 def main(quick):
     (source, source_test), (data, test) = digits()
-    data = tuple(part[:200] for part in data)  # labels are dear
     scratch, transferred = [], []
-    for seed in range(2 if quick else 5):
+    for seed in range(1 if quick else 5):
         old = fresh(seed)
-        old.fit(*source, batch_size=32, epochs=20, verbose=0)
-        first = old.evaluate(*source_test)["accuracy"]
+        before = epochs_until(old, source, source_test, at_most=200)
+        alone = epochs_until(fresh(seed + 100), data, test, at_most=200)
+        scratch.append(alone[0])
 
-        n, reached = epochs_until(fresh(seed + 100), data, test, at_most=100)
-        scratch.append(n)
-
-        held = [p.value.copy() for p in old.get_layer("base_1").weights]
         model = with_new_head(old, seed + 100)
-        frozen, before = epochs_until(model, data, test, at_most=5)
-        same = all(map(np.array_equal, held, (p.value for p in old.get_layer("base_1").weights)))
-        assert same  # frozen is frozen
-        tuned, after = 0, before
-        if before < TARGET:
-            unfreeze(model)
-            tuned, after = epochs_until(model, data, test, at_most=100)
-        transferred.append(frozen + tuned)
+        held = model.get_weights()[:-2]
+        head = epochs_until(model, data, test, at_most=3)
+        assert all(map(np.array_equal, held, model.get_weights()))  # frozen is frozen
+        both = epochs_until(unfreeze(model), data, test, at_most=200)
+        transferred.append(head[0] + both[0])
         print(
-            f"seed {seed}: 0 to 4 at {first:.1%}; 5 to 9 from scratch {n} epochs to {reached:.1%}; "
-            f"transferred {frozen} with a frozen base to {before:.1%}, then {tuned} to {after:.1%}"
+            f"seed {seed}: 0 to 4 took {before[0]} epochs; 5 to 9 from scratch {alone[0]} to "
+            f"{alone[1]:.1%}; by transfer {head[0]} of the head alone to {head[1]:.1%}, then "
+            f"{both[0]} of all layers to {both[1]:.1%}"
         )
-        assert min(reached, after) >= TARGET
+        assert min(before[1], alone[1], both[1]) >= TARGET
     print(
-        f"epochs to {TARGET:.0%} with {len(data[0])} labelled digits: "
-        f"{np.mean(scratch):.1f} from scratch, {np.mean(transferred):.1f} by transfer"
+        f"epochs on 5 to 9 until {TARGET:.0%} are right: {np.mean(scratch):.1f} from scratch, "
+        f"{np.mean(transferred):.1f} by transfer"
     )
     assert np.mean(transferred) < np.mean(scratch)
 
