@@ -15,12 +15,13 @@ class Pca:
     def __init__(self, x, size):
         self.mean = x.mean(axis=0)
         values, vectors = np.linalg.eigh(np.cov((x - self.mean).T))
-        self.basis = vectors[:, ::-1][:, :size]  # (64, size)
-        self.variance = values[::-1][:size]
+        self.all = vectors[:, ::-1]
+        self.basis, self.variance = self.all[:, :size], values[::-1][:size]
         self.rest = max(values[::-1][size:].mean(), 1e-6)
 
-    def project(self, x):
-        return self.mean + (x - self.mean) @ self.basis @ self.basis.T
+    def project(self, x, size=None):
+        basis = self.basis if size is None else self.all[:, :size]
+        return self.mean + (x - self.mean) @ basis @ basis.T
 
     def fill(self, x, seen):
         """The expected image where only some pixels are seen (probabilistic PCA)."""
@@ -64,11 +65,12 @@ def denoise(x, xt, noise, size, epochs):
     noisy = xt + noise * np.random.default_rng(0).normal(size=xt.shape)
     encoder = bp.Model(model.inputs, code.output)
     assert encoder.predict(noisy).shape == (len(xt), size)
+    pca = Pca(x, size)
     found = {
         "noisy image": error(noisy, xt),
         "mean image": error(np.broadcast_to(x.mean(axis=0), xt.shape), xt),
-        f"PCA, {size} numbers": error(Pca(x, size).project(noisy), xt),
-        "best PCA of any size": min(error(Pca(x, k).project(noisy), xt) for k in range(1, 64)),
+        f"PCA, {size} numbers": error(pca.project(noisy), xt),
+        "best PCA of any size": min(error(pca.project(noisy, k), xt) for k in range(1, 64)),
         f"denoising autoencoder, {size} numbers": error(model.predict(noisy), xt),
     }
     print(f"noise of {noise} on digits; {model.count_params()} weights, those of the decoder tied:")
@@ -111,9 +113,8 @@ def report(found):
 
 def main(quick):
     (x, _), (xt, _) = bp.datasets.load_digits(split=True)
-    epochs = 100 if quick else 200
-    report(denoise(x, xt, noise=0.3, size=16, epochs=epochs))
-    report(fill_in(x, xt, hidden=0.5, size=16, epochs=epochs))
+    report(denoise(x, xt, noise=0.3, size=16, epochs=40 if quick else 200))
+    report(fill_in(x, xt, hidden=0.5, size=16, epochs=80 if quick else 200))
 
 
 if __name__ == "__main__":

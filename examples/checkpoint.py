@@ -48,7 +48,9 @@ def train(path, epochs):
     )
     weights = b"".join(w.tobytes() for w in model.get_weights())
     accuracy = history.history["val_accuracy"][-1]
-    print(f"\n{hashlib.sha256(weights).hexdigest()[:16]} {accuracy:.1%} {len(history.epoch)} epochs")
+    print(
+        f"\n{hashlib.sha256(weights).hexdigest()[:16]} {accuracy:.1%} {len(history.epoch)} epochs"
+    )
 
 
 def run(path, epochs, threads, kill_after=0):

@@ -62,7 +62,9 @@ def main(quick):
     clean = model.evaluate(xt, yt)["accuracy"]
 
     grey = np.full((1, 64), 0.3, "float32")
-    print(f"a grey square is a 3 with probability {softmax(model.predict(grey))[0, 3]:.4f}; ", end="")
+    print(
+        f"a grey square is a 3 with probability {softmax(model.predict(grey))[0, 3]:.4f}; ", end=""
+    )
     three = ascend(model, 3, grey)
     surely = softmax(model.predict(three))[0, 3]
     nearest = y[np.linalg.norm(x - three, axis=1).argsort()[:10]]

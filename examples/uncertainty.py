@@ -10,7 +10,9 @@ L = bp.layers
 
 
 def noise(x):
-    return 2.0 + 8.0 / (1.0 + np.exp(-2.0 * x))  # standard deviation: 2 on the left, 10 on the right
+    return 2.0 + 8.0 / (
+        1.0 + np.exp(-2.0 * x)
+    )  # standard deviation: 2 on the left, 10 on the right
 
 
 def make_data(rng, n):
