@@ -177,6 +177,32 @@ def test_statistics_of_micro_batches(rng):
     np.testing.assert_allclose(layer.moving_mean.value, mean, rtol=1e-12)
 
 
+def test_refreshed_statistics_are_means_over_batches(rng):
+    first, second = bp.layers.BatchNormalization(), bp.layers.BatchNormalization(momentum=0.5)
+    model = model_of(first, bp.layers.Dense(3), second)
+    x = rng.normal(1, 2, size=(20, 5))
+    weights = [w.value.copy() for w in model.trainable_weights]
+    model.refresh_statistics(x, batch_size=8)
+    parts = [x[:8], x[8:16], x[16:]]
+    mean = np.mean([p.mean(axis=0) for p in parts], axis=0)
+    variance = np.mean([p.var(axis=0, ddof=1) for p in parts], axis=0)
+    np.testing.assert_allclose(first.moving_mean.value, mean, rtol=1e-12)
+    np.testing.assert_allclose(first.moving_variance.value, variance, rtol=1e-12)
+    hidden = [(p - p.mean(0)) / np.sqrt(p.var(0) + 1e-3) @ model.layers[1].kernel.value
+              for p in parts]  # fmt: skip
+    spread = np.mean([h.var(axis=0, ddof=1) for h in hidden], axis=0)
+    np.testing.assert_allclose(second.moving_variance.value, spread, rtol=1e-10)
+    for old, w in zip(weights, model.trainable_weights, strict=True):
+        np.testing.assert_array_equal(w.value, old)
+    model.train_on_batch(x, x[:, :3])  # with the usual momentum again
+    expected = 0.99 * mean + 0.01 * x.mean(axis=0)
+    np.testing.assert_allclose(first.moving_mean.value, expected, rtol=1e-12)
+    for layer in (first, second):
+        layer.trainable = False
+    with pytest.raises(ValueError, match="no trainable BatchNormalization"):
+        model.refresh_statistics(x)
+
+
 def test_a_diverged_batch_leaves_the_statistics(rng):
     layer = bp.layers.BatchNormalization()
     model = model_of(layer, bp.layers.Dense(1), dtype="float32")

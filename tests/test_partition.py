@@ -54,3 +54,34 @@ def test_gradients_by_columns_and_slabs(threads):
     for (name, g), e in zip(found.parameters.items(), expected, strict=True):
         assert np.abs(g - e).max() <= 1e-12 * np.abs(e).max(), name
     assert np.abs(found.inputs - d1 @ w1.T).max() <= 1e-12 * np.abs(d1 @ w1.T).max()
+
+
+def plan_of(model, threads):
+    with bp.threads(threads):
+        return model._engine.trainer("train", model._compiled).describe()
+
+
+@pytest.mark.parametrize("sizes, batch, expected", [
+    ((13, 32, 16, 2), 32, {8: 1, 32: 1, 64: 1}),           # too little work for a second thread
+    ((784, 30, 10), 10, {8: 2, 32: 2, 64: 2}),             # by work; at least 4 samples each
+    ((784, 128, 10), 32, {8: 8, 32: 8, 64: 8}),
+    ((784, 128, 64, 10), 128, {8: 8, 32: 32, 64: 32}),
+    ((600, 520, 530, 10), 16, {8: 8, 32: 32, 64: 64}),     # by columns: not bound by samples
+])  # fmt: skip
+def test_plans_for_many_cores_run_on_few(sizes, batch, expected, rng):
+    """What would run on 8, 32 and 64 cores is chosen from the shape, and gives the same bits."""
+    x = rng.normal(size=(3 * batch + 5, sizes[0])).astype(np.float32)
+    y = rng.integers(0, sizes[-1], len(x))
+    found = []
+    for threads in (1, *expected):
+        with bp.threads(threads):
+            layers = [L.Dense(n, activation="relu") for n in sizes[1:-1]]
+            model = bp.Sequential([*layers, L.Dense(sizes[-1])], seed=1)
+            model.compile("adam", "cross_entropy")
+            model.fit(x, y, batch_size=batch, verbose=0)
+            text = plan_of(model, threads)
+            assert f"threads at batch {batch}: {expected.get(threads, 1)}\n" in text, text
+            assert ("by columns" in text) == (sizes[0] == 600), text
+            found.append([*model.get_weights(), model.predict(x)])
+    for other in found[1:]:
+        assert all((a == b).all() for a, b in zip(found[0], other, strict=True))

@@ -10,6 +10,10 @@ int threads_for(std::int64_t flops) {
   return static_cast<int>(std::clamp<std::int64_t>(flops / kFlopsPerThread, 1, num_threads()));
 }
 
+int threads_for(std::int64_t flops, std::int64_t rows) {
+  return std::min(threads_for(flops), static_cast<int>(std::max<std::int64_t>((rows + kRowsPerThread - 1) / kRowsPerThread, 1)));
+}
+
 template <class T>
 Inference<T>::Worker::Worker(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
     : frame(plan, capacity), scratch(plan->scratch_size(capacity, capacity)) {}
@@ -81,7 +85,7 @@ void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, cons
     if (training) commit(worker, n);
     return;
   }
-  run_team(std::min<std::int64_t>(threads_for(plan_->flops() * n), n), [&](Team& team) {
+  run_team(threads_for(plan_->flops() * n, n), [&](Team& team) {
     auto worker = take();
     run_rows(*worker, xs, split(n, team.rank, team.size), ys);
     give(std::move(worker));

@@ -55,6 +55,7 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
     step.name = nodes[i].name;
     whole_batch_ |= needs_all_rows(step.op->partition(options_.training));
     flops_ += step.op->flops();
+    if (step.op->partition(options_.training) == Partition::kColumns) column_flops_ += step.op->flops();
     steps_.push_back(std::move(step));
   }
   for (std::size_t s = 0; s < steps_.size(); ++s) {

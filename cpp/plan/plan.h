@@ -41,6 +41,7 @@ template <class T> class Plan {
   // Position of the last step that reads a value in forward; targets: past the end.
   int last_use(int value) const { return last_use_[static_cast<std::size_t>(value)]; }
   std::int64_t flops() const { return flops_; }
+  bool mostly_by_columns() const { return 2 * column_flops_ > flops_; }
   std::int64_t scratch_size(std::int64_t rows, std::int64_t batch) const;
   std::string describe() const;
 
@@ -57,7 +58,7 @@ template <class T> class Plan {
   std::vector<int> root_, consumers_, last_use_;
   std::vector<char> gradient_, computed_, is_target_;
   std::vector<std::string> fusions_;
-  std::int64_t flops_ = 0;
+  std::int64_t flops_ = 0, column_flops_ = 0;
   bool whole_batch_ = false;
 };
 

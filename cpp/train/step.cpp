@@ -17,6 +17,8 @@ constexpr std::int64_t kTileRows = 28;
 // rows of the gradient pass, 227 GFLOP/s where 28 whole rows of 2048 columns gave 157.
 constexpr std::int64_t kSlabColumns = 512, kSlabRows = 224;
 
+constexpr std::int64_t kElementsPerThread = 64 << 10;  // Adam takes 12 us for them
+
 constexpr std::int64_t kColumnStep = 64;  // a cache line of floats times four: two vectors of the widest tier
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -110,6 +112,15 @@ template <class T> void TrainingStep<T>::copy_gradient(int param, T* to) const {
       std::copy_n(from, tile.columns.count(), to + row * width + tile.columns.begin);
     }
   }
+}
+
+template <class T> int TrainingStep<T>::threads(std::int64_t n, bool training) const {
+  const std::int64_t flops = (training ? 3 : 1) * plan_->flops() * n;  // backward and accumulate: as much as forward, each
+  const int by_work = threads_for(flops);
+  if (plan_->mostly_by_columns()) return by_work;
+  // Few samples, but many weights: the update is divided whatever the samples are.
+  const auto by_update = static_cast<int>(training ? std::min<std::int64_t>(elements_ / kElementsPerThread, by_work) : 0);
+  return std::max(threads_for(flops, n), by_update);
 }
 
 template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
@@ -461,7 +472,7 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: ";
   text += constraints_.any() ? "3, the third before constraints" : "2";
   text += plan_->whole_batch() ? " and two for each layer in Python\n" : "\n";
-  text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads_for(3 * plan_->flops() * n)) + "\n";
+  text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads(n, true)) + "\n";
   if (frame_ != nullptr) text += "  arena: " + std::to_string(bytes()) + " bytes\n";
   return text;
 }

@@ -90,7 +90,7 @@ template <class T> class TrainingStep {
 
   // Room for batches of n samples on so many threads; to be called before each team. Allocates; run() never does.
   void reserve(std::int64_t n, int threads);
-  std::int64_t flops() const { return plan_->flops(); }
+  int threads(std::int64_t n, bool training) const;  // worth waking for n samples
   std::int64_t bytes() const { return frame_->bytes() + static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
 
   // The step. `between` runs on rank 0 after the first barrier, beside accumulate and update: sums, metrics, the clock.

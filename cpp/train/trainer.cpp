@@ -112,8 +112,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   const auto end_time = Clock::now() + std::chrono::duration<double>(seconds);
   const std::int64_t until = max_batches < 0 ? n_batches_ : std::min(n_batches_, batch_ + max_batches);
   if (batch_ >= until || (update_ && n_rates < 1)) return 0;
-  const int threads = static_cast<int>(
-      std::min<std::int64_t>(threads_for((update_ ? 3 : 1) * step_.flops() * batch_size_), std::max<std::int64_t>(batch_size_, 1)));
+  const int threads = step_.threads(batch_size_, update_);
   step_.reserve(batch_size_, threads);
   step_.set_mode(update_, static_cast<std::uint64_t>(draw));
   last_ = &step_;
@@ -192,7 +191,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
     own = std::make_unique<TrainingStep<T>>(graph_, config_, wrt_inputs);
     own->materialise();
   }
-  const int threads = static_cast<int>(std::min<std::int64_t>(threads_for(3 * own->flops() * source_.n), source_.n));
+  const int threads = own->threads(source_.n, true);
   own->reserve(source_.n, threads);
   own->set_mode(training, static_cast<std::uint64_t>(draw));
   last_ = own.get();

@@ -313,6 +313,51 @@ class Trainable(Inspectable):
                 optimizer.iterations, self._draws = int(trainer.step), int(trainer.draw)
             return compiled.logs(trainer.results())
 
+    def refresh_statistics(self, x: Any, *, batch_size: int | None = 32) -> None:
+        """Set the running statistics of BatchNormalization to their means over the batches of `x`.
+
+        For weights that no batch was trained with, as after averaging them (P. Izmailov et al.,
+        2018). The forward passes are those of training, in order, without updates.
+
+        Parameters
+        ----------
+        x : array (N, ...), or list, tuple or dict for several inputs
+        batch_size : int or None
+            None is all rows at once.
+
+        Raises
+        ------
+        ValueError
+            No BatchNormalization layer of the model is trainable.
+        """
+        with self._busy("refresh_statistics"):
+            engine = self._built()
+            engine.refresh()
+            xs, n = engine.inputs(x)
+            size = batch_size_of(batch_size, n)
+            live = [
+                attrs
+                for op, _, _, attrs, _ in engine.low.nodes
+                if op == "batch_normalization" and attrs["mode"] == "batch"
+            ]
+            if not live:
+                raise ValueError(f"model {self.name!r} has no trainable BatchNormalization layer")
+            numbers = [attrs["numbers"] for attrs in live]
+            before = [(p, p.value.copy()) for p in engine.params if not p.trainable]
+            try:
+                for k, start in enumerate(range(0, n, size)):
+                    for attrs, usual in zip(live, numbers, strict=True):
+                        attrs["numbers"] = {**usual, "momentum": k / (k + 1)}  # a plain mean
+                    net = engine.low.network(engine.outputs)
+                    net.forward([a[start : start + size] for a in xs], True, None, self._draws + k)
+            except BaseException:
+                for p, value in before:
+                    p.value[...] = value
+                raise
+            finally:
+                for attrs, usual in zip(live, numbers, strict=True):
+                    attrs["numbers"] = usual
+
     def set_output_bias(
         self, y: Any, *, class_weight: Any = None, sample_weight: Any = None
     ) -> None:

@@ -179,7 +179,8 @@ class SWA(_Averaging):
 
     After the epochs e = start_epoch, start_epoch + every, ...: a <- a + (w - a) / (n + 1), n the
     terms so far, in the weights' dtype. Every weight is averaged, moving statistics too; those of a
-    batch normalisation only approximate the averaged network's.
+    batch normalization only approximate the averaged network's: `Model.refresh_statistics`
+    measures them anew.
 
     Parameters
     ----------
