@@ -37,7 +37,5 @@ def test_a_wrong_block_is_found():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
-    missing = [
-        link for link in links if "://" not in link and not (page.parent / link).exists()
-    ]
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not missing, f"{page.name}: {missing}"
