@@ -102,3 +102,42 @@ def test_weights_by_name():
         stranger.copy_weights(a)
     with pytest.raises(TypeError, match="Model"):
         a.copy_weights([1])
+
+
+def test_layers_of_two_models_are_joined_if_their_names_differ():
+    """Automatic names of two models are alike, those of layers that first meet in one differ."""
+    generator, critic = bp.layers.Dense(2), bp.layers.Dense(1)
+    z, point = bp.Input((3,)), bp.Input((2,))
+    first, second = bp.Model(z, generator(z)), bp.Model(point, critic(point))
+    with pytest.raises(ValueError, match=r"duplicate layer name 'dense'.*build the joined model"):
+        bp.Model(z, critic(first.outputs[0]))
+    del first, second
+
+    generator, critic = bp.layers.Dense(2), bp.layers.Dense(1)
+    made = generator(z)
+    both = bp.Model(z, critic(made))
+    apart = bp.Model(z, made), bp.Model(point, critic(point))
+    assert [p.name for p in apart[1].weights] == ["dense_1/kernel", "dense_1/bias"]
+    assert both.weights == [*apart[0].weights, *apart[1].weights]
+
+
+def test_trainable_set_before_each_update_keeps_the_optimizers_apart(rng):
+    """As of a GAN: two models share a layer, which only one of them trains."""
+    generator, critic = bp.layers.Dense(2), bp.layers.Dense(1)
+    z, point = bp.Input((3,)), bp.Input((2,))
+    made = generator(z)
+    both = bp.Model(z, critic(made), seed=0, dtype="float64")
+    alone = bp.Model(point, critic(point), dtype="float64")
+    for model in (both, alone):
+        model.compile(bp.optimizers.Adam(0.1), loss="mse")
+    x, p = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+    for _ in range(3):
+        held = [w.copy() for w in generator.get_weights()]
+        alone.trainable = True
+        alone.train_on_batch(p, np.ones((8, 1)))
+        assert all(map(np.array_equal, held, generator.get_weights()))
+        held = [w.copy() for w in critic.get_weights()]
+        alone.trainable = False
+        both.train_on_batch(x, np.ones((8, 1)))
+        assert all(map(np.array_equal, held, critic.get_weights()))
+    assert (alone.optimizer.iterations, both.optimizer.iterations) == (3, 3)

@@ -34,8 +34,8 @@ def bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, 
         if not strange:
             raise TypeError(f"{cls.__name__}(): {error}") from None
         raise TypeError(
-            f"{cls.__name__}() has no argument {strange[0]!r}{checks.suggest(strange[0], names)} "
-            f"known: {', '.join(names)}"
+            f"{cls.__name__}() has no argument {strange[0]!r}{checks.suggest(strange[0], names)}"
+            f"; known: {', '.join(names)}"
         ) from None
     result: dict[str, Any] = {}
     for key, parameter in list(signature.parameters.items())[1:]:

@@ -49,8 +49,9 @@ def assign_names(layers: Sequence[Layer], model: Any) -> list[str]:
             continue
         if given in fixed:
             raise ValueError(
-                f"duplicate layer name {given!r} at {fixed[given]} and {i}; names must be "
-                "unique in a model"
+                f"duplicate layer name {given!r} at {fixed[given]} and {i}, expected unique names; "
+                "pass name=... to one of them; of two models that are joined, name the layers or "
+                "build the joined model first"
             )
         fixed[given] = i
     names: list[str] = []

@@ -41,7 +41,7 @@ def unknown(what: str, name: Any, known: Iterable[str]) -> ValueError:
     """The error for a name that nothing has."""
     names = sorted(known)
     return ValueError(
-        f"unknown {what} {str(name)[:80]!r}{suggest(name, names)} known: {', '.join(names)}"
+        f"unknown {what} {str(name)[:80]!r}{suggest(name, names)}; known: {', '.join(names)}"
     )
 
 

@@ -32,7 +32,7 @@ class Groups:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ValueError(
                     f"parameter_groups: pattern {pattern!r} fits no parameter"
-                    f"{checks.suggest(pattern, names)} names: {_listed(names)}"
+                    f"{checks.suggest(pattern, names)}; names: {_listed(names)}"
                 )
 
     def core(self, names: list[str], weight_decay: float) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _options(pattern: str, options: Any, optimizer: Any) -> dict[str, float]:
     for key in options:
         if key not in _OPTIONS:
             raise ValueError(
-                f"{where}: unknown option {key!r}{checks.suggest(str(key), _OPTIONS)} known: "
+                f"{where}: unknown option {key!r}{checks.suggest(str(key), _OPTIONS)}; known: "
                 f"{', '.join(_OPTIONS)}"
             )
     return {key: checks.real(f"{where}: {key}", value, 0.0) for key, value in options.items()}

@@ -1,0 +1,41 @@
+"""The Python in README and docs runs, block after block, and links lead somewhere."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def run(text, name):
+    """Execute the blocks of a page in one namespace, line numbers kept; the number of blocks."""
+    names = {"__name__": "page"}
+    blocks = list(BLOCK.finditer(text))
+    for block in blocks:
+        before = "\n" * text[: block.start(1)].count("\n")
+        exec(compile(before + block[1], name, "exec"), names)
+    return len(blocks)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=str)
+def test_python_in_pages_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(page.read_text(), str(page)) > 0
+
+
+def test_a_wrong_block_is_found():
+    with pytest.raises(AssertionError):
+        run("```python\nassert 1 > 2\n```\n", "page")
+    assert run("no code\n```sh\nfalse\n```\n", "page") == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing, f"{page.name}: {missing}"
