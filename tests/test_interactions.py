@@ -163,11 +163,11 @@ def test_names_of_another_model_survive_a_file(tmp_path):
     """Outputs are found by name, so a loaded model must not number its layers anew."""
     a = bp.Input((6,))
     second = L.Dense(4)
-    bp.Model(a, second(L.Dense(4)(a)), seed=0)
+    first = bp.Model(a, second(L.Dense(4)(a)), seed=0)  # alive, or its names would be free
     x = bp.Input((4,))
     u = second(x)
     model = bp.Model(x, [u, L.Dense(4)(u)], seed=1)
-    assert [layer.name for layer in model.layers] == ["input", "dense_1", "dense"]
+    assert [layer.name for layer in model.layers] == ["input", "dense_1", "dense"], first
     model.compile("sgd", {"dense_1": "mse", "dense": "mae"}, metrics={"dense": ["mse"]})
     targets = {"dense_1": X[:, :4], "dense": 0 * X[:, :4]}
     model.save(tmp_path / "m")
