@@ -460,7 +460,7 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
                                 : "  gradients: tile by tile, fused with the optimizer's update\n";
   text += "  tiles of parameters: " + std::to_string(tiles_.size()) + ", barriers a step: ";
   text += constraints_.any() ? "3, the third before constraints" : "2";
-  text += plan_->whole_batch() ? " and two for each layer in Python\n" : "\n";
+  text += plan_->whole_batch() ? " and two around each layer that needs the whole batch\n" : "\n";
   text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads_for(3 * plan_->flops() * n)) + "\n";
   if (frame_ != nullptr) text += "  arena: " + std::to_string(bytes()) + " bytes\n";
   return text;
