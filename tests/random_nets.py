@@ -91,7 +91,7 @@ class Net:
             lambda: [L.BatchNormalization(scale=flag, momentum=0.5)],
             lambda: [L.BatchNormalization(center=flag, momentum=0.5)],
             lambda: [L.LayerNormalization(center=flag)],
-            lambda: [L.RMSNormalization(epsilon=1e-2)],
+            lambda: [L.RMSNormalization(epsilon=0.1)],
             lambda: [L.GroupNormalization(groups, scale=flag, epsilon=0.1)],
             lambda: [L.Dropout(rate)],
             lambda: [L.AlphaDropout(rate)],
