@@ -54,3 +54,38 @@ def test_gradients_by_columns_and_slabs(threads):
     for (name, g), e in zip(found.parameters.items(), expected, strict=True):
         assert np.abs(g - e).max() <= 1e-12 * np.abs(e).max(), name
     assert np.abs(found.inputs - d1 @ w1.T).max() <= 1e-12 * np.abs(d1 @ w1.T).max()
+
+
+def tied(threads, dtype="float64"):
+    rng = np.random.default_rng(7)
+    x, t = rng.normal(size=(2, 40, SIZES[0]))
+    with bp.threads(threads):
+        code = L.Dense(SIZES[1], activation="tanh", bias_initializer="normal")
+        model = bp.Sequential([L.Dense(SIZES[0]), code, L.TiedDense(code)], seed=2, dtype=dtype)
+        model.compile("sgd", "half_squared_error")
+        model.build((SIZES[0],))
+        return model, x, t, model.gradients(x, t, wrt_inputs=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_gradients_of_a_tied_layer_by_columns_and_slabs(threads):
+    model, x, t, found = tied(threads)
+    w0, b0, w, b, c = model.get_weights()
+    h0 = x @ w0 + b0
+    h = np.tanh(h0 @ w + b)
+    d2 = (h @ w.T + c - t) / 40
+    d1 = d2 @ w * (1 - h * h)
+    d0 = d1 @ w.T
+    expected = [x.T @ d0, d0.sum(axis=0), h0.T @ d1 + d2.T @ h, d1.sum(axis=0), d2.sum(axis=0)]
+    for (name, g), e in zip(found.parameters.items(), expected, strict=True):
+        assert np.abs(g - e).max() <= 1e-12 * np.abs(e).max(), name
+    assert np.abs(found.inputs - d0 @ w0.T).max() <= 1e-12 * np.abs(d0 @ w0.T).max()
+
+
+def test_a_tied_layer_by_columns_has_the_bits_of_rows():
+    alone = tied(1, "float32")[-1]
+    for threads in (2, 3, 5):
+        found = tied(threads, "float32")[-1]
+        assert (found.inputs == alone.inputs).all(), threads
+        for name, g in found.parameters.items():
+            assert (g == alone.parameters[name]).all(), (threads, name)
