@@ -8,6 +8,8 @@ import pytest
 
 import bpcore as bp
 
+from . import support
+
 L = bp.layers
 SIZES = (600, 520, 530)  # odd shares: 520 = 8 * 64 + 8; both kernels hold more than 2^18 weights
 
@@ -89,3 +91,18 @@ def test_a_tied_layer_by_columns_has_the_bits_of_rows():
         assert (found.inputs == alone.inputs).all(), threads
         for name, g in found.parameters.items():
             assert (g == alone.parameters[name]).all(), (threads, name)
+
+
+@pytest.mark.parametrize("sizes, batch, threads", [((3254, 531), 1120, 13), ((2337, 402), 2379, 8)])
+def test_shares_of_the_columns_stay_in_their_scratch(sizes, batch, threads):
+    """Sizes that once wrote past its end; tests/cpp/scratch.cpp tries many."""
+    code = f"""
+import numpy as np, bpcore as bp
+layers = [bp.layers.Dense(n, kernel_initializer="zeros") for n in {sizes}]
+model = bp.Sequential(layers, dtype="float64", seed=0)
+model.compile("sgd", "mse")
+x = np.ones(({batch}, 4))
+with bp.threads({threads}):
+    model.fit(x, np.ones(({batch}, {sizes[1]})), batch_size={batch}, verbose=0)
+"""
+    support.run_python(code)
