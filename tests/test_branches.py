@@ -119,3 +119,55 @@ def test_sums_over_chunks_of_the_batch_and_tiles_of_parameters(make, shape, kind
     np.testing.assert_allclose(layer.gradients[name], expected, **close)
     if kind != "scale":
         np.testing.assert_allclose(layer.gradients["beta"], dy.sum(axis=over), **close)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_an_iterators_batches_accumulate_as_an_arrays(count, rng):
+    """Updates in the middle of the epoch, and of what is left at its end."""
+    x, t = rng.normal(size=(4 * count, 5)), rng.normal(size=(4 * count, 2))
+    found = []
+    for stream in (False, True):
+        layers = [L.Dense(6, "tanh", kernel_regularizer="l2"), L.BatchNormalization(), L.Dense(2)]
+        model = bp.Sequential(layers, seed=0)
+        model.build((5,))
+        model.compile("adam", "mse", accumulate_steps=3)
+        if stream:
+            model.fit(((x[i : i + 4], t[i : i + 4]) for i in range(0, len(x), 4)), verbose=0)
+        else:
+            model.fit(x, t, batch_size=4, shuffle=False, verbose=0)
+        assert model.optimizer.iterations == -(-count // 3)
+        found.append(model.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_step_tells_its_loss_with_penalties(rng):
+    model = bp.Sequential([L.Dense(2, kernel_regularizer="l2")], seed=0, dtype="float64")
+    model.build((5,))
+    model.compile("sgd", "mse")
+    x, t = rng.normal(size=(4, 5)), rng.normal(size=(4, 2))
+    expected = model.gradients(x, t).loss
+    plain = np.mean((model.predict(x) - t) ** 2)
+    engine = model._engine
+    item = engine.dataset(model._compiled, x, t)
+    trainer = engine.trainer("train", model._compiled)
+    assert trainer.train_step(item.xs, item.ys, item.ws, 0.0) == expected > plain + 1e-4
+
+
+def test_masks_differ_after_four_billion_batches():
+    layer = L.Dropout(0.5, seed=1)
+    model = bp.Sequential([layer, L.Dense(1, kernel_initializer="ones")], seed=0)
+    model.build((64,))
+    model.compile("sgd", "mse")
+    x, found = np.ones((4, 64)), []
+    for draws in (5, 5 + 2**32):
+        model._draws = draws
+        found.append(model.gradients(x, np.zeros((4, 1)), wrt_inputs=True).inputs)
+    assert not np.array_equal(*found)
+
+
+def test_single_precision_keeps_the_variance_of_many_rows(rng):
+    x = rng.random((400_000, 1), dtype=np.float32)
+    layer = L.BatchNormalization(momentum=0.0)
+    layer.build((1,))
+    layer.forward(x, training=True)
+    np.testing.assert_allclose(layer.moving_variance.value, x.var(dtype=np.float64), rtol=6e-6)
