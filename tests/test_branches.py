@@ -60,7 +60,7 @@ def test_a_batch_in_parts_has_the_sum_of_its_gradients(kind, rng):
     model.compile(bp.optimizers.SGD(1.0), "half_squared_error", accumulate_steps=3)
     x, t = rng.normal(size=(12, 2, WIDTH)), rng.normal(size=(12, 2))
     before = {w.name: w.value.copy() for w in model.weights}
-    total = {name: 0.0 for name in before}
+    total = dict.fromkeys(before, 0.0)
     for k in range(3):
         model._draws = k
         part = slice(4 * k, 4 * k + 4)
