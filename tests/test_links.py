@@ -40,6 +40,18 @@ def test_a_sum_with_a_linear_branch_is_logits(rng):
     assert model.evaluate(x, y)["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("last", ["BatchNormalization", "LayerNormalization"])
+def test_a_normalized_sigmoid_is_logits(last, rng):
+    layers = [bp.layers.Dense(3, "sigmoid"), getattr(bp.layers, last)()]
+    model = bp.Sequential(layers, dtype="float64", seed=0)
+    model.compile("sgd", "binary_cross_entropy")
+    x, t = rng.normal(size=(8, 4)), rng.integers(0, 2, size=(8, 3))
+    model.build((4,))
+    z = model.predict(x)  # of either sign; running statistics in both
+    expected = np.mean(np.log1p(np.exp(z)) - t * z)
+    assert abs(model.evaluate(x, t)["loss"] - expected) < 1e-12
+
+
 def test_a_softmax_seen_through_a_reshape_is_made_of_probabilities(rng):
     x, y = labelled(rng)
     model = bp.Sequential(

@@ -148,6 +148,24 @@ def test_a_frozen_layer_uses_and_keeps_its_statistics(rng):
     assert model.gradients(x, y).loss != pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.parametrize("layer", [
+    "BatchNormalization(trainable=False)", "Normalization(1.0, 4.0)",
+    "Normalization(1.0, 4.0, invert=True)",
+])  # fmt: skip
+def test_input_gradients_of_wide_statistics_stay_in_their_scratch(layer):
+    code = f"""
+import numpy as np, bpcore as bp
+model = bp.Sequential([bp.layers.{layer}], dtype="float64", seed=0)
+model.compile("sgd", "half_squared_error")
+model.build((200_000,))
+x = np.ones((3, 200_000))
+found = model.gradients(x, x - 1, wrt_inputs=True)
+slope = model.predict(x[:1] + 1) - model.predict(x[:1])
+assert np.allclose(found.inputs, slope * model.predict(x) / 3, rtol=1e-9)
+"""
+    support.run_python(code)  # its own process: a write past the end ends it
+
+
 def test_a_batch_of_one_is_defined():
     """y = beta, and the variance of one value moves nothing."""
     layer = bp.layers.BatchNormalization(momentum=0.5)

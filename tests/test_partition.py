@@ -8,6 +8,8 @@ import pytest
 
 import bpcore as bp
 
+from . import support
+
 L = bp.layers
 SIZES = (600, 520, 530)  # odd shares: 520 = 8 * 64 + 8; both kernels hold more than 2^18 weights
 
@@ -85,3 +87,53 @@ def test_plans_for_many_cores_run_on_few(sizes, batch, expected, rng):
             found.append([*model.get_weights(), model.predict(x)])
     for other in found[1:]:
         assert all((a == b).all() for a, b in zip(found[0], other, strict=True))
+
+
+def tied(threads, dtype="float64"):
+    rng = np.random.default_rng(7)
+    x, t = rng.normal(size=(2, 40, SIZES[0]))
+    with bp.threads(threads):
+        code = L.Dense(SIZES[1], activation="tanh", bias_initializer="normal")
+        model = bp.Sequential([L.Dense(SIZES[0]), code, L.TiedDense(code)], seed=2, dtype=dtype)
+        model.compile("sgd", "half_squared_error")
+        model.build((SIZES[0],))
+        return model, x, t, model.gradients(x, t, wrt_inputs=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_gradients_of_a_tied_layer_by_columns_and_slabs(threads):
+    model, x, t, found = tied(threads)
+    w0, b0, w, b, c = model.get_weights()
+    h0 = x @ w0 + b0
+    h = np.tanh(h0 @ w + b)
+    d2 = (h @ w.T + c - t) / 40
+    d1 = d2 @ w * (1 - h * h)
+    d0 = d1 @ w.T
+    expected = [x.T @ d0, d0.sum(axis=0), h0.T @ d1 + d2.T @ h, d1.sum(axis=0), d2.sum(axis=0)]
+    for (name, g), e in zip(found.parameters.items(), expected, strict=True):
+        assert np.abs(g - e).max() <= 1e-12 * np.abs(e).max(), name
+    assert np.abs(found.inputs - d0 @ w0.T).max() <= 1e-12 * np.abs(d0 @ w0.T).max()
+
+
+def test_a_tied_layer_by_columns_has_the_bits_of_rows():
+    alone = tied(1, "float32")[-1]
+    for threads in (2, 3, 5):
+        found = tied(threads, "float32")[-1]
+        assert (found.inputs == alone.inputs).all(), threads
+        for name, g in found.parameters.items():
+            assert (g == alone.parameters[name]).all(), (threads, name)
+
+
+@pytest.mark.parametrize("sizes, batch, threads", [((3254, 531), 1120, 13), ((2337, 402), 2379, 8)])
+def test_shares_of_the_columns_stay_in_their_scratch(sizes, batch, threads):
+    """Sizes that once wrote past its end; tests/cpp/scratch.cpp tries many."""
+    code = f"""
+import numpy as np, bpcore as bp
+layers = [bp.layers.Dense(n, kernel_initializer="zeros") for n in {sizes}]
+model = bp.Sequential(layers, dtype="float64", seed=0)
+model.compile("sgd", "mse")
+x = np.ones(({batch}, 4))
+with bp.threads({threads}):
+    model.fit(x, np.ones(({batch}, {sizes[1]})), batch_size={batch}, verbose=0)
+"""
+    support.run_python(code)

@@ -31,11 +31,11 @@ template <class T> class BatchNormalization final : public Op<T> {
   }
   std::int64_t kept_size() const override { return mode_ == Mode::kBatch ? kKept * channels_ : 0; }
   std::int64_t flops() const override { return 7 * inner_ * channels_; }
-  std::int64_t scratch_size(std::int64_t) const override { return 2 * channels_; }
-  std::int64_t columns_scratch(std::int64_t) const override { return 4 * channels_; }
+  std::int64_t scratch_size(std::int64_t) const override { return 3 * channels_; }
+  std::int64_t columns_scratch(std::int64_t) const override { return 3 * channels_; }
   std::int64_t columns_forward() const override { return channels_; }
   std::int64_t columns_backward() const override { return channels_; }
-  std::int64_t accumulate_scratch(int, const Tile&, std::int64_t) const override { return 2 * channels_; }
+  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override { return tile.size(); }
 
   void forward(const Io<T>& io, Rows rows, T* scratch) const override { forward_columns(io, rows, {0, channels_}, scratch); }
 
@@ -43,7 +43,7 @@ template <class T> class BatchNormalization final : public Op<T> {
     const std::int64_t begin = columns.begin, n = columns.count(), m = rows.count() * inner_;
     const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
     const T *centre = io.w[at(mean_)] + begin, *inverse = nullptr;
-    T* factor = scratch + begin;
+    T* factor = scratch;
     if (live(io)) {
       measure(io, columns, m);
       centre = kept(io, kMean) + begin, inverse = kept(io, kInverse) + begin;

@@ -13,9 +13,9 @@ namespace bp {
 namespace {
 
 constexpr std::int64_t kColumnWeights = 1 << 18, kColumnWidth = 256;
-constexpr std::int64_t kManyRows = 1024;  // from here on more rows ask for scratch in a straight line
-constexpr std::int64_t kMostParts = 16;    // and smaller shares for less
-constexpr std::int64_t kShareStep = 64;    // shares are cut at multiples of this
+constexpr std::int64_t kManyRows = 4096;  // to here every number of rows is asked for its scratch, then one of so many
+constexpr std::int64_t kRowStep = 16;
+constexpr std::int64_t kShareStep = 64;    // shares are cut at multiples of this: kColumnStep of train/step.cpp
 
 template <class T> class Dense final : public Op<T> {
  public:
@@ -55,19 +55,27 @@ template <class T> class Dense final : public Op<T> {
   }
   std::int64_t columns_forward() const override { return out_; }
   std::int64_t columns_backward() const override { return in_; }
+  // Any number of rows up to this and any share of the columns may come, and both change how a product is done. A share is
+  // whole steps, but for the last one.
   std::int64_t columns_scratch(std::int64_t rows) const override {
-    // Any number of rows up to this and any share of the columns may come, and both change how a product is done.
     std::int64_t most = 0;
-    const auto ask = [&](std::int64_t m, std::int64_t parts) {
-      Matmul<T> forward = forward_product(m * inner_), backward = backward_product(m * inner_);
-      forward.n = std::min(out_, out_ / parts + kShareStep), backward.n = std::min(in_, in_ / parts + kShareStep);
-      backward.add = true;
-      most = std::max({most, kernels<T>().matmul_scratch(forward), kernels<T>().matmul_scratch(backward)});
+    const auto ask = [&](Matmul<T> product, std::int64_t all) {
+      const std::int64_t missing = (kShareStep - all % kShareStep) % kShareStep;
+      for (std::int64_t share = kShareStep; share < all + kShareStep; share += kShareStep) {
+        for (std::int64_t n : {std::min(share, all), share - missing}) {
+          product.n = n;
+          most = std::max(most, kernels<T>().matmul_scratch(product));
+        }
+      }
     };
-    for (std::int64_t parts = 1; parts <= kMostParts; ++parts) {
-      for (std::int64_t m = 1; m <= std::min(rows, kManyRows); ++m) ask(m, parts);
-      ask(rows, parts);
-    }
+    const auto ask_rows = [&](std::int64_t m) {
+      Matmul<T> backward = backward_product(m * inner_);
+      backward.add = true;
+      ask(forward_product(m * inner_), out_);
+      ask(backward, in_);
+    };
+    for (std::int64_t m = 1; m < rows; m += m < kManyRows ? 1 : kRowStep) ask_rows(m);
+    ask_rows(rows);
     return most;
   }
 

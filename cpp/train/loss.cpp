@@ -21,13 +21,16 @@ const std::pair<const char*, Loss> kNames[] = {
     {"gaussian_nll", Loss::kGaussianNll},
 };
 
-// Whether a value is made of probabilities: a softmax or a sigmoid, seen through reshapes and merges whose operands all are
-// (constants aside).
+// Whether a value is made of probabilities: a softmax or a sigmoid, seen through reshapes, noise and merges whose operands
+// all are (constants aside).
 template <class T> bool made_of_probabilities(const Graph<T>& graph, int value) {
   const NodeSpec<T>& node = graph.nodes[static_cast<std::size_t>(value)];
   if (node.op == "softmax" || node.op == "log_softmax") return true;
   if (node.op == "activation") return node.function == Activation::kSigmoid;
-  if (node.op == "input" || node.op == "dense" || node.op == "python" || node.op == "constant") return false;
+  static constexpr const char* kOthers[] = {"input", "constant", "dense", "python", "batch_normalization", "normalization"};
+  for (const char* op : kOthers) {
+    if (node.op == op) return false;
+  }
   bool any = false;
   for (int input : node.inputs) {
     if (graph.nodes[static_cast<std::size_t>(input)].op == "constant") continue;

@@ -1,5 +1,6 @@
 // Short training runs on three threads for the thread sanitizer: rows, columns and slabs, evaluation beside training,
-// a global gradient norm, accumulation over batches, and many threads predicting with one network.
+// a global gradient norm, accumulation over batches, statistics of batches and samples, random masks, penalties and
+// constraints, and many threads predicting with one network.
 // Build with -DBP_SANITIZE=thread (Clang and its OpenMP runtime); usage: race; a race ends it with the sanitizer's status.
 #include <cstdio>
 #include <cstdlib>
@@ -34,41 +35,75 @@ bp::ArrayView view(const std::vector<T>& v, std::int64_t rows, std::int64_t colu
 
 struct Network {
   std::vector<std::vector<T>> arrays;
+  std::vector<bp::NodeSpec<T>> nodes;
+  std::vector<bp::ParameterView<T>> params;
   std::shared_ptr<const bp::Graph<T>> graph;
   std::int64_t in;
 
-  explicit Network(const std::vector<std::int64_t>& sizes) : in(sizes[0]) {
-    std::vector<bp::NodeSpec<T>> nodes(1);
-    nodes[0].op = "input", nodes[0].name = "x", nodes[0].shape = {in};
-    std::vector<bp::ParameterView<T>> params;
+  // mixed: Dense, Scale, BatchNormalization, GELU, Dropout, LayerNormalization for each hidden layer, else Dense and GELU.
+  explicit Network(const std::vector<std::int64_t>& sizes, bool mixed = false) : in(sizes[0]) {
+    add("input", "x").shape = {in};
     for (std::size_t i = 1; i < sizes.size(); ++i) {
-      arrays.push_back(values(static_cast<std::size_t>(sizes[i - 1] * sizes[i]), 0.1f));
-      params.push_back({arrays.back().data(), {sizes[i - 1], sizes[i]}, "w" + std::to_string(i), true});
-      arrays.push_back(std::vector<T>(static_cast<std::size_t>(sizes[i])));
-      params.push_back({arrays.back().data(), {sizes[i]}, "b" + std::to_string(i), true});
-      const int last = static_cast<int>(nodes.size()) - 1, k = static_cast<int>(params.size());
-      bp::NodeSpec<T> dense;
-      dense.op = "dense", dense.name = "d" + std::to_string(i), dense.inputs = {last}, dense.params = {k - 2, k - 1};
-      nodes.push_back(dense);
-      if (i + 1 == sizes.size()) break;
-      bp::NodeSpec<T> f;
-      f.op = "activation", f.name = "a" + std::to_string(i), f.inputs = {last + 1}, f.function = bp::Activation::kGelu;
-      nodes.push_back(f);
+      const std::string number = std::to_string(i);
+      const std::int64_t width = sizes[i];
+      const bool last = i + 1 == sizes.size();
+      parameter({sizes[i - 1], width}, "kernel" + number, 0, 0.1f);
+      parameter({width}, "bias" + number, 0, 0);
+      add("dense", "dense" + number).params = latest(2);
+      if (mixed && !last) {
+        parameter({width}, "scale" + number, 1, 0.1f);
+        add("scale", "scale" + number).params = latest(1);
+        for (const char* name : {"gamma", "beta", "mean"}) parameter({width}, name + number, 0.5f, 0.1f);
+        parameter({width}, "variance" + number, 1, 0);
+        params[params.size() - 2].trainable = params.back().trainable = false;
+        bp::NodeSpec<T>& statistics = add("batch_normalization", "batch" + number);
+        statistics.params = latest(4);
+        statistics.mode = "batch";
+        statistics.numbers = {{"scale", 1}, {"center", 1}, {"epsilon", 1e-3}, {"momentum", 0.9}};
+      }
+      if (last) break;
+      add("activation", "gelu" + number).function = bp::Activation::kGelu;
+      if (!mixed) continue;
+      bp::NodeSpec<T>& noise = add("noise", "dropout" + number);
+      noise.mode = "dropout", noise.seed = i;
+      noise.numbers = {{"rate", 0.2}};
+      bp::NodeSpec<T>& layer = add("normalization", "layer" + number);
+      layer.axis = 1;
+      layer.numbers = {{"scale", 0}, {"center", 0}, {"centred", 1}, {"epsilon", 1e-3}};
     }
     const int out = static_cast<int>(nodes.size()) - 1;
     graph = std::make_shared<const bp::Graph<T>>(std::move(nodes), std::vector<int>{out}, std::move(params));
   }
+
+ private:
+  bp::NodeSpec<T>& add(const char* op, const std::string& name) {
+    const int before = static_cast<int>(nodes.size()) - 1;
+    nodes.emplace_back();
+    nodes.back().op = op, nodes.back().name = name;
+    if (before >= 0) nodes.back().inputs = {before};
+    return nodes.back();
+  }
+  void parameter(const bp::Shape& shape, const std::string& name, T centre, T spread) {
+    arrays.push_back(values(static_cast<std::size_t>(bp::size_of(shape)), spread));
+    for (T& w : arrays.back()) w += centre;
+    params.push_back({arrays.back().data(), shape, name, true});
+  }
+  std::vector<int> latest(int count) const {
+    std::vector<int> numbers;
+    for (int i = 0; i < count; ++i) numbers.push_back(static_cast<int>(params.size()) - count + i);
+    return numbers;
+  }
 };
 
 void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double clip, int accumulate,
-           bool penalised = false) {
-  Network net(sizes);
+           bool penalised = false, bool mixed = false) {
+  Network net(sizes, mixed);
   const std::int64_t n = 4 * batch + 7;
   const auto x = values(static_cast<std::size_t>(n * net.in), 1);
   std::vector<std::int32_t> labels;
   for (std::int64_t i = 0; i < n; ++i) labels.push_back(static_cast<std::int32_t>(i % sizes.back()));
   auto config = std::make_shared<bp::StepConfig<T>>();
-  config->losses.push_back(bp::bind_loss<T>(*net.graph, net.graph->outputs[0], {bp::Loss::kCrossEntropy, 0, 1, nullptr}));
+  config->losses.push_back(bp::bind_loss<T>(*net.graph, net.graph->outputs[0], {bp::Loss::kCrossEntropy, {0}, 0, 1, nullptr}));
   config->optimizer = bp::default_config(bp::Optimizer::kAdam);
   config->has_optimizer = true;
   config->clip_norm = clip;
@@ -86,6 +121,7 @@ void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double cl
       bp::ConstraintConfig norm;
       norm.kind = bp::Constraint::kNorm;
       norm.axes = p.rows(), norm.inner = p.row_size();
+      if (config->constraints.size() % 4 == 3) norm.kind = bp::Constraint::kNonNegative;
       config->constraints.push_back(norm);
       config->penalties.push_back({1e-4, 1e-3, nullptr});
     }
@@ -104,7 +140,7 @@ void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double cl
       trainer.start_epoch(batch, update, 1, epoch, 0, update);
       trainer.run(&rate, 1, -1, 1e9);
     }
-    trainer.gradients(true, false);
+    trainer.gradients(true, mixed);
   }
   std::printf("%zu layers, batch %d, clip %g, accumulate %d: loss %.6f\n", sizes.size() - 1, static_cast<int>(batch), clip,
               accumulate, trainer.results().last_loss);
@@ -118,7 +154,7 @@ void predict_on_many_threads() {
   for (int t = 0; t < 4; ++t) {
     pool.emplace_back([&] {
       std::vector<T> y(5 * 3000);
-      for (int i = 0; i < 5; ++i) inference.run({bp::RowReader<T>(view(x, 3000, 20))}, 3000, {y.data()}, false);
+      for (int i = 0; i < 5; ++i) inference.run({bp::RowReader<T>(view(x, 3000, 20))}, 3000, {y.data()}, false, 0);
       for (int i = 0; i < 50; ++i) inference.run_direct(x.data(), 3, y.data());
     });
   }
@@ -137,6 +173,9 @@ int main(int argc, char** argv) {
   train({100, 700, 700, 700, 10}, 500, 0, 2);
   train({100, 700, 600, 10}, 64, 0, 1, true);
   train({100, 300, 10}, 64, 1, 2, true);
+  train({100, 300, 200, 10}, 150, 0, 1, false, true);
+  train({100, 300, 10}, 64, 1, 2, true, true);
+  train({100, 700, 600, 10}, 129, 0, 1, true, true);
   predict_on_many_threads();
   std::puts("done");
   return 0;

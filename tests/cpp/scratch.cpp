@@ -1,0 +1,75 @@
+// Does the scratch that a dense layer asks for hold whatever it is then given? Random sizes, threads and batches, by
+// columns; both dtypes and orientations, each tier. usage: scratch [count]; ends with 1 at the first that does not fit.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+#include "kernels/table.h"
+#include "ops/op.h"
+
+namespace {
+
+constexpr std::int64_t kStep = 64;  // shares of the columns, as train/step.cpp cuts them
+
+std::mt19937 numbers(1);
+std::int64_t number(std::int64_t low, std::int64_t high) {
+  return std::uniform_int_distribution<std::int64_t>(low, high)(numbers);
+}
+
+struct Layer {
+  std::int64_t in, out;
+  bool transposed;
+};
+
+template <class T> std::int64_t needed(const Layer& layer, std::int64_t rows, std::int64_t columns, bool forward) {
+  bp::Matmul<T> p{};
+  p.m = rows, p.n = columns, p.k = forward ? layer.in : layer.out;
+  p.lda = p.k, p.ldb = layer.transposed ? layer.in : layer.out, p.ldc = forward ? layer.out : layer.in;
+  p.b_transposed = forward == layer.transposed;
+  p.add = !forward;
+  return bp::kernels<T>().matmul_scratch(p);
+}
+
+template <class T> bool fits(const Layer& layer, std::int64_t capacity) {
+  bp::NodeSpec<T> spec;
+  spec.op = "dense", spec.mode = layer.transposed ? "transposed" : "";
+  const bp::Shape kernel = layer.transposed ? bp::Shape{layer.out, layer.in} : bp::Shape{layer.in, layer.out};
+  const auto op = bp::make_op<T>(spec, {{layer.in}}, {kernel});
+  if (!bp::by_columns(op->partition(true))) return true;
+  const std::int64_t have = op->columns_scratch(capacity);
+  for (int threads = 1; threads <= 64; ++threads) {
+    const std::int64_t rows = threads % 8 == 0 ? capacity : number(1, capacity);
+    for (int rank : {0, threads / 2, threads - 1}) {
+      for (bool forward : {true, false}) {
+        const std::int64_t all = forward ? layer.out : layer.in;
+        const bp::Rows steps = bp::split((all + kStep - 1) / kStep, rank, threads);
+        const std::int64_t columns = std::min(steps.end * kStep, all) - std::min(steps.begin * kStep, all);
+        if (columns == 0 || needed<T>(layer, rows, columns, forward) <= have) continue;
+        std::printf("%s, %zu bytes: %d x %d%s, %d of %d rows, %d threads: %d columns need %ld, not %ld\n", bp::tier_name(),
+                    sizeof(T), static_cast<int>(layer.in), static_cast<int>(layer.out),
+                    layer.transposed ? " transposed" : "", static_cast<int>(rows), static_cast<int>(capacity), threads,
+                    static_cast<int>(columns), static_cast<long>(needed<T>(layer, rows, columns, forward)),
+                    static_cast<long>(have));
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int count = argc > 1 ? std::atoi(argv[1]) : 300;
+  for (int i = 0; bp::supported_tier(i) != nullptr; ++i) {
+    bp::select_tier(bp::supported_tier(i));
+    for (int k = 0; k < count; ++k) {
+      const Layer layer{number(80, 3300), number(256, 3300), number(0, 1) == 1};
+      const std::int64_t capacity = number(0, 3) == 0 ? number(1, 6000) : number(1, 600);
+      if (!fits<float>(layer, capacity) || !fits<double>(layer, capacity)) return 1;
+    }
+  }
+  std::puts("every product fits");
+  return 0;
+}
