@@ -11,7 +11,7 @@ import sys
 import pytest
 
 FOLDER = pathlib.Path(__file__).parent.parent / "examples"
-NEEDS_DOWNLOAD = {"mnist.py"}
+NEEDS_DOWNLOAD = {"mnist.py", "mnist_dropout.py"}
 
 
 def run(name, folder, *arguments):

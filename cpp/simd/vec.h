@@ -102,10 +102,28 @@ template <class T> BP_INLINE Vec<T> select(IntVec<T> condition, Vec<T> a, Vec<T>
 #endif
 }
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BP_THREAD_SANITIZER  // sees no race in accesses as wide as a vector, but those of memcpy
+#endif
+#endif
+
 template <class T> BP_INLINE Vec<T> load(const T* p) {
+#if defined(BP_THREAD_SANITIZER)
+  Vec<T> a;
+  __builtin_memcpy(&a.v, p, sizeof a.v);
+  return a;
+#else
   return *reinterpret_cast<const typename Unaligned<T>::type*>(p);
+#endif
 }
-template <class T> BP_INLINE void store(T* p, Vec<T> a) { *reinterpret_cast<typename Unaligned<T>::type*>(p) = a.v; }
+template <class T> BP_INLINE void store(T* p, Vec<T> a) {
+#if defined(BP_THREAD_SANITIZER)
+  __builtin_memcpy(p, &a.v, sizeof a.v);
+#else
+  *reinterpret_cast<typename Unaligned<T>::type*>(p) = a.v;
+#endif
+}
 
 #if defined(__AVX512F__)
 BP_INLINE Vec<float> load_n(const float* p, std::int64_t n) {
