@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,27 @@ def plain(key: str, value: Any) -> Any:
         f"argument {key!r} = {checks.describe(value)} cannot be saved; give it a get_config "
         "method, or pass a name, number or list"
     )
+
+
+def named(
+    kind: str,
+    identifier: Any,
+    base: type,
+    by_name: Mapping[str, Callable[[], Any]],
+    by_class: Mapping[str, Any],
+) -> Any:
+    """An object of `base` from a name, class, object or configuration; else None."""
+    if isinstance(identifier, str):
+        if identifier.lower() not in by_name:
+            raise checks.unknown(kind, identifier, list(by_name))
+        return by_name[identifier.lower()]()
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
+        if identifier["class_name"] not in by_class:
+            raise checks.unknown(kind, identifier["class_name"], list(by_class))
+        return by_class[identifier["class_name"]].from_config(dict(identifier["config"]))
+    return identifier if isinstance(identifier, base) else None
 
 
 def blank(cls: type) -> Any:

@@ -8,7 +8,7 @@ unit. Frozen parameters are left alone. For values w in an array, ``constraint(w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -223,21 +223,11 @@ def get(identifier: Any) -> Any:
     """
     if identifier is None:
         return None
-    if isinstance(identifier, str):
-        if identifier.lower() not in _BY_NAME:
-            raise checks.unknown("constraint", identifier, names())
-        named: Any = _BY_NAME[identifier.lower()]
-        return named()
-    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
-        if identifier["class_name"] not in _BY_CLASS:
-            raise checks.unknown("constraint", identifier["class_name"], _BY_CLASS)
-        return _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
-    if isinstance(identifier, type) and issubclass(identifier, Constraint):
-        made: Any = identifier
-        return get(made())
-    base = isinstance(identifier, Constraint) and type(identifier).__call__ is Constraint.__call__
-    if callable(identifier) and not base and not isinstance(identifier, type):
-        return identifier
+    found = arguments.named("constraint", identifier, Constraint, _BY_NAME, _BY_CLASS)
+    found = identifier if found is None else found
+    base = isinstance(found, Constraint) and type(found).__call__ is Constraint.__call__
+    if callable(found) and not base and not isinstance(found, type):
+        return found
     hint = ""
     if isinstance(identifier, (int, float)) and not isinstance(identifier, bool):
         hint = f"; write bpcore.constraints.MaxNorm({identifier})"

@@ -7,7 +7,6 @@ per-row losses L_i over K outputs; t are targets, p predictions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -464,19 +463,10 @@ def get(identifier: Any) -> Any:
     >>> get("mse")
     MeanSquaredError()
     """
-    if isinstance(identifier, str):
-        name = _ALIASES.get(identifier, identifier)
-        if name not in _BY_NAME:
-            raise checks.unknown("loss", identifier, (*_BY_NAME, *_ALIASES))
-        return _BY_NAME[name]()
-    if isinstance(identifier, type) and issubclass(identifier, Loss):
-        return identifier()
-    if isinstance(identifier, Loss):
-        return identifier
-    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
-        if identifier["class_name"] not in _BY_CLASS:
-            raise checks.unknown("loss", identifier["class_name"], _BY_CLASS)
-        return _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
+    known = {**_BY_NAME, **{alias: _BY_NAME[name] for alias, name in _ALIASES.items()}}
+    found = arguments.named("loss", identifier, Loss, known, _BY_CLASS)
+    if found is not None:
+        return found
     if callable(getattr(identifier, "value", None)) and not isinstance(identifier, type):
         if callable(getattr(identifier, "gradient", None)):
             return identifier

@@ -472,20 +472,7 @@ def get(identifier: Any) -> Optimizer:
     >>> get("sgd")
     SGD(learning_rate=0.01)
     """
-    if isinstance(identifier, Optimizer):
-        return identifier
-    if isinstance(identifier, str):
-        if identifier.lower() not in _BY_NAME:
-            raise checks.unknown("optimizer", identifier, _BY_NAME)
-        named: Any = _BY_NAME[identifier.lower()]
-        return get(named())
-    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        made: Any = identifier
-        return get(made())
-    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
-        if identifier["class_name"] not in _BY_CLASS:
-            raise checks.unknown("optimizer", identifier["class_name"], _BY_CLASS)
-        found = _BY_CLASS[identifier["class_name"]]
-        result: Optimizer = found.from_config(dict(identifier["config"]))
-        return result
+    found = arguments.named("optimizer", identifier, Optimizer, _BY_NAME, _BY_CLASS)
+    if isinstance(found, Optimizer):
+        return found
     raise TypeError(f"optimizer must be a name or an Optimizer, got {checks.describe(identifier)}")

@@ -7,7 +7,7 @@ the value alone, and a shared layer's counts once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -239,21 +239,12 @@ def get(identifier: Any) -> Any:
     """
     if identifier is None:
         return None
-    if isinstance(identifier, str):
-        if identifier.lower() not in _BY_NAME:
-            raise checks.unknown("regularizer", identifier, names())
-        return _BY_NAME[identifier.lower()]()
-    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
-        if identifier["class_name"] not in _BY_CLASS:
-            raise checks.unknown("regularizer", identifier["class_name"], _BY_CLASS)
-        return _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
-    if isinstance(identifier, type) and issubclass(identifier, Regularizer):
-        made: Any = identifier
-        return get(made())
-    if _defined(identifier, "value") and _defined(identifier, "gradient"):
-        if isinstance(identifier, type):
-            raise TypeError(f"regularizer is the class {identifier.__name__}, pass an instance")
-        return identifier
+    found = arguments.named("regularizer", identifier, Regularizer, _BY_NAME, _BY_CLASS)
+    found = identifier if found is None else found
+    if _defined(found, "value") and _defined(found, "gradient"):
+        if isinstance(found, type):
+            raise TypeError(f"regularizer is the class {found.__name__}, pass an instance")
+        return found
     hint = ""
     if isinstance(identifier, (int, float)) and not isinstance(identifier, bool):
         hint = f"; write bpcore.regularizers.L2({identifier})"

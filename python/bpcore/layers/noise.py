@@ -164,7 +164,21 @@ class SpatialDropout3D(_SpatialDropout):
     rank = 4
 
 
-class AlphaDropout(RandomLayer):
+class _MaskedLayer(RandomLayer):
+    """Base of what takes a rate and a seed."""
+
+    def __init__(
+        self,
+        rate: float,
+        seed: int | None = None,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(_rate(rate), seed, name, dtype)
+
+
+class AlphaDropout(_MaskedLayer):
     """Dropout for `selu` networks: keeps mean 0 and variance 1 of its input.
 
     Dropped values become selu's limit -1.7581, then y = a x + b (G. Klambauer et al., 2017).
@@ -178,18 +192,8 @@ class AlphaDropout(RandomLayer):
 
     mode = "alpha_dropout"
 
-    def __init__(
-        self,
-        rate: float,
-        seed: int | None = None,
-        *,
-        name: str | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        super().__init__(_rate(rate), seed, name, dtype)
 
-
-class GaussianDropout(RandomLayer):
+class GaussianDropout(_MaskedLayer):
     """In training y = x m with m ~ N(1, rate / (1 - rate)); else y = x.
 
     The mean and variance of m are those of `Dropout`'s mask (N. Srivastava et al., 2014).
@@ -202,16 +206,6 @@ class GaussianDropout(RandomLayer):
     """
 
     mode = "gaussian_dropout"
-
-    def __init__(
-        self,
-        rate: float,
-        seed: int | None = None,
-        *,
-        name: str | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        super().__init__(_rate(rate), seed, name, dtype)
 
 
 class GaussianNoise(RandomLayer):
