@@ -102,40 +102,51 @@ template <class T> BP_INLINE Vec<T> select(IntVec<T> condition, Vec<T> a, Vec<T>
 #endif
 }
 
+// Clang's thread sanitizer passes over accesses wider than 16 bytes, so it is told of them.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define BP_THREAD_SANITIZER  // sees no race in accesses as wide as a vector, but those of memcpy
+#define BP_THREAD_SANITIZER
+extern "C" void __tsan_read_range(void* p, unsigned long bytes);
+extern "C" void __tsan_write_range(void* p, unsigned long bytes);
 #endif
 #endif
+template <class T> BP_INLINE void note_read(const T* p, std::int64_t n) {
+#if defined(BP_THREAD_SANITIZER)
+  __tsan_read_range(const_cast<T*>(p), static_cast<unsigned long>(n) * sizeof(T));
+#endif
+  (void)p, (void)n;
+}
+template <class T> BP_INLINE void note_write(T* p, std::int64_t n) {
+#if defined(BP_THREAD_SANITIZER)
+  __tsan_write_range(p, static_cast<unsigned long>(n) * sizeof(T));
+#endif
+  (void)p, (void)n;
+}
 
 template <class T> BP_INLINE Vec<T> load(const T* p) {
-#if defined(BP_THREAD_SANITIZER)
-  Vec<T> a;
-  __builtin_memcpy(&a.v, p, sizeof a.v);
-  return a;
-#else
+  note_read(p, Vec<T>::kWidth);
   return *reinterpret_cast<const typename Unaligned<T>::type*>(p);
-#endif
 }
 template <class T> BP_INLINE void store(T* p, Vec<T> a) {
-#if defined(BP_THREAD_SANITIZER)
-  __builtin_memcpy(p, &a.v, sizeof a.v);
-#else
+  note_write(p, Vec<T>::kWidth);
   *reinterpret_cast<typename Unaligned<T>::type*>(p) = a.v;
-#endif
 }
 
 #if defined(__AVX512F__)
 BP_INLINE Vec<float> load_n(const float* p, std::int64_t n) {
+  note_read(p, n);
   return Vec<float>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1u), p));
 }
 BP_INLINE Vec<double> load_n(const double* p, std::int64_t n) {
+  note_read(p, n);
   return Vec<double>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1u), p));
 }
 BP_INLINE void store_n(float* p, Vec<float> a, std::int64_t n) {
+  note_write(p, n);
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1u), a.v);
 }
 BP_INLINE void store_n(double* p, Vec<double> a, std::int64_t n) {
+  note_write(p, n);
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1u), a.v);
 }
 #elif defined(__AVX2__)
