@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -100,25 +98,6 @@ def test_new_weights_and_new_layers_are_seen(rng):
     np.testing.assert_allclose(model(x), old + 1, rtol=1e-6)
     model.add(bp.layers.Dense(2))
     assert model(x).shape == (1, 2)
-
-
-def test_many_threads_call_one_model(rng):
-    model = network()
-    xs = [rng.normal(size=(1 + k % 3, 8)).astype(np.float32) for k in range(8)]
-    expected = [long_way(model, x) for x in xs]
-    wrong = []
-
-    def work(k):
-        for _ in range(500):
-            if not support.same_bits(model(xs[k]), expected[k]):
-                wrong.append(k)
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not wrong
 
 
 def test_calls_wake_no_thread_and_keep_no_memory():
