@@ -165,10 +165,14 @@ template <class T> PyObject* call_function(PyObject* capsule, PyObject* const* a
     PyObject* y = net->call(args[0], args[1], args[2] == Py_True);
     if (y == nullptr) Py_RETURN_NONE;
     return y;
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
-    return nullptr;
   }
+  return nullptr;
 }
 
 template <class T> py::object make_call(const std::shared_ptr<Network<T>>& net) {
