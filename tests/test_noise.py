@@ -13,18 +13,50 @@ import bpcore as bp
 from bpcore import _core
 
 from . import support
+from .reference.philox import philox
 
 CONSTANTS = support.load("normalization")["alpha_dropout"]
 
 
 def bits(seed, stream, n, group=0):
-    """Number i of a stream as kernels/random.isa.cpp places it, from the scalar generator."""
+    """Number i of a stream as kernels/random.isa.cpp places it."""
     numbers = []
     for i in range(n):
         place = group * 64 + i
-        block = _core.philox(seed, stream, place // 64 * 16 + place % 16)
+        block = philox(seed, stream, place // 64 * 16 + place % 16)
         numbers.append(block[place % 64 // 16])
     return np.array(numbers, dtype=np.uint64)
+
+
+# Random123's known answers: (counter, stream, seed) of all zeros, all ones, the digits of pi.
+KNOWN = (
+    (0, 0, 0, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    (2**64 - 1, 2**64 - 1, 2**64 - 1, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (0x85A308D3243F6A88, 0x0370734413198A2E, 0x299F31D0A4093822,
+     (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("counter, stream, seed, expected", KNOWN)
+def test_the_generator_gives_the_known_answers(counter, stream, seed, expected):
+    assert philox(seed, stream, counter) == expected
+    assert _core.philox(seed, stream, counter) == expected
+
+
+def test_blocks_and_words_of_the_generator(rng):
+    numbers = [int(v) for v in rng.integers(0, 2**63, 30, dtype=np.uint64)]
+    for seed, stream, counter in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+        for near in (counter, counter % 40, 2**32 + counter % 20):
+            assert _core.philox(seed, stream, near) == philox(seed, stream, near)
+    blocks = [philox(5, 9, i) for i in range(40)]
+    words = [b[k] | b[k + 1] << 32 for b in blocks for k in (0, 2)]
+    for n in (0, 1, 31, 32, 33, 80):
+        assert _core.uniform(5, 9, n).tolist() == [(w >> 11) * 2.0**-53 for w in words[:n]]
+        order = list(range(n))
+        for i in range(n - 1, 0, -1):
+            j = words[i] * (i + 1) >> 64
+            order[i], order[j] = order[j], order[i]
+        assert _core.permutation(5, 9, n).tolist() == order
 
 
 def mask(layer, shape, rate, draw, rows):

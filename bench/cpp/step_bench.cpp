@@ -4,9 +4,9 @@
 
 #include <cmath>
 
-#include "base/random.h"
 #include "base/threads.h"
 #include "kernels/table.h"
+#include "plan/random.h"
 #include "train/trainer.h"
 
 namespace {
@@ -56,9 +56,10 @@ struct Bench {
 
   bp::Buffer<float>& array(std::int64_t size, double scale) {
     arrays.emplace_back(size);
-    const bp::Philox random{1, arrays.size()};
+    std::vector<double> numbers(static_cast<std::size_t>(size));
+    bp::uniform({1, arrays.size()}, size, numbers.data());
     for (std::int64_t i = 0; i < size; ++i) {
-      arrays.back()[i] = static_cast<float>(scale * (2 * random.uniform(static_cast<std::uint64_t>(i)) - 1));
+      arrays.back()[i] = static_cast<float>(scale * (2 * numbers[static_cast<std::size_t>(i)] - 1));
     }
     return arrays.back();
   }

@@ -1,6 +1,7 @@
 // Owned, 64-byte aligned memory, and the shapes that say how it is seen.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -64,5 +65,13 @@ struct Rows {  // a range of samples, or of a parameter's rows
 
 // Part `rank` of `parts` nearly equal parts of n.
 inline Rows split(std::int64_t n, int rank, int parts) { return {n * rank / parts, n * (rank + 1) / parts}; }
+
+// The same for columns, cut at multiples of kColumnStep: a cache line of floats times four, so that no two threads write
+// one line and only the last share has a short vector.
+constexpr std::int64_t kColumnStep = 64;
+inline Rows split_columns(std::int64_t n, int rank, int parts) {
+  const Rows steps = split((n + kColumnStep - 1) / kColumnStep, rank, parts);
+  return {std::min(steps.begin * kColumnStep, n), std::min(steps.end * kColumnStep, n)};
+}
 
 }  // namespace bp

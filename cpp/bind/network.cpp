@@ -113,9 +113,9 @@ template <class T> bool Network<T>::free_of_weights(const T* y, std::int64_t siz
 
 namespace {
 
-// An ndarray proper of dtype T, C-contiguous and aligned, of `rank` axes the last of which are `sample`.
+// An ndarray proper of dtype T, C-contiguous and aligned, of rows of shape `sample`.
 template <class T> bool plain_rows(PyObject* object, const Shape& sample, py::array* array) {
-  if (!py::isinstance<py::array>(object) || reinterpret_cast<PyObject*>(Py_TYPE(object)) != array_type()) return false;
+  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != array_type()) return false;
   *array = py::reinterpret_borrow<py::array>(object);
   constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   if ((array->flags() & kPlain) != kPlain || array->ndim() != static_cast<py::ssize_t>(sample.size()) + 1) return false;

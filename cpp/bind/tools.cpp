@@ -1,9 +1,9 @@
 // Threads, configuration, random numbers, checks of data, and single kernels for the tests.
-#include "base/random.h"
 #include "base/threads.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
 #include "plan/gather.h"
+#include "plan/random.h"
 #include "train/loss.h"
 
 namespace bp {
@@ -127,8 +127,7 @@ py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n);
 void bind_random(py::module_& m) {
   m.def("uniform", [](std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
     py::array_t<double> out(n);
-    const Philox random{seed, stream};
-    for (std::int64_t i = 0; i < n; ++i) out.mutable_data()[i] = random.uniform(static_cast<std::uint64_t>(i));
+    uniform({seed, stream}, n, out.mutable_data());
     return out;
   }, py::arg("seed"), py::arg("stream"), py::arg("n"));
   m.def("normal", &normal, py::arg("seed"), py::arg("stream"), py::arg("n"));
@@ -139,7 +138,7 @@ void bind_random(py::module_& m) {
   }, py::arg("seed"), py::arg("stream"), py::arg("n"));
   m.def("philox", [](std::uint64_t seed, std::uint64_t stream, std::uint64_t counter) {
     std::uint32_t out[4];
-    Philox{seed, stream}.block(counter, out);
+    RandomStream{seed, stream}.block(counter, out);
     return py::make_tuple(out[0], out[1], out[2], out[3]);
   }, py::arg("seed"), py::arg("stream"), py::arg("counter"));
 }
@@ -175,11 +174,10 @@ py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
                                2.04426310338993978564e-15};
   py::array_t<double> out(n);
   Buffer<double> tail(n);
-  const Philox random{seed, stream};
+  uniform({seed, stream}, n, out.mutable_data());
   for (std::int64_t i = 0; i < n; ++i) {
     // The middle of one of 2^53 cells, so that neither 0 nor 1 can come.
-    const double u = random.uniform(static_cast<std::uint64_t>(i)) + 0x1p-54;
-    out.mutable_data()[i] = u;
+    const double u = out.mutable_data()[i] += 0x1p-54;
     tail[i] = std::min(u, 1 - u);
   }
   kernels<double>().math[static_cast<int>(Math::kLog)](tail.data(), tail.data(), n);

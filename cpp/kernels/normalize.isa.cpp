@@ -7,7 +7,6 @@
 
 namespace bp::BP_TIER {
 
-// body(at, j) for the columns in vectors; pointers are taken at column j by the body.
 template <class T, bool kSquare>
 static void column_product(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows, std::int64_t n,
                            std::int64_t chunk, bool add) {

@@ -159,17 +159,13 @@ template <class T> class BatchNormalization final : public Op<T> {
 
 template <class T> OpPtr<T> make_batch_normalization(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
   check(xs.size() == 1 && !xs[0].empty() && xs[0].back() > 0, spec.name + ": expected one input of rank 1 or more");
-  const auto number = [&](const char* name) {
-    const auto found = spec.numbers.find(name);
-    return found == spec.numbers.end() ? 0.0 : found->second;
-  };
-  const bool scale = number("scale") != 0, center = number("center") != 0;
+  const bool scale = spec.number("scale") != 0, center = spec.number("center") != 0;
   check(ws.size() == std::size_t{2} + scale + center, spec.name + ": a wrong number of parameters");
   for (const Shape& w : ws) check(w == Shape{xs[0].back()}, spec.name + ": expected parameters of the last axis");
   check(spec.mode == "batch" || spec.mode == "frozen" || spec.mode == "inverse", "unknown mode '" + spec.mode + "'");
   const Mode mode = spec.mode == "batch" ? Mode::kBatch : spec.mode == "frozen" ? Mode::kFrozen : Mode::kInverse;
   check(mode != Mode::kInverse || (!scale && !center), spec.name + ": the inverse has neither gamma nor beta");
-  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, number("epsilon"), number("momentum"));
+  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, spec.number("epsilon"), spec.number("momentum"));
 }
 BP_INSTANTIATE_MAKER(make_batch_normalization)
 

@@ -15,7 +15,6 @@ namespace {
 constexpr std::int64_t kColumnWeights = 1 << 18, kColumnWidth = 256;
 constexpr std::int64_t kManyRows = 4096;  // to here every number of rows is asked for its scratch, then one of so many
 constexpr std::int64_t kRowStep = 16;
-constexpr std::int64_t kShareStep = 64;    // shares are cut at multiples of this: kColumnStep of train/step.cpp
 
 template <class T> class Dense final : public Op<T> {
  public:
@@ -60,8 +59,8 @@ template <class T> class Dense final : public Op<T> {
   std::int64_t columns_scratch(std::int64_t rows) const override {
     std::int64_t most = 0;
     const auto ask = [&](Matmul<T> product, std::int64_t all) {
-      const std::int64_t missing = (kShareStep - all % kShareStep) % kShareStep;
-      for (std::int64_t share = kShareStep; share < all + kShareStep; share += kShareStep) {
+      const std::int64_t missing = (kColumnStep - all % kColumnStep) % kColumnStep;
+      for (std::int64_t share = kColumnStep; share < all + kColumnStep; share += kColumnStep) {
         for (std::int64_t n : {std::min(share, all), share - missing}) {
           product.n = n;
           most = std::max(most, kernels<T>().matmul_scratch(product));

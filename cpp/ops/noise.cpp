@@ -112,14 +112,14 @@ Mode mode_from_name(const std::string& name) {
 template <class T> OpPtr<T> make_noise(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
   check(xs.size() == 1, spec.name + ": noise takes one input");
   const Mode mode = mode_from_name(spec.mode);
-  const auto rate = spec.numbers.find("rate");
-  check(rate != spec.numbers.end() && rate->second >= 0 && (mode == Mode::kGaussian || rate->second < 1),
+  const double rate = spec.number("rate");
+  check(rate >= 0 && (mode == Mode::kGaussian || rate < 1),
         spec.name + ": the rate must be in [0, 1)");
   // spec.shape: of the mask; ones, then the sample's trailing axes.
   const std::int64_t size = size_of(xs[0]), mask = spec.shape.empty() ? size : size_of(spec.shape);
   check(mask > 0 ? size % mask == 0 : size == 0, spec.name + ": the mask does not fit the sample");
   check(mask == size || mode == Mode::kDropout || mode == Mode::kGaussianDropout, spec.name + ": this noise has no mask shape");
-  return std::make_unique<Noise<T>>(xs[0], mode, rate->second, std::max<std::int64_t>(mask, 1), spec.seed);
+  return std::make_unique<Noise<T>>(xs[0], mode, rate, std::max<std::int64_t>(mask, 1), spec.seed);
 }
 BP_INSTANTIATE_MAKER(make_noise)
 

@@ -104,11 +104,7 @@ template <class T> class Normalization final : public Op<T> {
 
 template <class T> OpPtr<T> make_normalization(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
   check(xs.size() == 1 && !xs[0].empty(), spec.name + ": expected one input of rank 1 or more");
-  const auto number = [&](const char* name) {
-    const auto found = spec.numbers.find(name);
-    return found == spec.numbers.end() ? 0.0 : found->second;
-  };
-  const std::int64_t size = size_of(xs[0]), groups = static_cast<std::int64_t>(number("groups"));
+  const std::int64_t size = size_of(xs[0]), groups = static_cast<std::int64_t>(spec.number("groups"));
   const bool group = groups > 0;
   check(size > 0, spec.name + ": nothing to normalize");
   Geometry geometry{};
@@ -122,13 +118,13 @@ template <class T> OpPtr<T> make_normalization(const NodeSpec<T>& spec, const Sh
     for (int i = 0; i < spec.axis; ++i) width *= xs[0][xs[0].size() - 1 - static_cast<std::size_t>(i)];
     geometry = {size / width, 1, 1, width};
   }
-  const bool scale = number("scale") != 0, center = number("center") != 0;
+  const bool scale = spec.number("scale") != 0, center = spec.number("center") != 0;
   check(ws.size() == std::size_t{0} + scale + center, spec.name + ": a wrong number of parameters");
   for (const Shape& w : ws) {
     check(size_of(w) == geometry.groups * geometry.width && w == ws[0], spec.name + ": a parameter does not fit");
   }
   const std::int64_t columns = ws.empty() ? 1 : size_of(ws[0]) / ws[0][0];
-  return std::make_unique<Normalization<T>>(xs[0], geometry, number("centred") != 0, scale, center, number("epsilon"),
+  return std::make_unique<Normalization<T>>(xs[0], geometry, spec.number("centred") != 0, scale, center, spec.number("epsilon"),
                                             columns);
 }
 BP_INSTANTIATE_MAKER(make_normalization)

@@ -34,6 +34,11 @@ template <class T> struct NodeSpec {
   std::uint64_t seed = 0;               // of ops that draw random numbers
   std::vector<T> constant;
   std::shared_ptr<LayerCallback<T>> callback;
+
+  double number(const char* key) const {  // 0 if it is not given
+    const auto found = numbers.find(key);
+    return found == numbers.end() ? 0 : found->second;
+  }
 };
 
 // Where a node's arrays are. Sample r of an array begins at r * size elements.

@@ -43,6 +43,9 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity) : pl
     io.y = value(steps[s].output);
     io.dy = gradient(steps[s].output);
     for (int param : steps[s].params) io.w.push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
+    kept_params_.emplace_back();
+    if (steps[s].op->kept_size() == 0) continue;
+    for (int param : steps[s].params) kept_params_[s].push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
   }
 }
 
@@ -77,6 +80,12 @@ template <class T> void Frame<T>::set_training(bool training) {
 
 template <class T> void Frame<T>::set_draw(std::uint64_t draw) {
   for (Io<T>& io : io_) io.draw = draw;
+}
+
+template <class T> void Frame<T>::commit(std::int64_t n) {
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    if (!kept_params_[s].empty()) plan_->steps()[s].op->commit(io_[s], n, kept_params_[s]);
+  }
 }
 
 template <class T> void Frame<T>::bind_input(int v, const T* data) {

@@ -21,6 +21,7 @@ template <class T> class Frame {
   void bind_input(int v, const T* data);
 
   void forward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].op->forward(io_[step], rows, scratch); }
+  void commit(std::int64_t n);  // Op::commit of all steps, after a training batch of n samples
   void backward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].op->backward(io_[step], rows, scratch); }
 
  private:
@@ -37,6 +38,7 @@ template <class T> class Frame {
   Buffer<T> arena_;
   std::vector<T*> values_, gradients_, own_;
   std::vector<Io<T>> io_;
+  std::vector<std::vector<T*>> kept_params_;  // of steps that keep something for commit
 };
 
 }  // namespace bp

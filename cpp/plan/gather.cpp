@@ -8,7 +8,6 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <utility>
 
 namespace bp {
 namespace {
@@ -198,22 +197,6 @@ template <class T> FlawReport find_flaws(const ArrayView& view) {
     }
   }
   return report;
-}
-
-void permutation(const Philox& random, std::int64_t n, std::int64_t* order) {
-  constexpr std::int64_t kWords = 32;  // of a group of 16 blocks: word i is half i % 2 of block i / 2
-  for (std::int64_t i = 0; i < n; ++i) order[i] = i;
-  std::uint32_t bits[2 * kWords];
-  for (std::int64_t group = (n - 1) / kWords; group >= 0 && n > 1; --group) {
-    kernels<float>().random_bits(random.seed, random.stream, static_cast<std::uint64_t>(group), 2 * kWords, bits);
-    for (std::int64_t i = std::min(group * kWords + kWords, n) - 1; i >= std::max<std::int64_t>(group * kWords, 1); --i) {
-      const std::int64_t lane = i % kWords / 2 + i % 2 * kWords;
-      const std::uint64_t word = std::uint64_t{bits[lane + kWords / 2]} << 32 | bits[lane];
-      // Multiply-high maps 64 random bits onto 0..i; its bias is below n / 2^64.
-      const auto wide = static_cast<unsigned __int128>(word) * static_cast<unsigned __int128>(i + 1);
-      std::swap(order[i], order[static_cast<std::int64_t>(wide >> 64)]);
-    }
-  }
 }
 
 template class RowReader<float>;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "base/buffer.h"
-#include "base/random.h"
 #include "base/view.h"
 
 namespace bp {
@@ -39,8 +38,5 @@ struct FlawReport {
   double value = 0;
 };
 template <class T> FlawReport find_flaws(const ArrayView& view);
-
-// A uniform permutation of 0..n-1 (Fisher-Yates): place i takes one of 0..i by word i of the stream.
-void permutation(const Philox& random, std::int64_t n, std::int64_t* order);
 
 }  // namespace bp

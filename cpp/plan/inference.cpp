@@ -63,15 +63,6 @@ void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs,
   }
 }
 
-template <class T> void Inference<T>::commit(Worker& worker, std::int64_t n) {
-  for (std::size_t s = 0; s < plan_->steps().size(); ++s) {
-    const Step<T>& step = plan_->steps()[s];
-    std::vector<T*> w;
-    for (int param : step.params) w.push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
-    step.op->commit(worker.frame.io(s), n, w);
-  }
-}
-
 template <class T>
 void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training,
                        std::uint64_t draw) {
@@ -82,7 +73,7 @@ void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, cons
     worker.frame.set_draw(draw);
     FloatEnvironment environment;
     run_rows(worker, xs, {0, n}, ys);
-    if (training) commit(worker, n);
+    if (training) worker.frame.commit(n);
     return;
   }
   run_team(threads_for(plan_->flops() * n, n), [&](Team& team) {

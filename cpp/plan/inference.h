@@ -28,7 +28,6 @@ template <class T> class Inference {
   };
   std::unique_ptr<Worker> take();
   void give(std::unique_ptr<Worker> worker);
-  void commit(Worker& worker, std::int64_t n);
   void run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys);
 
   std::shared_ptr<const Plan<T>> plan_;

@@ -8,7 +8,6 @@ namespace {
 
 constexpr double kEpsilon = 1e-7;  // Keras' backend.epsilon()
 constexpr std::int64_t kColumnBlock = 512;  // columns whose sums wait on the stack: 4 KB, and 2 KB of a row of floats
-constexpr std::int64_t kColumnStep = 64;    // shares of threads begin at whole cache lines of a row
 
 double factor_of(const ConstraintConfig& config, double norm) {
   const double clipped = std::min(std::max(norm, config.low), config.high);
@@ -43,22 +42,16 @@ template <class T> void constrain_norm(const ConstraintConfig& config, T* w, Row
   }
 }
 
-// Shares that begin where cache lines do, when the parameter does.
-Rows share_of(std::int64_t n, const Team& team) {
-  const Rows steps = split((n + kColumnStep - 1) / kColumnStep, team.rank, team.size);
-  return {std::min(steps.begin * kColumnStep, n), std::min(steps.end * kColumnStep, n)};
-}
-
 // This thread's share of one parameter.
 template <class T> void constrain(const ConstraintConfig& config, const ParameterView<T>& param, const Team& team) {
   if (config.kind == Constraint::kNonNegative) {
-    const Rows mine = share_of(size_of(param.shape), team);
+    const Rows mine = split_columns(size_of(param.shape), team.rank, team.size);
     const T zero = 0;
     T* w = param.value + mine.begin;
     kernels<T>().binary[static_cast<int>(Binary::kMaximum)](w, 1, &zero, 0, w, mine.count());
   } else if (config.kind == Constraint::kNorm) {
     const std::int64_t columns = config.outer * config.inner;
-    const Rows mine = config.inner == 1 ? split(columns, team.rank, team.size) : share_of(columns, team);
+    const Rows mine = config.inner == 1 ? split(columns, team.rank, team.size) : split_columns(columns, team.rank, team.size);
     constrain_norm(config, param.value, mine);
   } else if (config.kind == Constraint::kCallback && team.rank == 0) {
     config.callback->run();

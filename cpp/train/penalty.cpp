@@ -33,10 +33,14 @@ template <class T> bool Penalties<T>::call() {
   for (std::size_t p = 0; p < configs_.size(); ++p) {
     if (configs_[p].callback == nullptr || !graph_.params[p].trainable) continue;
     call_value_[p] = configs_[p].callback->run(true);
-    finite &= std::isfinite(call_value_[p]) &&
-              kernels<T>().all_finite(configs_[p].callback->gradient(), size_of(graph_.params[p].shape));
+    finite &= is_finite(p);
   }
   return finite;
+}
+
+template <class T> bool Penalties<T>::is_finite(std::size_t p) const {
+  return std::isfinite(call_value_[p]) &&
+         kernels<T>().all_finite(configs_[p].callback->gradient(), size_of(graph_.params[p].shape));
 }
 
 template <class T> void Penalties<T>::add(std::size_t tile, int param, const Tile& where, T* g) {
@@ -81,9 +85,7 @@ template <class T> double Penalties<T>::value_now(bool frozen_only) const {
 template <class T> std::string Penalties<T>::flaw() const {
   for (std::size_t p = 0; p < configs_.size(); ++p) {
     if (configs_[p].callback == nullptr || !graph_.params[p].trainable) continue;
-    const bool finite = std::isfinite(call_value_[p]) &&
-                        kernels<T>().all_finite(configs_[p].callback->gradient(), size_of(graph_.params[p].shape));
-    if (!finite) return graph_.params[p].name;
+    if (!is_finite(p)) return graph_.params[p].name;
   }
   return "";
 }

@@ -40,6 +40,7 @@ template <class T> class Penalties {
   std::string flaw() const;           // names the parameter whose callback is not finite, or ""
 
  private:
+  bool is_finite(std::size_t p) const;  // what p's callback gave
   const Graph<T>& graph_;
   const std::vector<PenaltyConfig<T>>& configs_;
   std::vector<double> tile_value_, call_value_;

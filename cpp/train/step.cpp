@@ -19,14 +19,7 @@ constexpr std::int64_t kSlabColumns = 512, kSlabRows = 224;
 
 constexpr std::int64_t kElementsPerThread = 64 << 10;  // Adam takes 12 us for them
 
-constexpr std::int64_t kColumnStep = 64;  // a cache line of floats times four: two vectors of the widest tier
-
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
-
-Rows column_share(std::int64_t columns, int rank, int parts) {
-  const Rows share = split((columns + kColumnStep - 1) / kColumnStep, rank, parts);
-  return {std::min(share.begin * kColumnStep, columns), std::min(share.end * kColumnStep, columns)};
-}
 
 }  // namespace
 
@@ -231,7 +224,7 @@ void TrainingStep<T>::call_columns(const Call& call, std::int64_t n, const Team&
   const Op<T>& op = *plan_->steps()[at(call.index)].op;
   const bool forward = call.phase == Phase::kForward;
   const std::int64_t all = forward ? op.columns_forward() : op.columns_backward();
-  const Rows columns = column_share(all, team.rank, team.size);
+  const Rows columns = split_columns(all, team.rank, team.size);
   if (columns.count() == 0) return;
   if (forward) {
     op.forward_columns(frame_->io(at(call.index)), {0, n}, columns, scratch);
@@ -353,17 +346,6 @@ template <class T> void TrainingStep<T>::link_values(std::size_t k, Rows rows) {
     case Link::kSoftmax: kernels<T>().softmax(z, y, count, bound.width); break;
     case Link::kLogSoftmax: kernels<T>().log_softmax(z, y, count, bound.width); break;
     default: kernels<T>().activate[static_cast<int>(Activation::kSigmoid)](z, y, count * bound.width, T(0));
-  }
-}
-
-template <class T> void TrainingStep<T>::commit(std::int64_t n) {
-  for (std::size_t s = 0; s < plan_->steps().size(); ++s) {
-    const Step<T>& step = plan_->steps()[s];
-    if (step.op->kept_size() == 0) continue;
-    std::vector<T*>& w = commit_params_;
-    w.clear();
-    for (int param : step.params) w.push_back(graph_->params[at(param)].value);
-    step.op->commit(frame_->io(s), n, w);
   }
 }
 

@@ -147,7 +147,6 @@ template <class T> class TrainingStep {
   void gather(Rows rows, const BatchJob<T>& job);
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   void link_values(std::size_t k, Rows rows);
-  void commit(std::int64_t n);
   Rows my_tiles(const Team& team) const;
   void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
@@ -170,7 +169,6 @@ template <class T> class TrainingStep {
   std::int64_t gradient_size_ = 0;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
-  std::vector<T*> commit_params_;
   // By thread, each an allocation of its own, so that a sanitizer sees who writes past its end.
   std::vector<Buffer<T>> scratch_, tile_gradient_;
   std::int64_t scratch_size_ = 0, capacity_ = 0;
@@ -201,7 +199,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
   }
   if (config_->between_may_throw && job.training) team.barrier();  // a metric in Python raises before any weight changes
   if (job.training && sound) {
-    if (team.rank == 0 && job.commit) commit(job.rows.count());
+    if (team.rank == 0 && job.commit) frame_->commit(job.rows.count());
     if (gradients_.size() > 0) {
       update_materialised(team, job);
     } else {

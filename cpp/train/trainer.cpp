@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "base/random.h"
 #include "plan/inference.h"
+#include "plan/random.h"
 
 namespace bp {
 

@@ -10,8 +10,6 @@
 
 namespace {
 
-constexpr std::int64_t kStep = 64;  // shares of the columns, as train/step.cpp cuts them
-
 std::mt19937 numbers(1);
 std::int64_t number(std::int64_t low, std::int64_t high) {
   return std::uniform_int_distribution<std::int64_t>(low, high)(numbers);
@@ -43,8 +41,7 @@ template <class T> bool fits(const Layer& layer, std::int64_t capacity) {
     for (int rank : {0, threads / 2, threads - 1}) {
       for (bool forward : {true, false}) {
         const std::int64_t all = forward ? layer.out : layer.in;
-        const bp::Rows steps = bp::split((all + kStep - 1) / kStep, rank, threads);
-        const std::int64_t columns = std::min(steps.end * kStep, all) - std::min(steps.begin * kStep, all);
+        const std::int64_t columns = bp::split_columns(all, rank, threads).count();
         if (columns == 0 || needed<T>(layer, rows, columns, forward) <= have) continue;
         std::printf("%s, %zu bytes: %d x %d%s, %d of %d rows, %d threads: %d columns need %ld, not %ld\n", bp::tier_name(),
                     sizeof(T), static_cast<int>(layer.in), static_cast<int>(layer.out),
