@@ -53,12 +53,12 @@ void product(benchmark::State& state, bool ta, bool tb, std::int64_t m, std::int
   p.a = a.get(), p.lda = ta ? m : k, p.a_transposed = ta;
   p.b = b.get(), p.ldb = tb ? k : n, p.b_transposed = tb;
   p.c = c.get(), p.ldc = n;
-  const Array<T> scratch(kernels<T>().matmul_scratch(p) + 1);
+  const Array<T> scratch(kernels<T>().products[0].scratch(p) + 1);
   p.scratch = scratch.get();
-  kernels<T>().matmul(p);
+  kernels<T>().products[0].run(p);
   if (!right(p)) return state.SkipWithError("wrong result");
   for (auto _ : state) {
-    kernels<T>().matmul(p);
+    kernels<T>().products[0].run(p);
     benchmark::ClobberMemory();
   }
   const double flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);

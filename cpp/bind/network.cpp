@@ -1,6 +1,7 @@
 #include "bind/network.h"
 
 #include "bind/callbacks.h"
+#include "bind/parts.h"
 
 namespace bp {
 namespace {
@@ -12,9 +13,10 @@ Activation activation_from_name(const std::string& name) {
   throw BadInput("unknown activation '" + name + "'");
 }
 
-template <class T> NodeSpec<T> parse_node(const py::tuple& tuple) {
+template <class T> NodeSpec<T> parse_node(const py::tuple& tuple, Compute compute) {
   if (tuple.size() != 5) throw py::value_error("a node is (op, inputs, params, attrs, name)");
   NodeSpec<T> spec;
+  spec.compute = compute;
   spec.op = tuple[0].cast<std::string>();
   spec.inputs = tuple[1].cast<std::vector<int>>();
   spec.params = tuple[2].cast<std::vector<int>>();
@@ -40,15 +42,16 @@ template <class T> NodeSpec<T> parse_node(const py::tuple& tuple) {
 
 template <class T>
 Network<T>::Network(const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
-                    const std::vector<std::string>& names, const std::vector<bool>& trainable)
+                    const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute)
     : keep_(params) {
+  const Compute operands = parse_compute<T>(compute);
   check(params.size() == names.size() && params.size() == trainable.size(), "params, names and trainable differ in length");
   std::vector<ParameterView<T>> views;
   for (std::size_t i = 0; i < params.size(); ++i) {
     views.push_back({writable_data<T>(params[i], names[i]), shape_of(params[i]), names[i], trainable[i]});
   }
   std::vector<NodeSpec<T>> specs;
-  for (py::handle node : nodes) specs.push_back(parse_node<T>(py::reinterpret_borrow<py::tuple>(node)));
+  for (py::handle node : nodes) specs.push_back(parse_node<T>(py::reinterpret_borrow<py::tuple>(node), operands));
   graph_ = std::make_shared<const Graph<T>>(std::move(specs), outputs, std::move(views));
   inference_ = std::make_unique<Inference<T>>(graph_);
   simple_ = graph_->inputs.size() == 1 && graph_->outputs.size() == 1 && !inference_->plan().whole_batch();
@@ -207,12 +210,14 @@ void bind_network(py::module_& m) {
   m.def(
       "Network",
       [](const std::string& dtype, const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
-         const std::vector<std::string>& names, const std::vector<bool>& trainable) -> py::object {
-        if (dtype == "float32") return py::cast(std::make_shared<Network<float>>(nodes, outputs, params, names, trainable));
-        if (dtype == "float64") return py::cast(std::make_shared<Network<double>>(nodes, outputs, params, names, trainable));
+         const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute) -> py::object {
+        const auto make = [&]<class T>(T) { return py::cast(std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute)); };
+        if (dtype == "float32") return make(0.0f);
+        if (dtype == "float64") return make(0.0);
         throw py::value_error("dtype must be 'float32' or 'float64', got '" + dtype + "'");
       },
-      py::arg("dtype"), py::arg("nodes"), py::arg("outputs"), py::arg("params"), py::arg("param_names"), py::arg("trainable"));
+      py::arg("dtype"), py::arg("nodes"), py::arg("outputs"), py::arg("params"), py::arg("param_names"), py::arg("trainable"),
+      py::arg("compute") = "");
 }
 
 template class Network<float>;

@@ -52,8 +52,10 @@ template <class T> py::array activation_grad(const std::string& name, const Dens
 }
 
 template <class T>
-py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const py::object& bias, std::int64_t chunk) {
+py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const py::object& bias, std::int64_t chunk,
+                 const std::string& compute) {
   check(a.ndim() == 2 && b.ndim() == 2, "matmul takes two matrices");
+  const Products<T>& products = kernels<T>().products[static_cast<int>(parse_compute<T>(compute))];
   Matmul<T> p{};
   p.m = a.shape(ta ? 1 : 0);
   p.k = a.shape(ta ? 0 : 1);
@@ -71,10 +73,10 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
     check(row.size() == p.n, "the bias does not fit");
     p.bias = row.data();
   }
-  Buffer<T> scratch(kernels<T>().matmul_scratch(p));
+  Buffer<T> scratch(products.scratch(p));
   p.scratch = scratch.data();
   py::gil_scoped_release release;
-  kernels<T>().matmul(p);
+  products.run(p);
   return c;
 }
 
@@ -84,7 +86,8 @@ template <class T> void bind_kernels(py::module_& m) {
   m.def("activation_grad", &activation_grad<T>, py::arg("name"), py::arg("x").noconvert(), py::arg("dy").noconvert(),
         py::arg("alpha") = 0.0);
   m.def("matmul", &matmul<T>, py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("transpose_a") = false,
-        py::arg("transpose_b") = false, py::arg("bias") = py::none(), py::arg("chunk") = 0);
+        py::arg("transpose_b") = false, py::arg("bias") = py::none(), py::arg("chunk") = 0,
+        py::arg("compute") = "");
 }
 
 py::object scan(const py::array& array, const std::string& dtype) {
@@ -206,6 +209,7 @@ py::dict config() {
   for (int i = 0; supported_tier(i) != nullptr; ++i) isas.append(supported_tier(i));
   dict["isas"] = isas;
   dict["openmp"] = have_openmp();
+  dict["bfloat16"] = kernels<float>().products[static_cast<int>(Compute::kBfloat16)].run != nullptr;
 #if defined(__clang__)
   dict["compiler"] = "Clang " __clang_version__;
 #else
@@ -238,6 +242,16 @@ OptimizerConfig parse_optimizer(const py::dict& dict) {
   config.centered = get_or(dict, "centered", config.centered);
   return config;
 }
+
+template <class T> Compute parse_compute(const std::string& name) {
+  if (name.empty()) return Compute::kFull;
+  check(name == "bfloat16", "unknown compute '" + name + "'");
+  check(kernels<T>().products[static_cast<int>(Compute::kBfloat16)].run != nullptr,
+        "products in bfloat16 need float32 and a CPU with AVX512_BF16");
+  return Compute::kBfloat16;
+}
+template Compute parse_compute<float>(const std::string& name);
+template Compute parse_compute<double>(const std::string& name);
 
 void bind_tools(py::module_& m) {
   m.def("empty", [](const Shape& shape, const py::object& dtype) { return empty_aligned(shape, py::dtype::from_args(dtype)); },

@@ -9,6 +9,10 @@ namespace bp {
 namespace baseline { void fill_table(Kernels<float>&, Kernels<double>&); }
 namespace v3 { void fill_table(Kernels<float>&, Kernels<double>&); }
 namespace v4 { void fill_table(Kernels<float>&, Kernels<double>&); }
+namespace bf16 {
+void matmul(const Matmul<float>&);
+std::int64_t matmul_scratch(const Matmul<float>&);
+}
 #else
 namespace neon { void fill_table(Kernels<float>&, Kernels<double>&); }
 #endif
@@ -22,10 +26,18 @@ struct Tier {
   bool (*supported)();
 };
 
+#if defined(__x86_64__)
+void fill_v4(Kernels<float>& single, Kernels<double>& full) {
+  v4::fill_table(single, full);
+  if (!__builtin_cpu_supports("avx512bf16")) return;
+  single.products[static_cast<int>(Compute::kBfloat16)] = {bf16::matmul, bf16::matmul_scratch};
+}
+#endif
+
 // Best first.
 const Tier kTiers[] = {
 #if defined(__x86_64__)
-    {"v4", v4::fill_table, true,
+    {"v4", fill_v4, true,
      [] {
        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -51,6 +63,7 @@ const char* select_tier(const char* wanted) {
   for (const Tier& tier : kTiers) {
     if (*wanted != '\0' && std::strcmp(wanted, tier.name) != 0) continue;
     if (!tier.supported()) continue;
+    single = {}, full = {};
     tier.fill(single, full);
     current = &tier;
     return tier.name;

@@ -3,6 +3,8 @@
 // B is read as vectors along n, A is broadcast; no lane ever holds a partial sum of another element, so every tile
 // shape gives the same bits. One step of k: 2 * kRows * kVecs * W flops for kRows + kVecs loads. The error of an
 // element is that of its chain: |error| <= k u (|A| |B|), u = 2^-24 or 2^-53.
+//
+// T is what A and B hold, SumOf<T> what C holds: the same but for pairs of bfloat16, of which a step takes two values of k.
 #pragma once
 
 #include "simd/transpose.h"
@@ -35,15 +37,18 @@ constexpr int max_tile_rows(int vecs) {
   return 1;
 }
 
+template <class T> struct SumOfElement { using Type = T; };
+template <class T> using SumOf = typename SumOfElement<T>::Type;
+
 template <class T> struct TileArgs {
   std::int64_t k;
   const T* a;                      // row i, step p: a[i * a_step + p], or a[p * a_step + i] where rows are contiguous
   std::int64_t a_step;
   const T* b;                      // step p: b[p * ldb ...]
   std::int64_t ldb;
-  const T* start;                  // what the chains start from (bias with stride 0, or C itself); null: 0
+  const SumOf<T>* start;           // what the chains start from (bias with stride 0, or C itself); null: 0
   std::int64_t start_stride;
-  T* c;
+  SumOf<T>* c;
   std::int64_t ldc;
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
@@ -63,15 +68,15 @@ BP_INLINE void load_edge(const T* p, std::int64_t tail, Vec<T> (&row)[kVecs]) {
 }
 
 template <class T, int kRows, int kVecs>
-BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
   if (t.start != nullptr) {
     BP_UNROLL(16)
-    for (int i = 0; i < kRows; ++i) load_edge<T, kVecs>(t.start + i * t.start_stride, t.tail, acc[i]);
+    for (int i = 0; i < kRows; ++i) load_edge<SumOf<T>, kVecs>(t.start + i * t.start_stride, t.tail, acc[i]);
   } else {
     BP_UNROLL(16)
     for (int i = 0; i < kRows; ++i) {
       BP_UNROLL(8)
-      for (int v = 0; v < kVecs; ++v) acc[i][v] = Vec<T>(typename Vec<T>::N{});
+      for (int v = 0; v < kVecs; ++v) acc[i][v] = Vec<SumOf<T>>(typename Vec<SumOf<T>>::N{});
     }
   }
 }
@@ -81,7 +86,7 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
 constexpr std::int64_t kPrefetchDepth = 64;
 
 template <class T, int kRows, int kVecs> BP_INLINE void prefetch_c(const TileArgs<T>& t) {
-  const T* c = t.c;
+  const SumOf<T>* c = t.c;
   for (int i = 0; i < kRows; ++i, c += t.ldc) {
     BP_UNROLL(8)
     for (int v = 0; v < kVecs; ++v) __builtin_prefetch(c + v * Vec<T>::kWidth, 1);
@@ -89,18 +94,18 @@ template <class T, int kRows, int kVecs> BP_INLINE void prefetch_c(const TileArg
 }
 
 template <class T, int kRows, int kVecs>
-BP_INLINE void tile_end(const TileArgs<T>& t, Vec<T> (&acc)[kRows][kVecs]) {
+BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
   constexpr int kWidth = Vec<T>::kWidth;
   if (t.add) {
     BP_UNROLL(16)
     for (int i = 0; i < kRows; ++i) {
-      Vec<T> old[kVecs];
-      load_edge<T, kVecs>(t.c + i * t.ldc, t.tail, old);
+      Vec<SumOf<T>> old[kVecs];
+      load_edge<SumOf<T>, kVecs>(t.c + i * t.ldc, t.tail, old);
       BP_UNROLL(8)
       for (int v = 0; v < kVecs; ++v) acc[i][v] = old[v] + acc[i][v];
     }
   }
-  T* c = t.c;
+  SumOf<T>* c = t.c;
   BP_UNROLL(16)
   for (int i = 0; i < kRows; ++i) {
     BP_UNROLL(8)
@@ -114,7 +119,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
   if (t.k >= kPrefetchDepth) prefetch_c<T, kRows, kVecs>(t);
-  Vec<T> acc[kRows][kVecs];
+  Vec<SumOf<T>> acc[kRows][kVecs];
   tile_begin<T, kRows, kVecs>(t, acc);
   const char* row[kGroups];
   const std::int64_t stride = kContiguousRows ? static_cast<std::int64_t>(sizeof(T))

@@ -25,7 +25,15 @@ template <class T> struct Matmul {
   const T* bias;        // (n) or null; not together with chunk or add
   bool add;
   std::int64_t chunk;   // 0: one chain over all of k
-  T* scratch;           // matmul_scratch(...) elements, 64-byte aligned
+  T* scratch;           // Products::scratch(...) elements, 64-byte aligned
+};
+
+// What the operands of matrix products are rounded to: nothing, or bfloat16.
+enum class Compute : int { kFull, kBfloat16 };
+
+template <class T> struct Products {
+  void (*run)(const Matmul<T>&);
+  std::int64_t (*scratch)(const Matmul<T>&);  // looks at sizes, strides and flags only
 };
 
 // ---- pointwise activations: a = f(z) --------------------------------------------------------------------------------
@@ -90,8 +98,7 @@ struct SetShape {
 };
 
 template <class T> struct Kernels {
-  void (*matmul)(const Matmul<T>&);
-  std::int64_t (*matmul_scratch)(const Matmul<T>&);  // looks at sizes, strides and flags only
+  Products<T> products[2];  // by Compute; bfloat16's wants an even chunk, and is null where CPU, tier or type cannot
   void (*transpose)(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t rows, std::int64_t cols);
 
   // a = f(z); a may be z. `alpha` is the slope or scale of leaky_relu, elu, celu.

@@ -18,8 +18,9 @@ constexpr std::int64_t kRowStep = 16;
 
 template <class T> class Dense final : public Op<T> {
  public:
-  Dense(const Shape& x, const Shape& w, bool has_bias, bool transposed)
-      : in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]), ldw_(w[1]), has_bias_(has_bias), transposed_(transposed) {
+  Dense(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute)
+      : in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]), ldw_(w[1]), has_bias_(has_bias), transposed_(transposed),
+        compute_(compute) {
     this->shape = x;
     this->shape.back() = out_;
     inner_ = size_of(x) / in_;
@@ -32,10 +33,10 @@ template <class T> class Dense final : public Op<T> {
     std::int64_t most = 0;
     for (std::int64_t m = 1; m <= rows; ++m) {
       Matmul<T> product = forward_product(m * inner_);
-      most = std::max(most, kernels<T>().matmul_scratch(product));
+      most = std::max(most, products().scratch(product));
       product = backward_product(m * inner_);
       product.add = true;  // needs more than without
-      most = std::max(most, kernels<T>().matmul_scratch(product));
+      most = std::max(most, products().scratch(product));
     }
     return most;
   }
@@ -63,7 +64,7 @@ template <class T> class Dense final : public Op<T> {
       for (std::int64_t share = kColumnStep; share < all + kColumnStep; share += kColumnStep) {
         for (std::int64_t n : {std::min(share, all), share - missing}) {
           product.n = n;
-          most = std::max(most, kernels<T>().matmul_scratch(product));
+          most = std::max(most, products().scratch(product));
         }
       }
     };
@@ -89,7 +90,7 @@ template <class T> class Dense final : public Op<T> {
     product.bias = has_bias_ ? io.w[1] + columns.begin : nullptr;
     product.c = z;
     product.scratch = scratch;
-    kernels<T>().matmul(product);
+    products().run(product);
     if (function_ == Activation::kLinear) return;
     const auto activate = kernels<T>().activate[static_cast<int>(function_)];
     if (columns.count() == out_) return activate(z, y, m * out_, alpha_);
@@ -113,14 +114,14 @@ template <class T> class Dense final : public Op<T> {
     product.c = io.dx[0] + rows.begin * inner_ * in_ + columns.begin;
     product.add = io.add[0];
     product.scratch = scratch;
-    kernels<T>().matmul(product);
+    products().run(product);
   }
 
   std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t batch) const override {
     if (param != 0) return 0;
     Matmul<T> product = kernel_gradient(tile, batch);
     product.add = true;  // a shared layer, or gradients of earlier batches: needs more than without
-    return kernels<T>().matmul_scratch(product);
+    return products().scratch(product);
   }
 
   void accumulate(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T* g, bool add,
@@ -135,7 +136,7 @@ template <class T> class Dense final : public Op<T> {
     product.c = g;
     product.add = add;
     product.scratch = scratch;
-    kernels<T>().matmul(product);
+    products().run(product);
   }
 
   bool fuse_activation(Activation f, T alpha) override {
@@ -146,6 +147,7 @@ template <class T> class Dense final : public Op<T> {
   }
 
  private:
+  const Products<T>& products() const { return kernels<T>().products[static_cast<int>(compute_)]; }
   bool keeps_z() const { return function_ != Activation::kLinear && activation_keeps_z(function_); }
 
   Matmul<T> forward_product(std::int64_t m) const {
@@ -173,6 +175,7 @@ template <class T> class Dense final : public Op<T> {
 
   std::int64_t in_, out_, inner_, ldw_;
   bool has_bias_, transposed_;
+  Compute compute_;
   Activation function_ = Activation::kLinear;
   T alpha_ = 0;
 };
@@ -186,7 +189,7 @@ template <class T> OpPtr<T> make_dense(const NodeSpec<T>& spec, const Shapes& xs
   check(ws[0].size() == 2 && ws[0][transposed ? 1 : 0] == xs[0].back(),
         spec.name + ": got x of shape " + to_string(xs[0]) + " a sample and a kernel of shape " + to_string(ws[0]));
   check(ws.size() == 1 || ws[1] == Shape{ws[0][transposed ? 0 : 1]}, spec.name + ": the bias does not fit the kernel");
-  return std::make_unique<Dense<T>>(xs[0], ws[0], ws.size() == 2, transposed);
+  return std::make_unique<Dense<T>>(xs[0], ws[0], ws.size() == 2, transposed, spec.compute);
 }
 BP_INSTANTIATE_MAKER(make_dense)
 

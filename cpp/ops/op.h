@@ -30,6 +30,7 @@ template <class T> struct NodeSpec {
   Activation function = Activation::kLinear;
   double alpha = 0;
   std::string mode;                     // of ops that come in several
+  Compute compute = Compute::kFull;
   std::map<std::string, double> numbers;  // further constants, by name
   std::uint64_t seed = 0;               // of ops that draw random numbers
   std::vector<T> constant;

@@ -130,11 +130,11 @@ template <class T, class Random> bool run(const Case& s, const Tier& tier, bool 
   auto expected = c;
   p.a = a.data(), p.b = b.data(), p.c = c.data();
   p.bias = s.bias ? bias.data() : nullptr;
-  const std::int64_t size = tier.table<T>().matmul_scratch(p);
+  const std::int64_t size = tier.table<T>().products[0].scratch(p);
   std::vector<T> scratch(static_cast<std::size_t>(size) + 64, nan);
   p.scratch = aligned(scratch);
   p.scratch[size] = guard;
-  tier.table<T>().matmul(p);
+  tier.table<T>().products[0].run(p);
   bool good = p.scratch[size] == guard;
   reference(p, expected);
   for (std::size_t i = 0; good && i < c.size(); ++i) {

@@ -26,7 +26,7 @@ template <class T> std::int64_t needed(const Layer& layer, std::int64_t rows, st
   p.lda = p.k, p.ldb = layer.transposed ? layer.in : layer.out, p.ldc = forward ? layer.out : layer.in;
   p.b_transposed = forward == layer.transposed;
   p.add = !forward;
-  return bp::kernels<T>().matmul_scratch(p);
+  return bp::kernels<T>().products[0].scratch(p);
 }
 
 template <class T> bool fits(const Layer& layer, std::int64_t capacity) {

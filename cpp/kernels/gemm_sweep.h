@@ -1,0 +1,101 @@
+// All tiles of a product whose operands lie as the micro-kernel wants them.
+#pragma once
+
+#include "kernels/gemm_plan.h"
+
+namespace bp::BP_TIER {
+
+// A product whose operands lie as the micro-kernel wants them, or in packed panels.
+template <class T> struct Region {
+  std::int64_t m, n, k;
+  const T* a;
+  std::int64_t lda;
+  bool a_contiguous, a_packed;  // rows of A contiguous (A given transposed); panels of the tiles' heights
+  const T* b;
+  std::int64_t ldb;
+  bool b_packed;
+  const SumOf<T>* start;
+  std::int64_t start_stride;
+  SumOf<T>* c;
+  std::int64_t ldc;
+  bool add;
+  std::int64_t chunk;
+  std::int64_t max_rows, max_vecs;
+};
+
+template <class T> BP_INLINE std::int64_t vectors(std::int64_t n) { return ceil_div(n, Vec<T>::kWidth); }
+
+template <class T> void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t a_chunk) {
+  for (std::int64_t left = t.k; left > 0; left -= chunk) {
+    t.k = at_most(left, chunk);
+    tile(t);
+    t.a += a_chunk;
+    t.b += chunk * t.ldb;
+    t.add = true;
+  }
+}
+
+template <class T>
+BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, std::int64_t v, std::int64_t vecs,
+                        std::int64_t all_vecs) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  const std::int64_t j = v * kWidth;
+  const bool contiguous = r.a_contiguous || r.a_packed;
+  TileArgs<T> t;
+  t.k = r.k;
+  t.a = r.a_packed ? r.a + i * r.k : r.a + (r.a_contiguous ? i : i * r.lda);
+  t.a_step = r.a_packed ? rows : r.lda;
+  t.b = r.b_packed ? r.b + j * r.k : r.b + j;
+  t.ldb = r.b_packed ? vecs * kWidth : r.ldb;
+  t.start = r.start == nullptr ? nullptr : r.start + i * r.start_stride + j;
+  t.start_stride = r.start_stride;
+  t.c = r.c + i * r.ldc + j;
+  t.ldc = r.ldc;
+  t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
+  t.masked_b = !r.b_packed;
+  t.add = r.add;
+  const TileFn<T> tile = kTiles<T>.of[contiguous][vecs - 1][rows - 1];
+  if (r.chunk > 0 && r.chunk < r.k) {
+    run_chunks<T>(tile, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1));
+  } else {
+    tile(t);
+  }
+}
+
+// All tiles of a region. The operand that the inner loop runs over again and again is the one that stays in L1.
+template <class T> void sweep(const Region<T>& r) {
+  const std::int64_t all_vecs = vectors<T>(r.n);
+  const Split rows(r.m, r.max_rows), cols(all_vecs, r.max_vecs);
+  if (r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes) {
+    for (std::int64_t y = 0, i = 0; y < rows.parts; i += rows.of(y), ++y) {
+      for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
+        run_tile<T>(r, i, rows.of(y), v, cols.of(x), all_vecs);
+      }
+    }
+  } else {
+    for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
+      for (std::int64_t y = 0, i = 0; y < rows.parts; i += rows.of(y), ++y) {
+        run_tile<T>(r, i, rows.of(y), v, cols.of(x), all_vecs);
+      }
+    }
+  }
+}
+
+template <class T> std::int64_t tallest_tile(const Region<T>& r) {
+  const std::int64_t rows = max_tile_rows(static_cast<int>(at_most(r.max_vecs, vectors<T>(r.n))));
+  const bool crowded = !r.a_contiguous && !r.a_packed && aliases<T>(r.lda) && r.m > kAliasRows;
+  return crowded ? at_most(rows, kAliasRows) : rows;
+}
+
+// c (m x n, leading dimension ldc) += x (m x n, compact).
+template <class T> void add_matrix(const T* x, T* c, std::int64_t ldc, std::int64_t m, std::int64_t n) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  for (std::int64_t i = 0; i < m; ++i) {
+    for (std::int64_t j = 0; j < n; j += kWidth) {
+      const std::int64_t cols = at_most(n - j, kWidth);
+      store_n(c + i * ldc + j, load_n(c + i * ldc + j, cols) + load_n(x + i * n + j, cols), cols);
+    }
+  }
+}
+
+}  // namespace bp::BP_TIER
