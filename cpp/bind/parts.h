@@ -12,6 +12,6 @@ void bind_tools(py::module_& m);
 
 py::object& diverged_type();
 OptimizerConfig parse_optimizer(const py::dict& dict);
-template <class T> Compute parse_compute(const std::string& name);  // "" or "bfloat16"; throws where it cannot be had
+template <class T> Compute parse_compute(const std::string& name);  // "", T's own or "bfloat16"; throws where it cannot be had
 
 }  // namespace bp

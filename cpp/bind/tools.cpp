@@ -244,7 +244,7 @@ OptimizerConfig parse_optimizer(const py::dict& dict) {
 }
 
 template <class T> Compute parse_compute(const std::string& name) {
-  if (name.empty()) return Compute::kFull;
+  if (name.empty() || name == (sizeof(T) == 4 ? "float32" : "float64")) return Compute::kFull;
   check(name == "bfloat16", "unknown compute '" + name + "'");
   check(kernels<T>().products[static_cast<int>(Compute::kBfloat16)].run != nullptr,
         "products in bfloat16 need float32 and a CPU with AVX512_BF16");

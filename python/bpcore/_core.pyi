@@ -218,6 +218,7 @@ def Network(
     params: collections.abc.Sequence[numpy.ndarray],
     param_names: collections.abc.Sequence[str],
     trainable: collections.abc.Sequence[bool],
+    compute: str = "",
 ) -> typing.Any: ...
 def Trainer(
     net: typing.Any,
@@ -282,6 +283,7 @@ def matmul(
     transpose_b: bool = False,
     bias: typing.Any = None,
     chunk: typing.SupportsInt | typing.SupportsIndex = 0,
+    compute: str = "",
 ) -> numpy.ndarray: ...
 @typing.overload
 def matmul(
@@ -291,6 +293,7 @@ def matmul(
     transpose_b: bool = False,
     bias: typing.Any = None,
     chunk: typing.SupportsInt | typing.SupportsIndex = 0,
+    compute: str = "",
 ) -> numpy.ndarray: ...
 def normal(
     seed: typing.SupportsInt | typing.SupportsIndex,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _core
 from .errors import ShapeError
 
 Shape = tuple[int, ...]
@@ -116,6 +117,23 @@ def dtype(value: Any) -> str:
             result: str = name
             return result
     raise ValueError(f"dtype must be 'float32' or 'float64', got {value!r}")
+
+
+def compute(value: Any, dtype: str) -> str:
+    """What operands of matrix products are rounded to: `dtype` itself (None), or ``"bfloat16"``."""
+    if value is None or (isinstance(value, str) and value == dtype):
+        return dtype
+    if not isinstance(value, str) or value != "bfloat16":
+        raise ValueError(f"compute must be None, {dtype!r} or 'bfloat16', got {value!r}")
+    if dtype != "float32":
+        raise ValueError(f"compute='bfloat16' needs dtype='float32', got dtype={dtype!r}")
+    config = _core.config()
+    if not config["bfloat16"]:
+        raise RuntimeError(
+            "compute='bfloat16' needs a CPU with AVX512_BF16 and the v4 kernels, this process runs "
+            f"{config['isa']} kernels without it; leave compute out (load_model: compute='float32')"
+        )
+    return value
 
 
 def seed(value: Any) -> int | None:

@@ -35,9 +35,10 @@ class Engine:
         inputs: list[graph.Tensor],
         outputs: list[graph.Tensor],
         dtype: str,
+        compute: str,
     ) -> None:
         self.dtype = dtype
-        self.low, self.places = graph.lower(nodes, inputs, dtype)
+        self.low, self.places = graph.lower(nodes, inputs, dtype, compute)
         self.in_shapes = [t.shape for t in inputs]
         self.in_names = [t.name for t in inputs]
         self.out_shapes = [t.shape for t in outputs]

@@ -120,7 +120,7 @@ def _error(loss: Callable[[], float], w: Array, d: Array, expected: float, scale
 def double_copy(model: Any) -> Any:
     """A float64 copy of a model, optimizer state left out."""
     twin = copy.deepcopy(model)
-    twin.dtype = "float64"
+    twin.dtype = twin.compute = "float64"
     for layer in twin.layers:
         layer.convert("float64")
     twin._make_engine()

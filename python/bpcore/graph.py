@@ -207,8 +207,8 @@ class Place:
 class Lowering:
     """Collects the core's nodes and parameters while layers write themselves down."""
 
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: str, compute: str) -> None:
+        self.dtype, self.compute = dtype, compute
         self.nodes: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], str]] = []
         self.shapes: list[checks.Shape] = []
         self.params: list[Parameter] = []
@@ -266,14 +266,15 @@ class Lowering:
             [p.value for p in self.params],
             [p.name for p in self.params],
             flags,
+            self.compute,
         )
 
 
 def lower(
-    nodes: Sequence[Node], inputs: Sequence[Tensor], dtype: str
+    nodes: Sequence[Node], inputs: Sequence[Tensor], dtype: str, compute: str
 ) -> tuple[Lowering, dict[int, Place]]:
     """Write a sorted graph down; the k-th input tensor becomes the core's k-th input node."""
-    low = Lowering(dtype)
+    low = Lowering(dtype, compute)
     places: dict[int, Place] = {}
     for t in inputs:
         i = low.add("input", (), t.shape, t.name, shape=t.shape)

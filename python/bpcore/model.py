@@ -29,6 +29,11 @@ class Model(Trainable):
     name : str, optional
     dtype : {"float32", "float64"}
         Of all weights and computations.
+    compute : {None, "bfloat16"}
+        What the operands of matrix products are rounded to: nothing by default. With "bfloat16"
+        the products of all layers, forward and backward, multiply operands of 8 bits of mantissa
+        and sum in float32; weights, optimizer and everything else stay float32. Needs dtype
+        "float32" and a CPU with AVX512_BF16, else RuntimeError.
     seed : int, optional
         Of first weights and shuffles; by default from `bpcore.set_seed`, else from the system.
 
@@ -58,9 +63,10 @@ class Model(Trainable):
         *,
         name: str | None = None,
         dtype: str = "float32",
+        compute: str | None = None,
         seed: Any = None,
     ) -> None:
-        self._start(name, dtype, seed)
+        self._start(name, dtype, compute, seed)
         self._in_keys, ins = _tensors("inputs", inputs)
         self._out_keys, outs = _tensors("outputs", outputs)
         self._in_kind = type(inputs) if isinstance(inputs, (list, tuple, dict)) else None
@@ -76,10 +82,11 @@ class Model(Trainable):
         nodes = graph.sort(ins, outs)
         self._build_graph(nodes, ins, outs)
 
-    def _start(self, name: str | None, dtype: Any, seed: Any) -> None:
+    def _start(self, name: str | None, dtype: Any, compute: Any, seed: Any) -> None:
         given = checks.object_name("model", name)
         self.name = given or arguments.snake_case(type(self).__name__)
         self.dtype = checks.dtype(dtype)
+        self.compute = checks.compute(compute, self.dtype)
         value = checks.seed(seed)
         self._seed_told = value is not None or seeding.is_set()  # the next run will have it too
         self.seed: int = seeding.next_seed() if value is None else value
@@ -125,7 +132,7 @@ class Model(Trainable):
             building.note_calls(nodes, before)
 
     def _make_engine(self) -> None:
-        engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype)
+        engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype, self.compute)
         if self._in_keys is not None:
             engine.in_names = list(self._in_keys)
         engine.in_listed = self._in_kind in (list, tuple)

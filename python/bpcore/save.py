@@ -61,6 +61,7 @@ def load_model(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
     *,
+    compute: str | None = None,
     sha256: str | None = None,
     allow_nonfinite: bool = False,
     max_bytes: int | None = None,
@@ -76,6 +77,8 @@ def load_model(
     path : path
     custom_objects : dict of name to class, optional
         Layer classes of your own that the model uses.
+    compute : str, optional
+        As in `Model`, in place of what the file says: ``"float32"`` where the CPU has no bfloat16.
     sha256 : str, optional
         The file's own SHA-256 in hexadecimal, as ``sha256sum`` prints it, from whom you trust: the
         hash inside a file says nothing about who wrote it.
@@ -115,7 +118,7 @@ def load_model(
     strange = sorted(set(content.document) - {"format", "bpcore", "model"})
     if strange:
         raise FormatError(f"{file}: unknown entry {shown(strange[0])}, expected 'model' alone")
-    model = rebuild(content.document.get("model"), content.arrays, custom, file)
+    model = rebuild(content.document.get("model"), content.arrays, custom, file, compute)
     fill(model, content.arrays, file, finite)
     return model
 
@@ -161,7 +164,11 @@ def arrays_of(model: Any) -> dict[str, np.ndarray]:
 
 
 def rebuild(
-    document: Any, arrays: Mapping[str, np.ndarray], custom: dict[str, Any], file: str
+    document: Any,
+    arrays: Mapping[str, np.ndarray],
+    custom: dict[str, Any],
+    file: str,
+    compute: str | None = None,
 ) -> Any:
     """A model as the document describes it, with weights of zero until `fill`."""
     if not isinstance(document, dict) or set(document) != {"class_name", "config"}:
@@ -175,6 +182,8 @@ def rebuild(
             f"{file}: unknown model class {shown(class_name)}; known: {', '.join(sorted(known))}; "
             f"pass custom_objects={{{shown(class_name)}: ...}} if it is your own"
         )
+    if compute is not None:
+        config = {**config, "compute": compute}
     held = reserve.set(Reserve(sum(array.size for array in arrays.values()) + _SLACK))
     try:
         return known[class_name].from_config(config, custom_objects=custom)

@@ -15,7 +15,7 @@ class Sequential(Model):
     ----------
     layers : list of Layer, optional
         May begin with ``bp.Input(shape)``.
-    name, dtype, seed
+    name, dtype, compute, seed
         As in `Model`.
 
     Examples
@@ -35,9 +35,10 @@ class Sequential(Model):
         *,
         name: str | None = None,
         dtype: str = "float32",
+        compute: str | None = None,
         seed: Any = None,
     ) -> None:
-        self._start(name, dtype, seed)
+        self._start(name, dtype, compute, seed)
         self._given_shape: Shape | None = None
         items = [] if layers is None else layers
         if not isinstance(items, (list, tuple)):

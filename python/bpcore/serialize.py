@@ -11,7 +11,7 @@ from .layers.base import Layer
 MAX_LAYERS = 10_000  # of a file
 _ENTRY = {"class_name", "name", "named", "trainable", "frozen", "config"}
 _NODE = {"layer", "inputs", "list"}
-_COMMON = {"name", "dtype", "seed", "layers", "compile"}
+_COMMON = {"name", "dtype", "compute", "seed", "layers", "compile"}
 _SEQUENTIAL, _GRAPH = _COMMON | {"input_shape"}, _COMMON | {"nodes", "inputs", "outputs"}
 
 
@@ -39,6 +39,8 @@ def model_config(model: Any) -> dict[str, Any]:
     from .sequential import Sequential
 
     config: dict[str, Any] = {"name": model.name, "dtype": model.dtype, "seed": model.seed}
+    if model.compute != model.dtype:
+        config["compute"] = model.compute
     if isinstance(model, Sequential):
         config["input_shape"] = list(model._inputs[0].shape)
         config["layers"] = [layer_entry(layer) for layer in model.layers]
@@ -120,6 +122,7 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
     for layer in layers:
         layer.resolve(by_name)
     options = {key: config[key] for key in ("name", "dtype", "seed")}
+    options["compute"] = config.get("compute")
     if issubclass(cls, Sequential):
         model = cls(layers, **options)
         model.build(tuple(config["input_shape"]))

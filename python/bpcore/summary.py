@@ -35,9 +35,10 @@ def summary(model: Any) -> str:
     trainable = sum(int(p.value.size) for p in model.trainable_weights)
     size = sum(int(p.value.nbytes) for p in model.weights)
     engine = model._engine
+    products = f", products in {model.compute}" if model.compute != model.dtype else ""
     return "\n".join(
         [
-            f"{type(model).__name__} {model.name!r}, {model.dtype}",
+            f"{type(model).__name__} {model.name!r}, {model.dtype}{products}",
             line,
             lines[0],
             line,

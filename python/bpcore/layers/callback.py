@@ -89,7 +89,7 @@ class Brick:
         self.shapes: list[Shape] = layer.input_shape if self.several else [layer.input_shape]
         self.dtype = layer.dtype
         self.out_shape = layer.compute_output_shape(layer.input_shape)
-        low = graph.Lowering(self.dtype)
+        low = graph.Lowering(self.dtype, self.dtype)
         inputs = []
         for k, s in enumerate(self.shapes):
             inputs.append(low.add("input", (), s, f"input_{k}", shape=s))
