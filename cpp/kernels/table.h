@@ -79,7 +79,7 @@ template <class T> struct Hyper {  // one step's constants; train/optimizer.cpp 
 };
 
 template <class T> struct UpdateArgs {
-  std::int64_t n;
+  std::int64_t rows, n, stride;  // rows of n elements, in w and the slots `stride` apart, in g compact
   T* w;
   const T* g;
   T* slot[kMaxSlots];

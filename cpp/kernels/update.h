@@ -163,19 +163,23 @@ template <class T> struct Rprop {
 template <class T, class Rule> void update(const UpdateArgs<T>& u) {
   const Rule rule(u.hyper);
   const Vec<T> keep(u.hyper.decoupled_decay), l2(u.hyper.l2_decay);
-  T* const weights = u.w;
-  const T* const gradient = u.g;
-  T* const slot[kMaxSlots] = {u.slot[0], u.slot[1], u.slot[2]};
-  each_vector<T>(u.n, [&](auto at) __attribute__((always_inline)) {
-    const Vec<T> w = at.load(weights) * keep;
-    const Vec<T> g = fma(l2, w, at.load(gradient));
-    Vec<T> s[kMaxSlots];
+  for (std::int64_t row = 0; row < u.rows; ++row) {
+    T* const weights = u.w + row * u.stride;
+    const T* const gradient = u.g + row * u.n;
+    T* slot[kMaxSlots];
     BP_UNROLL(3)
-    for (int i = 0; i < Rule::kSlots; ++i) s[i] = at.load(slot[i]);
-    at.store(weights, rule(w, g, s));
-    BP_UNROLL(3)
-    for (int i = 0; i < Rule::kSlots; ++i) at.store(slot[i], s[i]);
-  });
+    for (int i = 0; i < Rule::kSlots; ++i) slot[i] = u.slot[i] + row * u.stride;
+    each_vector<T>(u.n, [&](auto at) __attribute__((always_inline)) {
+      const Vec<T> w = at.load(weights) * keep;
+      const Vec<T> g = fma(l2, w, at.load(gradient));
+      Vec<T> s[kMaxSlots];
+      BP_UNROLL(3)
+      for (int i = 0; i < Rule::kSlots; ++i) s[i] = at.load(slot[i]);
+      at.store(weights, rule(w, g, s));
+      BP_UNROLL(3)
+      for (int i = 0; i < Rule::kSlots; ++i) at.store(slot[i], s[i]);
+    });
+  }
 }
 
 }  // namespace bp::BP_TIER

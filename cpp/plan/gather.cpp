@@ -132,6 +132,13 @@ template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
   }
 }
 
+template <class T> void RowReader<T>::prefetch(std::int64_t row) const {
+  const bool one_run = view_.rank > 0 && axes_ == 1 && stride_[0] > 0 && stride_[0] <= static_cast<std::int64_t>(sizeof(double));
+  if (!one_run) return;
+  const char* p = view_.data + row * view_.stride[0];
+  for (std::int64_t i = 0; i < extent_[0] * stride_[0]; i += kAlignment) __builtin_prefetch(p + i, 0, 2);
+}
+
 template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows, T* dst) const {
   const std::int64_t stride = view_.rank > 0 ? view_.stride[0] : 0;
   if (order == nullptr) {

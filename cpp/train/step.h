@@ -151,6 +151,8 @@ template <class T> class TrainingStep {
   void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
   void apply(const OwnedTile& tile, const T* g);
+  Rows next_rows(const Team& team, const BatchJob<T>& job) const;
+  void prefetch(const BatchSource<T>& source, std::int64_t row) const;
   void update_fused(Team& team, const BatchJob<T>& job);
   void update_materialised(Team& team, const BatchJob<T>& job);
   double norm_scale() const;
