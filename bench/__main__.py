@@ -45,16 +45,16 @@ def main(argv: list[str] | None = None) -> int:
         os.environ[name] = str(threads)  # before NumPy and the others are imported
     rounds = arguments.rounds or (3 if arguments.quick else 7)
     figures = run(arguments, threads, rounds)
-    if arguments.publish:
-        from . import publish
-
-        older = "v3" if figures["bpcore"]["isa"] == "v4" else None
-        publish.publish(figures, limited_figures(older, arguments) if older else None)
     if arguments.json == "-":
         json.dump(figures, sys.stdout, indent=1)
     elif arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)
+    if arguments.publish:
+        from . import publish
+
+        older = "v3" if figures["bpcore"]["isa"] == "v4" else None
+        publish.publish(figures, limited_figures(older, arguments) if older else None)
     return 0
 
 
@@ -67,7 +67,7 @@ def limited_figures(name: str, arguments) -> dict:
         for option in ("threads", "rounds", "network"):
             if (value := getattr(arguments, option)) is not None:
                 command += [f"--{option}", str(value)]
-        subprocess.run(command, check=True)
+        subprocess.run(command, check=True, stdout=sys.stderr)
         return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -78,15 +78,17 @@ def run(arguments, threads: int, rounds: int) -> dict:
         import torch
 
         torch.set_num_threads(threads)
+    from bpcore import _core
+
     from . import latency, matmul, report, roofline, training
 
     out = sys.stderr if arguments.json == "-" else sys.stdout
-    figures: dict = {"machine": platform.processor() or platform.machine(), "threads": threads}
-    if importlib.util.find_spec("bpcore"):
-        import bpcore as bp
-
-        figures["bpcore"] = {k: str(v) for k, v in bp._core.config().items()}
-    print(f"{threads} threads, {rounds} rounds, medians; {figures.get('bpcore', '')}\n", file=out)
+    figures: dict = {
+        "machine": platform.processor() or platform.machine(),
+        "threads": threads,
+        "bpcore": {k: str(v) for k, v in _core.config().items()},
+    }
+    print(f"{threads} threads, {rounds} rounds, medians; {figures['bpcore']}\n", file=out)
     figures["peaks"] = roofline.peaks(threads)
     if arguments.isa:
         figures["isa"] = arguments.isa

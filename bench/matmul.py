@@ -12,6 +12,8 @@ from functools import partial
 
 import numpy as np
 
+from bpcore import _core
+
 from . import onednn
 from .report import label
 from .scaling import FLOPS_PER_THREAD
@@ -43,9 +45,8 @@ class Product:
         self.expected = self.op_a @ self.op_b
         self.loops: dict[tuple[str, str], tuple[Callable[[], None], int]] = {}
         counts = sorted({1, threads})
-        if importlib.util.find_spec("bpcore"):
-            for count in counts:
-                self._add_bpcore(count)
+        for count in counts:
+            self._add_bpcore(count)
         self._add("NumPy", lambda c: partial(np.matmul, self.op_a, self.op_b, c))
         if importlib.util.find_spec("torch"):
             self._add("PyTorch", self._torch)
@@ -62,8 +63,6 @@ class Product:
         self.loops[column, variant] = repeated(call)
 
     def _add_bpcore(self, threads: int) -> None:
-        from bpcore import _core
-
         used = max(1, min(threads, self.flops // FLOPS_PER_THREAD))  # as the core would take
         defaults = None, 0, ""  # bias, chunk, compute: arguments by name cost time
         self._add(
