@@ -149,6 +149,6 @@ def stubs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The table of speeds against NumPy, scikit-learn, PyTorch and JAX."""
+    """The tables of speeds against other libraries; `-- --publish` writes docs/benchmarks.md."""
     session.install(".[bench]")
     session.run("python", "-m", "bench", *session.posargs)

@@ -1,4 +1,4 @@
-"""Command line: `python -m bench [--quick] [--json FILE] [--only training|matmul|latency]`."""
+"""Command line: `python -m bench [--quick] [--json FILE] [--only SECTION ..] [--isa v3]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
+
+from . import isa
+
+SECTIONS = ("training", "matmul", "latency")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,30 +22,53 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--json", metavar="FILE", help="also write the figures to FILE (- = stdout)"
     )
-    parser.add_argument("--only", choices=("training", "matmul", "latency"))
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
+    parser.add_argument(
+        "--isa", choices=tuple(isa.VARIABLES), help="limit every library to this instruction set"
+    )
     parser.add_argument("--network", metavar="TEXT", help="only networks whose name contains TEXT")
     parser.add_argument("--threads", type=int, help="threads of every library (default: all CPUs)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 7, 3 with --quick)")
     parser.add_argument("--compiled", action="store_true", help="also PyTorch with torch.compile")
     parser.add_argument(
-        "--publish", action="store_true", help="write docs/benchmarks.md and the README's table"
+        "--publish",
+        action="store_true",
+        help="write docs/benchmarks.md and the README's table, also with --compiled and --isa v3",
     )
     arguments = parser.parse_args(argv)
+    if arguments.publish and tuple(arguments.only) != SECTIONS:
+        parser.error("--publish writes all sections; leave out --only")
     threads = arguments.threads or len(os.sched_getaffinity(0))
+    if arguments.isa:
+        isa.limit(arguments.isa)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)  # before NumPy and the others are imported
     rounds = arguments.rounds or (3 if arguments.quick else 7)
     figures = run(arguments, threads, rounds)
-    if arguments.publish:
-        from . import publish
-
-        publish.publish(figures)
     if arguments.json == "-":
         json.dump(figures, sys.stdout, indent=1)
     elif arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)
+    if arguments.publish:
+        from . import publish
+
+        older = "v3" if figures["bpcore"]["isa"] == "v4" else None
+        publish.publish(figures, limited_figures(older, arguments) if older else None)
     return 0
+
+
+def limited_figures(name: str, arguments) -> dict:
+    """Training and products in a process limited to an instruction set."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "figures.json"
+        command = [sys.executable, "-m", "bench", "--isa", name, "--json", str(path)]
+        command += ["--only", "training", "matmul"] + ["--quick"] * arguments.quick
+        for option in ("threads", "rounds", "network"):
+            if (value := getattr(arguments, option)) is not None:
+                command += [f"--{option}", str(value)]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def run(arguments, threads: int, rounds: int) -> dict:
@@ -48,25 +78,33 @@ def run(arguments, threads: int, rounds: int) -> dict:
         import torch
 
         torch.set_num_threads(threads)
+    from bpcore import _core
+
     from . import latency, matmul, report, roofline, training
 
     out = sys.stderr if arguments.json == "-" else sys.stdout
-    figures: dict = {"machine": platform.processor() or platform.machine(), "threads": threads}
-    if importlib.util.find_spec("bpcore"):
-        import bpcore as bp
-
-        figures["bpcore"] = {k: str(v) for k, v in bp._core.config().items()}
-    print(f"{threads} threads, {rounds} rounds, medians; {figures.get('bpcore', '')}\n", file=out)
-    if arguments.only in (None, "training"):
-        figures["peaks"] = roofline.peaks(threads)
+    figures: dict = {
+        "machine": platform.processor() or platform.machine(),
+        "threads": threads,
+        "bpcore": {k: str(v) for k, v in _core.config().items()},
+    }
+    print(f"{threads} threads, {rounds} rounds, medians; {figures['bpcore']}\n", file=out)
+    figures["peaks"] = roofline.peaks(threads)
+    if arguments.isa:
+        figures["isa"] = arguments.isa
+        figures["limits"] = isa.sentence(arguments.isa, isa.check(figures["peaks"]["flops"]))
+        print(figures["limits"] + "\n", file=out)
+    if "training" in arguments.only:
         figures["training"] = training.training(
-            rounds, arguments.quick, arguments.compiled, arguments.network
+            rounds, arguments.quick, arguments.compiled or arguments.publish, arguments.network
         )
         print(report.training_table(figures["training"]) + "\n", file=out)
-    if arguments.only in (None, "matmul"):
-        figures["matmul"] = matmul.matmul(rounds, arguments.quick)
+    if "matmul" in arguments.only:
+        figures["matmul"] = matmul.matmul(rounds, arguments.quick, threads)
         print(report.matmul_table(figures["matmul"]) + "\n", file=out)
-    if arguments.only in (None, "latency"):
+        summary = report.matmul_summary(figures["matmul"], figures["peaks"], threads)
+        print(summary + "\n", file=out)
+    if "latency" in arguments.only:
         figures["latency"] = latency.latency(rounds)
         print(report.latency_table(figures["latency"]) + "\n", file=out)
     return figures

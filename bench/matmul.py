@@ -1,16 +1,22 @@
-"""Matrix products in the three forms of a dense layer: GFLOP/s.
+"""Matrix products in the three forms of a dense layer: GFLOP/s, results into arrays that exist.
 
-"bpcore kernel" is one call of the kernel, which runs on one thread: the plan divides its work among
-threads, not a product's. "bpcore" is the product as a dense layer's forward, on all threads; the
-rivals use all threads too.
+Each figure holds a call from Python, about a microsecond: it is most of the smallest products.
+oneDNN's is the faster of dnnl_sgemm and the matmul primitive.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from bpcore import _core
+
+from . import onednn
+from .report import label
+from .scaling import FLOPS_PER_THREAD
 from .timing import alternate, repeated
 
 # M x K x N of C = A B.
@@ -21,68 +27,96 @@ SHAPES = (
 FORMS = {"x w": (False, False), "dy w^T": (False, True), "x^T dy": (True, False)}
 
 
-def _onednn(a, b):
-    """A call of oneDNN's inner product through PyTorch's blocked tensors; None if not built in."""
-    import torch
+class Product:
+    """One product in one form, ready to be done by every library.
 
-    if not torch.backends.mkldnn.is_available():
-        return None
-    x = torch.from_numpy(np.ascontiguousarray(a)).to_mkldnn()
-    w = torch.from_numpy(np.ascontiguousarray(b.T)).to_mkldnn()
-    bias = torch.zeros(b.shape[1]).to_mkldnn()
-    return lambda: torch._C._nn.mkldnn_linear(x, w, bias)
+    `loops`: (column, variant) to a function that repeats the call, and how many calls that is.
+    """
 
+    def __init__(self, shape: tuple[int, int, int], form: str, threads: int, rival):
+        m, k, n = shape
+        self.flops = 2 * m * k * n
+        self.form, self.threads, self.rival = FORMS[form], threads, rival
+        rng = np.random.default_rng(1)
+        self.a = rng.random((k, m) if self.form[0] else (m, k), dtype=np.float32)
+        self.b = rng.random((n, k) if self.form[1] else (k, n), dtype=np.float32)
+        self.op_a = self.a.T if self.form[0] else self.a
+        self.op_b = self.b.T if self.form[1] else self.b
+        self.expected = self.op_a @ self.op_b
+        self.loops: dict[tuple[str, str], tuple[Callable[[], None], int]] = {}
+        counts = sorted({1, threads})
+        for count in counts:
+            self._add_bpcore(count)
+        self._add("NumPy", lambda c: partial(np.matmul, self.op_a, self.op_b, c))
+        if importlib.util.find_spec("torch"):
+            self._add("PyTorch", self._torch)
+        if rival:
+            for count in counts:
+                self._add_onednn(count)
 
-def _dense(core, a, b):
-    """The product as the forward pass of a graph with one dense node."""
-    w = core.empty(b.shape, "float32")
-    w[...] = b
-    nodes = [
-        ("input", (), (), {"shape": (a.shape[1],)}, "x"),
-        ("dense", (0,), (0,), {}, "dense"),
-    ]
-    network = core.Network("float32", nodes, [1], [w], ["w"], [True])
-    return {"bpcore": lambda: network.forward([a])[0]}
+    def _add(self, column: str, make: Callable, variant: str = "") -> None:
+        c = np.zeros_like(self.expected)
+        call = make(c)
+        call()
+        if not np.allclose(c, self.expected, rtol=1e-4):
+            raise AssertionError(f"{self.expected.shape} {self.form}: {column} and NumPy differ")
+        self.loops[column, variant] = repeated(call)
 
+    def _add_bpcore(self, threads: int) -> None:
+        used = max(1, min(threads, self.flops // FLOPS_PER_THREAD))  # as the core would take
+        defaults = None, 0, ""  # bias, chunk, compute: arguments by name cost time
+        self._add(
+            label("bpcore", threads),
+            lambda c: partial(_core.matmul, self.a, self.b, *self.form, *defaults, used, c),
+        )
 
-def candidates(m: int, k: int, n: int, form: str) -> dict:
-    transpose_a, transpose_b = FORMS[form]
-    rng = np.random.default_rng(1)
-    a = rng.random((k, m) if transpose_a else (m, k), dtype=np.float32)
-    b = rng.random((n, k) if transpose_b else (k, n), dtype=np.float32)
-    op_a, op_b = (a.T if transpose_a else a), (b.T if transpose_b else b)
-    calls = {"NumPy": lambda: op_a @ op_b}
-    if importlib.util.find_spec("bpcore"):
-        from bpcore import _core
-
-        kernel = {"bpcore kernel": lambda: _core.matmul(a, b, transpose_a, transpose_b)}
-        calls = {**(_dense(_core, a, b) if form == "x w" else {}), **kernel, **calls}
-    if importlib.util.find_spec("torch"):
+    def _torch(self, c):
         import torch
 
-        ta, tb = torch.from_numpy(op_a), torch.from_numpy(op_b)
-        calls["PyTorch"] = lambda: ta @ tb
-        if form == "x w" and (call := _onednn(a, b)) is not None:
-            calls["oneDNN"] = call
-    return calls
+        a, b, out = (torch.from_numpy(array) for array in (self.op_a, self.op_b, c))
+        return partial(torch.mm, a, b, out=out)
+
+    def _add_onednn(self, threads: int) -> None:
+        column = label("oneDNN", threads)
+        self.rival.set_threads(threads)
+        for variant in ("sgemm", "matmul"):
+            self._add(
+                column,
+                lambda c, v=variant: self.rival.products(self.a, self.b, c, *self.form)[v],
+                variant,
+            )
+            loop, count = self.loops[column, variant]
+            self.loops[column, variant] = self._with_threads(threads, loop), count
+        self.rival.set_threads(self.threads)
+
+    def _with_threads(self, threads: int, loop: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            self.rival.set_threads(threads)
+            loop()
+            self.rival.set_threads(self.threads)  # PyTorch's too
+
+        return run
+
+    def gflops(self, rounds: int) -> dict[str, float]:
+        """Of each column its best variant."""
+        timed = alternate({key: loop for key, (loop, _) in self.loops.items()}, rounds)
+        found: dict[str, float] = {}
+        for (column, variant), times in timed.items():
+            rate = 1e-9 * self.flops * self.loops[column, variant][1] / times["median"]
+            found[column] = max(rate, found.get(column, 0.0))
+        return found
 
 
-def matmul(rounds: int, quick: bool) -> list[dict]:
-    rows = []
-    for m, k, n in SHAPES:
-        for form in FORMS:
-            if quick and form != "x w":
-                continue
-            calls = candidates(m, k, n, form)
-            results = {name: np.asarray(call().to_dense() if name == "oneDNN" else call())
-                       for name, call in calls.items()}  # fmt: skip
-            for name, c in results.items():
-                if not np.allclose(c, results["NumPy"], rtol=1e-4):
-                    raise AssertionError(f"{m}x{k}x{n} {form}: {name} and NumPy differ")
-            loops = {name: repeated(call) for name, call in calls.items()}
-            timed = alternate({name: loop for name, (loop, _) in loops.items()}, rounds)
-            flops = {
-                name: 2e-9 * m * k * n * loops[name][1] / t["median"] for name, t in timed.items()
-            }
-            rows.append({"shape": f"{m}x{k}x{n}", "form": form, "gflops": flops})
-    return rows
+def matmul(rounds: int, quick: bool, threads: int) -> list[dict]:
+    path = onednn.library_path()
+    rival = onednn.OneDnn(path) if path else None
+    forms = ("x w",) if quick else tuple(FORMS)
+    return [
+        {
+            "shape": "x".join(map(str, shape)),
+            "form": form,
+            "gflops": Product(shape, form, threads, rival).gflops(rounds),
+        }
+        for shape in SHAPES
+        for form in forms
+    ]

@@ -11,7 +11,9 @@ from . import report, roofline
 from .networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("bpcore", "numpy", "scikit-learn", "torch", "jax", "onnxruntime")
+LIBRARIES = (
+    "bpcore", "numpy", "scikit-learn", "torch", "jax", "onnxruntime", "onednn-cpu-gomp"
+)  # fmt: skip
 
 
 def processor() -> str:
@@ -73,8 +75,28 @@ def losses(results: list[dict]) -> str:
     return "; ".join(found) or "on none of these networks"
 
 
-def document(figures: dict) -> str:
-    training = figures["training"]
+def training_section(figures: dict) -> list[str]:
+    results, peaks = figures["training"], figures["peaks"]
+    return [
+        report.training_table(results),
+        f"Where bpcore is behind: {losses(results)}.",
+        f"The floor is the larger of two times: all flops at {peaks['flops'] / 1e9:.0f} GFLOP/s "
+        f"(FMA chains in registers on {figures['threads']} threads at once; "
+        f"{peaks['flops_one'] / 1e9:.0f} on one), and what must come from memory at "
+        f"{peaks['bytes'] / 1e9:.0f} GB/s (the batch; weights and state beyond 32 MB).",
+        roofline_table(results, peaks),
+    ]
+
+
+def matmul_section(figures: dict) -> list[str]:
+    results = figures["matmul"]
+    return [
+        report.matmul_table(results),
+        report.matmul_summary(results, figures["peaks"], figures["threads"]),
+    ]
+
+
+def document(figures: dict, limited: dict | None) -> str:
     parts = [
         "# Benchmarks",
         "Written by `python -m bench --publish`; do not edit. One machine's figures on one day: "
@@ -87,23 +109,32 @@ def document(figures: dict) -> str:
         "losses of all libraries from equal weights are compared before anything is timed; then "
         "they take turns in one process. Median (least..most) of the rounds; in bold, how many "
         "times bpcore's time a rival takes.",
-        report.training_table(training),
-        f"Where bpcore is behind: {losses(training)}.",
-        "The floor is the larger of two times: all flops at "
-        f"{figures['peaks']['flops'] / 1e9:.0f} GFLOP/s (the best matrix product on one thread, "
-        "times the threads), and what must come from memory at "
-        f"{figures['peaks']['bytes'] / 1e9:.0f} GB/s (the batch; weights and state beyond 32 MB).",
-        roofline_table(training, figures["peaks"]),
+        *training_section(figures),
+        "## Matrix products",
+        "float32, results compared first, written into arrays that exist. A call from Python is "
+        "in every figure: about a microsecond, most of the smallest products. NumPy and PyTorch "
+        "use all threads. oneDNN is called through its C API, row-major operands; the faster of "
+        "its `dnnl_sgemm` and its matmul primitive counts.",
+        *matmul_section(figures),
+        "## One row",
+        report.latency_table(figures["latency"]),
     ]
-    if "matmul" in figures:
-        parts += ["## Matrix products", report.matmul_table(figures["matmul"])]
-    if "latency" in figures:
-        parts += ["## One row", report.latency_table(figures["latency"])]
+    if limited:
+        parts += [
+            f"## Limited to {limited['isa']}",
+            limited["limits"],
+            "### One training step",
+            *training_section(limited),
+            "### Matrix products",
+            *matmul_section(limited),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
-def publish(figures: dict) -> None:
-    (ROOT / "docs" / "benchmarks.md").write_text(document(figures), encoding="utf-8")
+def publish(figures: dict, limited: dict | None) -> None:
+    """Figures of all sections, and those of training and products under `--isa`, if any."""
+    text = document(figures, limited)
+    (ROOT / "docs" / "benchmarks.md").write_text(text, encoding="utf-8")
     readme = ROOT / "README.md"
     summary = short_table(figures["training"])
     text, count = re.subn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
@@ -10,6 +12,10 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def label(library: str, threads: int) -> str:
+    return f"{library}, {threads} thread{'s' * (threads > 1)}"
 
 
 def training_table(results: list[dict]) -> str:
@@ -40,6 +46,26 @@ def matmul_table(results: list[dict]) -> str:
         for r in results
     ]
     return table(["M x K x N, GFLOP/s", "form", *names], rows)
+
+
+def matmul_summary(results: list[dict], peaks: dict[str, float], threads: int) -> str:
+    """bpcore beside oneDNN over all shapes and forms, and large products beside the FMA peak."""
+    sentences = []
+    for count, peak in {1: peaks["flops_one"], threads: peaks["flops"]}.items():
+        ours, rival = label("bpcore", count), label("oneDNN", count)
+        rates = [r["gflops"] for r in results]
+        if ratios := [r[ours] / r[rival] for r in rates if rival in r]:
+            sentences.append(
+                f"{ours}, over {rival}: geometric mean {statistics.geometric_mean(ratios):.3f}, "
+                f"least {min(ratios):.2f}, most {max(ratios):.2f}."
+            )
+        shares = [
+            f"{r['shape']} {r['form']} {r['gflops'][ours] * 1e9 / peak:.0%}"
+            for r in results
+            if r["shape"] in ("512x512x512", "2048x2048x2048")
+        ]
+        sentences.append(f"Of the FMA peak, {peak / 1e9:.0f} GFLOP/s: {', '.join(shares)}.")
+    return " ".join(sentences)
 
 
 def latency_table(result: dict) -> str:

@@ -6,7 +6,9 @@ starting weights. epoch(): all rows once, shuffled, with whatever is fastest in 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import sys
 import warnings
 
 import numpy as np
@@ -165,6 +167,22 @@ class PyTorch(Rival):
 
 class PyTorchCompiled(PyTorch):
     name = "PyTorch compiled"
+
+    @classmethod
+    @functools.cache
+    def available(cls) -> bool:
+        """torch.compile needs a C++ compiler at run time."""
+        if not super().available():
+            return False
+        import torch
+
+        try:
+            torch.compile(lambda x: x + 1)(torch.zeros(4))
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            print(f"{cls.name} is left out: {reason}", file=sys.stderr)
+            return False
+        return True
 
     def build(self):
         super().build()

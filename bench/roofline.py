@@ -10,6 +10,7 @@ import numpy as np
 from .networks import Network, forward_flops
 
 SLOTS = {"Adam": 2, "SGD": 0}
+PEAK_SECONDS = 0.5
 CACHE = 32 << 20  # bytes of weights and state up to which they stay in a level-3 cache
 
 
@@ -30,16 +31,18 @@ def step_bytes(network: Network) -> int:
 
 
 def peaks(threads: int) -> dict[str, float]:
-    """Flops a second of all threads (the core's best product on one, times their number) and bytes
-    a second of a long copy, read and written."""
-    import bpcore as bp
+    """Flops a second of FMA chains in registers, on one thread and on all at once, float32; and
+    bytes a second of a long copy, read and written."""
+    from bpcore import _core
 
-    a = np.full((384, 384), 0.5, np.float32)
-    flops = 2 * 384**3 / _best(lambda: bp._core.matmul(a, a), 60)
     source = np.zeros(1 << 25, np.float32)
     target = np.zeros_like(source)
     moved = 2 * source.nbytes / _best(lambda: np.copyto(target, source), 8)
-    return {"flops": flops * threads, "bytes": moved}
+    return {
+        "flops_one": _core.fma_peak("float32", 1, PEAK_SECONDS),
+        "flops": _core.fma_peak("float32", threads, PEAK_SECONDS),
+        "bytes": moved,
+    }
 
 
 def floor(network: Network, peak: dict[str, float]) -> float:

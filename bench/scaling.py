@@ -15,7 +15,7 @@ import math
 
 from .networks import NETWORKS, Network
 
-COLUMN_WEIGHTS, COLUMN_WIDTH = 2**18, 256  # cpp/ops/dense.cpp
+COLUMN_WEIGHTS, COLUMN_WIDTH = 2**18, 256  # cpp/ops/team_matmul.h
 FLOPS_PER_THREAD, ROWS_PER_THREAD = 600_000, 4  # cpp/plan/inference.h
 ELEMENTS_PER_THREAD = 65536  # cpp/train/step.cpp
 SLOTS = {"Adam": 2, "SGD": 0}

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 # OpenBLAS's threads spin for 2^26 cycles after a product, others for milliseconds: a library timed
 # while another's threads burn the second core looks ten times slower than it is.
 PAUSE = 0.1
 
 
-def alternate(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict]:
+def alternate(
+    candidates: dict[Hashable, Callable[[], object]], rounds: int
+) -> dict[Hashable, dict]:
     """Seconds per call: {"median", "min", "max"} for each name. One untimed round comes first.
 
     Each turn starts with a pause and an untimed call."""
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    seconds: dict[Hashable, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 1):
         for name, call in candidates.items():
             time.sleep(PAUSE)

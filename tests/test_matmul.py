@@ -104,6 +104,48 @@ def test_rows_do_not_depend_on_their_neighbours():
             assert support.same_bits(_core.matmul(row, b, False, False), whole[i : i + 1])
 
 
+def large_shapes(rng):
+    """Past the sizes from which B's columns, or whole tiles of a gradient's rows, are divided."""
+    for m, k, n in [(5, 1024, 256), (30, 600, 513), (1000, 300, 1000), (1, 700, 640)]:
+        yield m, k, n
+        yield m + int(rng.integers(40)), k + int(rng.integers(40)), n + int(rng.integers(40))
+    yield 1800, 40, 33
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", FORMS)
+def test_same_bits_for_every_number_of_threads(dtype, form):
+    rng = np.random.default_rng(6)
+    transpose_a, transpose_b = form
+    rounded = dtype == np.float32 and _core.config()["bfloat16"]
+    for m, k, n in [*shapes(60, rng), *large_shapes(rng)]:
+        a = rng.normal(size=(k, m) if transpose_a else (m, k)).astype(dtype)
+        b = rng.normal(size=(n, k) if transpose_b else (k, n)).astype(dtype)
+        bias = rng.normal(size=n).astype(dtype)
+        for options in ({}, {"bias": bias}, {"chunk": 16}, *[{"compute": "bfloat16"}] * rounded):
+            alone = _core.matmul(a, b, *form, **options)
+            for threads in (2, 3, 8):
+                out = np.full((m, n), np.nan, dtype)
+                assert _core.matmul(a, b, *form, **options, threads=threads, out=out) is out
+                assert support.same_bits(out, alone), f"{m}x{k}x{n}, {threads} threads, {options}"
+
+
+def test_wrong_out_is_refused():
+    a = np.ones((3, 4), "f4")
+    small, strided = np.ones((3, 2), "f4"), np.ones((6, 3), "f4")[::2]
+    for out in (small, strided, np.ones((3, 3)), [[0.0] * 3] * 3):
+        with pytest.raises(ValueError, match="out"):
+            _core.matmul(a, a, False, True, out=out)
+    with pytest.raises(ValueError, match="thread"):
+        _core.matmul(a, a, False, True, threads=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_peak_is_a_rate(dtype):
+    """Flops a second: more than one a nanosecond on anything, and less than a wrong count gives."""
+    assert 1e9 < _core.fma_peak(dtype, threads=2, seconds=0.01) < 2e12
+
+
 def test_nan_and_inf_propagate():
     a, b = np.zeros((9, 20), "f4"), np.ones((20, 35), "f4")
     b[3, 4], b[5, 6] = np.nan, np.inf  # 0 * inf is NaN: zeros may not be skipped

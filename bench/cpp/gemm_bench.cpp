@@ -65,36 +65,16 @@ void product(benchmark::State& state, bool ta, bool tb, std::int64_t m, std::int
   state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-// The limit: 12 chains of the widest FMA, nothing from memory. x86-64 with AVX-512 or AVX2.
-#if defined(__x86_64__)
-#define BP_PEAK(name, isa, bytes)                                                                             \
-  __attribute__((target(isa))) float name(std::int64_t steps) {                                               \
-    typedef float V __attribute__((vector_size(bytes)));                                                      \
-    V a[12] = {};                                                                                             \
-    V x = V{} + 0.999f, y = V{} + 0.1f;                                                                       \
-    for (std::int64_t s = 0; s < steps; ++s) {                                                                \
-      asm volatile("vfmadd213ps %13, %12, %0\n vfmadd213ps %13, %12, %1\n vfmadd213ps %13, %12, %2\n"         \
-                   "vfmadd213ps %13, %12, %3\n vfmadd213ps %13, %12, %4\n vfmadd213ps %13, %12, %5\n"         \
-                   "vfmadd213ps %13, %12, %6\n vfmadd213ps %13, %12, %7\n vfmadd213ps %13, %12, %8\n"         \
-                   "vfmadd213ps %13, %12, %9\n vfmadd213ps %13, %12, %10\n vfmadd213ps %13, %12, %11"         \
-                   : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(a[4]), "+v"(a[5]), "+v"(a[6]),      \
-                     "+v"(a[7]), "+v"(a[8]), "+v"(a[9]), "+v"(a[10]), "+v"(a[11])                             \
-                   : "v"(x), "v"(y));                                                                         \
-    }                                                                                                         \
-    const V sum = (a[0] + a[1] + a[2] + a[3]) + (a[4] + a[5] + a[6] + a[7]) + (a[8] + a[9] + a[10] + a[11]);  \
-    return sum[0];                                                                                            \
-  }
-BP_PEAK(chains_512, "avx512f", 64)
-BP_PEAK(chains_256, "avx2,fma", 32)
-
 void fma_peak(benchmark::State& state) {
-  constexpr std::int64_t kSteps = 100000;
-  const bool wide = std::string(bp::tier_name()) == "v4";
-  for (auto _ : state) benchmark::DoNotOptimize(wide ? chains_512(kSteps) : chains_256(kSteps));
-  const double flops = 2.0 * 12 * (wide ? 16 : 8) * kSteps;
-  state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  std::int64_t flops = 0;
+  float sum = 0;
+  for (auto _ : state) {
+    flops = kernels<float>().fma_chains(100000, 0.5f, &sum);
+    benchmark::DoNotOptimize(sum);
+  }
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(static_cast<double>(flops) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
-#endif
 
 constexpr std::int64_t kElements = 16384;
 
@@ -143,9 +123,7 @@ int main(int argc, char** argv) {
   const char* wanted = std::getenv("BPCORE_ISA");
   if (bp::select_tier(wanted == nullptr ? "" : wanted) == nullptr) return 1;
   benchmark::AddCustomContext("tier", bp::tier_name());
-#if defined(__x86_64__)
-  if (bp::tier_has_fma()) benchmark::RegisterBenchmark("fma_peak", fma_peak);
-#endif
+  benchmark::RegisterBenchmark("fma_peak", fma_peak);
   register_products<float>("float");
   register_products<double>("double");
   for (int f = 0; f < static_cast<int>(bp::Activation::kCount); ++f) {

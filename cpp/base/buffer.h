@@ -66,12 +66,15 @@ struct Rows {  // a range of samples, or of a parameter's rows
 // Part `rank` of `parts` nearly equal parts of n.
 inline Rows split(std::int64_t n, int rank, int parts) { return {n * rank / parts, n * (rank + 1) / parts}; }
 
-// The same for columns, cut at multiples of kColumnStep: a cache line of floats times four, so that no two threads write
-// one line and only the last share has a short vector.
-constexpr std::int64_t kColumnStep = 64;
-inline Rows split_columns(std::int64_t n, int rank, int parts) {
-  const Rows steps = split((n + kColumnStep - 1) / kColumnStep, rank, parts);
-  return {std::min(steps.begin * kColumnStep, n), std::min(steps.end * kColumnStep, n)};
+// The same, cut at multiples of `step`.
+inline Rows split_at(std::int64_t step, std::int64_t n, int rank, int parts) {
+  const Rows steps = split((n + step - 1) / step, rank, parts);
+  return {std::min(steps.begin * step, n), std::min(steps.end * step, n)};
 }
+
+// Of columns: a cache line of floats times four, so that no two threads write one line and only the last share has a short
+// vector.
+constexpr std::int64_t kColumnStep = 64;
+inline Rows split_columns(std::int64_t n, int rank, int parts) { return split_at(kColumnStep, n, rank, parts); }
 
 }  // namespace bp

@@ -2,6 +2,7 @@
 #include "base/threads.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
+#include "ops/team_matmul.h"
 #include "plan/gather.h"
 #include "plan/random.h"
 #include "train/loss.h"
@@ -53,7 +54,8 @@ template <class T> py::array activation_grad(const std::string& name, const Dens
 
 template <class T>
 py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const py::object& bias, std::int64_t chunk,
-                 const std::string& compute) {
+                 const std::string& compute, int threads, const py::object& out) {
+  check(threads >= 1, "matmul takes one thread or more");
   check(a.ndim() == 2 && b.ndim() == 2, "matmul takes two matrices");
   const Products<T>& products = kernels<T>().products[static_cast<int>(parse_compute<T>(compute))];
   Matmul<T> p{};
@@ -65,7 +67,9 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
   p.b = b.data(), p.ldb = b.shape(1), p.b_transposed = tb;
   p.ldc = p.n;
   p.chunk = chunk;
-  py::array_t<T> c({p.m, p.n});
+  check(out.is_none() || py::isinstance<Dense<T>>(out), "out is not a contiguous array of the operands' dtype");
+  py::array_t<T> c = out.is_none() ? py::array_t<T>({p.m, p.n}) : py::reinterpret_borrow<py::array_t<T>>(out);
+  check(c.ndim() == 2 && c.shape(0) == p.m && c.shape(1) == p.n, "out does not fit");
   p.c = c.mutable_data();
   Dense<T> row;
   if (!bias.is_none()) {
@@ -73,11 +77,14 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
     check(row.size() == p.n, "the bias does not fit");
     p.bias = row.data();
   }
-  Buffer<T> scratch(products.scratch(p));
-  p.scratch = scratch.data();
   py::gil_scoped_release release;
-  products.run(p);
+  team_matmul(products, p, threads);
   return c;
+}
+
+double peak(const std::string& dtype, int threads, double seconds) {
+  py::gil_scoped_release release;
+  return dtype == "float64" ? fma_peak<double>(threads, seconds) : fma_peak<float>(threads, seconds);
 }
 
 template <class T> void bind_kernels(py::module_& m) {
@@ -87,7 +94,7 @@ template <class T> void bind_kernels(py::module_& m) {
         py::arg("alpha") = 0.0);
   m.def("matmul", &matmul<T>, py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("transpose_a") = false,
         py::arg("transpose_b") = false, py::arg("bias") = py::none(), py::arg("chunk") = 0,
-        py::arg("compute") = "");
+        py::arg("compute") = "", py::arg("threads") = 1, py::arg("out") = py::none());
 }
 
 py::object scan(const py::array& array, const std::string& dtype) {
@@ -273,6 +280,7 @@ void bind_tools(py::module_& m) {
   bind_random(m);
   bind_kernels<float>(m);
   bind_kernels<double>(m);
+  m.def("fma_peak", &peak, py::arg("dtype") = "float32", py::arg("threads") = 1, py::arg("seconds") = 0.1);
 }
 
 }  // namespace bp

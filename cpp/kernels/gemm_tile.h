@@ -18,12 +18,6 @@ constexpr bool kMaskedLoads = true;
 constexpr bool kMaskedLoads = false;
 #endif
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr bool kManyRegisters = true;  // 32, else 16
-#else
-constexpr bool kManyRegisters = false;
-#endif
-
 // The tallest tile of so many vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 =
 // 31 of 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in
 // flight to hide the FMA's latency (4 cycles, two a cycle).

@@ -149,6 +149,9 @@ template <class T> struct Kernels {
   void (*column_squares)(const T* x, std::int64_t ldx, double* sum, std::int64_t rows, std::int64_t n);
   void (*scale_columns)(const T* factor, T* x, std::int64_t ldx, std::int64_t rows, std::int64_t n);
   void (*add_decay)(T l1, T l2, const T* w, T* g, std::int64_t n);  // g += l1 sign(w) + 2 l2 w, sign(0) = 0
+
+  // The limit of the arithmetic: FMA chains in registers, `steps` long. Returns their flops; *sum needs all of them.
+  std::int64_t (*fma_chains)(std::int64_t steps, T x, T* sum);
 };
 
 // The table of the tier in use. Set by select_tier(), once, before anything else runs.

@@ -9,10 +9,11 @@
 
 #include <algorithm>
 
+#include "ops/team_matmul.h"
+
 namespace bp {
 namespace {
 
-constexpr std::int64_t kColumnWeights = 1 << 18, kColumnWidth = 256;
 constexpr std::int64_t kManyRows = 4096;  // to here every number of rows is asked for its scratch, then one of so many
 constexpr std::int64_t kRowStep = 16;
 
@@ -48,10 +49,8 @@ template <class T> class Dense final : public Op<T> {
     backward_columns(io, rows, {0, in_}, scratch);
   }
 
-  // A thread that takes its rows through the layer reads, and packs, all of w. From a megabyte of weights on it is cheaper
-  // to take all rows and part of w, and to wait at a barrier (1024-2048-2048-100, batch 256: measured 27 against 22 ms).
   Partition partition(bool) const override {
-    return in_ * out_ >= kColumnWeights && out_ >= kColumnWidth ? Partition::kColumns : Partition::kRows;
+    return columns_pay(in_, out_) ? Partition::kColumns : Partition::kRows;
   }
   std::int64_t columns_forward() const override { return out_; }
   std::int64_t columns_backward() const override { return in_; }

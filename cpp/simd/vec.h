@@ -24,6 +24,12 @@ constexpr int kVecBytes = 32;
 constexpr int kVecBytes = 16;
 #endif
 
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kManyRegisters = true;  // 32, else 16
+#else
+constexpr bool kManyRegisters = false;
+#endif
+
 #if defined(__FMA__) || defined(__aarch64__)
 constexpr bool kHasFma = true;
 #else

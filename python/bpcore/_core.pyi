@@ -24,6 +24,7 @@ __all__: list[str] = [
     "available_cpus",
     "config",
     "empty",
+    "fma_peak",
     "get_num_threads",
     "label_range",
     "loss_names",
@@ -266,6 +267,11 @@ def config() -> dict: ...
 def empty(
     shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: typing.Any
 ) -> numpy.ndarray: ...
+def fma_peak(
+    dtype: str = "float32",
+    threads: typing.SupportsInt | typing.SupportsIndex = 1,
+    seconds: typing.SupportsFloat | typing.SupportsIndex = 0.1,
+) -> float: ...
 def get_num_threads() -> int: ...
 def label_range(
     labels: numpy.typing.NDArray[numpy.int32], n_classes: typing.SupportsInt | typing.SupportsIndex
@@ -284,6 +290,8 @@ def matmul(
     bias: typing.Any = None,
     chunk: typing.SupportsInt | typing.SupportsIndex = 0,
     compute: str = "",
+    threads: typing.SupportsInt | typing.SupportsIndex = 1,
+    out: typing.Any = None,
 ) -> numpy.ndarray: ...
 @typing.overload
 def matmul(
@@ -294,6 +302,8 @@ def matmul(
     bias: typing.Any = None,
     chunk: typing.SupportsInt | typing.SupportsIndex = 0,
     compute: str = "",
+    threads: typing.SupportsInt | typing.SupportsIndex = 1,
+    out: typing.Any = None,
 ) -> numpy.ndarray: ...
 def normal(
     seed: typing.SupportsInt | typing.SupportsIndex,
