@@ -1,4 +1,4 @@
-"""Command line: `python -m bench [--quick] [--json FILE] [--only training|matmul|latency]`."""
+"""Command line: `python -m bench [--quick] [--json FILE] [--only TABLE]`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--json", metavar="FILE", help="also write the figures to FILE (- = stdout)"
     )
-    parser.add_argument("--only", choices=("training", "matmul", "latency"))
+    parser.add_argument("--only", choices=("training", "matmul", "latency", "limits"))
     parser.add_argument("--network", metavar="TEXT", help="only networks whose name contains TEXT")
     parser.add_argument("--threads", type=int, help="threads of every library (default: all CPUs)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 7, 3 with --quick)")
+    parser.add_argument("--long", action="store_true", help="ten million calls, not a million")
+    parser.add_argument("--memmap-mb", type=int, default=400, help="size of the file of rows")
     parser.add_argument("--compiled", action="store_true", help="also PyTorch with torch.compile")
     parser.add_argument(
         "--publish", action="store_true", help="write docs/benchmarks.md and the README's table"
@@ -48,7 +50,7 @@ def run(arguments, threads: int, rounds: int) -> dict:
         import torch
 
         torch.set_num_threads(threads)
-    from . import latency, matmul, report, roofline, training
+    from . import latency, limits, matmul, report, roofline, training
 
     out = sys.stderr if arguments.json == "-" else sys.stdout
     figures: dict = {"machine": platform.processor() or platform.machine(), "threads": threads}
@@ -69,6 +71,11 @@ def run(arguments, threads: int, rounds: int) -> dict:
     if arguments.only in (None, "latency"):
         figures["latency"] = latency.latency(rounds)
         print(report.latency_table(figures["latency"]) + "\n", file=out)
+    if arguments.only in (None, "limits"):
+        figures["limits"] = limits.limits(
+            limits.Options(threads, rounds, arguments.quick, arguments.long, arguments.memmap_mb)
+        )
+        print("\n\n".join(limits.sections(figures["limits"])) + "\n", file=out)
     return figures
 
 

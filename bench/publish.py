@@ -7,7 +7,7 @@ import platform
 import re
 from pathlib import Path
 
-from . import report, roofline
+from . import limits, report, roofline
 from .networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,6 +99,8 @@ def document(figures: dict) -> str:
         parts += ["## Matrix products", report.matmul_table(figures["matmul"])]
     if "latency" in figures:
         parts += ["## One row", report.latency_table(figures["latency"])]
+    if "limits" in figures:
+        parts += ["## Limits", *limits.sections(figures["limits"])]
     return "\n\n".join(parts) + "\n"
 
 
