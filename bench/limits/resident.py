@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def status(name: str) -> int:
-    """Bytes: VmRSS (now), VmHWM (at most, since reset_peak), RssAnon (not of files)."""
+    """Bytes: VmRSS (now) and its parts RssAnon and RssFile; VmHWM (the most since reset_peak)."""
     text = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(rf"{name}:\s*(\d+) kB", text).group(1))
 
