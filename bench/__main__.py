@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import isa
 
-SECTIONS = ("training", "matmul", "latency")
+SECTIONS = ("training", "matmul", "latency", "limits")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--network", metavar="TEXT", help="only networks whose name contains TEXT")
     parser.add_argument("--threads", type=int, help="threads of every library (default: all CPUs)")
     parser.add_argument("--rounds", type=int, help="timed rounds (default 7, 3 with --quick)")
+    parser.add_argument("--long", action="store_true", help="ten million calls, not a million")
+    parser.add_argument("--memmap-mb", type=int, default=400, help="size of the file of rows")
     parser.add_argument("--compiled", action="store_true", help="also PyTorch with torch.compile")
     parser.add_argument(
         "--publish",
@@ -80,7 +82,7 @@ def run(arguments, threads: int, rounds: int) -> dict:
         torch.set_num_threads(threads)
     from bpcore import _core
 
-    from . import latency, matmul, report, roofline, training
+    from . import latency, limits, matmul, report, roofline, training
 
     out = sys.stderr if arguments.json == "-" else sys.stdout
     figures: dict = {
@@ -92,8 +94,8 @@ def run(arguments, threads: int, rounds: int) -> dict:
     figures["peaks"] = roofline.peaks(threads)
     if arguments.isa:
         figures["isa"] = arguments.isa
-        figures["limits"] = isa.sentence(arguments.isa, isa.check(figures["peaks"]["flops"]))
-        print(figures["limits"] + "\n", file=out)
+        figures["limited"] = isa.sentence(arguments.isa, isa.check(figures["peaks"]["flops"]))
+        print(figures["limited"] + "\n", file=out)
     if "training" in arguments.only:
         figures["training"] = training.training(
             rounds, arguments.quick, arguments.compiled or arguments.publish, arguments.network
@@ -107,6 +109,11 @@ def run(arguments, threads: int, rounds: int) -> dict:
     if "latency" in arguments.only:
         figures["latency"] = latency.latency(rounds)
         print(report.latency_table(figures["latency"]) + "\n", file=out)
+    if "limits" in arguments.only:
+        figures["limits"] = limits.limits(
+            limits.Options(threads, rounds, arguments.quick, arguments.long, arguments.memmap_mb)
+        )
+        print("\n\n".join(limits.sections(figures["limits"])) + "\n", file=out)
     return figures
 
 

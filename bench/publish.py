@@ -7,7 +7,7 @@ import platform
 import re
 from pathlib import Path
 
-from . import report, roofline
+from . import limits, report, roofline
 from .networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,10 +119,12 @@ def document(figures: dict, limited: dict | None) -> str:
         "## One row",
         report.latency_table(figures["latency"]),
     ]
+    if "limits" in figures:
+        parts += ["## Limits", *limits.sections(figures["limits"])]
     if limited:
         parts += [
             f"## Limited to {limited['isa']}",
-            limited["limits"],
+            limited["limited"],
             "### One training step",
             *training_section(limited),
             "### Matrix products",

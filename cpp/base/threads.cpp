@@ -4,11 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <thread>
+
+#include "base/quota.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -38,24 +37,6 @@ void relax() {
 #endif
 }
 
-// "quota period" of cgroup v2, or the two files of v1; 0 without a quota.
-double cgroup_cpus() {
-  long quota = -1, period = -1;
-  if (std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
-    if (std::fscanf(file, "%ld %ld", &quota, &period) != 2) quota = -1;  // "max 100000": no quota
-    std::fclose(file);
-  } else {
-    for (auto [path, value] : {std::pair{"/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota},
-                               std::pair{"/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period}}) {
-      if (std::FILE* part = std::fopen(path, "r")) {
-        if (std::fscanf(part, "%ld", value) != 1) *value = -1;
-        std::fclose(part);
-      }
-    }
-  }
-  return quota > 0 && period > 0 ? static_cast<double>(quota) / static_cast<double>(period) : 0.0;
-}
-
 void note_fork() { forked_child = true; }
 
 void run_one(Team& team, TeamState& state, detail::Member member, void* body) noexcept {
@@ -76,8 +57,9 @@ int available_cpus() {
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
 #endif
-  const double quota = cgroup_cpus();
-  if (quota > 0) cpus = std::min(cpus, std::max(1, static_cast<int>(quota)));
+  // Of 1.5 CPUs one: a team that uses up its quota is stopped as a whole for the rest of the period (0.1 s as a rule).
+  const double quota = quota_cpus();
+  if (quota > 0) cpus = static_cast<int>(std::min<double>(cpus, quota));
   return std::max(cpus, 1);
 }
 

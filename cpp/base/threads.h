@@ -12,7 +12,7 @@
 
 namespace bp {
 
-int available_cpus();  // by affinity and by the cgroup's CPU quota
+int available_cpus();  // by affinity and by the control groups' CPU quota, rounded down; at least 1
 int num_threads();
 void set_num_threads(int n);
 bool have_openmp();

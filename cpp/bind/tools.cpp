@@ -1,4 +1,5 @@
 // Threads, configuration, random numbers, checks of data, and single kernels for the tests.
+#include "base/quota.h"
 #include "base/threads.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
@@ -272,6 +273,7 @@ void bind_tools(py::module_& m) {
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
   m.def("get_num_threads", &num_threads);
   m.def("available_cpus", &available_cpus);
+  m.def("quota_cpus", &quota_cpus, py::arg("root") = "");
   m.def("scan", &scan, py::arg("array"), py::arg("dtype"));
   m.def("label_range", &label_range, py::arg("labels").noconvert(), py::arg("n_classes"));
   m.def("activation_names", [] { return all_names(static_cast<int>(Activation::kCount), activation_name_at); });

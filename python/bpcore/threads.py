@@ -1,7 +1,9 @@
 """How many threads the core uses.
 
-At import: ``BPCORE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs that this process may use
-(affinity and cgroup quota respected). The number of threads never changes a result, only its speed.
+At import: ``BPCORE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs that this process may
+use: those of its affinity, or what the quota of its control groups allows if that is less (Linux;
+rounded down, of 1.5 CPUs one thread, and of 0.5 too). The number of threads never changes a result,
+only its speed.
 """
 
 from __future__ import annotations
