@@ -28,14 +28,19 @@ template <class T> std::int64_t align_up(std::int64_t n) {
   return (n + kPer - 1) / kPer * kPer;
 }
 
+enum Unwritten { kUnwritten };
+
 template <class T> class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::int64_t n) : size_(n) {
+  explicit Buffer(std::int64_t n) : Buffer(n, kUnwritten) {
+    std::memset(static_cast<void*>(data_), 0, static_cast<std::size_t>(align_up<T>(n > 0 ? n : 1)) * sizeof(T));
+  }
+  // What nobody writes takes no memory, where the system hands out pages on their first use.
+  Buffer(std::int64_t n, Unwritten) : size_(n) {
     const std::int64_t bytes = checked_mul(align_up<T>(n > 0 ? n : 1), sizeof(T));
     data_ = static_cast<T*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(bytes)));
     if (data_ == nullptr) throw std::bad_alloc();
-    std::memset(static_cast<void*>(data_), 0, static_cast<std::size_t>(bytes));
   }
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {

@@ -5,6 +5,7 @@
 // near a multiple of 4096 bytes share sets) or where B has to be transposed.
 #pragma once
 
+#include "kernels/gemm_plan.h"
 #include "kernels/transpose.h"
 
 namespace bp::BP_TIER {
@@ -63,20 +64,10 @@ void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int6
   }
 }
 
-// panel[p * rows + i] = a[i * lda + p], or a[p * lda + i] if transposed. Stores whole vectors in increasing order, so
-// up to W - 1 elements past the panel's end are overwritten: panels are packed in order and the scratch has that
-// slack.
-template <class T>
-void pack_a(const T* a, std::int64_t lda, bool transposed, std::int64_t rows, std::int64_t k, T* panel) {
+// panel[p * rows + i] = a[i * lda + p]. Stores whole vectors in increasing order, so up to W - 1 elements past the panel's
+// end are overwritten: panels are packed in order and the scratch has that slack.
+template <class T> void pack_a(const T* a, std::int64_t lda, std::int64_t rows, std::int64_t k, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  if (transposed) {
-    for (std::int64_t p = 0; p < k; ++p) {
-      for (std::int64_t i = 0; i < rows; i += kWidth) {
-        store(panel + p * rows + i, load_n(a + p * lda + i, rows - i < kWidth ? rows - i : kWidth));
-      }
-    }
-    return;
-  }
   for (std::int64_t p = 0; p < k; p += kWidth) {
     const std::int64_t steps = k - p < kWidth ? k - p : kWidth;
     for (std::int64_t i = 0; i < rows; i += kWidth) {
@@ -85,6 +76,28 @@ void pack_a(const T* a, std::int64_t lda, bool transposed, std::int64_t rows, st
         transpose_padded<T>(a + p, lda, panel + p * rows, rows, height, steps);
       } else {
         transpose_one<T, false>(a + i * lda + p, lda, panel + p * rows + i, rows, height, steps);
+      }
+    }
+  }
+}
+
+// All panels of a given transposed, tiles.parts of tiles.of(y) rows each: panel[p * rows + i] = a[p * lda + i]. Steps are the
+// outer loop, because each is on a page of its own. Only the last one must not write past its panel.
+template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Split& tiles, std::int64_t all, std::int64_t k, T* panels) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth, kAhead = 16;
+  for (std::int64_t p = 0; p < k; ++p, a += lda) {
+    for (std::int64_t i = 0; i < all; i += kWidth) __builtin_prefetch(a + kAhead * lda + i);
+    for (std::int64_t y = 0, at = 0; y < tiles.parts; at += tiles.of(y), ++y) {
+      const std::int64_t rows = tiles.of(y);
+      T* panel = panels + at * k + p * rows;
+      for (std::int64_t i = 0; i < rows; i += kWidth) {
+        const std::int64_t n = rows - i < kWidth ? rows - i : kWidth;
+        const Vec<T> values = load_n(a + at + i, n);
+        if (p + 1 < k) {
+          store(panel + i, values);
+        } else {
+          store_n(panel + i, values, n);
+        }
       }
     }
   }

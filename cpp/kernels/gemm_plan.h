@@ -17,9 +17,9 @@ enum class Path { kDirect, kPacked, kSwapped };
 // Steps of k in a block: a panel of 2 vectors (128 KB) and a tile's rows of A (56 KB) stream from L2 to L1 at 13
 // bytes a cycle, and C makes few trips. Measured on 2048^3, one thread: 256: 169, 512: 184, 1024: 212 GFLOP/s.
 constexpr std::int64_t kBlockDepth = 1024;
-// Bytes of packed B in a block (L3; streams at 64 bytes per 78 / 2 cycles) and of packed A beside it (a quarter of
-// L2).
-constexpr std::int64_t kBlockBBytes = 2048 * 1024;
+// Bytes of packed B in a block (L3; streams at 64 bytes per 78 / 2 cycles; a quarter of B, so that the memory for it stays
+// small beside B, but for small ones) and of packed A beside it (a quarter of L2).
+constexpr std::int64_t kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024;
 constexpr std::int64_t kBlockABytes = 256 * 1024;
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
 constexpr std::int64_t kFarBytes = 1024 * 1024;   // no longer in L2
@@ -96,14 +96,19 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     }
   } else {
     plan.path = Path::kPacked;
-    const Split depths(p.k, kBlockDepth);
+    // What is added to has no room for a chain between blocks: then one block, whose panels stream from L2.
+    const Split depths(p.k, p.add && p.chunk == 0 ? p.k : kBlockDepth);
     plan.depth = depths.size + (depths.larger != 0 ? 1 : 0);
     if (p.chunk > 0) plan.depth = round_up(plan.depth, p.chunk);
     plan.depth = plan.depth > p.k ? p.k : plan.depth;
     if (plan.depth == 0) plan.depth = 1;  // k = 0: one empty block
     plan.totals = p.add && (many_chunks || plan.depth < p.k);
-    const std::int64_t step = 2 * kWidth, depth_bytes = plan.depth * kBytes + 1;
-    plan.width = at_most(round_up(p.n, step), round_up(kBlockBBytes / depth_bytes + 1, step));
+    const std::int64_t step = 2 * kWidth, depth_bytes = plan.depth * kBytes;
+    const std::int64_t a_bytes = p.m * depth_bytes;  // read, and perhaps packed, once for each block
+    const std::int64_t most = at_most(p.k * p.n * kBytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
+    const std::int64_t fits = (most < kLeastBBytes ? kLeastBBytes : most) / depth_bytes / step * step;
+    const std::int64_t blocks = ceil_div(p.n, fits < step ? step : fits);
+    plan.width = round_up(ceil_div(p.n, blocks), step);  // of nearly equal blocks
     plan.height = at_most(p.m, kBlockABytes / depth_bytes + max_tile_rows(2));
     plan.pack_a = p.n > 4 * step && aliases<T>(p.lda);
     plan.a_at = plan.depth * plan.width;

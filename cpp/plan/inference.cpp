@@ -16,7 +16,7 @@ int threads_for(std::int64_t flops, std::int64_t rows) {
 
 template <class T>
 Inference<T>::Worker::Worker(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
-    : frame(plan, capacity), scratch(plan->scratch_size(capacity, capacity)) {}
+    : frame(plan, capacity), scratch(plan->scratch_size(capacity, capacity), kUnwritten) {}
 
 template <class T> Inference<T>::Inference(std::shared_ptr<const Graph<T>> graph) {
   const std::vector<int> outputs = graph->outputs;

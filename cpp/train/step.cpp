@@ -150,8 +150,8 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
   std::int64_t tile = 0;
   for (const OwnedTile& t : tiles_) tile = std::max(tile, t.size());
   while (static_cast<int>(scratch_.size()) < threads) {
-    scratch_.emplace_back(scratch_size_);
-    tile_gradient_.emplace_back(tile);
+    scratch_.emplace_back(scratch_size_, kUnwritten);
+    tile_gradient_.emplace_back(tile, kUnwritten);
   }
 }
 
