@@ -1,7 +1,8 @@
 """One class per library, all doing the same training: equal weights, batches, loss, optimizer.
 
 Softmax cross-entropy on integer labels, float32. losses(k): the first k batches in order, from the
-starting weights. epoch(): all rows once, shuffled, with whatever is fastest in that library.
+starting weights. epochs(n): all rows n times, shuffled anew, with whatever is fastest in that
+library.
 """
 
 from __future__ import annotations
@@ -49,16 +50,23 @@ class Rival:
     def epoch(self) -> None:
         raise NotImplementedError
 
+    def epochs(self, n: int) -> None:
+        for _ in range(n):
+            self.epoch()
+
 
 class Bpcore(Rival):
     name, module = "bpcore", "bpcore"
+    compute: str | None = None
 
     def build(self):
         import bpcore as bp
 
         units = self.network.sizes[1:]
         layers = [bp.layers.Dense(u, activation=self.network.activation) for u in units[:-1]]
-        self.model = bp.Sequential([*layers, bp.layers.Dense(units[-1])], seed=0)
+        self.model = bp.Sequential(
+            [*layers, bp.layers.Dense(units[-1])], seed=0, compute=self.compute
+        )
         self.model.build((self.network.sizes[0],))
         pairs = zip(self.kernels, self.biases, strict=True)
         self.model.set_weights([a for pair in pairs for a in pair])
@@ -69,7 +77,14 @@ class Bpcore(Rival):
         return [self.model.train_on_batch(*self.batch(i))["loss"] for i in range(k)]
 
     def epoch(self):
-        self.model.fit(self.x, self.labels, batch_size=self.network.batch, epochs=1, verbose=0)
+        self.epochs(1)
+
+    def epochs(self, n):
+        self.model.fit(self.x, self.labels, batch_size=self.network.batch, epochs=n, verbose=0)
+
+
+class BpcoreBfloat16(Bpcore):
+    name, compute = "bpcore bfloat16", "bfloat16"
 
 
 class NumPy(Rival):

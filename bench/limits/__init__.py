@@ -6,12 +6,13 @@ table(figures) in Markdown.
 
 from __future__ import annotations
 
-from . import calls, denormals, gain, inference, memmap, memory, sleeping
+from . import bfloat16, calls, denormals, gain, inference, memmap, memory, sleeping
 from .options import Options
 
 PARTS = {
     "gain": gain,
     "inference": inference,
+    "bfloat16": bfloat16,
     "calls": calls,
     "memory": memory,
     "memmap": memmap,
