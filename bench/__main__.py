@@ -38,8 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         help="write docs/benchmarks.md and the README's table, also with --compiled and --isa v3",
     )
     arguments = parser.parse_args(argv)
-    if arguments.publish and tuple(arguments.only) != SECTIONS:
-        parser.error("--publish writes all sections; leave out --only")
+    if arguments.publish and (tuple(arguments.only) != SECTIONS or arguments.isa):
+        parser.error("--publish writes all sections, limited ones too; leave out --only and --isa")
     threads = arguments.threads or len(os.sched_getaffinity(0))
     if arguments.isa:
         isa.limit(arguments.isa)

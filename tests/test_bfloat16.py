@@ -139,6 +139,35 @@ def test_gradients_are_those_of_rounded_operands():
 
 
 @needs_bfloat16
+def test_products_that_are_added_are_the_sums_of_products_alone():
+    """A layer called twice, and an input with two readers, against parts that stand alone."""
+    x, y = batch(columns=1100)
+
+    def gradients(shared, compute="bfloat16"):
+        a = bp.Input((1100,))
+        first = L.Dense(1100, "tanh")
+        second = first if shared else L.Dense(1100, "tanh")
+        side = L.Dense(1100)
+        model = bp.Model(a, L.Dense(4)(second(first(a)) + side(a)), compute=compute, seed=1)
+        w = np.random.default_rng(4).normal(0, 0.03, (2, 1100, 1100)).astype(np.float32)
+        for layer in (first, second):
+            layer.set_weights([w[0], np.zeros(1100)])
+        side.set_weights([w[1], np.zeros(1100)])
+        model.layers[-1].set_weights([w[0, :, :4], np.zeros(4)])
+        model.compile("sgd", "cross_entropy")
+        found = model.gradients(x, y, wrt_inputs=True)
+        dw = found.parameters[first.kernel.name]
+        if not shared:
+            dw = dw + found.parameters[second.kernel.name]
+        return dw, found.inputs, found.parameters[side.kernel.name]
+
+    together, apart, full = gradients(True), gradients(False), gradients(True, None)
+    for one, other, wide in zip(together, apart, full, strict=True):
+        assert np.array_equal(one, other)
+        assert 1e-4 < np.linalg.norm(one - wide) / np.linalg.norm(wide) < 3e-2
+
+
+@needs_bfloat16
 def test_weights_stay_in_single_precision():
     """Steps far below bfloat16's spacing add up."""
     x, y = batch()

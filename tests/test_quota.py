@@ -56,6 +56,9 @@ CPU_MAX = "/sys/fs/cgroup/{}cpu.max"
     ("0::/a/b\n", [V2], {CPU_MAX.format("a/b/"): "max 100000\n",
                          CPU_MAX.format(""): "700000 100000\n"}, 7.0),
     ("0::/a:b/c d\n", [V2], {CPU_MAX.format("a:b/c d/"): "100000 50000\n"}, 2.0),
+    ("0::/c d/e\n", [(*V2, "/c\\040d")], {CPU_MAX.format("e/"): "100000 50000\n"}, 2.0),
+    # outside of the namespace's root: nobody's mount shows it
+    ("0::/../x\n", [V2], {CPU_MAX.format(""): "100000 100000\n"}, 0.0),
     # a sibling's quota, and one whose name begins alike
     ("0::/a\n", [V2], {CPU_MAX.format("b/"): "100000 100000\n",
                        CPU_MAX.format("ab/"): "100000 100000\n"}, 0.0),

@@ -20,6 +20,17 @@ bool has_cpu(const std::string& list) { return ("," + list + ",").find(",cpu,") 
 
 std::string without_slash(const std::string& path) { return path == "/" ? "" : path; }
 
+// mountinfo writes space, tab, newline and backslash as \040 and the like.
+std::string unescaped(const std::string& text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool code = text[i] == '\\' && text.find_first_not_of("01234567", i + 1) >= i + 4 && i + 3 < text.size();
+    result += code ? static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8)) : text[i];
+    if (code) i += 3;
+  }
+  return result;
+}
+
 // Lines of /proc/self/cgroup: "0::/path" of version 2, "4:cpu,cpuacct:/path" of version 1.
 std::vector<Group> own_groups(const std::string& root) {
   std::vector<Group> groups;
@@ -31,6 +42,7 @@ std::vector<Group> own_groups(const std::string& root) {
     std::getline(fields, controllers, ':');
     if (!std::getline(fields, path)) continue;
     const bool v2 = id == "0" && controllers.empty();
+    if (path.rfind("/..", 0) == 0) continue;  // outside of what the namespace shows
     if (v2 || has_cpu(controllers)) groups.push_back({v2, without_slash(path)});
   }
   return groups;
@@ -73,7 +85,8 @@ double quota_cpus(const std::string& root) {
     fields >> type >> skipped >> options;
     const bool v2 = type == "cgroup2";
     if (!v2 && !(type == "cgroup" && has_cpu(options))) continue;
-    top = without_slash(top);
+    top = without_slash(unescaped(top));
+    point = unescaped(point);
     for (const Group& group : groups) {
       // A mount that shows other groups says nothing of this process.
       if (group.v2 != v2 || (group.path + "/").rfind(top + "/", 0) != 0) continue;

@@ -64,6 +64,7 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
   p.k = a.shape(ta ? 0 : 1);
   p.n = b.shape(tb ? 0 : 1);
   check(b.shape(tb ? 1 : 0) == p.k, "the matrices do not fit");
+  check(chunk >= 0 && (compute != "bfloat16" || chunk % 2 == 0), "a chunk is not negative, and even for bfloat16");
   p.a = a.data(), p.lda = a.shape(1), p.a_transposed = ta;
   p.b = b.data(), p.ldb = b.shape(1), p.b_transposed = tb;
   p.ldc = p.n;

@@ -8,6 +8,7 @@
 #include "ops/makers.h"
 
 #include <algorithm>
+#include <array>
 
 #include "ops/team_matmul.h"
 
@@ -33,11 +34,8 @@ template <class T> class Dense final : public Op<T> {
   std::int64_t scratch_size(std::int64_t rows) const override {
     std::int64_t most = 0;
     for (std::int64_t m = 1; m <= rows; ++m) {
-      Matmul<T> product = forward_product(m * inner_);
-      most = std::max(most, products().scratch(product));
-      product = backward_product(m * inner_);
-      product.add = true;  // needs more than without
-      most = std::max(most, products().scratch(product));
+      most = std::max(most, products().scratch(forward_product(m * inner_)));
+      for (const Matmul<T>& product : backward_products(m * inner_)) most = std::max(most, products().scratch(product));
     }
     return most;
   }
@@ -68,10 +66,8 @@ template <class T> class Dense final : public Op<T> {
       }
     };
     const auto ask_rows = [&](std::int64_t m) {
-      Matmul<T> backward = backward_product(m * inner_);
-      backward.add = true;
       ask(forward_product(m * inner_), out_);
-      ask(backward, in_);
+      for (const Matmul<T>& product : backward_products(m * inner_)) ask(product, in_);
     };
     for (std::int64_t m = 1; m < rows; m += m < kManyRows ? 1 : kRowStep) ask_rows(m);
     ask_rows(rows);
@@ -162,6 +158,12 @@ template <class T> class Dense final : public Op<T> {
     p.lda = out_, p.ldb = ldw_, p.ldc = in_;
     p.b_transposed = !transposed_;
     return p;
+  }
+  // Which of the two needs more memory depends on the shape.
+  std::array<Matmul<T>, 2> backward_products(std::int64_t m) const {
+    std::array<Matmul<T>, 2> both{backward_product(m), backward_product(m)};
+    both[1].add = true;
+    return both;
   }
   Matmul<T> kernel_gradient(const Tile& tile, std::int64_t batch) const {
     Matmul<T> p{};

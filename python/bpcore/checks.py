@@ -131,7 +131,8 @@ def compute(value: Any, dtype: str) -> str:
     if not config["bfloat16"]:
         raise RuntimeError(
             "compute='bfloat16' needs a CPU with AVX512_BF16 and the v4 kernels, this process runs "
-            f"{config['isa']} kernels without it; leave compute out (load_model: compute='float32')"
+            f"{config['isa']} kernels without it; leave compute out, or read a saved model with "
+            "load_model(path, compute='float32'); a run goes on only on a CPU that has it"
         )
     return value
 

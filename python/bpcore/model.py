@@ -32,8 +32,9 @@ class Model(Trainable):
     compute : {None, "bfloat16"}
         What the operands of matrix products are rounded to: nothing by default. With "bfloat16"
         the products of all layers, forward and backward, multiply operands of 8 bits of mantissa
-        and sum in float32; weights, optimizer and everything else stay float32. Needs dtype
-        "float32" and a CPU with AVX512_BF16, else RuntimeError.
+        and sum in float32; weights, optimizer, everything else, and the layers' own `forward` and
+        `backward` stay float32. Needs dtype "float32" and a CPU with AVX512_BF16, else
+        RuntimeError.
     seed : int, optional
         Of first weights and shuffles; by default from `bpcore.set_seed`, else from the system.
 
@@ -415,6 +416,7 @@ class Model(Trainable):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         built = state.pop("was_built")
+        state["compute"] = checks.compute(state.get("compute"), state["dtype"])
         self.__dict__.update(state)
         self._unlock()
         for layer in self._layers:

@@ -203,7 +203,7 @@ def profile(model: Any, x: Any, y: Any, batch_size: Any, repeats: Any) -> Profil
     trainer = engine.trainer("train", compiled)
     with threads(1):
         runs = [trainer.profile(item.xs, item.ys, item.ws) for _ in range(count + 2)][2:]
-        peak, bandwidth = _peak(twin.dtype), _bandwidth()
+        peak, bandwidth = _peak(twin.dtype, twin.compute), _bandwidth()
     middle = {key: float(np.median([run[key] for run in runs])) for key in ("gather", "loss")}
     return Profile(_layers(runs), middle["gather"], middle["loss"], n, peak, bandwidth)
 
@@ -239,9 +239,9 @@ def _best(work: Callable[[], Any]) -> float:
     return max(min(times[1:]), 1e-9)
 
 
-def _peak(dtype: str) -> float:
+def _peak(dtype: str, compute: str) -> float:
     a = np.full((_MATRIX, _MATRIX), 0.5, dtype=dtype)
-    return float(2 * _MATRIX**3 / _best(lambda: _core.matmul(a, a)) / 1e9)
+    return float(2 * _MATRIX**3 / _best(lambda: _core.matmul(a, a, compute=compute)) / 1e9)
 
 
 def _bandwidth() -> float:

@@ -266,7 +266,7 @@ def _described(model: Any) -> dict[str, Any]:
     try:
         config = save.describe(model)
     except TypeError:
-        config = {"layers": [layer.label for layer in model.layers]}
+        config = {"layers": [layer.label for layer in model.layers], "compute": model.compute}
     inner = config.get("config", config)
     inner.pop("compile", None)
     trained = model.optimizer.iterations > 0

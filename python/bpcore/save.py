@@ -106,6 +106,8 @@ def load_model(
     name = checks.path(path)
     custom = checked_objects(custom_objects)
     finite = not checks.boolean("allow_nonfinite", allow_nonfinite)
+    if compute not in (None, "float32", "float64", "bfloat16"):
+        raise ValueError(f"compute must be None, a dtype or 'bfloat16', got {compute!r}")
     if max_bytes is not None:
         max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
     content = container.read(name, sha256=_checked_hash(sha256), max_bytes=max_bytes)

@@ -122,7 +122,8 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
     for layer in layers:
         layer.resolve(by_name)
     options = {key: config[key] for key in ("name", "dtype", "seed")}
-    options["compute"] = config.get("compute")
+    if "compute" in config:  # a class of the user's may not know it
+        options["compute"] = config["compute"]
     if issubclass(cls, Sequential):
         model = cls(layers, **options)
         model.build(tuple(config["input_shape"]))
