@@ -1,5 +1,5 @@
-// Does the scratch that a dense layer asks for hold whatever it is then given? Random sizes, threads and batches, by
-// columns; both dtypes and orientations, each tier. usage: scratch [count]; ends with 1 at the first that does not fit.
+// Does the scratch that a dense layer asks for hold whatever it is then given? Random sizes, threads and batches, by rows and
+// by columns; both dtypes and orientations, each tier. usage: scratch [count]; ends with 1 at the first that does not fit.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -7,6 +7,7 @@
 
 #include "kernels/table.h"
 #include "ops/op.h"
+#include "plan/inference.h"
 
 namespace {
 
