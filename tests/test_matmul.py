@@ -60,6 +60,19 @@ def test_exact_integers(dtype):
     assert zeros <= 0.3 * outputs, "the test would not see a kernel that writes nothing"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("m, k, n", [(1024, 400, 200), (100, 2048, 150), (1024, 1030, 300)])
+def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
+    """Rows of A a multiple of 4096 bytes apart are packed too."""
+    rng = np.random.default_rng(12)
+    a = rng.integers(-32, 33, (k, m) if form[0] else (m, k)).astype(dtype)
+    b = rng.integers(-32, 33, (n, k) if form[1] else (k, n)).astype(dtype)
+    expected = (a.T if form[0] else a).astype(float) @ (b.T if form[1] else b)
+    for chunk in (0, 64):
+        assert np.array_equal(_core.matmul(a, b, *form, chunk=chunk), expected)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_long_exact_chain(form):
     rng = np.random.default_rng(4)
