@@ -91,7 +91,7 @@ void optimizer(benchmark::State& state, bp::Optimizer kind) {
   const Array<float> w(kElements), g(kElements), s0(kElements), s1(kElements), s2(kElements);
   for (std::int64_t i = 0; i < kElements; ++i) s0.get()[i] = s1.get()[i] = s2.get()[i] = 1e-3f;
   const bp::OptimizerConfig config = bp::default_config(kind);
-  const bp::UpdateArgs<float> args{kElements, w.get(), g.get(), {s0.get(), s1.get(), s2.get()},
+  const bp::UpdateArgs<float> args{1, kElements, kElements, w.get(), g.get(), {s0.get(), s1.get(), s2.get()},
                                    bp::hyper_at<float>(config, config.learning_rate, 10)};
   for (auto _ : state) {
     kernels<float>().update[static_cast<int>(kind)](args);
