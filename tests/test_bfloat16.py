@@ -280,6 +280,61 @@ def test_bad_compute(options, error, words):
         bp.Model(*(2 * [bp.Input((2,))]), **options)
 
 
+def test_bad_compute_of_load_model_does_not_blame_the_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    bp.Sequential([bp.Input((2,)), L.Dense(3)], seed=1).save(path)
+    with pytest.raises(ValueError, match="bf16") as caught:
+        bp.load_model(path, compute="bf16")
+    assert not isinstance(caught.value, bp.FormatError)
+
+
+class Old(bp.Sequential):
+    """A class of the user's from before there was `compute`."""
+
+    def __init__(self, layers=None, *, name=None, dtype="float32", seed=None):
+        super().__init__(layers, name=name, dtype=dtype, seed=seed)
+
+
+def test_classes_and_pickles_from_before_compute():
+    x, _ = batch()
+    model = Old([bp.Input((11,)), L.Dense(3)], seed=1)
+    again = Old.from_config(model.get_config())
+    assert (type(again), again.compute) == (Old, "float32")
+    state = model.__getstate__()
+    del state["compute"]
+    old = Old.__new__(Old)
+    old.__setstate__(state)
+    assert np.array_equal(old.predict(x), model.predict(x))
+
+
+@needs_bfloat16
+def test_a_run_does_not_go_on_in_other_products(tmp_path):
+    """Nor with a layer in Python, where the checkpoint cannot hold the whole description."""
+    x, y = batch()
+    path = tmp_path / "run.ckpt"
+
+    class Double(L.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def forward(self, x, training):
+            return self.function(x)
+
+        def backward(self, dy):
+            return 2 * dy
+
+    def run(compute, epochs):
+        layers = [L.Dense(8, "tanh"), Double(lambda a: 2 * a), L.Dense(4)]
+        model = bp.Sequential(layers, seed=1, compute=compute)
+        model.compile("adam", "cross_entropy")
+        model.fit(x, y, batch_size=16, epochs=epochs, verbose=0, checkpoint=path)
+
+    run("bfloat16", 1)
+    with pytest.raises(ValueError, match="compute"):
+        run(None, 2)
+
+
 def test_a_clear_error_without_the_instructions(tmp_path):
     """On another tier: at construction and at load, and load_model's way out works."""
     tier = support.tiers()[-1]

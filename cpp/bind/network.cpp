@@ -211,7 +211,9 @@ void bind_network(py::module_& m) {
       "Network",
       [](const std::string& dtype, const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
          const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute) -> py::object {
-        const auto make = [&]<class T>(T) { return py::cast(std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute)); };
+        const auto make = [&]<class T>(T) {
+          return py::cast(std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute));
+        };
         if (dtype == "float32") return make(0.0f);
         if (dtype == "float64") return make(0.0);
         throw py::value_error("dtype must be 'float32' or 'float64', got '" + dtype + "'");

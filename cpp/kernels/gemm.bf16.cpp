@@ -26,7 +26,7 @@ PairPlan make_pair_plan(const Matmul<float>& p) {
   plan.depth = blocks == 0 ? 1 : ceil_div(plan.pairs, blocks);
   if (p.chunk > 0) plan.depth = round_up(plan.depth, p.chunk / 2);
   plan.depth = plan.pairs == 0 ? 1 : at_most(plan.depth, plan.pairs);
-  plan.width = at_most(round_up(p.n, kStep), round_up(kBlockBBytes / (plan.depth * kBytes), kStep));
+  plan.width = block_width(p.m, plan.pairs, p.n, plan.depth, kBytes, kStep);
   plan.height = at_most(p.m, kBlockABytes / (plan.depth * kBytes) + max_tile_rows(2));
   plan.b_at = rows * plan.lda;
   plan.totals_at = plan.b_at + plan.depth * plan.width;

@@ -81,7 +81,7 @@ template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
         r.max_rows = tallest_tile<T>(r);
         if (plan.pack_a) {
           const Split rows(r.m, r.max_rows);
-          if (p.a_transposed) pack_a_transposed<T>(r.a, p.lda, rows, r.m, r.k, a_panels);
+          if (p.a_transposed) pack_a_transposed<T>(r.a, p.lda, rows, r.k, a_panels);
           for (std::int64_t y = 0, at = 0; !p.a_transposed && y < rows.parts; at += rows.of(y), ++y) {
             pack_a<T>(r.a + at * p.lda, p.lda, rows.of(y), r.k, a_panels + at * r.k);
           }

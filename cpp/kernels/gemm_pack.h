@@ -83,8 +83,9 @@ template <class T> void pack_a(const T* a, std::int64_t lda, std::int64_t rows, 
 
 // All panels of a given transposed, tiles.parts of tiles.of(y) rows each: panel[p * rows + i] = a[p * lda + i]. Steps are the
 // outer loop, because each is on a page of its own. Only the last one must not write past its panel.
-template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Split& tiles, std::int64_t all, std::int64_t k, T* panels) {
+template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Split& tiles, std::int64_t k, T* panels) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth, kAhead = 16;
+  const std::int64_t all = tiles.parts * tiles.size + tiles.larger;
   for (std::int64_t p = 0; p < k; ++p, a += lda) {
     for (std::int64_t i = 0; i < all; i += kWidth) __builtin_prefetch(a + kAhead * lda + i);
     for (std::int64_t y = 0, at = 0; y < tiles.parts; at += tiles.of(y), ++y) {

@@ -78,6 +78,15 @@ template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
   return bytes > kBlockABytes || (aliases<T>(2 * p.ldb) && bytes > kL1Bytes);
 }
 
+// Columns of B in a block, of nearly equal blocks; k and depth in elements of `bytes`, the width in whole steps.
+BP_INLINE std::int64_t block_width(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t depth, std::int64_t bytes,
+                                   std::int64_t step) {
+  const std::int64_t a_bytes = m * depth * bytes;  // read, and perhaps packed, once for each block
+  const std::int64_t most = at_most(k * n * bytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
+  const std::int64_t fits = (most < kLeastBBytes ? kLeastBBytes : most) / (depth * bytes) / step * step;
+  return round_up(ceil_div(n, ceil_div(n, fits < step ? step : fits)), step);
+}
+
 template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth, kBytes = sizeof(T);
   Plan plan{};
@@ -104,11 +113,7 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     if (plan.depth == 0) plan.depth = 1;  // k = 0: one empty block
     plan.totals = p.add && (many_chunks || plan.depth < p.k);
     const std::int64_t step = 2 * kWidth, depth_bytes = plan.depth * kBytes;
-    const std::int64_t a_bytes = p.m * depth_bytes;  // read, and perhaps packed, once for each block
-    const std::int64_t most = at_most(p.k * p.n * kBytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
-    const std::int64_t fits = (most < kLeastBBytes ? kLeastBBytes : most) / depth_bytes / step * step;
-    const std::int64_t blocks = ceil_div(p.n, fits < step ? step : fits);
-    plan.width = round_up(ceil_div(p.n, blocks), step);  // of nearly equal blocks
+    plan.width = block_width(p.m, p.k, p.n, plan.depth, kBytes, step);
     plan.height = at_most(p.m, kBlockABytes / depth_bytes + max_tile_rows(2));
     plan.pack_a = p.n > 4 * step && aliases<T>(p.lda);
     plan.a_at = plan.depth * plan.width;
