@@ -2,6 +2,8 @@
 //
 // Memory bound: n elements in and out once. Errors: one rounding per operation; sums are the chains that each comment
 // names.
+#include <bit>
+
 #include "kernels/table.h"
 #include "simd/loops.h"
 
@@ -95,19 +97,25 @@ static void column_sum(const T* x, std::int64_t ldx, T* db, std::int64_t rows, s
 // max |x|. The bits of |x| are ordered like its value, with NaN above infinity: an integer maximum lets no NaN slip.
 template <class T> static T max_abs(const T* x, std::int64_t n) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  IntVec<T> most = to_bits(Vec<T>(T(0)));
-  each_vector<T>(n, [&](auto at) {
-    const IntVec<T> size = to_bits(abs(at.load(x)));
-    most = to_bits(select(size > most, from_bits<T>(size), from_bits<T>(most)));
-  });
-  T lane[kWidth];
-  store(lane, from_bits<T>(most));
-  T result = lane[0];
-  for (std::int64_t l = 1; l < kWidth; ++l) {
-    if (!(lane[l] <= result)) result = lane[l];
-    if (result != result) break;
+  const auto larger = [](IntVec<T> most, Vec<T> value) __attribute__((always_inline)) {
+    return max(most, to_bits(abs(value)));
+  };
+  IntVec<T> most[4] = {};
+  std::int64_t i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+    BP_UNROLL(4)
+    for (int v = 0; v < 4; ++v) most[v] = larger(most[v], load(x + i + v * kWidth));
   }
-  return result;
+  IntVec<T> all = max(max(most[0], most[1]), max(most[2], most[3]));
+  each_vector<T>(n - i, [&](auto at) { all = larger(all, at.load(x + i)); });
+  T lane[kWidth];
+  store(lane, from_bits<T>(all));
+  typename LaneInt<T>::type result = 0;
+  for (std::int64_t l = 0; l < kWidth; ++l) {
+    const auto bits = std::bit_cast<typename LaneInt<T>::type>(lane[l]);
+    result = bits > result ? bits : result;
+  }
+  return std::bit_cast<T>(result);
 }
 
 // 0 * x is NaN for Inf and NaN, and a NaN stays in a sum.

@@ -13,6 +13,7 @@
 
 #include "kernels/reduce.h"
 #include "kernels/table.h"
+#include "kernels/transpose.h"
 
 namespace bp::BP_TIER {
 
@@ -239,13 +240,72 @@ BP_INLINE LogitSums<T> logits_long(const T* z, T* delta, std::int64_t n, const T
   return result;
 }
 
+// What rows of at most W classes need, rows as lanes: values of class c at [c].
+template <class T> struct ClassLanes {
+  T of[Vec<T>::kWidth][Vec<T>::kWidth];
+  BP_INLINE Vec<T> operator[](std::int64_t c) const { return load(of[c]); }
+  BP_INLINE void set(std::int64_t c, Vec<T> x) { store(of[c], x); }
+  BP_INLINE void read(const T* x, std::int64_t rows, std::int64_t n) {
+    transpose_padded<T>(x, n, of[0], Vec<T>::kWidth, rows, n);
+  }
+  // The sum over the classes, in the order of RowSum; overwrites them.
+  BP_INLINE Vec<T> sum(std::int64_t n) {
+    for (std::int64_t step = kBlock<T> / 2; step > 0; step /= 2) {
+      for (std::int64_t c = 0; c < step && c + step < n; ++c) set(c, (*this)[c] + (*this)[c + step]);
+    }
+    return (*this)[0];
+  }
+};
+
+// At most W rows from row r, of at most W classes: the same bits as row by row, with W exponentials at once.
+template <class T>
+static void logits_across(const LossArgs<T>& u, std::int64_t r, std::int64_t rows, T* exps, T* targets, T* linear) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  ClassLanes<T> z, e, t, part;
+  z.read(u.prediction + r * u.n, rows, u.n);
+  const Vec<T> keep(T(1) - u.options[0]), spread(u.options[0] / static_cast<T>(u.n)), hit = keep + spread;
+  if (u.label == nullptr) {
+    t.read(u.target + r * u.n, rows, u.n);
+    for (std::int64_t c = 0; c < u.n; ++c) t.set(c, fma(t[c], keep, spread));
+  } else {
+    T label[kWidth] = {};
+    for (std::int64_t g = 0; g < rows; ++g) label[g] = static_cast<T>(u.label[r + g]);
+    for (std::int64_t c = 0; c < u.n; ++c) t.set(c, select(load(label) == Vec<T>(static_cast<T>(c)), hit, spread));
+  }
+  Vec<T> most = z[0];
+  for (std::int64_t c = 1; c < u.n; ++c) most = max(z[c], most);
+  for (std::int64_t c = 0; c < u.n; ++c) {
+    const Vec<T> shifted = shift(z[c], most);
+    e.set(c, exp(shifted));
+    z.set(c, t[c] * shifted);
+  }
+  store(linear, z.sum(u.n));
+  part = e;
+  const Vec<T> sum_exps = part.sum(u.n);
+  store(exps, sum_exps);
+  part = t;
+  const Vec<T> sum_targets = part.sum(u.n);
+  store(targets, sum_targets);
+  if (u.delta == nullptr) return;
+  const Vec<T> share = sum_targets / sum_exps;
+  const Vec<T> gain = (u.weight != nullptr ? load_n(u.weight + r, rows) : broadcast<T>(1)) * Vec<T>(u.scale);
+  for (std::int64_t c = 0; c < u.n; ++c) e.set(c, logit_delta(e[c], share, t[c], gain));
+  transpose_one<T, false>(e.of[0], kWidth, u.delta + r * u.n, u.n, u.n, rows);
+}
+
 // Rows go in groups, so that the logarithm of their sums is taken for a vector of rows at once.
 template <class T> static void cross_entropy_logits(const LossArgs<T>& u) {
-  constexpr std::int64_t kGroup = 64;
+  constexpr std::int64_t kGroup = 64, kWidth = Vec<T>::kWidth;
   T exps[kGroup], targets[kGroup], linear[kGroup];
   for (std::int64_t first = 0; first < u.rows; first += kGroup) {
     const std::int64_t count = u.rows - first < kGroup ? u.rows - first : kGroup;
-    for (std::int64_t g = 0; g < count; ++g) {
+    std::int64_t g = 0;
+    if (u.n <= kWidth) {
+      for (; count - g >= kWidth / 2; g += kWidth) {
+        logits_across(u, first + g, count - g < kWidth ? count - g : kWidth, exps + g, targets + g, linear + g);
+      }
+    }
+    for (; g < count; ++g) {
       const std::int64_t r = first + g;
       const T* z = u.prediction + r * u.n;
       T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;

@@ -115,6 +115,7 @@ template <class T> const T* RowReader<T>::direct() const {
 }
 
 template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
+  if (axes_ == 1) return run_(src, stride_[0], extent_[0], dst);
   if (row_size_ == 0) return;
   const int inner = axes_ - 1;
   std::int64_t index[kMaxRank] = {};
@@ -148,8 +149,13 @@ template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows,
   // Shuffled rows miss the caches; the ones to come, of the next batch too, are asked for ahead. A miss takes about 100 ns,
   // a short row 5.
   constexpr std::int64_t kAhead = 20;
+  const std::int64_t last = (row_size_ - 1) * stride_[axes_ - 1];
   for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) {
-    if (r + kAhead < this->rows()) __builtin_prefetch(view_.data + order[r + kAhead] * stride);
+    if (r + kAhead < this->rows()) {
+      const char* ahead = view_.data + order[r + kAhead] * stride;
+      __builtin_prefetch(ahead);
+      if (last < 192) __builtin_prefetch(ahead + last);
+    }
     read_row(view_.data + order[r] * stride, dst);
   }
 }

@@ -227,6 +227,15 @@ BP_INLINE Vec<double> sqrt(Vec<double> a) {
 #endif
 }
 
+template <class T> BP_INLINE IntVec<T> max(IntVec<T> a, IntVec<T> b) {
+  const IntVec<T> above = a > b;
+#if defined(__clang__)
+  return (above & a) | (~above & b);
+#else
+  return above.v ? a.v : b.v;
+#endif
+}
+
 // x86 semantics on every machine: if either is NaN, or both are zeros, the second argument.
 template <class T> BP_INLINE Vec<T> min(Vec<T> a, Vec<T> b) { return select(a < b, a, b); }
 template <class T> BP_INLINE Vec<T> max(Vec<T> a, Vec<T> b) { return select(a > b, a, b); }
