@@ -35,6 +35,7 @@ template <class T> class Noise final : public Op<T> {
   std::int64_t saved_size() const override { return mode_ == Mode::kGaussian ? 0 : mask_; }
   std::int64_t scratch_size(std::int64_t rows) const override { return rows * std::max(size_, mask_); }
   std::int64_t flops() const override { return 20 * mask_ + size_; }
+  bool draws() const override { return true; }
 
   void forward(const Io<T>& io, Rows rows, T* scratch) const override {
     for (std::int64_t r = rows.begin; r < rows.end; ++r) {

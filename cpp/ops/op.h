@@ -76,6 +76,7 @@ template <class T> class Op {
   virtual std::int64_t kept_size() const { return 0; }
   virtual std::int64_t scratch_size(std::int64_t rows) const { (void)rows; return 0; }  // for one forward or backward call
   virtual std::int64_t flops() const { return 0; }                                      // a sample, forward
+  virtual bool draws() const { return false; }  // reads io.draw
   virtual void forward(const Io<T>& io, Rows rows, T* scratch) const = 0;
   virtual void backward(const Io<T>& io, Rows rows, T* scratch) const = 0;
 

@@ -79,7 +79,10 @@ template <class T> void Frame<T>::set_training(bool training) {
 }
 
 template <class T> void Frame<T>::set_draw(std::uint64_t draw) {
-  for (Io<T>& io : io_) io.draw = draw;
+  // Not to the others: this is called while other threads read them.
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    if (plan_->steps()[s].op->draws()) io_[s].draw = draw;
+  }
 }
 
 template <class T> void Frame<T>::commit(std::int64_t n) {

@@ -113,10 +113,6 @@ template <class T> BatchProfile TrainingStep<T>::profile(const BatchJob<T>& job)
   BatchProfile found;
   const std::int64_t n = job.rows.count();
   measure_sizes(n, &found);
-  for (std::size_t k = 0; k < outputs_.size(); ++k) {
-    outputs_[k].labelled = job.source->ys[k].label != nullptr;
-    outputs_[k].weighted = job.source->weights[k].row_size() > 0;
-  }
   if (config_->has_optimizer) hyper_.set(job.learning_rate, job.step);
   const auto timed = [&](const Call& what, Rows rows) {
     const auto start = Clock::now();

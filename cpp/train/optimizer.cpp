@@ -33,6 +33,11 @@ static_assert(sizeof kRows / sizeof *kRows == static_cast<int>(Optimizer::kCount
 
 const Row& row(Optimizer kind) { return kRows[static_cast<int>(kind)]; }
 
+// Whether the constants depend on the step, not only on the rate.
+bool counts_steps(Optimizer kind) {
+  return kind == Optimizer::kAdam || kind == Optimizer::kAmsgrad || kind == Optimizer::kAdamax || kind == Optimizer::kNadam;
+}
+
 // mu_t = beta_1 (1 - 0.5 * 0.96^(t psi)), PyTorch's NAdam.
 double nadam_mu(const OptimizerConfig& config, std::int64_t step) {
   return config.beta_1 * (1.0 - 0.5 * std::pow(0.96, static_cast<double>(step) * config.momentum_decay));
@@ -90,8 +95,10 @@ Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int6
   h.epsilon = static_cast<T>(config.epsilon);
   h.l2_decay = static_cast<T>(config.decoupled_decay ? 0.0 : config.weight_decay);
   h.decoupled_decay = static_cast<T>(config.decoupled_decay ? 1.0 - learning_rate * config.weight_decay : 1.0);
-  h.step_size = static_cast<T>(learning_rate / (1.0 - std::pow(config.beta_1, t)));
-  h.inv_sqrt_correction_2 = static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(config.beta_2, t)));
+  if (counts_steps(config.kind)) {
+    h.step_size = static_cast<T>(learning_rate / (1.0 - std::pow(config.beta_1, t)));
+    h.inv_sqrt_correction_2 = static_cast<T>(1.0 / std::sqrt(1.0 - std::pow(config.beta_2, t)));
+  }
   if (config.kind == Optimizer::kRmsprop) {
     h.extra[0] = static_cast<T>(config.momentum != 0.0 ? 1 : 0);
     h.extra[1] = static_cast<T>(config.centered ? 1 : 0);
@@ -110,6 +117,8 @@ Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int6
 }
 
 template <class T> void StepHyper<T>::set(double learning_rate, std::int64_t step) {
+  if (learning_rate == rate_ && !counts_steps(config_.kind)) return;
+  rate_ = learning_rate;
   if (groups_.empty()) hyper_[0] = hyper_at<T>(config_, learning_rate, step, &nadam_);
   for (std::size_t k = 0; k < groups_.size(); ++k) {
     OptimizerConfig config = config_;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "kernels/table.h"
@@ -52,13 +53,14 @@ template <class T> class StepHyper {
  public:
   StepHyper(const OptimizerConfig& config, const std::vector<ParameterGroup>& groups)
       : config_(config), groups_(groups), hyper_(groups.empty() ? 1 : groups.size()) {}
-  void set(double learning_rate, std::int64_t step);
+  void set(double learning_rate, std::int64_t step);  // writes only what changes
   const Hyper<T>& of(int group) const { return hyper_[static_cast<std::size_t>(group)]; }
 
  private:
   const OptimizerConfig& config_;
   const std::vector<ParameterGroup>& groups_;
   std::vector<Hyper<T>> hyper_;
+  double rate_ = std::numeric_limits<double>::quiet_NaN();  // of the last set()
   NadamProduct nadam_;
 };
 

@@ -79,6 +79,10 @@ template <class T> void TrainingStep<T>::build_tiles() {
     std::int64_t rows = kTileElements;  // of a bias, whose rows are single values
     if (width > 1) rows = std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
     if (width > kSlabColumns) rows = kSlabRows;
+    if (rows < param.rows()) {  // of equal size, so that threads get equal shares
+      const std::int64_t tiles = (param.rows() + rows - 1) / rows, even = (param.rows() + tiles - 1) / tiles;
+      rows = (even + kTileRows - 1) / kTileRows * kTileRows;
+    }
     for (std::int64_t begin = 0; begin < param.rows(); begin += rows) {
       for (int slab = 0; slab < slabs; ++slab) {
         const Tile tile{{begin, std::min(begin + rows, param.rows())}, split(width, slab, slabs)};
@@ -152,6 +156,15 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
   while (static_cast<int>(scratch_.size()) < threads) {
     scratch_.emplace_back(scratch_size_, kUnwritten);
     tile_gradient_.emplace_back(tile, kUnwritten);
+  }
+}
+
+template <class T> void TrainingStep<T>::set_mode(const BatchSource<T>& source, bool training, std::uint64_t draw) {
+  frame_->set_training(training);
+  frame_->set_draw(draw);
+  for (std::size_t k = 0; k < outputs_.size(); ++k) {
+    outputs_[k].labelled = source.ys[k].label != nullptr;
+    outputs_[k].weighted = source.weights[k].row_size() > 0;
   }
 }
 
@@ -301,8 +314,6 @@ template <class T> void TrainingStep<T>::loss(std::size_t k, Rows rows, const Ba
   const std::int64_t offset = rows.begin * bound.positions, n = rows.count() * bound.positions;
   T* gradient = frame_->gradient(bound.prediction);
   T* delta = job.training && gradient != nullptr ? (out.adds_delta ? out.delta.data() : gradient) : nullptr;
-  const bool weighted = job.source->weights[k].row_size() > 0;
-  const bool labelled = job.source->ys[k].label != nullptr;
   if (bound.config.callback != nullptr) {
     bound.config.callback->run(output(k, rows.count()), out.row_loss.data(), delta);
     if (delta != nullptr && bound.config.weight != 1) {
@@ -314,9 +325,9 @@ template <class T> void TrainingStep<T>::loss(std::size_t k, Rows rows, const Ba
     args.n = bound.width;
     args.targets = bound.target_width;
     args.prediction = frame_->value(bound.prediction) + offset * bound.width;
-    args.target = labelled ? nullptr : out.target.data() + offset * bound.target_width;
-    args.label = labelled ? out.label.data() + offset : nullptr;
-    args.weight = weighted ? out.row_weight.data() + offset : nullptr;
+    args.target = out.labelled ? nullptr : out.target.data() + offset * bound.target_width;
+    args.label = out.labelled ? out.label.data() + offset : nullptr;
+    args.weight = out.weighted ? out.row_weight.data() + offset : nullptr;
     args.row_loss = out.row_loss.data() + offset;
     args.delta = delta == nullptr ? nullptr : delta + offset * bound.width;
     args.scale = static_cast<T>(bound.config.weight / static_cast<double>(job.rows.count() * bound.positions));

@@ -108,10 +108,7 @@ template <class T> class TrainingStep {
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
   const Plan<T>& plan() const { return *plan_; }
   // Before each team.
-  void set_mode(bool training, std::uint64_t draw) {
-    frame_->set_training(training);
-    frame_->set_draw(draw);
-  }
+  void set_mode(const BatchSource<T>& source, bool training, std::uint64_t draw);
   void materialise();  // allocates the gradient arrays, if they are not there
   NonFinite first_flaw(std::int64_t n);  // of the last batch, in the order of computation
   // The step with a clock around every call, on one thread, gradients tile by tile; allocates its result.
@@ -133,7 +130,7 @@ template <class T> class TrainingStep {
     Buffer<T> target, weight, row_weight, row_loss, delta, values;
     Buffer<std::int32_t> label;
     bool adds_delta = false;  // another loss has written this value's gradient already
-    bool labelled = false, weighted = false;  // of the last batch
+    bool labelled = false, weighted = false;
   };
 
   void build_calls();
@@ -184,10 +181,6 @@ template <class T>
 template <class Between>
 bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between) {
   if (team.rank == 0) {
-    for (std::size_t k = 0; k < outputs_.size(); ++k) {
-      outputs_[k].labelled = job.source->ys[k].label != nullptr;
-      outputs_[k].weighted = job.source->weights[k].row_size() > 0;
-    }
     if (job.training && job.update && config_->has_optimizer) hyper_.set(job.learning_rate, job.step);
     // Beside the other threads' samples: no weight changes before the barrier.
     if (job.training && !penalties_.call()) flawed_.store(true, std::memory_order_relaxed);

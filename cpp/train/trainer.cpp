@@ -114,13 +114,15 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   if (batch_ >= until || (update_ && n_rates < 1)) return 0;
   const int threads = step_.threads(batch_size_, update_);
   step_.reserve(batch_size_, threads);
-  step_.set_mode(update_, static_cast<std::uint64_t>(draw));
+  step_.set_mode(source_, update_, static_cast<std::uint64_t>(draw));
   last_ = &step_;
   step_.penalties().refresh();
   if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
   const std::int64_t first = batch_, first_step = step, first_draw = draw;
-  bool stop = false;
-  std::int64_t used = 0;  // rates
+  struct alignas(64) {  // written by rank 0 while the others read what is around it
+    bool stop = false;
+    std::int64_t used = 0;  // rates
+  } done;
   run_team(threads, [&](Team& team) {
     // Every member counts along; rank 0 alone writes what the others see, between the step's two barriers.
     std::int64_t batch = first, pending = pending_, taken = 0;
@@ -131,22 +133,22 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
       job.commit = update_;
       step_.run(team, job, [&](bool sound) {
         if (!sound && update_) {
-          has_diverged_ = stop = true;
+          has_diverged_ = done.stop = true;
           return;
         }
         results_.last_loss = add_results(step_, job, true);
         batch_ = batch + 1;
         pending_ = job.update ? 0 : pending + 1;
-        used += job.update;
+        done.used += job.update;
         step += update_ && job.update;
         draw += update_;
-        stop = batch + 1 >= until || (update_ && n_rates > 1 && used >= n_rates) || Clock::now() >= end_time;
+        done.stop = batch + 1 >= until || (update_ && n_rates > 1 && done.used >= n_rates) || Clock::now() >= end_time;
       });
-      // The last barrier of run() is behind us: stop is what rank 0 decided, on every member.
+      // The last barrier of run() is behind us: done is what rank 0 decided, on every member.
       if (team.rank == 0 && !has_diverged_ && step_.penalties().any()) {
         add_penalty(update_ ? step_.penalties().value() : still_penalty_, job.rows.count());
       }
-      go_on = !stop;
+      go_on = !done.stop;
       taken += job.update;
       pending = job.update ? 0 : pending + 1;
       ++batch;
@@ -193,7 +195,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   }
   const int threads = own->threads(source_.n, true);
   own->reserve(source_.n, threads);
-  own->set_mode(training, static_cast<std::uint64_t>(draw));
+  own->set_mode(source_, training, static_cast<std::uint64_t>(draw));
   last_ = own.get();
   has_diverged_ = false;
   own->penalties().refresh();
@@ -219,7 +221,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
 
 template <class T> BatchProfile Trainer<T>::profile() {
   step_.reserve(source_.n, 1);
-  step_.set_mode(true, static_cast<std::uint64_t>(draw));
+  step_.set_mode(source_, true, static_cast<std::uint64_t>(draw));
   last_ = &step_;
   BatchJob<T> job{};
   job.source = &source_;

@@ -52,29 +52,31 @@ template <class T> class Trainer {
   std::int64_t pending() const { return pending_; }
   std::int64_t arena_bytes() const { return step_.bytes(); }
   std::string describe() const { return step_.describe(batch_size_); }
-  std::int64_t step = 0;  // optimizer steps taken so far
-  std::int64_t draw = 0;  // training batches so far
+  // What rank 0 writes at every batch, on cache lines apart from what the other members read.
+  alignas(64) std::int64_t step = 0;  // optimizer steps taken so far
+  std::int64_t draw = 0;              // training batches so far
 
  private:
+  std::int64_t batch_ = 0, pending_ = 0;  // pending: batches whose gradients wait for an update
+  Results<T> results_;
+
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
   double add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics);
   void add_penalty(double penalty, std::int64_t n);
 
-  std::shared_ptr<const Graph<T>> graph_;
+  alignas(64) std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<StepConfig<T>> config_;
   TrainingStep<T> step_;
   std::unique_ptr<TrainingStep<T>> gradient_step_[2];  // without and with gradients of the inputs
   TrainingStep<T>* last_ = nullptr;
   std::vector<std::vector<Metric<T>>> metrics_;
   BatchSource<T> source_;
-  Results<T> results_;
   DivergedReport diverged_;
   bool has_diverged_ = false;
   Buffer<std::int64_t> order_;
   bool shuffle_ = false, update_ = true, more_ = false;
-  std::int64_t batch_size_ = 1, batch_ = 0, n_batches_ = 0;
+  std::int64_t batch_size_ = 1, n_batches_ = 0;
   double still_penalty_ = 0;  // of an evaluation, where no weight changes
-  std::int64_t pending_ = 0;  // batches whose gradients wait for an update
 };
 
 }  // namespace bp
