@@ -4,7 +4,7 @@
 // starts from what the block before left in C.
 #include "kernels/gemm_pack.h"
 #include "kernels/gemm_plan.h"
-#include "kernels/gemm_sweep.h"
+#include "kernels/gemm_stream.h"
 
 namespace bp::BP_TIER {
 
@@ -41,66 +41,46 @@ template <class T> static void direct(Region<T> r, T* scratch) {
   sweep<T>(r);
 }
 
-template <class T>
-static void pack_block_of_b(const Matmul<T>& p, const Region<T>& r, std::int64_t k, std::int64_t j, T* to) {
+// The steps [from, to) of a group.
+template <class T> static void pack_group(const Matmul<T>& p, const Group<T>& g, std::int64_t from, std::int64_t to) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  const std::int64_t all_vecs = vectors<T>(r.n);
-  const Split cols(all_vecs, r.max_vecs);
+  const std::int64_t max_vecs = widest_tile(p.m), steps = to - from;
+  const Split cols(vectors<T>(g.n), max_vecs);
   constexpr int kPairs = 4;
   for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
-    if (!p.b_transposed && r.max_vecs == 2) {
-      while (x + kPairs <= cols.parts && cols.of(x + kPairs - 1) == 2 && (v + 2 * kPairs) * kWidth <= r.n) {
-        pack_b_pairs<T, kPairs>(p.b + k * p.ldb + j + v * kWidth, p.ldb, r.k, to + v * kWidth * r.k);
+    if (!p.b_transposed && max_vecs == 2) {
+      while (x + kPairs <= cols.parts && cols.of(x + kPairs - 1) == 2 && (v + 2 * kPairs) * kWidth <= g.n) {
+        T* const panels = g.panels + v * kWidth * g.depth + from * 2 * kWidth;
+        pack_b_pairs<T, kPairs>(p.b + (g.k + from) * p.ldb + g.j + v * kWidth, p.ldb, steps, g.depth, panels);
         x += kPairs, v += 2 * kPairs;
       }
       if (x == cols.parts) break;
     }
-    const std::int64_t vecs = cols.of(x), at = j + v * kWidth, n = at_most(r.n - v * kWidth, vecs * kWidth);
-    T* panel = to + v * kWidth * r.k;
+    const std::int64_t vecs = cols.of(x), at = g.j + v * kWidth, n = at_most(g.n - v * kWidth, vecs * kWidth);
+    T* const panel = g.panels + v * kWidth * g.depth + from * vecs * kWidth;
     if (p.b_transposed) {
-      pack_b_transposed<T>(p.b + at * p.ldb + k, p.ldb, r.k, n, vecs, panel);
+      pack_b_transposed<T>(p.b + at * p.ldb + g.k + from, p.ldb, steps, n, vecs, panel);
     } else {
-      pack_b<T>(p.b + k * p.ldb + at, p.ldb, r.k, n, vecs, panel);
+      pack_b<T>(p.b + (g.k + from) * p.ldb + at, p.ldb, steps, n, vecs, panel);
     }
   }
 }
 
 template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
-  Region<T> r = whole(p);
   T* const a_panels = p.scratch + plan.a_at;
-  for (std::int64_t j = 0; j < p.n; j += plan.width) {
-    r.n = at_most(p.n - j, plan.width);
-    for (std::int64_t k = 0; k == 0 || k < p.k; k += plan.depth) {
-      r.k = at_most(p.k - k, plan.depth);
-      pack_block_of_b<T>(p, r, k, j, p.scratch);
-      r.b = p.scratch, r.b_packed = true;
-      for (std::int64_t i = 0; i < p.m; i += plan.height) {
-        r.m = at_most(p.m - i, plan.height);
-        r.a = p.a + (p.a_transposed ? k * p.lda + i : i * p.lda + k);
-        r.a_packed = plan.pack_a;
-        r.max_rows = tallest_tile<T>(r);
-        if (plan.pack_a) {
-          const Split rows(r.m, r.max_rows);
-          if (p.a_transposed) pack_a_transposed<T>(r.a, p.lda, rows, r.k, a_panels);
-          for (std::int64_t y = 0, at = 0; !p.a_transposed && y < rows.parts; at += rows.of(y), ++y) {
-            pack_a<T>(r.a + at * p.lda, p.lda, rows.of(y), r.k, a_panels + at * r.k);
-          }
-          r.a = a_panels;
-        }
-        r.c = p.c + i * p.ldc + j;
-        if (k == 0) {
-          r.start = p.bias == nullptr ? nullptr : p.bias + j;
-          r.start_stride = 0;
-        } else if (p.chunk > 0) {
-          r.add = true;  // a block is whole chunks
-        } else {
-          r.start = r.c, r.start_stride = p.ldc;
-        }
-        sweep<T>(r);
-      }
+  const auto lay_a = [&](Region<T>& r, std::int64_t i, std::int64_t k) {
+    r.a = p.a + (p.a_transposed ? k * p.lda + i : i * p.lda + k);
+    if (!plan.pack_a) return;
+    r.max_rows = max_tile_rows(static_cast<int>(r.max_vecs));
+    const Split tiles(r.m, r.max_rows);
+    if (p.a_transposed) pack_a_transposed<T>(r.a, p.lda, tiles, r.k, a_panels);
+    for (std::int64_t y = 0, at = 0; !p.a_transposed && y < tiles.parts; at += tiles.of(y), ++y) {
+      pack_a<T>(r.a + at * p.lda, p.lda, tiles.of(y), r.k, a_panels + at * r.k);
     }
-    r.add = p.add;
-  }
+    r.a = a_panels, r.a_packed = true;
+  };
+  const auto pack_b = [&](const Group<T>& g, std::int64_t from, std::int64_t to) { pack_group(p, g, from, to); };
+  stream<T>(whole(p), plan.blocks, lay_a, pack_b, p.scratch);
 }
 
 // y (m x n) = or += the transpose of x (n x m).
@@ -125,7 +105,8 @@ static void transpose_back(const T* x, std::int64_t ldx, T* y, std::int64_t ldy,
   }
 }
 
-template <class T> static void swapped(const Matmul<T>& p, const Plan& plan) {
+// The rows of C that are turned at once.
+template <class T> static void swapped_rows(const Matmul<T>& p, const Plan& plan) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   Region<T> r{};
   r.n = p.m, r.k = p.k;
@@ -138,8 +119,8 @@ template <class T> static void swapped(const Matmul<T>& p, const Plan& plan) {
     r.b = p.a, r.ldb = p.lda;
   } else {
     Matmul<T> b = p;
-    b.b = p.a, b.ldb = p.lda, b.b_transposed = !p.a_transposed;
-    pack_block_of_b<T>(b, r, 0, 0, p.scratch);
+    b.m = p.n, b.b = p.a, b.ldb = p.lda, b.b_transposed = !p.a_transposed;
+    pack_group<T>(b, {0, p.k, 0, p.m, p.scratch}, 0, p.k);
     r.b = p.scratch, r.b_packed = true;
   }
   for (std::int64_t i = 0; i < p.n; i += kSwapRows) {
@@ -154,6 +135,16 @@ template <class T> static void swapped(const Matmul<T>& p, const Plan& plan) {
     r.max_rows = tallest_tile<T>(r);
     sweep<T>(r);
     transpose_back<T>(r.c, r.ldc, p.c + i, p.ldc, p.m, r.m, p.add);
+  }
+}
+
+template <class T> static void swapped(const Matmul<T>& p, const Plan& plan) {
+  for (std::int64_t i = 0; i < p.m; i += plan.turned) {
+    Matmul<T> part = p;
+    part.m = at_most(p.m - i, plan.turned);
+    part.a += p.a_transposed ? i : i * p.lda;
+    part.c += i * p.ldc;
+    swapped_rows<T>(part, plan);
   }
 }
 

@@ -27,10 +27,11 @@ void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::i
 
 // kPairs full panels of two vectors side by side: a row of b is read in one run of kPairs * 2 lines, where panel after
 // panel would come back to each page of b.
-template <class T, int kPairs> void pack_b_pairs(const T* b, std::int64_t ldb, std::int64_t k, T* panel) {
+template <class T, int kPairs>
+void pack_b_pairs(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t depth, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  constexpr std::int64_t kAhead = 8;
-  const std::int64_t next = 2 * kWidth * k;
+  constexpr std::int64_t kAhead = kWidth;  // the steps of the next call
+  const std::int64_t next = 2 * kWidth * depth;
   for (std::int64_t p = 0; p < k; ++p) {
     BP_UNROLL(16)
     for (int v = 0; v < 2 * kPairs; ++v) __builtin_prefetch(b + kAhead * ldb + v * kWidth);
@@ -55,6 +56,7 @@ void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int6
     T* y = panel + v * kWidth;
     for (std::int64_t p = 0; p < k; p += kWidth) {
       const std::int64_t steps = k - p < kWidth ? k - p : kWidth;
+      for (std::int64_t i = 0; i < rows; ++i) __builtin_prefetch(x + i * ldbt + p + kWidth);
       if (rows == kWidth && steps == kWidth) {
         transpose_one<T, true>(x + p, ldbt, y + p * ld, ld, rows, steps);
       } else {  // the rows past n are read as zeros: padding

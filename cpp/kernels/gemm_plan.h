@@ -6,6 +6,7 @@
 //   swapped   C^T = B^T A^T: for delta W^T with few rows delta and the result are transposed instead of the larger W; for
 //             x^T delta with few columns the rows of C fill the vectors better.
 #pragma once
+#include <cstdlib>
 
 #include "kernels/gemm_tile.h"
 #include "kernels/table.h"
@@ -14,17 +15,19 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Steps of k in a block: a panel of 2 vectors (128 KB) and a tile's rows of A (56 KB) stream from L2 to L1 at 13
-// bytes a cycle, and C makes few trips. Measured on 2048^3, one thread: 256: 169, 512: 184, 1024: 212 GFLOP/s.
-constexpr std::int64_t kBlockDepth = 1024;
-// Bytes of packed B in a block (L3; streams at 64 bytes per 78 / 2 cycles; a quarter of B, so that the memory for it stays
-// small beside B, but for small ones) and of packed A beside it (a quarter of L2).
-constexpr std::int64_t kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024;
-constexpr std::int64_t kBlockABytes = 256 * 1024;
+// Few rows with a B that comes from far, packed ahead: steps of k (a row of A), A's block, a row of a group of panels, in
+// bytes. A and two groups fill three quarters of L2. 256x2048x2048, x w: 200 GFLOP/s where 190 were; a nearer B gains nothing.
+constexpr std::int64_t kShortBytes = 1536, kFewBytes = 400 * 1024, kGroupBytes = 512, kRemoteBytes = 3 << 20;
+// Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
+// a group's bytes (L3; a panel of it streams at 64 bytes per 78 / 2 cycles; a quarter of B, so that the memory for it stays
+// small beside B, but for small ones); A's block beside it (a quarter of L2).
+constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024, kBlockABytes = 256 * 1024;
+constexpr std::int64_t kDirectBytes = 256 * 1024;  // a quarter of L2: B up to this is read where it lies
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
 constexpr std::int64_t kFarBytes = 1024 * 1024;   // no longer in L2
 constexpr std::int64_t kAliasBytes = 4096;         // 64 sets x 64 bytes: rows this far apart share one set of L1
 constexpr std::int64_t kAliasRows = 8;             // of its 8 to 12 ways
+constexpr std::int64_t kTurnedBytes = (512 + 64) * 1024;  // of delta^T: W passes once for each part of it
 constexpr std::int64_t kSwapRows = 96;             // rows of C^T transposed back at a time, while they are in L1
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -40,13 +43,6 @@ struct Split {
     larger = count - parts * size;
   }
   BP_INLINE std::int64_t of(std::int64_t part) const { return size + (part < larger ? 1 : 0); }
-};
-
-struct Plan {
-  Path path;
-  bool pack_a, totals;
-  std::int64_t depth, width, height;                // block sizes along k, n, m
-  std::int64_t a_at, totals_at, scratch;            // offsets into the scratch (packed B at 0) and its size, in elements
 };
 
 BP_INLINE std::int64_t widest_tile(std::int64_t m) {
@@ -75,49 +71,71 @@ template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
   const std::int64_t tiles = ceil_div(p.m, max_tile_rows(2));
   if (tiles < 2 || p.n <= 2 * Vec<T>::kWidth) return false;
   if (tiles < 4) return bytes > kFarBytes;
-  return bytes > kBlockABytes || (aliases<T>(2 * p.ldb) && bytes > kL1Bytes);
+  return bytes > kDirectBytes || (aliases<T>(2 * p.ldb) && bytes > kL1Bytes);
 }
 
-// Columns of B in a block, of nearly equal blocks; k and depth in elements of `bytes`, the width in whole steps.
-BP_INLINE std::int64_t block_width(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t depth, std::int64_t bytes,
-                                   std::int64_t step) {
-  const std::int64_t a_bytes = m * depth * bytes;  // read, and perhaps packed, once for each block
-  const std::int64_t most = at_most(k * n * bytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
-  const std::int64_t fits = (most < kLeastBBytes ? kLeastBBytes : most) / (depth * bytes) / step * step;
-  return round_up(ceil_div(n, ceil_div(n, fits < step ? step : fits)), step);
+struct Blocks {
+  bool ahead;                         // groups are packed ahead, into two buffers in turn
+  std::int64_t depth, height, group;  // of k, m and n
+  BP_INLINE std::int64_t panels() const { return (ahead ? 2 : 1) * depth * group; }
+};
+
+// m, k, n in elements of A and B; whole chunks if there are several; depth 1 for k = 0, whose only block is empty.
+template <class T> BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t chunk, bool whole_k) {
+  constexpr std::int64_t kBytes = sizeof(T), kStep = 2 * Vec<T>::kWidth;
+  Blocks blocks{};
+  const bool few_rows = m * at_most(k * kBytes, kShortBytes) <= kFewBytes;
+  blocks.ahead = few_rows && !whole_k && k * n * kBytes > kRemoteBytes;
+  const Split depths(k, whole_k ? k : (blocks.ahead ? kShortBytes : kLongBytes) / kBytes);
+  blocks.depth = depths.size + (depths.larger != 0 ? 1 : 0);
+  if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);
+  blocks.depth = k == 0 ? 1 : at_most(blocks.depth, k);
+  const std::int64_t depth_bytes = blocks.depth * kBytes;
+  blocks.height = blocks.ahead ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
+  std::int64_t bytes = kGroupBytes * kShortBytes / kBytes;
+  if (!blocks.ahead) {
+    const std::int64_t a_bytes = m * depth_bytes;  // read, and perhaps packed, once for each group
+    bytes = at_most(k * n * kBytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
+    bytes = bytes < kLeastBBytes || few_rows ? kLeastBBytes : bytes;
+  }
+  const std::int64_t fits = bytes / depth_bytes / kStep * kStep;
+  blocks.group = round_up(ceil_div(n, ceil_div(n, fits < kStep ? kStep : fits)), kStep);
+  return blocks;
 }
+
+struct Plan {
+  Path path;
+  bool pack_a, totals;
+  std::int64_t turned;                              // swapped: rows of C at once
+  Blocks blocks;                                    // packed
+  std::int64_t a_at, totals_at, scratch;            // offsets into the scratch (packed B at 0) and its size, in elements
+};
 
 template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
-  constexpr std::int64_t kWidth = Vec<T>::kWidth, kBytes = sizeof(T);
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
   Plan plan{};
-  plan.depth = p.k;
   const bool many_chunks = p.chunk > 0 && p.chunk < p.k;
   const bool swap = swap_pays(p);
   if (swap || (!p.b_transposed && !packing_pays(p))) {
     plan.totals = p.add && many_chunks;
     if (swap) {
       plan.path = Path::kSwapped;
-      plan.a_at = round_up(p.m, kWidth) * p.k;       // delta^T; then the block of C^T
-      plan.totals_at = plan.a_at + round_up(p.m, kWidth) * kSwapRows;
+      const std::int64_t fits = kTurnedBytes / (p.k * static_cast<std::int64_t>(sizeof(T)) + 1) / kWidth * kWidth;
+      plan.turned = p.a_transposed ? p.m : at_most(p.m, fits < 4 * kWidth ? 4 * kWidth : fits);
+      plan.a_at = round_up(plan.turned, kWidth) * p.k;  // delta^T; then the block of C^T
+      plan.totals_at = plan.a_at + round_up(plan.turned, kWidth) * kSwapRows;
     } else {
       plan.path = Path::kDirect;
       plan.totals_at = kMaskedLoads || p.n % kWidth == 0 ? 0 : kWidth * p.k;  // the edge of B
     }
   } else {
     plan.path = Path::kPacked;
-    // What is added to has no room for a chain between blocks: then one block, whose panels stream from L2.
-    const Split depths(p.k, p.add && p.chunk == 0 ? p.k : kBlockDepth);
-    plan.depth = depths.size + (depths.larger != 0 ? 1 : 0);
-    if (p.chunk > 0) plan.depth = round_up(plan.depth, p.chunk);
-    plan.depth = plan.depth > p.k ? p.k : plan.depth;
-    if (plan.depth == 0) plan.depth = 1;  // k = 0: one empty block
-    plan.totals = p.add && (many_chunks || plan.depth < p.k);
-    const std::int64_t step = 2 * kWidth, depth_bytes = plan.depth * kBytes;
-    plan.width = block_width(p.m, p.k, p.n, plan.depth, kBytes, step);
-    plan.height = at_most(p.m, kBlockABytes / depth_bytes + max_tile_rows(2));
-    plan.pack_a = p.n > 4 * step && aliases<T>(p.lda);
-    plan.a_at = plan.depth * plan.width;
-    plan.totals_at = plan.a_at + (plan.pack_a ? plan.depth * plan.height + kWidth : 0);
+    // What is added to has no room for a chain between blocks: then one block.
+    plan.blocks = make_blocks<T>(p.m, p.k, p.n, p.chunk, p.add && p.chunk == 0);
+    plan.totals = p.add && (many_chunks || plan.blocks.depth < p.k);
+    plan.pack_a = p.n > 8 * kWidth && aliases<T>(p.lda);
+    plan.a_at = plan.blocks.panels();
+    plan.totals_at = plan.a_at + (plan.pack_a ? plan.blocks.depth * plan.blocks.height + kWidth : 0);
   }
   plan.totals_at = round_up(plan.totals_at, kWidth);
   plan.scratch = plan.totals_at + (plan.totals ? p.m * p.n : 0);

@@ -37,7 +37,7 @@ template <class T> void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t c
 
 template <class T>
 BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, std::int64_t v, std::int64_t vecs,
-                        std::int64_t all_vecs) {
+                        std::int64_t all_vecs, std::int64_t next_i, std::int64_t next_v) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t j = v * kWidth;
   const bool contiguous = r.a_contiguous || r.a_packed;
@@ -51,6 +51,7 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   t.start_stride = r.start_stride;
   t.c = r.c + i * r.ldc + j;
   t.ldc = r.ldc;
+  t.next_c = r.c + next_i * r.ldc + next_v * kWidth;
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
   t.masked_b = !r.b_packed;
   t.add = r.add;
@@ -62,23 +63,29 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   }
 }
 
-// All tiles of a region. The operand that the inner loop runs over again and again is the one that stays in L1.
-template <class T> void sweep(const Region<T>& r) {
+// All tiles of a region, between(done, all) after each. The operand that the inner loop runs over again and again is the one
+// that stays in L1.
+template <class T, class Between> BP_INLINE void sweep(const Region<T>& r, Between between) {
   const std::int64_t all_vecs = vectors<T>(r.n);
   const Split rows(r.m, r.max_rows), cols(all_vecs, r.max_vecs);
-  if (r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes) {
-    for (std::int64_t y = 0, i = 0; y < rows.parts; i += rows.of(y), ++y) {
-      for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
-        run_tile<T>(r, i, rows.of(y), v, cols.of(x), all_vecs);
-      }
+  const std::int64_t tiles = rows.parts * cols.parts;
+  const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes;
+  std::int64_t y = 0, i = 0, x = 0, v = 0;
+  for (std::int64_t done = 1; done <= tiles; ++done) {
+    const std::int64_t height = rows.of(y), vecs = cols.of(x), at_i = i, at_v = v;
+    if (b_stays) {
+      ++x, v += vecs;
+      if (x == cols.parts && done < tiles) ++y, i += height, x = 0, v = 0;
+    } else {
+      ++y, i += height;
+      if (y == rows.parts && done < tiles) ++x, v += vecs, y = 0, i = 0;
     }
-  } else {
-    for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
-      for (std::int64_t y = 0, i = 0; y < rows.parts; i += rows.of(y), ++y) {
-        run_tile<T>(r, i, rows.of(y), v, cols.of(x), all_vecs);
-      }
-    }
+    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, done < tiles ? i : at_i, done < tiles ? v : at_v);
+    between(done, tiles);
   }
+}
+template <class T> void sweep(const Region<T>& r) {
+  sweep<T>(r, [](std::int64_t, std::int64_t) {});
 }
 
 template <class T> std::int64_t tallest_tile(const Region<T>& r) {

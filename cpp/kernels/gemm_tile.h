@@ -44,6 +44,7 @@ template <class T> struct TileArgs {
   std::int64_t start_stride;
   SumOf<T>* c;
   std::int64_t ldc;
+  const SumOf<T>* next_c;          // of the tile to come: asked for while the chains run
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
   bool add;                        // c += sum, else c = sum
@@ -75,17 +76,10 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
   }
 }
 
-// C is asked for while the chains run: its lines are far away when the block before has passed over them. Not worth
-// the instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
+// The next tile's C is asked for while the chains run, four rows at a time: its lines are far away when the block before has passed
+// over them, its chains may start from them, and all at once they would keep A and B waiting. Not worth the instructions
+// below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
-
-template <class T, int kRows, int kVecs> BP_INLINE void prefetch_c(const TileArgs<T>& t) {
-  const SumOf<T>* c = t.c;
-  for (int i = 0; i < kRows; ++i, c += t.ldc) {
-    BP_UNROLL(8)
-    for (int v = 0; v < kVecs; ++v) __builtin_prefetch(c + v * Vec<T>::kWidth, 1);
-  }
-}
 
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
@@ -112,7 +106,6 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]
 template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const TileArgs<T>& t) {
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
-  if (t.k >= kPrefetchDepth) prefetch_c<T, kRows, kVecs>(t);
   Vec<SumOf<T>> acc[kRows][kVecs];
   tile_begin<T, kRows, kVecs>(t, acc);
   const char* row[kGroups];
@@ -125,28 +118,38 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
   for (int g = 0; g < kGroups; ++g) row[g] = reinterpret_cast<const char*>(t.a) + 4 * g * stride;
   const T* b = t.b;
   const std::int64_t ldb = t.ldb, b_tail = t.masked_b ? t.tail : kWidth;
-  for (std::int64_t p = t.k; p > 0; --p) {
-    Vec<T> line[kVecs];
-    if constexpr (kMaskedLoads) {
-      load_edge<T, kVecs>(b, b_tail, line);
-    } else {
+  const SumOf<T>* next_c = t.next_c;
+  const std::int64_t stretch = t.k < kPrefetchDepth ? t.k : (t.k + kGroups - 1) / kGroups;
+  for (std::int64_t left = t.k; left > 0;) {
+    for (int i = 0; i < 4 && t.k >= kPrefetchDepth; ++i, next_c += t.ldc) {
       BP_UNROLL(8)
-      for (int v = 0; v < kVecs; ++v) line[v] = load(b + v * kWidth);
+      for (int v = 0; v < kVecs; ++v) __builtin_prefetch(next_c + v * kWidth, 1);
     }
-    BP_UNROLL(16)
-    for (int i = 0; i < kRows; ++i) {
-      const char* at = kContiguousRows ? row[0] + i * static_cast<std::int64_t>(sizeof(T)) : row[i / 4];
-      if (!kContiguousRows && i % 4 != 0) at += i % 4 == 3 ? stride_3 : i % 4 * stride;
-      const Vec<T> x(*reinterpret_cast<const T*>(at));
-      BP_UNROLL(8)
-      for (int v = 0; v < kVecs; ++v) acc[i][v] = fma(x, line[v], acc[i][v]);
+    std::int64_t p = left < stretch ? left : stretch;
+    left -= p;
+    for (; p > 0; --p) {
+      Vec<T> line[kVecs];
+      if constexpr (kMaskedLoads) {
+        load_edge<T, kVecs>(b, b_tail, line);
+      } else {
+        BP_UNROLL(8)
+        for (int v = 0; v < kVecs; ++v) line[v] = load(b + v * kWidth);
+      }
+      BP_UNROLL(16)
+      for (int i = 0; i < kRows; ++i) {
+        const char* at = kContiguousRows ? row[0] + i * static_cast<std::int64_t>(sizeof(T)) : row[i / 4];
+        if (!kContiguousRows && i % 4 != 0) at += i % 4 == 3 ? stride_3 : i % 4 * stride;
+        const Vec<T> x(*reinterpret_cast<const T*>(at));
+        BP_UNROLL(8)
+        for (int v = 0; v < kVecs; ++v) acc[i][v] = fma(x, line[v], acc[i][v]);
+      }
+      BP_UNROLL(4)
+      for (int g = 0; g < (kContiguousRows ? 1 : kGroups); ++g) {
+        row[g] += step;
+        if constexpr (!kContiguousRows) BP_OPAQUE(row[g]);
+      }
+      b += ldb;
     }
-    BP_UNROLL(4)
-    for (int g = 0; g < (kContiguousRows ? 1 : kGroups); ++g) {
-      row[g] += step;
-      if constexpr (!kContiguousRows) BP_OPAQUE(row[g]);
-    }
-    b += ldb;
   }
   tile_end<T, kRows, kVecs>(t, acc);
 }
