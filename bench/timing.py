@@ -12,16 +12,18 @@ PAUSE = 0.1
 
 
 def alternate(
-    candidates: dict[Hashable, Callable[[], object]], rounds: int
+    candidates: dict[Hashable, Callable[[], object]],
+    rounds: int,
+    wake: dict[Hashable, Callable[[], object]] | None = None,
 ) -> dict[Hashable, dict]:
     """Seconds per call: {"median", "min", "max"} for each name. One untimed round comes first.
 
-    Each turn starts with a pause and an untimed call."""
+    Each turn starts with a pause and an untimed call, or with its call of `wake`."""
     seconds: dict[Hashable, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 1):
         for name, call in candidates.items():
             time.sleep(PAUSE)
-            call()  # wakes this library's own threads
+            (wake or candidates)[name]()  # this library's own threads
             start = time.perf_counter()
             call()
             elapsed = time.perf_counter() - start

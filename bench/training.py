@@ -8,9 +8,7 @@ from .networks import NETWORKS, Network, data_and_weights
 from .rivals import Rival, rivals
 from .timing import alternate
 
-EPOCHS = (
-    2  # a turn: what a run does once, as looking through the data for NaN, is shared among them
-)
+EPOCHS = 5  # of a run: what it does once, as looking through the data for NaN, is shared among them
 
 # Losses of the first three steps in float32 from equal weights. Sums differ in order, scikit-learn
 # adds Adam's epsilon before the bias correction, and Adam turns the smallest gradients into full
@@ -35,7 +33,10 @@ def measure(network: Network, rounds: int, quick: bool, compiled: bool) -> dict:
     data = data_and_weights(network, steps)
     runs = [rival(network, *data) for rival in rivals(compiled)]
     assert_equal_losses(network, runs)
-    timed = alternate({run.name: lambda run=run: run.epochs(EPOCHS) for run in runs}, rounds)
+    timed = alternate(
+        {run.name: lambda run=run: run.epochs(EPOCHS) for run in runs}, rounds,
+        {run.name: run.epoch for run in runs},
+    )  # fmt: skip
     microseconds = {
         name: {key: value / (EPOCHS * steps) * 1e6 for key, value in t.items()}
         for name, t in timed.items()

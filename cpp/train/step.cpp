@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/cache.h"
 #include "plan/inference.h"
 
 namespace bp {
@@ -421,6 +422,16 @@ template <class T> void TrainingStep<T>::prefetch(const BatchSource<T>& source, 
   for (const RowReader<T>& reader : source.xs) reader.prefetch(row);
 }
 
+// All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner. Adam
+// on 784-128-10 with two threads: 57 -> 55 us a step.
+template <class T> void TrainingStep<T>::own_weights(const OwnedTile& tile) const {
+  const std::int64_t width = graph_->params[at(tile.param)].row_size();
+  if (tile.columns.count() != width || tile.size() > kTileElements) return;  // no more than stays in L2 until then
+  const T* w = graph_->params[at(tile.param)].value + tile.rows.begin * width;
+  constexpr std::int64_t kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t i = 0; i < tile.size(); i += kLine) prefetch_own(w + i);
+}
+
 template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job) {
   T* scratch = scratch_[at(team.rank)].data();
   T* g = tile_gradient_[at(team.rank)].data();
@@ -429,6 +440,7 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
   const std::int64_t a_tile = next.count() == 0 ? 0 : (next.count() + mine.count() - 1) / std::max<std::int64_t>(mine.count(), 1);
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
+    if (team.size > 1) own_weights(tile);
     for (std::int64_t left = std::min(a_tile, next.count()); left > 0; --left) prefetch(*job.source, job.order[next.begin++]);
     accumulate(tile, job.rows.count(), false, g, scratch);
     clip(g, tile.size(), 1);

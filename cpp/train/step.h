@@ -150,6 +150,7 @@ template <class T> class TrainingStep {
   void apply(const OwnedTile& tile, const T* g);
   Rows next_rows(const Team& team, const BatchJob<T>& job) const;
   void prefetch(const BatchSource<T>& source, std::int64_t row) const;
+  void own_weights(const OwnedTile& tile) const;
   void update_fused(Team& team, const BatchJob<T>& job);
   void update_materialised(Team& team, const BatchJob<T>& job);
   double norm_scale() const;
