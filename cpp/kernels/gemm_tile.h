@@ -80,6 +80,9 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
 // over them, its chains may start from them, and all at once they would keep A and B waiting. Not worth the instructions
 // below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
+// Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
+// update left there. A panel's lines follow each other, which the hardware sees.
+constexpr std::int64_t kStepsAhead = 4;
 
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
@@ -118,6 +121,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
   for (int g = 0; g < kGroups; ++g) row[g] = reinterpret_cast<const char*>(t.a) + 4 * g * stride;
   const T* b = t.b;
   const std::int64_t ldb = t.ldb, b_tail = t.masked_b ? t.tail : kWidth;
+  const std::int64_t ahead = t.masked_b ? kStepsAhead * ldb : 0;
   const SumOf<T>* next_c = t.next_c;
   const std::int64_t stretch = t.k < kPrefetchDepth ? t.k : (t.k + kGroups - 1) / kGroups;
   for (std::int64_t left = t.k; left > 0;) {
@@ -129,6 +133,10 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
     left -= p;
     for (; p > 0; --p) {
       Vec<T> line[kVecs];
+      if (ahead != 0) {
+        BP_UNROLL(8)
+        for (int v = 0; v < kVecs; ++v) __builtin_prefetch(b + ahead + v * kWidth);
+      }
       if constexpr (kMaskedLoads) {
         load_edge<T, kVecs>(b, b_tail, line);
       } else {
