@@ -136,6 +136,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
       if (ahead != 0) {
         BP_UNROLL(8)
         for (int v = 0; v < kVecs; ++v) __builtin_prefetch(b + ahead + v * kWidth);
+        if constexpr (kContiguousRows) __builtin_prefetch(row[0] + (2 * kRows - 1) * sizeof(T));
       }
       if constexpr (kMaskedLoads) {
         load_edge<T, kVecs>(b, b_tail, line);
