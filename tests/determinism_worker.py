@@ -34,6 +34,8 @@ def models():
         "cross_entropy",
     )
     yield "narrow", [L.Dense(3, "mish"), L.Dense(7)], "rmsprop", "cross_entropy"
+    # Classes that fill one tier's vector and not the other's.
+    yield "classes", [L.Dense(20, "relu"), L.Dense(12)], "adam", "cross_entropy"
     yield "wide", [L.Dense(300, "silu"), L.Dense(300, "softplus"), L.Dense(7)], "adamw", \
         "cross_entropy"  # fmt: skip
     bound = {"kernel_regularizer": bp.regularizers.L1L2(1e-4, 1e-3),

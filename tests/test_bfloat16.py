@@ -54,6 +54,18 @@ def test_exact_integers(form):
 
 @needs_bfloat16
 @pytest.mark.parametrize("form", FORMS)
+def test_exact_integers_where_a_far_matrix_is_packed_ahead(form):
+    rng = np.random.default_rng(4)
+    for m, k, n in [(20, 1601, 1200), (100, 3000, 700)]:
+        a, b, op_a, op_b = operands(rng, m, k, n, form, lambda s: rng.integers(-32, 33, s))
+        expected = op_a.astype(float) @ op_b
+        for chunk in (0, 512):
+            found = _core.matmul(a, b, *form, chunk=chunk, compute="bfloat16")
+            assert np.array_equal(found, expected), (m, k, n, chunk)
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("m, k, n", [(5, 784, 33), (70, 2500, 130), (40, 4099, 20), (3, 1, 600)])
 @pytest.mark.parametrize("chunk", [0, 64, 1024])
 def test_operands_are_rounded_to_nearest_even(form, m, k, n, chunk):

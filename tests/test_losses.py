@@ -74,6 +74,36 @@ def test_links_give_the_same_as_logits(rng):
         assert ((p > 0) & (p < 1)).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_row_of_cross_entropy_has_the_bits_it_has_alone(dtype, smoothing, labelled, rng):
+    """Rows of few classes are computed side by side. Batch sizes are powers of 2, whose division
+    is exact; on one thread, so that nothing cuts the rows."""
+    bp.set_num_threads(1)
+    loss = bp.losses.CrossEntropy(label_smoothing=smoothing)
+    for classes in (2, 3, 7, 8, 9, 12, 16, 17):
+        model = identity(classes, loss, dtype=dtype)
+        for n in (4, 8, 16, 32, 128):
+            x = (rng.normal(size=(n, classes)) * 10 ** rng.uniform(-2, 0.8)).astype(dtype)
+            y = rng.integers(0, classes, n)
+            if not labelled:
+                y = rng.dirichlet(np.ones(classes), n).astype(dtype)
+            w = rng.integers(1, 4, n).astype(dtype)
+            for weight in (None, w):
+                whole = model.gradients(x, y, sample_weight=weight, wrt_inputs=True)
+                rows = [
+                    model.gradients(
+                        x[i : i + 1], y[i : i + 1], wrt_inputs=True,
+                        sample_weight=None if weight is None else weight[i : i + 1],
+                    )
+                    for i in range(n)
+                ]  # fmt: skip
+                alone = np.concatenate([r.inputs for r in rows])
+                assert support.same_bits(whole.inputs * n, alone), (classes, n)
+                assert whole.loss * n == sum(r.loss for r in rows), (classes, n)
+
+
 def test_labels_and_one_hot_agree(rng):
     x, labels = rng.normal(size=(9, 4)), rng.integers(0, 4, 9)
     model = identity(4, "cross_entropy")

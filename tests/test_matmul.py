@@ -73,6 +73,21 @@ def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
         assert np.array_equal(_core.matmul(a, b, *form, chunk=chunk), expected)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (100, 2048, 811), (230, 400, 2100)])
+def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
+    """B of more than 3 MB is packed in groups, each between the tiles of the one before."""
+    rng = np.random.default_rng(13)
+    a = rng.integers(-32, 33, (k, m) if form[0] else (m, k)).astype(dtype)
+    b = rng.integers(-32, 33, (n, k) if form[1] else (k, n)).astype(dtype)
+    bias = rng.integers(-99, 99, n).astype(dtype)
+    expected = (a.T if form[0] else a).astype(float) @ (b.T if form[1] else b)
+    assert np.array_equal(_core.matmul(a, b, *form, bias=bias), expected + bias)
+    for chunk in (64, 640, 4096):
+        assert np.array_equal(_core.matmul(a, b, *form, chunk=chunk), expected)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_long_exact_chain(form):
     rng = np.random.default_rng(4)
@@ -109,7 +124,9 @@ def test_bias_starts_the_chain(dtype):
 
 def test_rows_do_not_depend_on_their_neighbours():
     rng = np.random.default_rng(3)
-    for m, k, n in [(1, 5, 3), (17, 64, 33), (40, 300, 10), (130, 70, 65), (9, 784, 128)]:
+    for m, k, n in [
+        (1, 5, 3), (17, 64, 33), (40, 300, 10), (130, 70, 65), (9, 784, 128), (120, 1100, 1000),
+    ]:  # fmt: skip
         a, b = rng.normal(size=(m, k)).astype("f4"), rng.normal(size=(k, n)).astype("f4")
         whole = _core.matmul(a, b, False, False)
         for i in range(0, m, 7):
