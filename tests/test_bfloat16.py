@@ -216,6 +216,21 @@ def test_same_bits_for_threads_and_splits(units, columns, n):
 
 
 @needs_bfloat16
+def test_a_last_batch_of_any_size_has_room():
+    """The room is asked for at some batch sizes only; with long and short last batches, and
+    columns with which the way a product is blocked changes between them."""
+    rng = np.random.default_rng(5)
+    for columns in (326, 401, 512):
+        model = bp.Sequential([L.Dense(columns)], seed=0, compute="bfloat16")
+        model.compile("sgd", "mean_squared_error")
+        n = 5793 + 4823
+        x, y = rng.random((n, 30), np.float32), rng.random((n, columns), np.float32)
+        with bp.threads(1):
+            losses = model.fit(x, y, batch_size=5793, shuffle=False, verbose=0).history["loss"]
+        assert np.isfinite(losses).all()
+
+
+@needs_bfloat16
 def test_resume_gives_the_same_bits(tmp_path):
     x, y = batch()
     path = tmp_path / "run.ckpt"

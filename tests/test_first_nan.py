@@ -127,3 +127,20 @@ def test_batches_and_single_calls():
 def test_attributes_have_defaults():
     error = bp.TrainingDiverged("x")
     assert (error.layer, error.tensor, error.batch, error.row, error.sample) == ("", "", -1, -1, -1)
+
+
+def test_a_gradient_that_would_overflow_is_seen_wherever_it_stands():
+    """x of 1e25 times one delta of 1e18 is no float32: found at every place of the deltas, so the
+    scan for the largest leaves none out. The loss itself, 1e36, is finite."""
+    rows, columns = 3, 75
+    model = bp.Sequential([L.Dense(columns, kernel_initializer="zeros", use_bias=False)], seed=0)
+    model.compile(bp.optimizers.SGD(1e-9), loss="half_squared_error")
+    x = np.full((rows, 2), 1e25, np.float32)
+    with bp.threads(1):
+        for place in range(rows * columns):
+            y = np.zeros((rows, columns), np.float32)
+            y.flat[place] = 1e18
+            with pytest.raises(bp.TrainingDiverged):
+                model.train_on_batch(x, y)
+            assert not model.get_weights()[0].any()
+        model.train_on_batch(x, np.zeros((rows, columns), np.float32))

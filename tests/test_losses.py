@@ -182,3 +182,20 @@ def test_loss_in_plain_python_trains(rng):
     expected = x.T @ (e * np.abs(e) / 2) / 64
     np.testing.assert_allclose(found.parameters[model.weights[0].name], expected, rtol=1e-11)
     assert found.loss == pytest.approx((np.abs(e) ** 3).mean() / 3, rel=1e-12)
+
+
+def test_weights_of_one_run_are_not_those_of_the_next(rng):
+    x, y, w = rng.normal(size=(40, 5)), rng.integers(0, 3, 40), rng.random(40) + 0.5
+
+    def losses(*runs):
+        model = bp.Sequential([bp.layers.Dense(3)], seed=1, dtype="float64")
+        model.compile(bp.optimizers.SGD(1e-300), loss="cross_entropy")
+        found = [
+            model.fit(x, target, sample_weight=weight, batch_size=8, shuffle=False, verbose=0)
+            for target, weight in runs
+        ]
+        return [h.history["loss"][0] for h in found]
+
+    one_hot = np.eye(3)[y]
+    kinds = [(y, w), (y, None), (one_hot, None), (one_hot, w), (y, None)]
+    assert losses(*kinds) == [losses(kind)[0] for kind in kinds]

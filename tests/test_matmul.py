@@ -89,6 +89,17 @@ def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("options", [{}, *[{"compute": "bfloat16"}] * _core.config()["bfloat16"]])
+def test_no_steps_give_the_bias_everywhere(form, options):
+    a = np.ones((0, 3) if form[0] else (3, 0), np.float32)
+    n = 140_000  # more than a group of columns
+    bias, out = np.arange(n, dtype=np.float32), np.full((3, n), np.nan, np.float32)
+    _core.matmul(a, np.ones((n, 0) if form[1] else (0, n), np.float32), *form, bias=bias, out=out,
+                 **options)  # fmt: skip
+    assert np.array_equal(out, np.tile(bias, (3, 1)))
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_long_exact_chain(form):
     rng = np.random.default_rng(4)
     for k in (MAX_K - 1, MAX_K):

@@ -2,8 +2,6 @@
 //
 // Memory bound: n elements in and out once. Errors: one rounding per operation; sums are the chains that each comment
 // names.
-#include <bit>
-
 #include "kernels/table.h"
 #include "simd/loops.h"
 
@@ -108,14 +106,9 @@ template <class T> static T max_abs(const T* x, std::int64_t n) {
   }
   IntVec<T> all = max(max(most[0], most[1]), max(most[2], most[3]));
   each_vector<T>(n - i, [&](auto at) { all = larger(all, at.load(x + i)); });
-  T lane[kWidth];
-  store(lane, from_bits<T>(all));
-  typename LaneInt<T>::type result = 0;
-  for (std::int64_t l = 0; l < kWidth; ++l) {
-    const auto bits = std::bit_cast<typename LaneInt<T>::type>(lane[l]);
-    result = bits > result ? bits : result;
-  }
-  return std::bit_cast<T>(result);
+  auto result = all.v[0];
+  for (int l = 1; l < Vec<T>::kWidth; ++l) result = all.v[l] > result ? all.v[l] : result;
+  return from_bits<T>(IntVec<T>(result)).v[0];
 }
 
 // 0 * x is NaN for Inf and NaN, and a NaN stays in a sum.

@@ -30,7 +30,7 @@ void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::i
 template <class T, int kPairs>
 void pack_b_pairs(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t depth, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  constexpr std::int64_t kAhead = kWidth;  // the steps of the next call
+  constexpr std::int64_t kAhead = kWidth;  // rows: the next piece, where B is packed in pieces
   const std::int64_t next = 2 * kWidth * depth;
   for (std::int64_t p = 0; p < k; ++p) {
     BP_UNROLL(16)

@@ -2,11 +2,10 @@
 // same bits.
 //
 //   direct    B is read where it lies (rows of n), A too: small and medium products, x W and x^T delta.
-//   packed    B is copied (or transposed) into panels block by block: many rows use each panel.
+//   packed    B is copied (or transposed) into panels, which are near when they are used and serve several tiles.
 //   swapped   C^T = B^T A^T: for delta W^T with few rows delta and the result are transposed instead of the larger W; for
 //             x^T delta with few columns the rows of C fill the vectors better.
 #pragma once
-#include <cstdlib>
 
 #include "kernels/gemm_tile.h"
 #include "kernels/table.h"
@@ -16,7 +15,7 @@ namespace bp::BP_TIER {
 enum class Path { kDirect, kPacked, kSwapped };
 
 // Few rows with a B that comes from far, packed ahead: steps of k (a row of A), A's block, a row of a group of panels, in
-// bytes. A and two groups fill three quarters of L2. 256x2048x2048, x w: 200 GFLOP/s where 190 were; a nearer B gains nothing.
+// bytes. A and two groups fill three quarters of L2. 256x2048x2048, x w: 200 GFLOP/s, else 190; a nearer B gains nothing.
 constexpr std::int64_t kShortBytes = 1536, kFewBytes = 400 * 1024, kGroupBytes = 512, kRemoteBytes = 3 << 20;
 // Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
 // a group's bytes (L3; a panel of it streams at 64 bytes per 78 / 2 cycles; a quarter of B, so that the memory for it stays
@@ -81,11 +80,12 @@ struct Blocks {
 };
 
 // m, k, n in elements of A and B; whole chunks if there are several; depth 1 for k = 0, whose only block is empty.
-template <class T> BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t chunk, bool whole_k) {
+template <class T>
+BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t chunk, bool whole_k) {
   constexpr std::int64_t kBytes = sizeof(T), kStep = 2 * Vec<T>::kWidth;
   Blocks blocks{};
-  const bool few_rows = m * at_most(k * kBytes, kShortBytes) <= kFewBytes;
-  blocks.ahead = few_rows && !whole_k && k * n * kBytes > kRemoteBytes;
+  const bool few_rows = m * at_most(k * kBytes, kShortBytes) <= kFewBytes, short_blocks = !whole_k && (chunk == 0 || chunk >= k);
+  blocks.ahead = few_rows && short_blocks && k * n * kBytes > kRemoteBytes;
   const Split depths(k, whole_k ? k : (blocks.ahead ? kShortBytes : kLongBytes) / kBytes);
   blocks.depth = depths.size + (depths.larger != 0 ? 1 : 0);
   if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);

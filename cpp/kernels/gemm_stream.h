@@ -49,7 +49,7 @@ void stream(const Region<T>& whole, const Blocks& blocks, LayA lay_a, PackB pack
     packer.advance(1, 1);
     const bool last_j = group.j + group.n == whole.n;
     const std::int64_t next_k = last_j ? group.k + blocks.depth : group.k;
-    more = next_k < whole.k;
+    more = !last_j || next_k < whole.k;
     T* const other = blocks.ahead && group.panels == panels ? panels + blocks.depth * blocks.group : panels;
     const Group<T> next = more ? group_at(next_k, last_j ? 0 : group.j + group.n, other) : Group<T>{};
     packer.start(next);

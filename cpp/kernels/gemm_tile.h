@@ -76,9 +76,9 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
   }
 }
 
-// The next tile's C is asked for while the chains run, four rows at a time: its lines are far away when the block before has passed
-// over them, its chains may start from them, and all at once they would keep A and B waiting. Not worth the instructions
-// below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
+// The next tile's C is asked for while the chains run: its lines are far away when the block before has passed over them,
+// and its chains may start from them. Four rows at a time, because all at once would keep A and B waiting. Not worth the
+// instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
 // Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
 // update left there. A panel's lines follow each other, which the hardware sees.

@@ -253,7 +253,7 @@ template <class T> struct ClassLanes {
     for (std::int64_t step = kBlock<T> / 2; step > 0; step /= 2) {
       for (std::int64_t c = 0; c < step && c + step < n; ++c) set(c, (*this)[c] + (*this)[c + step]);
     }
-    return (*this)[0];
+    return (*this)[0] + broadcast<T>(0);  // never -0, as RowSum
   }
 };
 
@@ -272,8 +272,8 @@ static void logits_across(const LossArgs<T>& u, std::int64_t r, std::int64_t row
     for (std::int64_t g = 0; g < rows; ++g) label[g] = static_cast<T>(u.label[r + g]);
     for (std::int64_t c = 0; c < u.n; ++c) t.set(c, select(load(label) == Vec<T>(static_cast<T>(c)), hit, spread));
   }
-  Vec<T> most = z[0];
-  for (std::int64_t c = 1; c < u.n; ++c) most = max(z[c], most);
+  Vec<T> most(static_cast<T>(-__builtin_inf()));
+  for (std::int64_t c = 0; c < u.n; ++c) most = max(z[c], most);
   for (std::int64_t c = 0; c < u.n; ++c) {
     const Vec<T> shifted = shift(z[c], most);
     e.set(c, exp(shifted));

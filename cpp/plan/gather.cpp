@@ -146,15 +146,15 @@ template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows,
     for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) read_row(view_.data + r * stride, dst);
     return;
   }
-  // Shuffled rows miss the caches; the ones to come, of the next batch too, are asked for ahead. A miss takes about 100 ns,
-  // a short row 5.
-  constexpr std::int64_t kAhead = 20;
-  const std::int64_t last = (row_size_ - 1) * stride_[axes_ - 1];
+  // Shuffled rows miss the caches; the ones to come, of the next batch too, are asked for ahead: whole if they are short, the
+  // hardware sees the run of a long one. A miss takes about 100 ns, a short row 5.
+  constexpr std::int64_t kAhead = 20, kShort = 192;
+  const std::int64_t bytes = axes_ == 1 ? (row_size_ - 1) * stride_[0] : 0, reach = bytes < kShort ? bytes : 0;
   for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) {
     if (r + kAhead < this->rows()) {
       const char* ahead = view_.data + order[r + kAhead] * stride;
-      __builtin_prefetch(ahead);
-      if (last < 192) __builtin_prefetch(ahead + last);
+      for (std::int64_t at = 0; at < reach; at += kAlignment) __builtin_prefetch(ahead + at);
+      __builtin_prefetch(ahead + reach);
     }
     read_row(view_.data + order[r] * stride, dst);
   }

@@ -4,21 +4,11 @@
 #include <cmath>
 #include <limits>
 
-#include "base/cache.h"
 #include "plan/inference.h"
 
 namespace bp {
 namespace {
 
-// A tile's gradient, its weights and the optimizer's slots should fit the level-2 cache together: 4 x 32 KB of floats. But
-// a tile of few rows starves the matrix kernel, which wants two register tiles of up to 14 rows.
-constexpr std::int64_t kTileElements = 8192;
-constexpr std::int64_t kTileRows = 28;
-// A wide matrix is cut into slabs of columns: 512 columns of delta (batch 256: 512 KB) stay in the level-2 cache while 112
-// rows of the gradient pass, 227 GFLOP/s where 28 whole rows of 2048 columns gave 157.
-constexpr std::int64_t kSlabColumns = 512, kSlabRows = 224;
-
-constexpr std::int64_t kPrefetchedValues = 16 << 10, kLongRow = 48;
 constexpr std::int64_t kElementsPerThread = 64 << 10;  // Adam takes 12 us for them
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -68,34 +58,6 @@ template <class T> void TrainingStep<T>::build_calls() {
     if (by_columns(partition)) calls_.push_back({Phase::kPrepare, static_cast<int>(s), Partition::kRows});
     calls_.push_back({Phase::kBackward, static_cast<int>(s), partition});
   }
-}
-
-template <class T> void TrainingStep<T>::build_tiles() {
-  std::int64_t offset = 0;
-  for (std::size_t p = 0; p < graph_->params.size(); ++p) {
-    const ParameterView<T>& param = graph_->params[p];
-    if (!param.trainable) continue;
-    const std::int64_t width = param.row_size();
-    const int slabs = static_cast<int>((width + kSlabColumns - 1) / kSlabColumns);
-    std::int64_t rows = kTileElements;  // of a bias, whose rows are single values
-    if (width > 1) rows = std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
-    if (width > kSlabColumns) rows = kSlabRows;
-    if (rows < param.rows()) {  // of equal size, so that threads get equal shares
-      const std::int64_t tiles = (param.rows() + rows - 1) / rows, even = (param.rows() + tiles - 1) / tiles;
-      rows = (even + kTileRows - 1) / kTileRows * kTileRows;
-    }
-    for (std::int64_t begin = 0; begin < param.rows(); begin += rows) {
-      for (int slab = 0; slab < slabs; ++slab) {
-        const Tile tile{{begin, std::min(begin + rows, param.rows())}, split(width, slab, slabs)};
-        tiles_.push_back({tile, static_cast<int>(p), offset});
-        offset += align_up<T>(tile.size());
-        tile_middle_.push_back(elements_ + tile.size() / 2);
-        elements_ += tile.size();
-      }
-    }
-  }
-  gradient_size_ = offset;
-  tile_norm_.assign(tiles_.size(), 0.0);
 }
 
 template <class T> void TrainingStep<T>::materialise() {
@@ -360,128 +322,6 @@ template <class T> void TrainingStep<T>::link_values(std::size_t k, Rows rows) {
     case Link::kLogSoftmax: kernels<T>().log_softmax(z, y, count, bound.width); break;
     default: kernels<T>().activate[static_cast<int>(Activation::kSigmoid)](z, y, count * bound.width, T(0));
   }
-}
-
-// ---- accumulate, update ---------------------------------------------------------------------------------------------
-
-// A tile belongs to the thread whose share of the elements holds its middle.
-template <class T> Rows TrainingStep<T>::my_tiles(const Team& team) const {
-  const auto first_in = [&](std::int64_t element) {
-    return std::lower_bound(tile_middle_.begin(), tile_middle_.end(), element) - tile_middle_.begin();
-  };
-  const Rows share = split(elements_, team.rank, team.size);
-  return {first_in(share.begin), first_in(share.end)};
-}
-
-template <class T> void TrainingStep<T>::accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch) {
-  bool adds = add;
-  for (const ParameterUse& use : plan_->uses(tile.param)) {
-    const Step<T>& step = plan_->steps()[at(use.step)];
-    step.op->accumulate(frame_->io(at(use.step)), use.slot, tile, n, g, adds, scratch);
-    adds = true;
-  }
-  if (!adds) std::fill_n(g, tile.size(), T(0));  // no way from this parameter to a loss
-  if (penalties_.trained()) penalties_.add(static_cast<std::size_t>(&tile - tiles_.data()), tile.param, tile, g);
-}
-
-template <class T> void TrainingStep<T>::clip(T* g, std::int64_t n, double scale) {
-  if (scale != 1) kernels<T>().scale(static_cast<T>(scale), g, n);
-  if (config_->clip_value <= 0) return;
-  const T limit = static_cast<T>(config_->clip_value);
-  for (std::int64_t i = 0; i < n; ++i) g[i] = g[i] > limit ? limit : g[i] < -limit ? -limit : g[i];
-}
-
-template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g) {
-  const std::int64_t width = graph_->params[at(tile.param)].row_size(), columns = tile.columns.count();
-  const bool dense = columns == width;  // then the tile's rows are one run of memory
-  const std::int64_t offset = tile.rows.begin * width + tile.columns.begin;
-  const auto& slots = config_->slots[at(tile.param)];
-  UpdateArgs<T> args{};
-  args.rows = dense ? 1 : tile.rows.count();
-  args.n = dense ? tile.size() : columns;
-  args.stride = width;
-  args.g = g;
-  args.w = graph_->params[at(tile.param)].value + offset;
-  for (std::size_t s = 0; s < slots.size(); ++s) args.slot[s] = slots[s] + offset;
-  args.hyper = hyper_.of(config_->groups.empty() ? 0 : config_->group_of[at(tile.param)]);
-  kernels<T>().update[static_cast<int>(config_->optimizer.kind)](args);
-}
-
-// The rows that this thread will gather for the next batch, asked for tile by tile: shuffled rows come from far away. None
-// if they would crowd the level-2 cache, or are so short that the gather itself asks for them in time.
-template <class T> Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job) const {
-  if (job.order == nullptr) return {0, 0};
-  const Rows mine = split(std::min(job.rows.count(), job.source->n - job.rows.end), team.rank, team.size);
-  std::int64_t values = 0;
-  for (const RowReader<T>& reader : job.source->xs) values += reader.row_size();
-  if (values < kLongRow || mine.count() * values > kPrefetchedValues) return {0, 0};
-  return {job.rows.end + mine.begin, job.rows.end + mine.end};
-}
-
-template <class T> void TrainingStep<T>::prefetch(const BatchSource<T>& source, std::int64_t row) const {
-  for (const RowReader<T>& reader : source.xs) reader.prefetch(row);
-}
-
-// All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner. Adam
-// on 784-128-10 with two threads: 57 -> 55 us a step.
-template <class T> void TrainingStep<T>::own_weights(const OwnedTile& tile) const {
-  const std::int64_t width = graph_->params[at(tile.param)].row_size();
-  if (tile.columns.count() != width || tile.size() > kTileElements) return;  // no more than stays in L2 until then
-  const T* w = graph_->params[at(tile.param)].value + tile.rows.begin * width;
-  constexpr std::int64_t kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
-  for (std::int64_t i = 0; i < tile.size(); i += kLine) prefetch_own(w + i);
-}
-
-template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job) {
-  T* scratch = scratch_[at(team.rank)].data();
-  T* g = tile_gradient_[at(team.rank)].data();
-  const Rows mine = my_tiles(team);
-  Rows next = next_rows(team, job);
-  const std::int64_t a_tile = next.count() == 0 ? 0 : (next.count() + mine.count() - 1) / std::max<std::int64_t>(mine.count(), 1);
-  for (std::int64_t t = mine.begin; t < mine.end; ++t) {
-    const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
-    if (team.size > 1) own_weights(tile);
-    for (std::int64_t left = std::min(a_tile, next.count()); left > 0; --left) prefetch(*job.source, job.order[next.begin++]);
-    accumulate(tile, job.rows.count(), false, g, scratch);
-    clip(g, tile.size(), 1);
-    if (config_->has_optimizer) apply(tile, g);
-  }
-}
-
-template <class T> void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job) {
-  const Rows mine = my_tiles(team);
-  const bool update = job.update && config_->has_optimizer;
-  for (std::int64_t t = mine.begin; t < mine.end; ++t) {
-    const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
-    T* g = gradients_.data() + tile.offset;
-    if (job.rows.count() > 0) accumulate(tile, job.rows.count(), job.add_gradients, g, scratch_[at(team.rank)].data());
-    if (!update) continue;
-    clip(g, tile.size(), job.gradient_scale);
-    tile_norm_[static_cast<std::size_t>(t)] = config_->clip_norm > 0 ? kernels<T>().sum_squares(g, tile.size()) : 0;
-  }
-  if (!update) return;
-  if (config_->clip_norm > 0) team.barrier();
-  const double scale = config_->clip_norm > 0 ? norm_scale() : 1;
-  for (std::int64_t t = mine.begin; t < mine.end; ++t) {
-    const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
-    T* g = gradients_.data() + tile.offset;
-    if (scale != 1) kernels<T>().scale(static_cast<T>(scale), g, tile.size());
-    apply(tile, g);
-  }
-}
-
-template <class T> void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
-  hyper_.set(job.learning_rate, job.step);
-  update_materialised(team, job);
-  constraints_.apply(team);
-}
-
-// clip_norm / ||g|| if the global norm is over clip_norm; the tiles' sums are added in order on every thread.
-template <class T> double TrainingStep<T>::norm_scale() const {
-  double sum = 0;
-  for (double part : tile_norm_) sum += part;
-  const double norm = std::sqrt(sum);
-  return norm > config_->clip_norm ? config_->clip_norm / norm : 1;
 }
 
 // ---- words ----------------------------------------------------------------------------------------------------------
