@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import limits, report, roofline
 from .networks import NETWORKS
+from .training import EPOCHS
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = (
@@ -107,7 +108,7 @@ def document(figures: dict, limited: dict | None) -> str:
         "## One training step",
         "Forward, loss, backward, update, with shuffled batches from memory; float32. The first "
         "losses of all libraries from equal weights are compared before anything is timed; then "
-        "they take turns in one process, two epochs a turn (for bpcore one `fit`, which looks "
+        f"they take turns in one process, {EPOCHS} epochs a turn (for bpcore one `fit`, which looks "
         "through the data once). Median (least..most) of the rounds; in bold, how many "
         "times bpcore's time a rival takes.",
         *training_section(figures),
