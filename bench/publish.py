@@ -108,8 +108,8 @@ def document(figures: dict, limited: dict | None) -> str:
         "## One training step",
         "Forward, loss, backward, update, with shuffled batches from memory; float32. The first "
         "losses of all libraries from equal weights are compared before anything is timed; then "
-        f"they take turns in one process, {EPOCHS} epochs a turn (for bpcore one `fit`, which looks "
-        "through the data once). Median (least..most) of the rounds; in bold, how many "
+        f"they take turns in one process, {EPOCHS} epochs a turn (for bpcore one `fit`, which "
+        "looks through the data once). Median (least..most) of the rounds; in bold, how many "
         "times bpcore's time a rival takes.",
         *training_section(figures),
         "## Matrix products",
