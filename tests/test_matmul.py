@@ -60,15 +60,20 @@ def test_exact_integers(dtype):
     assert zeros <= 0.3 * outputs, "the test would not see a kernel that writes nothing"
 
 
+def integers(form, m, k, n, dtype):
+    """(a, b, the exact product)"""
+    rng = np.random.default_rng(12)
+    a = rng.integers(-32, 33, (k, m) if form[0] else (m, k)).astype(dtype)
+    b = rng.integers(-32, 33, (n, k) if form[1] else (k, n)).astype(dtype)
+    return a, b, (a.T if form[0] else a).astype(float) @ (b.T if form[1] else b)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("m, k, n", [(1024, 400, 200), (100, 2048, 150), (1024, 1030, 300)])
 def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
     """Rows of A a multiple of 4096 bytes apart are packed too."""
-    rng = np.random.default_rng(12)
-    a = rng.integers(-32, 33, (k, m) if form[0] else (m, k)).astype(dtype)
-    b = rng.integers(-32, 33, (n, k) if form[1] else (k, n)).astype(dtype)
-    expected = (a.T if form[0] else a).astype(float) @ (b.T if form[1] else b)
+    a, b, expected = integers(form, m, k, n, dtype)
     for chunk in (0, 64):
         assert np.array_equal(_core.matmul(a, b, *form, chunk=chunk), expected)
 
@@ -78,11 +83,8 @@ def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
 @pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (100, 2048, 811), (230, 400, 2100)])
 def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
     """B of more than 3 MB is packed in groups, each between the tiles of the one before."""
-    rng = np.random.default_rng(13)
-    a = rng.integers(-32, 33, (k, m) if form[0] else (m, k)).astype(dtype)
-    b = rng.integers(-32, 33, (n, k) if form[1] else (k, n)).astype(dtype)
-    bias = rng.integers(-99, 99, n).astype(dtype)
-    expected = (a.T if form[0] else a).astype(float) @ (b.T if form[1] else b)
+    a, b, expected = integers(form, m, k, n, dtype)
+    bias = np.arange(n, dtype=dtype) - n // 2
     assert np.array_equal(_core.matmul(a, b, *form, bias=bias), expected + bias)
     for chunk in (64, 640, 4096):
         assert np.array_equal(_core.matmul(a, b, *form, chunk=chunk), expected)
