@@ -42,9 +42,10 @@ template <class T> static void direct(Region<T> r, T* scratch) {
 }
 
 // The steps [from, to) of a group.
-template <class T> static void pack_group(const Matmul<T>& p, const Group<T>& g, std::int64_t from, std::int64_t to) {
+template <class T>
+static void pack_group(const Matmul<T>& p, const Group<T>& g, std::int64_t max_vecs, std::int64_t from, std::int64_t to) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  const std::int64_t max_vecs = widest_tile(p.m), steps = to - from;
+  const std::int64_t steps = to - from;
   const Split cols(vectors<T>(g.n), max_vecs);
   constexpr int kPairs = 4;
   for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
@@ -68,19 +69,20 @@ template <class T> static void pack_group(const Matmul<T>& p, const Group<T>& g,
 
 template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
   T* const a_panels = p.scratch + plan.a_at;
-  const auto lay_a = [&](Region<T>& r, std::int64_t i, std::int64_t k) {
-    r.a = p.a + (p.a_transposed ? k * p.lda + i : i * p.lda + k);
+  const Region<T> r = whole(p);
+  const auto lay_a = [&](Region<T>& block, std::int64_t i, std::int64_t k) {
+    block.a = p.a + (p.a_transposed ? k * p.lda + i : i * p.lda + k);
     if (!plan.pack_a) return;
-    r.max_rows = max_tile_rows(static_cast<int>(r.max_vecs));
-    const Split tiles(r.m, r.max_rows);
-    if (p.a_transposed) pack_a_transposed<T>(r.a, p.lda, tiles, r.k, a_panels);
+    block.max_rows = max_tile_rows(static_cast<int>(block.max_vecs));
+    const Split tiles(block.m, block.max_rows);
+    if (p.a_transposed) pack_a_transposed<T>(block.a, p.lda, tiles, block.k, a_panels);
     for (std::int64_t y = 0, at = 0; !p.a_transposed && y < tiles.parts; at += tiles.of(y), ++y) {
-      pack_a<T>(r.a + at * p.lda, p.lda, tiles.of(y), r.k, a_panels + at * r.k);
+      pack_a<T>(block.a + at * p.lda, p.lda, tiles.of(y), block.k, a_panels + at * block.k);
     }
-    r.a = a_panels, r.a_packed = true;
+    block.a = a_panels, block.a_packed = true;
   };
-  const auto pack_b = [&](const Group<T>& g, std::int64_t from, std::int64_t to) { pack_group(p, g, from, to); };
-  stream<T>(whole(p), plan.blocks, lay_a, pack_b, p.scratch);
+  const auto pack_b = [&](const Group<T>& g, std::int64_t from, std::int64_t to) { pack_group(p, g, r.max_vecs, from, to); };
+  stream<T>(r, plan.blocks, lay_a, pack_b, p.scratch);
 }
 
 // y (m x n) = or += the transpose of x (n x m).
@@ -119,8 +121,8 @@ template <class T> static void swapped_rows(const Matmul<T>& p, const Plan& plan
     r.b = p.a, r.ldb = p.lda;
   } else {
     Matmul<T> b = p;
-    b.m = p.n, b.b = p.a, b.ldb = p.lda, b.b_transposed = !p.a_transposed;
-    pack_group<T>(b, {0, p.k, 0, p.m, p.scratch}, 0, p.k);
+    b.b = p.a, b.ldb = p.lda, b.b_transposed = !p.a_transposed;
+    pack_group<T>(b, {0, p.k, 0, p.m, p.scratch}, r.max_vecs, 0, p.k);
     r.b = p.scratch, r.b_packed = true;
   }
   for (std::int64_t i = 0; i < p.n; i += kSwapRows) {

@@ -197,33 +197,8 @@ template <class T> BP_INLINE Vec<T> logit_delta(Vec<T> e, Vec<T> share, Vec<T> t
   return fma(e, share, -t) * gain;
 }
 
-// At most one block: everything stays in registers.
 template <class T>
-BP_INLINE LogitSums<T> logits_short(const T* z, T* delta, std::int64_t n, const Targets<T>& targets, T gain) {
-  Vec<T> e[kParts] = {}, t[kParts] = {};
-  RowMax<T> most;
-  each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
-    e[q] = at.load(z);
-    t[q] = targets.load(at);
-    most.add(q, at.keep(e[q], Vec<T>(static_cast<T>(-__builtin_inf()))));
-  });
-  const Vec<T> m(most.total());
-  RowSum<T> sums[3];
-  each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
-    e[q] = add_logits(at, q, shift(e[q], m), t[q], sums);
-  });
-  const LogitSums<T> result{sums[0].total(), sums[1].total(), sums[2].total()};
-  if (delta != nullptr) {
-    const Vec<T> share(result.targets / result.exps), by(gain);
-    each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
-      at.store(delta, logit_delta(e[q], share, t[q], by));
-    });
-  }
-  return result;
-}
-
-template <class T>
-BP_INLINE LogitSums<T> logits_long(const T* z, T* delta, std::int64_t n, const Targets<T>& targets, T gain) {
+BP_INLINE LogitSums<T> logits_of_row(const T* z, T* delta, std::int64_t n, const Targets<T>& targets, T gain) {
   const Vec<T> m(row_max(z, n));
   RowSum<T> sums[3];
   each_block<T>(n, [&](auto at, int q) __attribute__((always_inline)) {
@@ -301,7 +276,7 @@ template <class T> static void cross_entropy_logits(const LossArgs<T>& u) {
     const std::int64_t count = u.rows - first < kGroup ? u.rows - first : kGroup;
     std::int64_t g = 0;
     if (u.n <= kWidth) {
-      for (; count - g >= kWidth / 2; g += kWidth) {
+      for (; count - g >= kWidth / 4; g += kWidth) {
         logits_across(u, first + g, count - g < kWidth ? count - g : kWidth, exps + g, targets + g, linear + g);
       }
     }
@@ -311,8 +286,7 @@ template <class T> static void cross_entropy_logits(const LossArgs<T>& u) {
       T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
       const T gain = weight_of(u, r) * u.scale;
       const Targets<T> t(u, r);
-      const LogitSums<T> sums =
-          u.n <= kBlock<T> ? logits_short(z, delta, u.n, t, gain) : logits_long(z, delta, u.n, t, gain);
+      const LogitSums<T> sums = logits_of_row(z, delta, u.n, t, gain);
       exps[g] = sums.exps;
       targets[g] = sums.targets;
       linear[g] = sums.linear;

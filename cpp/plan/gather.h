@@ -29,6 +29,7 @@ template <class T> class RowReader {
   // The axes of a row, neighbours merged where memory allows; the last one is the run.
   int axes_ = 0;
   std::int64_t extent_[kMaxRank] = {}, stride_[kMaxRank] = {};
+  std::int64_t run_bytes_ = 0;  // of a row that is one dense run, else 0
 };
 
 // The first value of a view that is not finite after conversion to T.
