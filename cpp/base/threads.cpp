@@ -99,24 +99,38 @@ FloatEnvironment::~FloatEnvironment() {
 #endif
 }
 
-void TeamState::wait(int members) {
-  // In this order: an abort after the look at aborted_ raises the generation that the loop below watches.
+std::uint32_t TeamState::arrive(int members) {
+  // In this order: an abort after the look at aborted_ raises the generation that wait() watches.
   const std::uint32_t generation = generation_.load(std::memory_order_acquire);
   if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members) {
     arrived_.store(0, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);
     generation_.notify_all();
-    return;
   }
-  for (int spin = 0; generation_.load(std::memory_order_acquire) == generation; ++spin) {
+  return generation;
+}
+
+void TeamState::wait(std::uint32_t arrival) {
+  for (int spin = 0; generation_.load(std::memory_order_acquire) == arrival; ++spin) {
     if (spin < kSpins) {
       relax();
     } else {
-      generation_.wait(generation, std::memory_order_acquire);
+      generation_.wait(arrival, std::memory_order_acquire);
     }
   }
   if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
+}
+
+void TeamState::await(const std::atomic<int>& count, int least) const {
+  for (int spin = 0; count.load(std::memory_order_acquire) < least; ++spin) {
+    if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
+    if (spin < kSpins) {
+      relax();
+    } else {
+      std::this_thread::yield();  // not asleep: whoever counts would have to wake us each time
+    }
+  }
 }
 
 void TeamState::abort(std::exception_ptr error) {

@@ -28,9 +28,11 @@ class FloatEnvironment {  // the core's, for the lifetime of the object
   std::uint64_t saved_;
 };
 
-class TeamState {
+class TeamState {  // what may wait throws TeamAborted when a member failed
  public:
-  void wait(int members);  // throws TeamAborted when a member failed
+  std::uint32_t arrive(int members);
+  void wait(std::uint32_t arrival);
+  void await(const std::atomic<int>& count, int least) const;
   void abort(std::exception_ptr error);
   void rethrow();
 
@@ -47,12 +49,25 @@ class Team {
  public:
   Team(TeamState& state, int rank, int size) : rank(rank), size(size), state_(state) {}
   void barrier() {
-    if (size > 1) state_.wait(size);
+    if (size == 1) return;
+    arrive();
+    state_.wait(arrival_);
+    arrived_ = false;
   }
+  // Early: what the others wait for at the next barrier is done, what only this member needs may still be under way.
+  void arrive() {
+    if (size == 1 || arrived_) return;
+    arrival_ = state_.arrive(size);
+    arrived_ = true;
+  }
+  // Until another member has counted to `least`; what it wrote before that can then be read.
+  void await(const std::atomic<int>& count, int least) const { state_.await(count, least); }
   const int rank, size;
 
  private:
   TeamState& state_;
+  std::uint32_t arrival_ = 0;
+  bool arrived_ = false;
 };
 
 namespace detail {

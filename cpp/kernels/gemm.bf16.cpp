@@ -55,7 +55,7 @@ void multiply(const Matmul<float>& p, const PairPlan& plan) {
   Region<Pair> r{};
   r.m = p.m, r.n = p.n, r.k = plan.pairs;
   r.lda = plan.lda, r.a_contiguous = p.a_transposed;
-  r.start = p.bias;
+  r.start = p.goes_on ? p.c : p.bias, r.start_stride = p.goes_on ? p.ldc : 0;
   r.c = p.c, r.ldc = p.ldc;
   r.chunk = p.chunk / 2;
   r.max_vecs = widest_tile(p.m);

@@ -13,7 +13,7 @@ template <class T> static Region<T> whole(const Matmul<T>& p) {
   r.m = p.m, r.n = p.n, r.k = p.k;
   r.a = p.a, r.lda = p.lda, r.a_contiguous = p.a_transposed;
   r.b = p.b, r.ldb = p.ldb;
-  r.start = p.bias;
+  r.start = p.goes_on ? p.c : p.bias, r.start_stride = p.goes_on ? p.ldc : 0;
   r.c = p.c, r.ldc = p.ldc;
   r.add = p.add, r.chunk = p.chunk;
   r.max_vecs = widest_tile(p.m);

@@ -62,7 +62,8 @@ void stream(const Region<T>& whole, const Blocks& blocks, LayA lay_a, PackB pack
       r.n = group.n, r.b = group.panels;
       r.c = whole.c + i * whole.ldc + group.j;
       if (group.k == 0) {
-        r.start = whole.start == nullptr ? nullptr : whole.start + group.j;
+        r.start = whole.start == nullptr ? nullptr : whole.start + i * whole.start_stride + group.j;
+        r.start_stride = whole.start_stride;
       } else if (whole.chunk > 0 && whole.chunk < whole.k) {
         r.add = true;  // a block is whole chunks
       } else {

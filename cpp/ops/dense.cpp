@@ -92,6 +92,27 @@ template <class T> class Dense final : public Op<T> {
     for (std::int64_t i = 0; i < m; ++i) activate(z + i * out_, y + i * out_, columns.count(), alpha_);
   }
 
+  std::int64_t depth() const override { return inner_ == 1 && !transposed_ ? in_ : 0; }
+  std::int64_t depth_scratch(std::int64_t rows, Rows depth) const override {
+    std::int64_t most = 0;
+    for (std::int64_t m = 1; m <= rows; ++m) most = std::max(most, products().scratch(depth_product(m, depth)));
+    return most;
+  }
+  void forward_depth(const Io<T>& io, Rows rows, Rows depth, T* scratch) const override {
+    const std::int64_t offset = rows.begin * out_;
+    T* y = io.y + offset;
+    T* z = keeps_z() ? io.saved + offset : y;
+    Matmul<T> product = depth_product(rows.count(), depth);
+    product.a = io.x[0] + rows.begin * in_ + depth.begin;
+    product.b = io.w[0] + depth.begin * ldw_;
+    product.bias = depth.begin == 0 && has_bias_ ? io.w[1] : nullptr;
+    product.c = z;
+    product.scratch = scratch;
+    products().run(product);
+    if (depth.end < in_ || function_ == Activation::kLinear) return;
+    kernels<T>().activate[static_cast<int>(function_)](z, y, rows.count() * out_, alpha_);
+  }
+
   void prepare_backward(const Io<T>& io, Rows rows) const override {
     if (function_ == Activation::kLinear) return;
     const std::int64_t m = rows.count() * inner_, offset = rows.begin * inner_ * out_;
@@ -150,6 +171,12 @@ template <class T> class Dense final : public Op<T> {
     p.m = m, p.n = out_, p.k = in_;
     p.lda = in_, p.ldb = ldw_, p.ldc = out_;
     p.b_transposed = transposed_;
+    return p;
+  }
+  Matmul<T> depth_product(std::int64_t m, Rows depth) const {
+    Matmul<T> p = forward_product(m);
+    p.k = depth.count();
+    p.goes_on = depth.begin > 0;
     return p;
   }
   Matmul<T> backward_product(std::int64_t m) const {

@@ -92,6 +92,14 @@ template <class T> class Op {
     (void)io, (void)rows, (void)columns, (void)scratch;
   }
 
+  // By depth, for the values whose sums run over the columns of x: the part of every sum over some of them, from where the
+  // part before left it; the last part finishes. 0: not offered.
+  virtual std::int64_t depth() const { return 0; }
+  virtual std::int64_t depth_scratch(std::int64_t rows, Rows depth) const { (void)rows, (void)depth; return 0; }
+  virtual void forward_depth(const Io<T>& io, Rows rows, Rows depth, T* scratch) const {
+    (void)io, (void)rows, (void)depth, (void)scratch;
+  }
+
   // Parameters, seen as (first axis, the others). The gradient of a tile over the batch goes to g, compact and row-major.
   // accumulate() is called after backward(), when io.dy holds what backward left there.
   virtual std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t batch) const {

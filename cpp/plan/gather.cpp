@@ -141,8 +141,18 @@ template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
   }
 }
 
-template <class T> void RowReader<T>::prefetch(std::int64_t row) const {
-  if (run_bytes_ > 0) ask_for<2>(view_.data + row * view_.stride[0], run_bytes_);
+template <class T> void RowReader<T>::prefetch(std::int64_t row, Rows columns) const {
+  if (!one_run() || columns.count() == 0) return;
+  ask_for<2>(view_.data + row * view_.stride[0] + columns.begin * stride_[0], columns.count() * stride_[0]);
+}
+
+template <class T>
+void RowReader<T>::read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst) const {
+  const char* const from = view_.data + columns.begin * stride_[0];
+  dst += columns.begin;
+  for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) {
+    run_(from + (order == nullptr ? r : order[r]) * view_.stride[0], stride_[0], columns.count(), dst);
+  }
 }
 
 template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows, T* dst) const {

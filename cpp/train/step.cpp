@@ -33,7 +33,9 @@ TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared
   plan_ = std::make_shared<Plan<T>>(graph_, targets, losses, options);
   outputs_.resize(config_->losses.size());
   build_calls();
+  find_relay();
   build_tiles();
+  plan_relay();
   penalties_.set_tiles(tiles_.size());
   if (config_->clip_norm > 0 || config_->accumulate_steps > 1) materialise();
 }
@@ -85,7 +87,9 @@ template <class T> int TrainingStep<T>::threads(std::int64_t n, bool training) c
 }
 
 template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
-  flawed_.store(false, std::memory_order_relaxed);  // a step that ended by an exception may have left it set
+  // A step that ended by an exception may have left them set.
+  flawed_.store(false, std::memory_order_relaxed);
+  for (Passed& passed : passed_) passed.blocks.store(0, std::memory_order_relaxed);
   if (n > capacity_) {
     frame_ = std::make_unique<Frame<T>>(plan_, n);
     for (std::size_t k = 0; k < outputs_.size(); ++k) {
@@ -109,6 +113,7 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
       if (tile.rows.begin > 0 && tile.rows.end < graph_->params[at(tile.param)].rows()) continue;  // like the first tile
       for (const ParameterUse& use : plan_->uses(tile.param)) most = std::max(most, accumulate_scratch(tile, use, n));
     }
+    most = std::max(most, relay_scratch());
     scratch_size_ = align_up<T>(most);
     scratch_.clear();
     tile_gradient_.clear();
@@ -148,13 +153,18 @@ std::int64_t TrainingStep<T>::accumulate_scratch(const OwnedTile& tile, const Pa
 template <class T> void TrainingStep<T>::phase_one(Team& team, const BatchJob<T>& job) {
   T* scratch = scratch_[at(team.rank)].data();
   const std::int64_t n = job.rows.count();
-  const Rows mine = split(n, team.rank, team.size);
+  Rows mine = split(n, team.rank, team.size);
   const auto by_rows = [&](const Call& call) {
     return call.partition == Partition::kRows || (call.partition == Partition::kColumns && team.size == 1);
   };
   std::size_t end = calls_.size();
   while (!job.training && end > 0 && calls_[end - 1].phase > Phase::kLoss) --end;
-  for (std::size_t first = 0; first < end;) {
+  std::size_t first = 0;
+  if (relays(team, job)) {
+    mine = forward_relay(team, job, scratch);
+    first = 2;  // the gather and the first step
+  }
+  while (first < end) {
     if (!by_rows(calls_[first])) {
       team.barrier();
       if (by_columns(calls_[first].partition)) {
@@ -232,12 +242,13 @@ template <class T> void TrainingStep<T>::check_delta(std::size_t s, Rows rows, s
   if (!sound_delta(s, rows, batch)) flawed_.store(true, std::memory_order_relaxed);
 }
 
-template <class T> void TrainingStep<T>::gather(Rows rows, const BatchJob<T>& job) {
+// The batch's samples, but for one of the inputs.
+template <class T> void TrainingStep<T>::gather(Rows rows, const BatchJob<T>& job, int but) {
   const BatchSource<T>& source = *job.source;
   const Rows from{job.rows.begin + rows.begin, job.rows.begin + rows.end};
   for (std::size_t k = 0; k < source.xs.size(); ++k) {
     const int input = graph_->inputs[k];
-    if (!plan_->computed(input)) continue;
+    if (!plan_->computed(input) || static_cast<int>(k) == but) continue;
     source.xs[k].read(job.order, from, frame_->value(input) + rows.begin * source.xs[k].row_size());
   }
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
@@ -335,6 +346,9 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   text += constraints_.any() ? "3, the third before constraints" : "2";
   text += plan_->whole_batch() ? " and two around each call that sees all rows\n" : "\n";
   text += "  threads at batch " + std::to_string(n) + ": " + std::to_string(threads(n, true)) + "\n";
+  if (relay_pays(threads(n, true), n)) {
+    text += "  " + plan_->steps()[0].name + " in forward: passed from thread to thread, each with its rows of the weights\n";
+  }
   if (frame_ != nullptr) text += "  arena: " + std::to_string(bytes()) + " bytes\n";
   return text;
 }

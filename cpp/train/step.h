@@ -4,11 +4,13 @@
 //   ---- barrier: every delta is known, no weight has changed
 //   accumulate, update        by tiles of parameters: a tile's gradient meets the optimizer while it is in cache
 //   ---- barrier
-// A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient norm,
+// A wide first layer is passed from thread to thread in forward (relay.cpp): each has the rows of the weights that it also
+// updates, and the columns of the data that go with them. A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient norm,
 // accumulation over batches, or a caller who wants the gradients, materialise them and put a barrier before update.
 // Penalties join a tile's gradient as it is accumulated; constraints follow the update, after one more barrier.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 
@@ -21,6 +23,8 @@
 #include "train/penalty.h"
 
 namespace bp {
+
+constexpr std::int64_t kSlabColumns = 512;  // a wider matrix of parameters is cut into slabs of columns
 
 template <class T> struct Target {
   RowReader<T> dense;                   // or
@@ -126,6 +130,18 @@ template <class T> class TrainingStep {
     int param;
     std::int64_t offset;  // of its gradient where gradients are materialised: compact, tile after tile
   };
+  struct Leg {             // of one thread in a relay
+    Rows depth{0, 0};      // of the weights that it updates
+    double rows_from = 0;  // as a part of the batch: its rows after the relay
+  };
+  static constexpr int kRelayThreads = 8;
+  struct Relay {  // the first step, if it can be passed on
+    int input = -1, param = -1;                    // of the sources, of the graph's parameters
+    Leg legs[kRelayThreads + 1][kRelayThreads + 1];  // by size of the team and rank, and an end
+  };
+  struct alignas(128) Passed {  // written by one thread while others look: lines apart, and not fetched in pairs
+    std::atomic<int> blocks{0};
+  };
   struct OutputArrays {
     Buffer<T> target, weight, row_weight, row_loss, delta, values;
     Buffer<std::int32_t> label;
@@ -135,21 +151,26 @@ template <class T> class TrainingStep {
 
   void build_calls();
   void build_tiles();
+  void find_relay();
+  void plan_relay();
+  bool relay_pays(int threads, std::int64_t n) const;
+  bool relays(const Team& team, const BatchJob<T>& job) const;
+  std::int64_t relay_scratch() const;
+  Rows forward_relay(Team& team, const BatchJob<T>& job, T* scratch);
   std::int64_t accumulate_scratch(const OwnedTile& tile, const ParameterUse& use, std::int64_t n) const;
   void phase_one(Team& team, const BatchJob<T>& job);
   void call(const Call& call, Rows rows, const BatchJob<T>& job, T* scratch);
   void call_columns(const Call& call, std::int64_t n, const Team& team, T* scratch);
   void check_delta(std::size_t step, Rows rows, std::int64_t batch);
   bool sound_delta(std::size_t step, Rows rows, std::int64_t batch);
-  void gather(Rows rows, const BatchJob<T>& job);
+  void gather(Rows rows, const BatchJob<T>& job, int but = -1);
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   void link_values(std::size_t k, Rows rows);
-  Rows my_tiles(const Team& team) const;
+  Rows my_tiles(int rank, int size) const;
   void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
   void apply(const OwnedTile& tile, const T* g);
-  Rows next_rows(const Team& team, const BatchJob<T>& job) const;
-  void prefetch(const BatchSource<T>& source, std::int64_t row) const;
+  Rows next_rows(const Team& team, const BatchJob<T>& job, bool relay) const;
   void own_weights(const OwnedTile& tile) const;
   void update_fused(Team& team, const BatchJob<T>& job);
   void update_materialised(Team& team, const BatchJob<T>& job);
@@ -164,8 +185,8 @@ template <class T> class TrainingStep {
   std::vector<OutputArrays> outputs_;
   std::vector<Call> calls_;
   std::vector<OwnedTile> tiles_;
-  std::vector<std::int64_t> tile_middle_;    // in the order of all trained elements, to share the tiles out
-  std::int64_t elements_ = 0;
+  std::vector<std::int64_t> tile_middle_;  // in the order of all work, to share the tiles out
+  std::int64_t elements_ = 0, work_ = 0;   // trained; passes over them
   std::int64_t gradient_size_ = 0;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
@@ -176,18 +197,22 @@ template <class T> class TrainingStep {
   Penalties<T> penalties_;
   Constraints<T> constraints_;
   std::atomic<bool> flawed_{false};
+  Relay relay_;
+  std::array<Passed, kRelayThreads> passed_;  // by thread: blocks of rows that went through its part of the relay
 };
 
 template <class T>
 template <class Between>
 bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between) {
-  if (team.rank == 0) {
-    if (job.training && job.update && config_->has_optimizer) hyper_.set(job.learning_rate, job.step);
-    // Beside the other threads' samples: no weight changes before the barrier.
-    if (job.training && !penalties_.call()) flawed_.store(true, std::memory_order_relaxed);
-  }
+  // Beside the other threads' samples: no weight changes before the barrier.
+  if (team.rank == 0 && job.training && !penalties_.call()) flawed_.store(true, std::memory_order_relaxed);
   phase_one(team, job);
+  // Not before: until a relay is through, others may still be in the last update.
+  if (team.rank == 0 && job.training && job.update && config_->has_optimizer) hyper_.set(job.learning_rate, job.step);
   team.barrier();
+  if (relay_.param >= 0 && team.rank < kRelayThreads) {
+    passed_[static_cast<std::size_t>(team.rank)].blocks.store(0, std::memory_order_relaxed);
+  }
   const bool sound = !flawed_.load(std::memory_order_relaxed);
   if (team.rank == 0) {
     between(sound);

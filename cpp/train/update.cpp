@@ -13,9 +13,9 @@ namespace {
 // a tile of few rows starves the matrix kernel, which wants two register tiles of up to 14 rows.
 constexpr std::int64_t kTileElements = 8192;
 constexpr std::int64_t kTileRows = 28;
-// A wide matrix is cut into slabs of columns: 512 columns of delta (batch 256: 512 KB) stay in the level-2 cache while 224
-// rows of the gradient pass, 227 GFLOP/s where 28 whole rows of 2048 columns gave 157.
-constexpr std::int64_t kSlabColumns = 512, kSlabRows = 224;
+// Of a slab: 512 columns of delta (batch 256: 512 KB) stay in the level-2 cache while 224 rows of the gradient pass,
+// 227 GFLOP/s where 28 whole rows of 2048 columns gave 157.
+constexpr std::int64_t kSlabRows = 224;
 
 constexpr std::int64_t kPrefetchedValues = 16 << 10, kLongRow = 48;
 
@@ -42,7 +42,9 @@ template <class T> void TrainingStep<T>::build_tiles() {
         const Tile tile{{begin, std::min(begin + rows, param.rows())}, split(width, slab, slabs)};
         tiles_.push_back({tile, static_cast<int>(p), offset});
         offset += align_up<T>(tile.size());
-        tile_middle_.push_back(elements_ + tile.size() / 2);
+        const std::int64_t work = static_cast<int>(p) == relay_.param ? 2 * tile.size() : tile.size();  // in forward, too
+        tile_middle_.push_back(work_ + work / 2);
+        work_ += work;
         elements_ += tile.size();
       }
     }
@@ -51,12 +53,12 @@ template <class T> void TrainingStep<T>::build_tiles() {
   tile_norm_.assign(tiles_.size(), 0.0);
 }
 
-// A tile belongs to the thread whose share of the elements holds its middle.
-template <class T> Rows TrainingStep<T>::my_tiles(const Team& team) const {
-  const auto first_in = [&](std::int64_t element) {
-    return std::lower_bound(tile_middle_.begin(), tile_middle_.end(), element) - tile_middle_.begin();
+// A tile belongs to the thread whose share of the work holds its middle.
+template <class T> Rows TrainingStep<T>::my_tiles(int rank, int size) const {
+  const auto first_in = [&](std::int64_t work) {
+    return std::lower_bound(tile_middle_.begin(), tile_middle_.end(), work) - tile_middle_.begin();
   };
-  const Rows share = split(elements_, team.rank, team.size);
+  const Rows share = split(work_, rank, size);
   return {first_in(share.begin), first_in(share.end)};
 }
 
@@ -96,17 +98,14 @@ template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g
 
 // The rows that this thread will gather for the next batch, asked for tile by tile: shuffled rows come from far away. None
 // if they would crowd the level-2 cache, or are so short that the gather itself asks for them in time.
-template <class T> Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job) const {
+template <class T> Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job, bool relay) const {
   if (job.order == nullptr) return {0, 0};
-  const Rows mine = split(std::min(job.rows.count(), job.source->n - job.rows.end), team.rank, team.size);
+  const std::int64_t next = std::min(job.rows.count(), job.source->n - job.rows.end);
   std::int64_t values = 0;
   for (const RowReader<T>& reader : job.source->xs) values += reader.row_size();
-  if (values < kLongRow || mine.count() * values > kPrefetchedValues) return {0, 0};
+  if (values < kLongRow || next * values / team.size > kPrefetchedValues) return {0, 0};
+  const Rows mine = relay ? Rows{0, next} : split(next, team.rank, team.size);
   return {job.rows.end + mine.begin, job.rows.end + mine.end};
-}
-
-template <class T> void TrainingStep<T>::prefetch(const BatchSource<T>& source, std::int64_t row) const {
-  for (const RowReader<T>& reader : source.xs) reader.prefetch(row);
 }
 
 // All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner. Adam
@@ -122,13 +121,21 @@ template <class T> void TrainingStep<T>::own_weights(const OwnedTile& tile) cons
 template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job) {
   T* scratch = scratch_[at(team.rank)].data();
   T* g = tile_gradient_[at(team.rank)].data();
-  const Rows mine = my_tiles(team);
-  Rows next = next_rows(team, job);
-  const std::int64_t a_tile = next.count() == 0 ? 0 : (next.count() + mine.count() - 1) / std::max<std::int64_t>(mine.count(), 1);
-  for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+  const Rows mine = my_tiles(team.rank, team.size);
+  const bool relay = relays(team, job);
+  const Rows depth = relay ? relay_.legs[team.size][team.rank].depth : Rows{0, 0};
+  // Then the weights of a relay are this thread's alone until the relay is passed on.
+  const bool leaves_early = relay && !penalties_.any() && !constraints_.any();
+  Rows next = next_rows(team, job, relay);
+  const std::int64_t tiles = std::max<std::int64_t>(mine.count(), 1), a_tile = (next.count() + tiles - 1) / tiles;
+  for (std::int64_t t = mine.end; t-- > mine.begin;) {
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
-    if (team.size > 1) own_weights(tile);
-    for (std::int64_t left = std::min(a_tile, next.count()); left > 0; --left) prefetch(*job.source, job.order[next.begin++]);
+    if (leaves_early && tile.param == relay_.param) team.arrive();
+    if (team.size > 1 && !relay) own_weights(tile);
+    for (std::int64_t left = std::min(a_tile, next.count()); left > 0; --left) {
+      const std::int64_t row = job.order[next.begin++];
+      for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, relay ? depth : Rows{0, reader.row_size()});
+    }
     accumulate(tile, job.rows.count(), false, g, scratch);
     clip(g, tile.size(), 1);
     if (config_->has_optimizer) apply(tile, g);
@@ -136,7 +143,7 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
 }
 
 template <class T> void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job) {
-  const Rows mine = my_tiles(team);
+  const Rows mine = my_tiles(team.rank, team.size);
   const bool update = job.update && config_->has_optimizer;
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
@@ -173,6 +180,7 @@ template <class T> double TrainingStep<T>::norm_scale() const {
 
 #define BP_INSTANTIATE_UPDATE(T)                                                                                    \
   template void TrainingStep<T>::build_tiles();                                                                     \
+  template Rows TrainingStep<T>::my_tiles(int rank, int size) const;                                                \
   template void TrainingStep<T>::accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);     \
   template void TrainingStep<T>::clip(T* g, std::int64_t n, double scale);                                          \
   template void TrainingStep<T>::apply(const OwnedTile& tile, const T* g);                                          \

@@ -1,4 +1,4 @@
-// Short training runs on three threads for the thread sanitizer: rows, columns and slabs, evaluation beside training,
+// Short training runs on three threads for the thread sanitizer: rows, relay, columns and slabs, evaluation beside training,
 // a global gradient norm, accumulation over batches, statistics of batches and samples, random masks, penalties and
 // constraints, and many threads predicting with one network.
 // Build with -DBP_SANITIZE=thread (Clang and its OpenMP runtime); usage: race; a race ends it with the sanitizer's status.
@@ -166,7 +166,9 @@ void predict_on_many_threads() {
 int main(int argc, char** argv) {
   if (bp::select_tier(argc > 1 ? argv[1] : "") == nullptr) return 2;
   bp::set_num_threads(3);
-  train({784, 128, 10}, 64, 0, 1);
+  train({784, 128, 10}, 64, 0, 1);  // the first layer passed from thread to thread
+  train({200, 90, 40, 6}, 21, 0, 1);
+  train({200, 90, 6}, 50, 0, 1, false, true);
   train({13, 32, 16, 2}, 32, 0, 1);
   train({200, 300, 300, 10}, 256, 1, 1);
   train({100, 700, 600, 10}, 16, 0, 1);

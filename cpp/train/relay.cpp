@@ -1,0 +1,138 @@
+// The first layer's forward pass as a relay, for few samples of many values (784-30-10, batch 10).
+//
+// Samples shared out, every thread would read all weights, half of which another core has just written, and in the update
+// columns of data that another thread gathered. Here a thread has the rows of the weights whose tiles it updates, and the
+// columns of the data that meet them: both stay in its cache. The sums go from thread to thread by blocks of rows, each adds
+// its part to every chain, so an element is the chain that one thread would compute. What travels is the layer's output, and
+// the next batch may start while another thread still updates rows of its own.
+#include "train/step.h"
+
+#include <algorithm>
+
+namespace bp {
+namespace {
+
+constexpr std::int64_t kRelayRows = 8;            // in a block; the second thread waits for the first one's first block
+constexpr std::int64_t kRelayWeights = 16 << 10;  // at least: fewer travel in no time
+constexpr std::int64_t kShareBytes = 512 << 10;   // of the weights, half a level-2 cache: they are read for each block
+constexpr std::int64_t kValuesPerRow = 4;         // columns of the data for each row of the batch: else sums travel as far
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+}  // namespace
+
+// Only the first step's own weights and data, which nothing else reads.
+template <class T> void TrainingStep<T>::find_relay() {
+  const auto& steps = plan_->steps();
+  if (steps.empty() || steps[0].op->depth() == 0 || steps[0].op->partition(true) != Partition::kRows) return;
+  const int value = steps[0].inputs[0], param = steps[0].params[0];
+  const auto has = [](const std::vector<int>& list, int wanted) {
+    return std::find(list.begin(), list.end(), wanted) != list.end();
+  };
+  for (std::size_t s = 1; s < steps.size(); ++s) {
+    if (has(steps[s].inputs, value) || has(steps[s].params, param)) return;
+  }
+  const auto input = std::find(graph_->inputs.begin(), graph_->inputs.end(), value);
+  const ParameterView<T>& weights = graph_->params[at(param)];
+  const bool whole_rows = weights.row_size() <= kSlabColumns;
+  if (input == graph_->inputs.end() || !weights.trainable || !whole_rows || size_of(weights.shape) < kRelayWeights) return;
+  relay_.input = static_cast<int>(input - graph_->inputs.begin());
+  relay_.param = param;
+}
+
+// The other steps' rows are shared out so that all threads have the same work: three passes over their weights (forward,
+// backward, update), two over the relay's.
+template <class T> void TrainingStep<T>::plan_relay() {
+  if (relay_.param < 0) return;
+  const std::int64_t others = elements_ - (work_ - elements_);
+  for (int size = 2; size <= kRelayThreads; ++size) {
+    double rows = 0;
+    for (int rank = 0; rank < size; ++rank) {
+      Leg& leg = relay_.legs[size][rank];
+      std::int64_t work = 0;
+      const Rows mine = my_tiles(rank, size);
+      for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+        const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
+        work += tile.param == relay_.param ? 2 * tile.size() : tile.size();
+        if (tile.param != relay_.param) continue;
+        if (leg.depth.end == 0) leg.depth.begin = tile.rows.begin;
+        leg.depth.end = tile.rows.end;
+      }
+      leg.rows_from = rows;
+      const double share = static_cast<double>(work_ + 2 * others) / size - static_cast<double>(work);
+      rows += others == 0 ? 1.0 / size : std::max(share / static_cast<double>(2 * others), 0.0);
+    }
+    for (int rank = 0; rank < size; ++rank) relay_.legs[size][rank].rows_from /= std::max(rows, 1e-9);
+    relay_.legs[size][size].rows_from = 1;
+  }
+}
+
+template <class T> bool TrainingStep<T>::relay_pays(int threads, std::int64_t n) const {
+  if (relay_.param < 0 || threads == 1 || threads > kRelayThreads) return false;
+  const ParameterView<T>& weights = graph_->params[at(relay_.param)];
+  return kValuesPerRow * n <= weights.rows() &&
+         size_of(weights.shape) * static_cast<std::int64_t>(sizeof(T)) <= kShareBytes * threads;
+}
+
+template <class T> bool TrainingStep<T>::relays(const Team& team, const BatchJob<T>& job) const {
+  return job.training && relay_pays(team.size, job.rows.count()) && job.source->xs[at(relay_.input)].one_run();
+}
+
+template <class T> std::int64_t TrainingStep<T>::relay_scratch() const {
+  std::int64_t most = 0;
+  for (int size = 2; relay_.param >= 0 && size <= kRelayThreads; ++size) {
+    for (int rank = 0; rank < size; ++rank) {
+      const Rows depth = relay_.legs[size][rank].depth;
+      if (depth.count() > 0) most = std::max(most, plan_->steps()[0].op->depth_scratch(kRelayRows, depth));
+    }
+  }
+  return most;
+}
+
+// Gathers the batch and takes it through the first step; returns the rows that this thread is to go on with.
+template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJob<T>& job, T* scratch) {
+  const std::int64_t n = job.rows.count();
+  const Leg* const legs = relay_.legs[team.size];
+  const Rows depth = legs[team.rank].depth;
+  const RowReader<T>& reader = job.source->xs[at(relay_.input)];
+  T* const x = frame_->value(plan_->steps()[0].inputs[0]);
+  const auto gather_columns = [&](Rows rows) {
+    reader.read_columns(job.order, {job.rows.begin + rows.begin, job.rows.begin + rows.end}, depth,
+                        x + rows.begin * reader.row_size());
+  };
+  const int blocks = static_cast<int>(std::max(std::min<std::int64_t>(n, team.size), (n + kRelayRows - 1) / kRelayRows));
+  const auto from = [&](int rank) {  // the last block is the last thread's, which is there when it is done
+    const auto row = static_cast<std::int64_t>(legs[rank].rows_from * static_cast<double>(n));
+    return rank == team.size ? n : std::min(row, split(n, blocks - 1, blocks).begin);
+  };
+  const Rows mine{from(team.rank), from(team.rank + 1)};
+  if (team.rank > 0) {  // while the first thread is at its first block
+    gather_columns({0, n});
+    gather(mine, job, relay_.input);
+  }
+  for (int b = 0; b < blocks; ++b) {
+    const Rows rows = split(n, b, blocks);
+    if (team.rank == 0) gather_columns(rows);
+    if (team.rank > 0) team.await(passed_[at(team.rank - 1)].blocks, b + 1);
+    if (depth.count() > 0) plan_->steps()[0].op->forward_depth(frame_->io(0), rows, depth, scratch);
+    passed_[at(team.rank)].blocks.store(b + 1, std::memory_order_release);
+  }
+  if (team.rank == 0) gather(mine, job, relay_.input);
+  int needed = 1;  // at least: then every thread is through with the last update
+  while (needed < blocks && split(n, needed, blocks).begin < mine.end) ++needed;
+  team.await(passed_[at(team.size - 1)].blocks, needed);
+  return mine;
+}
+
+#define BP_INSTANTIATE_RELAY(T)                                                          \
+  template void TrainingStep<T>::find_relay();                                           \
+  template void TrainingStep<T>::plan_relay();                                           \
+  template bool TrainingStep<T>::relay_pays(int threads, std::int64_t n) const;          \
+  template bool TrainingStep<T>::relays(const Team& team, const BatchJob<T>& job) const; \
+  template std::int64_t TrainingStep<T>::relay_scratch() const;                          \
+  template Rows TrainingStep<T>::forward_relay(Team& team, const BatchJob<T>& job, T* scratch);
+BP_INSTANTIATE_RELAY(float)
+BP_INSTANTIATE_RELAY(double)
+#undef BP_INSTANTIATE_RELAY
+
+}  // namespace bp
