@@ -18,6 +18,8 @@ from .networks import NETWORKS, Network
 COLUMN_WEIGHTS, COLUMN_WIDTH = 2**18, 256  # cpp/ops/team_matmul.h
 FLOPS_PER_THREAD, ROWS_PER_THREAD = 600_000, 4  # cpp/plan/inference.h
 ELEMENTS_PER_THREAD = 65536  # cpp/train/step.cpp
+# cpp/train/relay.cpp
+RELAY_THREADS, RELAY_ROWS, RELAY_WEIGHTS, RELAY_SHARE, RELAY_VALUES = 8, 8, 2**14, 2**19, 4
 SLOTS = {"Adam": 2, "SGD": 0}
 
 
@@ -62,6 +64,13 @@ def threads_of(network: Network, cores: int) -> tuple[int, list[bool]]:
     return min(threads, cores), columns
 
 
+def relays(network: Network, threads: int) -> bool:
+    """Whether the first layer is passed from thread to thread."""
+    i, o = network.sizes[:2]
+    shape = RELAY_VALUES * network.batch <= i and i * o >= RELAY_WEIGHTS
+    return shape and 1 < threads <= RELAY_THREADS and 4 * i * o <= RELAY_SHARE * threads
+
+
 def step(network: Network, cores: int, machine: Machine) -> dict[str, float]:
     """Seconds of one step by phase."""
     threads, columns = threads_of(network, cores)
@@ -77,10 +86,15 @@ def step(network: Network, cores: int, machine: Machine) -> dict[str, float]:
         weights, share = 4 * i * o, i * o / threads
         wide = wide and threads > 1
         barriers += 2 * wide * (1 + (layer > 0))
+        relay = layer == 0 and not wide and relays(network, threads)
         m, width = (n, math.ceil(o / threads)) if wide else (rows, o)
         # Weights were rewritten by their owners in the last step: they come from other cores.
         read = weights / threads + 4 * n * i if wide else weights
         product = 2 * m * i * width
+        if relay:  # each waits for the block of the thread before it; the sums travel
+            blocks = max(threads, math.ceil(n / RELAY_ROWS))
+            product = 2 * n * i * o / threads * (1 + (threads - 1) / blocks)
+            m, read = math.ceil(n / blocks), 4 * n * o
         parts["forward"] += max(product / machine.rate(m, width), read / bandwidth)
         if layer:
             width = math.ceil(i / threads) if wide else i
@@ -88,7 +102,8 @@ def step(network: Network, cores: int, machine: Machine) -> dict[str, float]:
             cost = 2 * m * o * width / machine.rate(m, width)
             parts["backward"] += max(cost, read / bandwidth)
         cost = 2 * n * share / machine.rate(14, min(o, 512))
-        parts["accumulate"] += max(cost, 4 * n * (i / threads + o) / bandwidth * (threads > 1))
+        read = 4 * n * (o if relay else i / threads + o) * (threads > 1)
+        parts["accumulate"] += max(cost, read / bandwidth)
         far = held > machine.cache
         parts["update"] += share * 4 * (3 + 2 * slots) / (bandwidth if far else machine.own)
     parts["barriers"] = (threads > 1) * barriers * (machine.barrier + machine.arrival * threads)

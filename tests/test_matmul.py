@@ -221,3 +221,34 @@ print(digest.hexdigest())
 """
     found = {t: support.run_python(code, BPCORE_ISA=t).stdout for t in support.fma_tiers()}
     assert len(set(found.values())) == 1, found
+
+
+GOES_ON = """
+import numpy as np
+from bpcore import _core
+rng = np.random.default_rng(3)
+shapes = [(1, 5, 3), (5, 784, 30), (16, 392, 128), (3, 60, 17), (40, 200, 33), (300, 900, 300),
+          (20, 2401, 1200), (130, 1500, 70), (17, 64, 8), (9, 300, 1), (4, 1300, 513)]
+for compute, dtype in {cases}:
+    for m, k, n in shapes:
+        a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+        bias = rng.standard_normal(n).astype(dtype)
+        whole = _core.matmul(a, b, bias=bias, compute=compute)
+        for cut in {{0, k // 3 // 2 * 2, k // 2 // 2 * 2, k - k % 2}}:
+            parts = _core.matmul(a[:, :cut].copy(), b[:cut], bias=bias, compute=compute)
+            _core.matmul(a[:, cut:].copy(), b[cut:], compute=compute, out=parts, goes_on=True)
+            assert np.array_equal(parts, whole), (compute, dtype, m, k, n, cut)
+            if 0 < cut <= k // 2:  # the check sees sums that were added instead
+                other = _core.matmul(a[:, :cut].copy(), b[:cut], bias=bias, compute=compute)
+                other += _core.matmul(a[:, cut:].copy(), b[cut:], compute=compute)
+                unlike = not np.array_equal(other, whole)
+                assert unlike or m * n < 100, (compute, dtype, m, k, n, cut)
+"""
+
+
+@pytest.mark.parametrize("tier", support.tiers())
+def test_a_product_goes_on_where_another_ended(tier):
+    cases = [("", "float32"), ("", "float64")]
+    if tier == support.tiers()[0] and _core.config()["bfloat16"]:
+        cases.append(("bfloat16", "float32"))
+    support.run_python(GOES_ON.format(cases=cases), BPCORE_ISA=tier)

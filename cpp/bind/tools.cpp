@@ -55,7 +55,7 @@ template <class T> py::array activation_grad(const std::string& name, const Dens
 
 template <class T>
 py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const py::object& bias, std::int64_t chunk,
-                 const std::string& compute, int threads, const py::object& out) {
+                 const std::string& compute, int threads, const py::object& out, bool goes_on) {
   check(threads >= 1, "matmul takes one thread or more");
   check(a.ndim() == 2 && b.ndim() == 2, "matmul takes two matrices");
   const Products<T>& products = kernels<T>().products[static_cast<int>(parse_compute<T>(compute))];
@@ -71,6 +71,8 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
   p.chunk = chunk;
   check(out.is_none() || py::isinstance<Dense<T>>(out), "out is not a contiguous array of the operands' dtype");
   py::array_t<T> c = out.is_none() ? py::array_t<T>({p.m, p.n}) : py::reinterpret_borrow<py::array_t<T>>(out);
+  check(!goes_on || (!out.is_none() && bias.is_none() && chunk == 0 && !tb), "goes_on needs out and B as it is, and no more");
+  p.goes_on = goes_on;
   check(c.ndim() == 2 && c.shape(0) == p.m && c.shape(1) == p.n, "out does not fit");
   p.c = c.mutable_data();
   Dense<T> row;
@@ -96,7 +98,8 @@ template <class T> void bind_kernels(py::module_& m) {
         py::arg("alpha") = 0.0);
   m.def("matmul", &matmul<T>, py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("transpose_a") = false,
         py::arg("transpose_b") = false, py::arg("bias") = py::none(), py::arg("chunk") = 0,
-        py::arg("compute") = "", py::arg("threads") = 1, py::arg("out") = py::none());
+        py::arg("compute") = "", py::arg("threads") = 1, py::arg("out") = py::none(),
+        py::arg("goes_on") = false);
 }
 
 py::object scan(const py::array& array, const std::string& dtype) {

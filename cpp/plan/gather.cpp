@@ -142,7 +142,7 @@ template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
 }
 
 template <class T> void RowReader<T>::prefetch(std::int64_t row, Rows columns) const {
-  if (!one_run() || columns.count() == 0) return;
+  if (run_bytes_ == 0 || columns.count() == 0) return;
   ask_for<2>(view_.data + row * view_.stride[0] + columns.begin * stride_[0], columns.count() * stride_[0]);
 }
 

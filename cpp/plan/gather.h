@@ -15,10 +15,10 @@ template <class T> class RowReader {
   std::int64_t row_size() const { return row_size_; }
   // dst (rows.count(), row_size) from the rows order[begin..end) (order null: begin..end).
   void read(const std::int64_t* order, Rows rows, T* dst) const;
-  // Some columns of the same, at their places in dst; needs one_run().
+  // Some columns of the same, at their places in dst, if has_columns().
   void read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst) const;
-  void prefetch(std::int64_t row, Rows columns) const;  // to the level-2 cache, if one_run()
-  bool one_run() const { return run_bytes_ > 0; }       // a row is one dense run of memory
+  void prefetch(std::int64_t row, Rows columns) const;  // to the level-2 cache, if the row is one run of memory
+  bool has_columns() const { return axes_ == 1; }       // all at the same distance
   // The array itself where it already is what read() would make (else null).
   const T* direct() const;
 

@@ -75,7 +75,7 @@ template <class T> bool TrainingStep<T>::relay_pays(int threads, std::int64_t n)
 }
 
 template <class T> bool TrainingStep<T>::relays(const Team& team, const BatchJob<T>& job) const {
-  return job.training && relay_pays(team.size, job.rows.count()) && job.source->xs[at(relay_.input)].one_run();
+  return job.training && relay_pays(team.size, job.rows.count()) && job.source->xs[at(relay_.input)].has_columns();
 }
 
 template <class T> std::int64_t TrainingStep<T>::relay_scratch() const {

@@ -293,6 +293,7 @@ def matmul(
     compute: str = "",
     threads: typing.SupportsInt | typing.SupportsIndex = 1,
     out: typing.Any = None,
+    goes_on: bool = False,
 ) -> numpy.ndarray: ...
 @typing.overload
 def matmul(
@@ -305,6 +306,7 @@ def matmul(
     compute: str = "",
     threads: typing.SupportsInt | typing.SupportsIndex = 1,
     out: typing.Any = None,
+    goes_on: bool = False,
 ) -> numpy.ndarray: ...
 def normal(
     seed: typing.SupportsInt | typing.SupportsIndex,
