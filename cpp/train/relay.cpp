@@ -13,6 +13,7 @@ namespace bp {
 namespace {
 
 constexpr std::int64_t kRelayRows = 8;            // in a block; the second thread waits for the first one's first block
+constexpr std::int64_t kLastRows = 4;             // in the last one, after which nobody has more to do than its rows
 constexpr std::int64_t kRelayWeights = 16 << 10;  // at least: fewer travel in no time
 constexpr std::int64_t kShareBytes = 512 << 10;   // of the weights, half a level-2 cache: they are read for each block
 constexpr std::int64_t kValuesPerRow = 4;         // columns of the data for each row of the batch: else sums travel as far
@@ -100,10 +101,12 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
     reader.read_columns(job.order, {job.rows.begin + rows.begin, job.rows.begin + rows.end}, depth,
                         x + rows.begin * reader.row_size());
   };
-  const int blocks = static_cast<int>(std::max(std::min<std::int64_t>(n, team.size), (n + kRelayRows - 1) / kRelayRows));
+  const std::int64_t last = std::min(kLastRows, n), early = n - last;
+  const int blocks = static_cast<int>((early + kRelayRows - 1) / kRelayRows) + 1;
+  const auto block = [&](int b) { return b + 1 == blocks ? Rows{early, n} : split(early, b, blocks - 1); };
   const auto from = [&](int rank) {  // the last block is the last thread's, which is there when it is done
     const auto row = static_cast<std::int64_t>(legs[rank].rows_from * static_cast<double>(n));
-    return rank == team.size ? n : std::min(row, split(n, blocks - 1, blocks).begin);
+    return rank == team.size ? n : std::min(row, early);
   };
   const Rows mine{from(team.rank), from(team.rank + 1)};
   if (team.rank > 0) {  // while the first thread is at its first block
@@ -111,7 +114,7 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
     gather(mine, job, relay_.input);
   }
   for (int b = 0; b < blocks; ++b) {
-    const Rows rows = split(n, b, blocks);
+    const Rows rows = block(b);
     if (team.rank == 0) gather_columns(rows);
     if (team.rank > 0) team.await(passed_[at(team.rank - 1)].blocks, b + 1);
     if (depth.count() > 0) plan_->steps()[0].op->forward_depth(frame_->io(0), rows, depth, scratch);
@@ -119,7 +122,7 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
   }
   if (team.rank == 0) gather(mine, job, relay_.input);
   int needed = 1;  // at least: then every thread is through with the last update
-  while (needed < blocks && split(n, needed, blocks).begin < mine.end) ++needed;
+  while (needed < blocks && block(needed).begin < mine.end) ++needed;
   team.await(passed_[at(team.size - 1)].blocks, needed);
   return mine;
 }
