@@ -160,7 +160,8 @@ template <class T> void TrainingStep<T>::phase_one(Team& team, const BatchJob<T>
   std::size_t end = calls_.size();
   while (!job.training && end > 0 && calls_[end - 1].phase > Phase::kLoss) --end;
   std::size_t first = 0;
-  if (relays(team, job)) {
+  const bool relay = relays(team, job);
+  if (relay) {
     mine = forward_relay(team, job, scratch);
     first = 2;  // the gather and the first step
   }
@@ -185,6 +186,7 @@ template <class T> void TrainingStep<T>::phase_one(Team& team, const BatchJob<T>
     }
     first = last;
   }
+  if (relay && team.rank == 0) prefetch_relay(team, job);
 }
 
 template <class T>

@@ -157,6 +157,7 @@ template <class T> class TrainingStep {
   bool relays(const Team& team, const BatchJob<T>& job) const;
   std::int64_t relay_scratch() const;
   Rows forward_relay(Team& team, const BatchJob<T>& job, T* scratch);
+  void prefetch_relay(const Team& team, const BatchJob<T>& job) const;
   std::int64_t accumulate_scratch(const OwnedTile& tile, const ParameterUse& use, std::int64_t n) const;
   void phase_one(Team& team, const BatchJob<T>& job);
   void call(const Call& call, Rows rows, const BatchJob<T>& job, T* scratch);
@@ -170,7 +171,7 @@ template <class T> class TrainingStep {
   void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
   void apply(const OwnedTile& tile, const T* g);
-  Rows next_rows(const Team& team, const BatchJob<T>& job, bool relay) const;
+  Rows next_rows(const Team& team, const BatchJob<T>& job) const;
   void own_weights(const OwnedTile& tile) const;
   void update_fused(Team& team, const BatchJob<T>& job);
   void update_materialised(Team& team, const BatchJob<T>& job);

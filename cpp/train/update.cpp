@@ -96,16 +96,15 @@ template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g
   kernels<T>().update[static_cast<int>(config_->optimizer.kind)](args);
 }
 
-// The rows that this thread will gather for the next batch, asked for tile by tile: shuffled rows come from far away. None
-// if they would crowd the level-2 cache, or are so short that the gather itself asks for them in time.
-template <class T> Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job, bool relay) const {
+// The next batch, to be asked for ahead: shuffled rows come from far away. None if a thread's share would crowd the level-2
+// cache, or rows are so short that the gather itself asks for them in time.
+template <class T> Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job) const {
   if (job.order == nullptr) return {0, 0};
   const std::int64_t next = std::min(job.rows.count(), job.source->n - job.rows.end);
   std::int64_t values = 0;
   for (const RowReader<T>& reader : job.source->xs) values += reader.row_size();
   if (values < kLongRow || next * values / team.size > kPrefetchedValues) return {0, 0};
-  const Rows mine = relay ? Rows{0, next} : split(next, team.rank, team.size);
-  return {job.rows.end + mine.begin, job.rows.end + mine.end};
+  return {job.rows.end, job.rows.end + next};
 }
 
 // All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner. Adam
@@ -123,10 +122,13 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
   T* g = tile_gradient_[at(team.rank)].data();
   const Rows mine = my_tiles(team.rank, team.size);
   const bool relay = relays(team, job);
-  const Rows depth = relay ? relay_.legs[team.size][team.rank].depth : Rows{0, 0};
   // Then the weights of a relay are this thread's alone until the relay is passed on.
   const bool leaves_early = relay && !penalties_.any() && !constraints_.any();
-  Rows next = next_rows(team, job, relay);
+  Rows next{0, 0};
+  if (!relay) {
+    const Rows batch = next_rows(team, job), share = split(batch.count(), team.rank, team.size);
+    next = {batch.begin + share.begin, batch.begin + share.end};
+  }
   const std::int64_t tiles = std::max<std::int64_t>(mine.count(), 1), a_tile = (next.count() + tiles - 1) / tiles;
   for (std::int64_t t = mine.end; t-- > mine.begin;) {
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
@@ -134,7 +136,7 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
     if (team.size > 1 && !relay) own_weights(tile);
     for (std::int64_t left = std::min(a_tile, next.count()); left > 0; --left) {
       const std::int64_t row = job.order[next.begin++];
-      for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, relay ? depth : Rows{0, reader.row_size()});
+      for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, {0, reader.row_size()});
     }
     accumulate(tile, job.rows.count(), false, g, scratch);
     clip(g, tile.size(), 1);
@@ -181,6 +183,7 @@ template <class T> double TrainingStep<T>::norm_scale() const {
 #define BP_INSTANTIATE_UPDATE(T)                                                                                    \
   template void TrainingStep<T>::build_tiles();                                                                     \
   template Rows TrainingStep<T>::my_tiles(int rank, int size) const;                                                \
+  template Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job) const;                         \
   template void TrainingStep<T>::accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);     \
   template void TrainingStep<T>::clip(T* g, std::int64_t n, double scale);                                          \
   template void TrainingStep<T>::apply(const OwnedTile& tile, const T* g);                                          \
