@@ -130,8 +130,9 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
     next = {batch.begin + share.begin, batch.begin + share.end};
   }
   const std::int64_t tiles = std::max<std::int64_t>(mine.count(), 1), a_tile = (next.count() + tiles - 1) / tiles;
-  for (std::int64_t t = mine.end; t-- > mine.begin;) {
-    const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
+  for (std::int64_t i = mine.begin; i < mine.end; ++i) {
+    // In a relay backwards: its tiles are the first, and the others are waited for.
+    const OwnedTile& tile = tiles_[static_cast<std::size_t>(relay ? mine.begin + mine.end - 1 - i : i)];
     if (leaves_early && tile.param == relay_.param) team.arrive();
     if (team.size > 1 && !relay) own_weights(tile);
     for (std::int64_t left = std::min(a_tile, next.count()); left > 0; --left) {
