@@ -15,7 +15,7 @@ template <class T> static Region<T> whole(const Matmul<T>& p) {
   r.b = p.b, r.ldb = p.ldb;
   r.start = p.goes_on ? p.c : p.bias, r.start_stride = p.goes_on ? p.ldc : 0;
   r.c = p.c, r.ldc = p.ldc;
-  r.add = p.add, r.chunk = p.chunk;
+  r.add = p.add, r.rate = p.rate, r.chunk = p.chunk;
   r.max_vecs = widest_tile(p.m);
   return r;
 }

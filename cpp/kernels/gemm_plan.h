@@ -115,7 +115,7 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   Plan plan{};
   const bool many_chunks = p.chunk > 0 && p.chunk < p.k;
-  const bool swap = swap_pays(p);
+  const bool swap = p.rate == 0 && swap_pays(p);
   if (swap || (!p.b_transposed && !packing_pays(p))) {
     plan.totals = p.add && many_chunks;
     if (swap) {
@@ -131,7 +131,7 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
   } else {
     plan.path = Path::kPacked;
     // What is added to has no room for a chain between blocks: then one block.
-    plan.blocks = make_blocks<T>(p.m, p.k, p.n, p.chunk, p.add && p.chunk == 0);
+    plan.blocks = make_blocks<T>(p.m, p.k, p.n, p.chunk, p.add && (p.chunk == 0 || p.rate != 0));
     plan.totals = p.add && (many_chunks || plan.blocks.depth < p.k);
     plan.pack_a = p.n > 8 * kWidth && aliases<T>(p.lda);
     plan.a_at = plan.blocks.panels();

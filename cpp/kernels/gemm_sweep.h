@@ -19,6 +19,7 @@ template <class T> struct Region {
   SumOf<T>* c;
   std::int64_t ldc;
   bool add;
+  SumOf<T> rate;
   std::int64_t chunk;
   std::int64_t max_rows, max_vecs;
 };
@@ -54,7 +55,7 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   t.next_c = r.c + next_i * r.ldc + next_v * kWidth;
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
   t.masked_b = !r.b_packed;
-  t.add = r.add;
+  t.add = r.add, t.rate = r.rate;
   const TileFn<T> tile = kTiles<T>.of[contiguous][vecs - 1][rows - 1];
   if (r.chunk > 0 && r.chunk < r.k) {
     run_chunks<T>(tile, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1));

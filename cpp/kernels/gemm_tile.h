@@ -48,6 +48,7 @@ template <class T> struct TileArgs {
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
   bool add;                        // c += sum, else c = sum
+  SumOf<T> rate;                   // not 0: c -= rate * sum
 };
 
 template <class T> using TileFn = void (*)(const TileArgs<T>&);
@@ -93,7 +94,9 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]
       Vec<SumOf<T>> old[kVecs];
       load_edge<SumOf<T>, kVecs>(t.c + i * t.ldc, t.tail, old);
       BP_UNROLL(8)
-      for (int v = 0; v < kVecs; ++v) acc[i][v] = old[v] + acc[i][v];
+      for (int v = 0; v < kVecs; ++v) {
+        acc[i][v] = t.rate == 0 ? old[v] + acc[i][v] : fnma(Vec<SumOf<T>>(t.rate), acc[i][v], old[v]);
+      }
     }
   }
   SumOf<T>* c = t.c;

@@ -11,7 +11,7 @@ namespace bp {
 // ---- matrix products ------------------------------------------------------------------------------------------------
 // C (m x n) = op(A) (m x k) op(B) (k x n), C row-major. Each element is one FMA chain over k in increasing order; it starts
 // at bias[j] (0 without bias), or at what C holds (goes_on). With chunk > 0 the chain is restarted every `chunk` steps and the chunks' sums are added in
-// order (for sums over the batch); with add, the finished sum is added to what C holds.
+// order (for sums over the batch); with add, the finished sum is added to what C holds, or taken from it rate times over.
 template <class T> struct Matmul {
   std::int64_t m, n, k;
   const T* a;           // (m, k) with leading dimension lda, or (k, m) if a_transposed
@@ -24,6 +24,7 @@ template <class T> struct Matmul {
   std::int64_t ldc;
   const T* bias;        // (n) or null; not together with chunk or add
   bool add;
+  T rate;               // with add, of one chunk: C - rate * sum in one rounding, where it is not 0
   bool goes_on;         // not together with bias, add, chunk or b_transposed; for bfloat16 from an even k
   std::int64_t chunk;   // 0: one chain over all of k
   T* scratch;           // Products::scratch(...) elements, 64-byte aligned

@@ -155,6 +155,22 @@ template <class T> class Dense final : public Op<T> {
     products().run(product);
   }
 
+  bool descends(int param, std::int64_t batch) const override {
+    return param == 0 && compute_ == Compute::kFull && batch * inner_ <= kBatchChunk;
+  }
+  std::int64_t descend_scratch(int, const Tile& tile, std::int64_t batch) const override {
+    return products().scratch(descent(tile, batch, T(1)));
+  }
+  void descend(const Io<T>& io, int, const Tile& tile, std::int64_t batch, T rate, T* w, T* scratch) const override {
+    if (rate == 0) return;
+    Matmul<T> product = descent(tile, batch, rate);
+    product.a = (transposed_ ? io.dy : io.x[0]) + tile.rows.begin;
+    product.b = (transposed_ ? io.x[0] : io.dy) + tile.columns.begin;
+    product.c = w;
+    product.scratch = scratch;
+    products().run(product);
+  }
+
   bool fuse_activation(Activation f, T alpha) override {
     if (function_ != Activation::kLinear) return false;
     function_ = f;
@@ -198,6 +214,12 @@ template <class T> class Dense final : public Op<T> {
     p.lda = transposed_ ? out_ : in_, p.ldb = transposed_ ? in_ : out_, p.ldc = tile.columns.count();
     p.a_transposed = true;
     p.chunk = kBatchChunk;
+    return p;
+  }
+
+  Matmul<T> descent(const Tile& tile, std::int64_t batch, T rate) const {
+    Matmul<T> p = kernel_gradient(tile, batch);
+    p.ldc = ldw_, p.add = true, p.rate = rate;
     return p;
   }
 

@@ -110,6 +110,16 @@ template <class T> class Op {
                           T* scratch) const {
     (void)io, (void)param, (void)tile, (void)batch, (void)g, (void)add, (void)scratch;
   }
+  // The gradient straight into the weights: w -= rate * it, with the bits of accumulate() and the update, for a tile of any
+  // height. w points at the tile, in the parameter. Where offered, for so large a batch:
+  virtual bool descends(int param, std::int64_t batch) const { (void)param, (void)batch; return false; }
+  virtual std::int64_t descend_scratch(int param, const Tile& tile, std::int64_t batch) const {
+    (void)param, (void)tile, (void)batch;
+    return 0;
+  }
+  virtual void descend(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T rate, T* w, T* scratch) const {
+    (void)io, (void)param, (void)tile, (void)batch, (void)rate, (void)w, (void)scratch;
+  }
   // After a training batch without a flaw, beside the update: running statistics. w are the op's parameters, n samples.
   virtual void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const { (void)io, (void)n, (void)w; }
   // Takes over the pointwise activation that follows; false if the op cannot.

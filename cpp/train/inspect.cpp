@@ -91,6 +91,12 @@ template <class T> void TrainingStep<T>::profile_update(const BatchJob<T>& job, 
   T* scratch = scratch_[0].data();
   T* g = tile_gradient_[0].data();
   for (const OwnedTile& tile : tiles_) {
+    if (in_place(tile, job.rows.count())) {
+      const auto start = Clock::now();
+      descend(tile, job.rows.count(), scratch);
+      found->steps[static_cast<std::size_t>(plan_->uses(tile.param)[0].step)].update += seconds_since(start);
+      continue;
+    }
     bool adds = false;
     int last = -1;
     for (const ParameterUse& use : plan_->uses(tile.param)) {

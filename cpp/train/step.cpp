@@ -113,6 +113,7 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
       if (tile.rows.begin > 0 && tile.rows.end < graph_->params[at(tile.param)].rows()) continue;  // like the first tile
       for (const ParameterUse& use : plan_->uses(tile.param)) most = std::max(most, accumulate_scratch(tile, use, n));
     }
+    most = std::max(most, descend_scratch(n));
     most = std::max(most, relay_scratch());
     scratch_size_ = align_up<T>(most);
     scratch_.clear();
@@ -120,7 +121,9 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
     capacity_ = n;
   }
   std::int64_t tile = 0;
-  for (const OwnedTile& t : tiles_) tile = std::max(tile, t.size());
+  for (const OwnedTile& t : tiles_) {
+    if (!in_place(t, capacity_)) tile = std::max(tile, t.size());
+  }
   while (static_cast<int>(scratch_.size()) < threads) {
     scratch_.emplace_back(scratch_size_, kUnwritten);
     tile_gradient_.emplace_back(tile, kUnwritten);
