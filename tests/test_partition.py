@@ -137,3 +137,106 @@ with bp.threads({threads}):
     model.fit(x, np.ones(({batch}, {sizes[1]})), batch_size={batch}, verbose=0)
 """
     support.run_python(code)
+
+
+WIDE = (300, 1100, 700)  # slabs of 367, 366, 367 columns and of 350; runs of several tiles
+
+
+def descended(
+    threads, *, sizes=WIDE, batch=64, dtype="float32", optimizer=None, clip=None, **options
+):
+    """Weights after plain gradient descent; a clip that never clips takes the gradient by array."""
+    rng = np.random.default_rng(8)
+    rows = 3 * batch + 5
+    x, y = rng.normal(size=(rows, sizes[0])), rng.integers(0, 4, rows)
+    with bp.threads(threads):
+        layers = [L.Dense(n, activation="relu", **options) for n in sizes[1:]]
+        model = bp.Sequential([*layers, L.Dense(4)], seed=1, dtype=dtype)
+        optimizer = optimizer() if optimizer else bp.optimizers.SGD(0.3)
+        model.compile(optimizer, "cross_entropy", gradient_clip_value=clip)
+        model.fit(x, y, batch_size=batch, epochs=2, verbose=0)
+        return model.get_weights()
+
+
+def equal(a, b):
+    return all((p == q).all() for p, q in zip(a, b, strict=True))
+
+
+DESCENTS = {
+    "plain": {},
+    "few": {"batch": 7},
+    "a chunk": {"batch": 1024},
+    "more than a chunk": {"batch": 1100},
+    "transposed is cheaper": {"sizes": (640, 513), "batch": 1000},  # a slab of 257 columns
+    "float64": {"dtype": "float64"},
+    "decay": {"optimizer": lambda: bp.optimizers.SGD(0.3, weight_decay=0.1)},
+    "penalty": {"kernel_regularizer": bp.regularizers.L2(0.1)},
+    "constraint": {"kernel_constraint": bp.constraints.MaxNorm(0.5)},
+}
+
+
+@pytest.mark.parametrize("name", DESCENTS)
+def test_gradient_descent_in_place_has_the_bits_of_two_steps(name):
+    options = DESCENTS[name]
+    two_steps = descended(1, clip=1e30, **options)
+    for threads in (1, 2, 3, 5):
+        assert equal(descended(threads, **options), two_steps), threads
+
+
+def test_gradient_descent_in_place_takes_what_it_is_told():
+    """The same data and seed with other options give other weights: the test above compares."""
+    plain = descended(2)
+    others = [
+        descended(2, optimizer=lambda: bp.optimizers.SGD(0.29)),
+        descended(2, optimizer=lambda: bp.optimizers.SGD(0.3, weight_decay=0.1)),
+        descended(2, clip=1e-5),
+        descended(2, kernel_regularizer=bp.regularizers.L2(0.1)),
+    ]
+    for other in others:
+        assert not any((a == b).all() for a, b in zip(plain[:4:2], other[:4:2], strict=True))
+
+
+def test_gradient_descent_clips_wide_gradients():
+    x, y = np.full((20, 300), 9.0), np.arange(20) % 4
+    model = bp.Sequential([L.Dense(1100, activation="relu"), L.Dense(4)], seed=1)
+    model.compile(bp.optimizers.SGD(0.5), "cross_entropy", gradient_clip_value=1e-3)
+    model.build((300,))
+    before = model.get_weights()[0].copy()
+    model.train_on_batch(x, y)
+    moved = np.abs(model.get_weights()[0] - before)
+    assert 4.9e-4 < moved.max() < 5.1e-4
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_gradient_descent_in_place_is_that_of_numpy(threads):
+    rng = np.random.default_rng(9)
+    x, t = rng.normal(size=(40, WIDE[0])), rng.normal(size=(40, WIDE[1]))
+    with bp.threads(threads):
+        model = bp.Sequential([L.Dense(WIDE[1])], seed=2, dtype="float64")
+        model.compile(bp.optimizers.SGD(0.5), "half_squared_error")
+        model.build((WIDE[0],))
+        w, b = (p.copy() for p in model.get_weights())
+        model.fit(x, t, batch_size=40, epochs=1, shuffle=False, verbose=0)
+    delta = (x @ w + b - t) / 40
+    expected = [w - 0.5 * x.T @ delta, b - 0.5 * delta.sum(axis=0)]
+    for found, e in zip(model.get_weights(), expected, strict=True):
+        assert np.abs(found - e).max() <= 1e-12 * np.abs(e).max()
+
+
+def test_a_frozen_or_shared_wide_layer_is_left_alone_or_summed():
+    rng = np.random.default_rng(10)
+    x, t = rng.normal(size=(50, WIDE[1])), rng.normal(size=(50, WIDE[1]))
+
+    def run(threads, clip):
+        with bp.threads(threads):
+            shared, frozen = L.Dense(WIDE[1], activation="tanh"), L.Dense(WIDE[1], trainable=False)
+            a = bp.Input((WIDE[1],))
+            model = bp.Model(a, frozen(shared(shared(a))), seed=3)
+            model.compile(bp.optimizers.SGD(0.1), "mse", gradient_clip_value=clip)
+            before = frozen.kernel.value.copy()
+            model.fit(x, t, batch_size=20, verbose=0)
+            assert (frozen.kernel.value == before).all()
+            return model.get_weights()
+
+    two_steps = run(1, 1e30)
+    assert all(equal(run(threads, None), two_steps) for threads in (1, 2, 3))

@@ -172,7 +172,6 @@ template <class T> class TrainingStep {
   void clip(T* g, std::int64_t n, double scale);
   void apply(const OwnedTile& tile, const T* g);
   bool in_place(const OwnedTile& tile, std::int64_t n) const;
-  bool continues(std::int64_t tile) const;
   std::int64_t descend_scratch(std::int64_t n) const;
   void descend(const OwnedTile& tile, std::int64_t n, T* scratch);
   Rows next_rows(const Team& team, const BatchJob<T>& job) const;

@@ -107,19 +107,13 @@ template <class T> bool TrainingStep<T>::in_place(const OwnedTile& tile, std::in
          plan_->steps()[at(uses[0].step)].op->descends(uses[0].slot, n);
 }
 
-// Whether a tile lies below the one before, in the same slab.
-template <class T> bool TrainingStep<T>::continues(std::int64_t tile) const {
-  const OwnedTile &before = tiles_[static_cast<std::size_t>(tile - 1)], &after = tiles_[static_cast<std::size_t>(tile)];
-  return after.param == before.param && after.columns.begin == before.columns.begin && after.rows.begin == before.rows.end;
-}
-
 // Of any run of tiles, for any batch up to n. Tiles are of equal height but for the last, so runs from the first tile and
 // runs to the last one have all heights.
 template <class T> std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n) const {
   const auto count = static_cast<std::int64_t>(tiles_.size());
   std::int64_t most = 0;
   for (std::int64_t first = 0, end = 1; first < count; first = end, ++end) {
-    while (end < count && continues(end)) ++end;
+    while (end < count && tiles_[static_cast<std::size_t>(end)].rows.begin > 0) ++end;
     const OwnedTile& top = tiles_[static_cast<std::size_t>(first)];
     if (!in_place(top, n)) continue;
     const ParameterUse& use = plan_->uses(top.param)[0];
@@ -190,8 +184,12 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
       for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, {0, reader.row_size()});
     }
     if (in_place(tile, job.rows.count())) {
-      OwnedTile run = tile;  // and what follows below it: delta is packed once for all
-      for (; !relay && i + 1 < mine.end && continues(i + 1); ++i) run.rows.end = tiles_[static_cast<std::size_t>(i + 1)].rows.end;
+      OwnedTile run = tile;  // and those that lie below it: delta is packed once for all
+      for (; !relay && i + 1 < mine.end; ++i) {
+        const OwnedTile& below = tiles_[static_cast<std::size_t>(i + 1)];
+        if (below.rows.begin == 0) break;
+        run.rows.end = below.rows.end;
+      }
       descend(run, job.rows.count(), scratch);
       continue;
     }
