@@ -169,6 +169,7 @@ DESCENTS = {
     "more than a chunk": {"batch": 1100},
     "transposed is cheaper": {"sizes": (640, 513), "batch": 1000},  # a slab of 257 columns
     "float64": {"dtype": "float64"},
+    "float64, more steps than a block": {"dtype": "float64", "batch": 900},
     "decay": {"optimizer": lambda: bp.optimizers.SGD(0.3, weight_decay=0.1)},
     "penalty": {"kernel_regularizer": bp.regularizers.L2(0.1)},
     "constraint": {"kernel_constraint": bp.constraints.MaxNorm(0.5)},
