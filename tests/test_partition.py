@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore import _core
 
 from . import support
 
@@ -143,7 +144,15 @@ WIDE = (300, 1100, 700)  # slabs of 367, 366, 367 columns and of 350; runs of se
 
 
 def descended(
-    threads, *, sizes=WIDE, batch=64, dtype="float32", optimizer=None, clip=None, **options
+    threads,
+    *,
+    sizes=WIDE,
+    batch=64,
+    dtype="float32",
+    compute=None,
+    optimizer=None,
+    clip=None,
+    **options,
 ):
     """Weights after plain gradient descent; a clip that never clips takes the gradient by array."""
     rng = np.random.default_rng(8)
@@ -151,7 +160,7 @@ def descended(
     x, y = rng.normal(size=(rows, sizes[0])), rng.integers(0, 4, rows)
     with bp.threads(threads):
         layers = [L.Dense(n, activation="relu", **options) for n in sizes[1:]]
-        model = bp.Sequential([*layers, L.Dense(4)], seed=1, dtype=dtype)
+        model = bp.Sequential([*layers, L.Dense(4)], seed=1, dtype=dtype, compute=compute)
         optimizer = optimizer() if optimizer else bp.optimizers.SGD(0.3)
         model.compile(optimizer, "cross_entropy", gradient_clip_value=clip)
         model.fit(x, y, batch_size=batch, epochs=2, verbose=0)
@@ -170,6 +179,8 @@ DESCENTS = {
     "transposed is cheaper": {"sizes": (640, 513), "batch": 1000},  # a slab of 257 columns
     "float64": {"dtype": "float64"},
     "float64, more steps than a block": {"dtype": "float64", "batch": 900},
+    "bfloat16": {"compute": "bfloat16"},
+    "bfloat16, odd": {"compute": "bfloat16", "batch": 63, "sizes": (301, 901, 515)},
     "decay": {"optimizer": lambda: bp.optimizers.SGD(0.3, weight_decay=0.1)},
     "penalty": {"kernel_regularizer": bp.regularizers.L2(0.1)},
     "constraint": {"kernel_constraint": bp.constraints.MaxNorm(0.5)},
@@ -178,6 +189,8 @@ DESCENTS = {
 
 @pytest.mark.parametrize("name", DESCENTS)
 def test_gradient_descent_in_place_has_the_bits_of_two_steps(name):
+    if "bfloat16" in name and not _core.config()["bfloat16"]:
+        pytest.skip("this CPU has no AVX512_BF16")
     options = DESCENTS[name]
     two_steps = descended(1, clip=1e30, **options)
     for threads in (1, 2, 3, 5):

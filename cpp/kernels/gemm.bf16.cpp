@@ -22,10 +22,10 @@ PairPlan make_pair_plan(const Matmul<float>& p) {
   const std::int64_t rows = p.a_transposed ? plan.pairs : p.m;
   plan.lda = round_up(p.a_transposed ? p.m : plan.pairs, kWidth);
   if (aliases<Pair>(2 * plan.lda)) plan.lda += kWidth;
-  plan.blocks = make_blocks<Pair>(p.m, plan.pairs, p.n, p.chunk / 2, false);
+  plan.blocks = make_blocks<Pair>(p.m, plan.pairs, p.n, p.chunk / 2, p.rate != 0);
   plan.b_at = rows * plan.lda;
   plan.totals_at = plan.b_at + plan.blocks.panels();
-  plan.scratch = plan.totals_at + (p.add ? p.m * p.n : 0);
+  plan.scratch = plan.totals_at + (p.add && p.rate == 0 ? p.m * p.n : 0);
   return plan;
 }
 
@@ -57,7 +57,7 @@ void multiply(const Matmul<float>& p, const PairPlan& plan) {
   r.lda = plan.lda, r.a_contiguous = p.a_transposed;
   r.start = p.goes_on ? p.c : p.bias, r.start_stride = p.goes_on ? p.ldc : 0;
   r.c = p.c, r.ldc = p.ldc;
-  r.chunk = p.chunk / 2;
+  r.add = p.rate != 0, r.rate = p.rate, r.chunk = p.chunk / 2;
   r.max_vecs = widest_tile(p.m);
   const auto lay_a = [&](Region<Pair>& block, std::int64_t i, std::int64_t k) {
     block.a = a + (p.a_transposed ? k * plan.lda + i : i * plan.lda + k);
@@ -71,7 +71,7 @@ void multiply(const Matmul<float>& p, const PairPlan& plan) {
 void matmul(const Matmul<float>& p) {
   if (p.m <= 0 || p.n <= 0) return;
   const PairPlan plan = make_pair_plan(p);
-  if (!p.add) return multiply(p, plan);
+  if (!p.add || p.rate != 0) return multiply(p, plan);
   Matmul<float> apart = p;
   apart.c = p.scratch + plan.totals_at, apart.ldc = p.n, apart.add = false;
   multiply(apart, plan);

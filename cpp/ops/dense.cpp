@@ -156,7 +156,7 @@ template <class T> class Dense final : public Op<T> {
   }
 
   bool descends(int param, std::int64_t batch) const override {
-    return param == 0 && compute_ == Compute::kFull && batch * inner_ <= kBatchChunk;
+    return param == 0 && batch * inner_ <= kBatchChunk;
   }
   std::int64_t descend_scratch(int, const Tile& tile, std::int64_t batch) const override {
     return products().scratch(descent(tile, batch, T(1)));
