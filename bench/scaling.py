@@ -18,6 +18,7 @@ from .networks import NETWORKS, Network
 COLUMN_WEIGHTS, COLUMN_WIDTH = 2**18, 256  # cpp/ops/team_matmul.h
 FLOPS_PER_THREAD, ROWS_PER_THREAD = 600_000, 4  # cpp/plan/inference.h
 ELEMENTS_PER_THREAD = 65536  # cpp/train/step.cpp
+SLAB_COLUMNS = 512  # cpp/train/step.h
 # cpp/train/relay.cpp
 RELAY_THREADS, RELAY_ROWS, RELAY_WEIGHTS, RELAY_SHARE, RELAY_VALUES = 8, 8, 2**14, 2**19, 4
 SLOTS = {"Adam": 2, "SGD": 0}
@@ -68,6 +69,7 @@ def relays(network: Network, threads: int) -> bool:
     """Whether the first layer is passed from thread to thread."""
     i, o = network.sizes[:2]
     shape = RELAY_VALUES * network.batch <= i and i * o >= RELAY_WEIGHTS
+    shape = shape and o <= SLAB_COLUMNS
     return shape and 1 < threads <= RELAY_THREADS and 4 * i * o <= RELAY_SHARE * threads
 
 

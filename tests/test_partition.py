@@ -254,3 +254,26 @@ def test_a_frozen_or_shared_wide_layer_is_left_alone_or_summed():
 
     two_steps = run(1, 1e30)
     assert all(equal(run(threads, None), two_steps) for threads in (1, 2, 3))
+
+
+@pytest.mark.parametrize("width, out, batch, last, dtype, compute", [
+    (32, 691, 1309, 1020, "float32", None),
+    (8, 1095, 1253, 1020, "float32", None),
+    (24, 1203, 1049, 682, "float64", None),
+    (504, 519, 1025, 1020, "float32", "bfloat16"),
+])  # fmt: skip
+def test_a_last_batch_in_place_has_room(width, out, batch, last, dtype, compute):
+    """Whole batches are more than a chunk, so not in place, the last one is. Under the address
+    sanitizer a write past the scratch ends the process; without it, it may."""
+    if compute and not _core.config()["bfloat16"]:
+        pytest.skip("this CPU has no AVX512_BF16")
+    rng = np.random.default_rng(11)
+    x, y = rng.normal(size=(batch + last, width)), rng.normal(size=(batch + last, out))
+    found = []
+    for threads, clip in [(1, 1e30), (1, None), (3, None)]:
+        with bp.threads(threads):
+            model = bp.Sequential([L.Dense(out)], seed=0, dtype=dtype, compute=compute)
+            model.compile(bp.optimizers.SGD(0.1), "mse", gradient_clip_value=clip)
+            model.fit(x, y, batch_size=batch, epochs=1, verbose=0)
+        found.append(model.get_weights())
+    assert equal(found[0], found[1]) and equal(found[0], found[2])

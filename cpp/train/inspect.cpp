@@ -90,10 +90,13 @@ template <class T> void TrainingStep<T>::measure_sizes(std::int64_t n, BatchProf
 template <class T> void TrainingStep<T>::profile_update(const BatchJob<T>& job, BatchProfile* found) {
   T* scratch = scratch_[0].data();
   T* g = tile_gradient_[0].data();
-  for (const OwnedTile& tile : tiles_) {
+  const auto tiles = static_cast<std::int64_t>(tiles_.size());
+  for (std::int64_t t = 0, end = 0; t < tiles; t = end) {
+    end = end_of_run(t, tiles, job.rows.count());
+    const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
     if (in_place(tile, job.rows.count())) {
       const auto start = Clock::now();
-      descend(tile, job.rows.count(), scratch);
+      descend({t, end}, job.rows.count(), scratch);
       found->steps[static_cast<std::size_t>(plan_->uses(tile.param)[0].step)].update += seconds_since(start);
       continue;
     }

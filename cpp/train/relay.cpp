@@ -44,6 +44,8 @@ template <class T> void TrainingStep<T>::find_relay() {
 // The other steps' rows are shared out so that all threads have the same work: three passes over their weights (forward,
 // backward, update), two over the relay's.
 template <class T> void TrainingStep<T>::plan_relay() {
+  // Its tiles have to be the first ones: a thread that leaves the barrier early has only tiles of the relay left.
+  if (relay_.param >= 0 && tiles_.front().param != relay_.param) relay_ = {};
   if (relay_.param < 0) return;
   const std::int64_t others = elements_ - (work_ - elements_);
   for (int size = 2; size <= kRelayThreads; ++size) {

@@ -173,7 +173,8 @@ template <class T> class TrainingStep {
   void apply(const OwnedTile& tile, const T* g);
   bool in_place(const OwnedTile& tile, std::int64_t n) const;
   std::int64_t descend_scratch(std::int64_t n) const;
-  void descend(const OwnedTile& tile, std::int64_t n, T* scratch);
+  std::int64_t end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;
+  void descend(Rows run, std::int64_t n, T* scratch);
   Rows next_rows(const Team& team, const BatchJob<T>& job) const;
   void own_weights(const OwnedTile& tile) const;
   void update_fused(Team& team, const BatchJob<T>& job);

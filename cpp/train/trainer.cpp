@@ -228,6 +228,7 @@ template <class T> BatchProfile Trainer<T>::profile() {
   job.rows = {0, source_.n};
   job.training = job.update = true;
   job.gradient_scale = 1;
+  job.learning_rate = 1e-3;  // 0 would spare a step the work; the weights are a copy
   job.step = 1;
   BatchProfile found;
   run_team(1, [&](Team&) { found = step_.profile(job); });

@@ -115,10 +115,10 @@ template <class T> std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n)
   for (std::int64_t first = 0, end = 1; first < count; first = end, ++end) {
     while (end < count && tiles_[static_cast<std::size_t>(end)].rows.begin > 0) ++end;
     const OwnedTile& top = tiles_[static_cast<std::size_t>(first)];
-    if (!in_place(top, n)) continue;
+    if (!in_place(top, 1)) continue;
     const ParameterUse& use = plan_->uses(top.param)[0];
-    const auto ask = [&](Rows rows) {
-      for (std::int64_t m = 1; m <= n; ++m) {
+    const auto ask = [&](Rows rows) {  // a last batch may be in place where a whole one is too large
+      for (std::int64_t m = 1; m <= n && in_place(top, m); ++m) {
         most = std::max(most, plan_->steps()[at(use.step)].op->descend_scratch(use.slot, {rows, top.columns}, m));
       }
     };
@@ -132,7 +132,16 @@ template <class T> std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n)
   return most;
 }
 
-template <class T> void TrainingStep<T>::descend(const OwnedTile& tile, std::int64_t n, T* scratch) {
+// The end of the tiles from one on that are updated at once: in place a tile and those below it, delta is packed once for all.
+template <class T> std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const {
+  const bool runs = in_place(tiles_[static_cast<std::size_t>(tile)], n);
+  for (++tile; runs && tile < end && tiles_[static_cast<std::size_t>(tile)].rows.begin > 0;) ++tile;
+  return tile;
+}
+
+template <class T> void TrainingStep<T>::descend(Rows run, std::int64_t n, T* scratch) {
+  OwnedTile tile = tiles_[static_cast<std::size_t>(run.begin)];
+  tile.rows.end = tiles_[static_cast<std::size_t>(run.end - 1)].rows.end;
   const ParameterView<T>& param = graph_->params[at(tile.param)];
   const ParameterUse& use = plan_->uses(tile.param)[0];
   const T rate = hyper_.of(config_->groups.empty() ? 0 : config_->group_of[at(tile.param)]).learning_rate;
@@ -174,26 +183,23 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
     next = {batch.begin + share.begin, batch.begin + share.end};
   }
   const std::int64_t tiles = std::max<std::int64_t>(mine.count(), 1), a_tile = (next.count() + tiles - 1) / tiles;
-  for (std::int64_t i = mine.begin; i < mine.end; ++i) {
+  const std::int64_t n = job.rows.count();
+  for (Rows left = mine; left.count() > 0;) {
     // In a relay backwards: its tiles are the first, and the others are waited for.
-    const OwnedTile& tile = tiles_[static_cast<std::size_t>(relay ? mine.begin + mine.end - 1 - i : i)];
+    const Rows run = relay ? Rows{left.end - 1, left.end} : Rows{left.begin, end_of_run(left.begin, left.end, n)};
+    (relay ? left.end : left.begin) = relay ? run.begin : run.end;
+    const OwnedTile& tile = tiles_[static_cast<std::size_t>(run.begin)];
     if (leaves_early && tile.param == relay_.param) team.arrive();
     if (team.size > 1 && !relay) own_weights(tile);
-    for (std::int64_t left = std::min(a_tile, next.count()); left > 0; --left) {
+    for (std::int64_t rows = std::min(a_tile * run.count(), next.count()); rows > 0; --rows) {
       const std::int64_t row = job.order[next.begin++];
       for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, {0, reader.row_size()});
     }
-    if (in_place(tile, job.rows.count())) {
-      OwnedTile run = tile;  // and those that lie below it: delta is packed once for all
-      for (; !relay && i + 1 < mine.end; ++i) {
-        const OwnedTile& below = tiles_[static_cast<std::size_t>(i + 1)];
-        if (below.rows.begin == 0) break;
-        run.rows.end = below.rows.end;
-      }
-      descend(run, job.rows.count(), scratch);
+    if (in_place(tile, n)) {
+      descend(run, n, scratch);
       continue;
     }
-    accumulate(tile, job.rows.count(), false, g, scratch);
+    accumulate(tile, n, false, g, scratch);
     clip(g, tile.size(), 1);
     if (config_->has_optimizer) apply(tile, g);
   }
@@ -244,7 +250,8 @@ template <class T> double TrainingStep<T>::norm_scale() const {
   template void TrainingStep<T>::apply(const OwnedTile& tile, const T* g);                                          \
   template bool TrainingStep<T>::in_place(const OwnedTile& tile, std::int64_t n) const;                             \
   template std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n) const;                                     \
-  template void TrainingStep<T>::descend(const OwnedTile& tile, std::int64_t n, T* scratch);                        \
+  template std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;      \
+  template void TrainingStep<T>::descend(Rows run, std::int64_t n, T* scratch);                                     \
   template void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job);                                  \
   template void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job);                           \
   template void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job);
