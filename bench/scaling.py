@@ -20,7 +20,7 @@ FLOPS_PER_THREAD, ROWS_PER_THREAD = 600_000, 4  # cpp/plan/inference.h
 ELEMENTS_PER_THREAD = 65536  # cpp/train/step.cpp
 SLAB_COLUMNS = 512  # cpp/train/step.h
 # cpp/train/relay.cpp
-RELAY_THREADS, RELAY_ROWS, RELAY_WEIGHTS, RELAY_SHARE, RELAY_VALUES = 8, 8, 2**14, 2**19, 4
+RELAY_THREADS, RELAY_ROWS, RELAY_WEIGHTS, RELAY_SHARE, RELAY_VALUES = 8, (6, 12), 2**14, 2**19, 4
 SLOTS = {"Adam": 2, "SGD": 0}
 
 
@@ -94,7 +94,8 @@ def step(network: Network, cores: int, machine: Machine) -> dict[str, float]:
         read = weights / threads + 4 * n * i if wide else weights
         product = 2 * m * i * width
         if relay:  # each waits for the block of the thread before it; the sums travel
-            blocks = max(threads, math.ceil(n / RELAY_ROWS))
+            low, high = RELAY_ROWS
+            blocks = 1 + math.ceil((n - 4) / min(max(n // 8, low), high))  # the last one of 4 rows
             product = 2 * n * i * o / threads * (1 + (threads - 1) / blocks)
             m, read = math.ceil(n / blocks), 4 * n * o
         parts["forward"] += max(product / machine.rate(m, width), read / bandwidth)

@@ -177,6 +177,7 @@ DESCENTS = {
     "a chunk": {"batch": 1024},
     "more than a chunk": {"batch": 1100},
     "transposed is cheaper": {"sizes": (640, 513), "batch": 1000},  # a slab of 257 columns
+    "passed from thread to thread": {"sizes": (340, 80)},
     "float64": {"dtype": "float64"},
     "float64, more steps than a block": {"dtype": "float64", "batch": 900},
     "bfloat16": {"compute": "bfloat16"},

@@ -12,7 +12,9 @@
 namespace bp {
 namespace {
 
-constexpr std::int64_t kRelayRows = 8;            // in a block; the second thread waits for the first one's first block
+// Rows in a block: whole tiles of the product (6 rows on v3, up to 14 on v4), few in a small batch, because the second thread
+// waits for the first one's first block.
+constexpr std::int64_t kRelayRows = 6, kMostRelayRows = 12, kBlocks = 8;
 constexpr std::int64_t kLastRows = 4;             // in the last one, after which nobody has more to do than its rows
 constexpr std::int64_t kRelayWeights = 16 << 10;  // at least: fewer travel in no time
 constexpr std::int64_t kShareBytes = 512 << 10;   // of the weights, half a level-2 cache: they are read for each block
@@ -86,7 +88,7 @@ template <class T> std::int64_t TrainingStep<T>::relay_scratch() const {
   for (int size = 2; relay_.param >= 0 && size <= kRelayThreads; ++size) {
     for (int rank = 0; rank < size; ++rank) {
       const Rows depth = relay_.legs[size][rank].depth;
-      if (depth.count() > 0) most = std::max(most, plan_->steps()[0].op->depth_scratch(kRelayRows, depth));
+      if (depth.count() > 0) most = std::max(most, plan_->steps()[0].op->depth_scratch(kMostRelayRows, depth));
     }
   }
   return most;
@@ -111,7 +113,8 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
                         x + rows.begin * reader.row_size());
   };
   const std::int64_t last = std::min(kLastRows, n), early = n - last;
-  const int blocks = static_cast<int>((early + kRelayRows - 1) / kRelayRows) + 1;
+  const std::int64_t height = std::clamp(n / kBlocks, kRelayRows, kMostRelayRows);
+  const int blocks = static_cast<int>((early + height - 1) / height) + 1;
   const auto block = [&](int b) { return b + 1 == blocks ? Rows{early, n} : split(early, b, blocks - 1); };
   const auto from = [&](int rank) {  // the last block is the last thread's, which is there when it is done
     const auto row = static_cast<std::int64_t>(legs[rank].rows_from * static_cast<double>(n));
