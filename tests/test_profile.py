@@ -77,6 +77,18 @@ def test_the_model_is_not_touched_and_threads_come_back():
     assert not unbuilt.built
 
 
+def test_nobody_does_more_than_the_machine_can():
+    """Times are not judged, but a phase whose work was left out looks faster than any machine."""
+    model = bp.Sequential([L.Dense(1100, "relu"), L.Dense(O)], seed=0)
+    model.compile(bp.optimizers.SGD(0.1), "cross_entropy")  # wide: updated in place
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 700)).astype(np.float32), rng.integers(0, O, 64)
+    profile = model.profile(x, y, batch_size=64, repeats=3)
+    wide = profile.layers[0]
+    for flops, seconds in [(wide.forward_flops, wide.forward), (wide.update_flops, wide.update)]:
+        assert 1e-9 * flops / seconds < 20 * profile.peak
+
+
 def test_without_targets_and_with_frozen_and_shared_layers():
     x, _ = data()
     model = network()

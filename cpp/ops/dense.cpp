@@ -155,9 +155,7 @@ template <class T> class Dense final : public Op<T> {
     products().run(product);
   }
 
-  bool descends(int param, std::int64_t batch) const override {
-    return param == 0 && batch * inner_ <= kBatchChunk;
-  }
+  std::int64_t descends(int param) const override { return param == 0 ? kBatchChunk / inner_ : 0; }
   std::int64_t descend_scratch(int, const Tile& tile, std::int64_t batch) const override {
     return products().scratch(descent(tile, batch, T(1)));
   }

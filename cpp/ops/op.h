@@ -111,8 +111,8 @@ template <class T> class Op {
     (void)io, (void)param, (void)tile, (void)batch, (void)g, (void)add, (void)scratch;
   }
   // The gradient straight into the weights: w -= rate * it, with the bits of accumulate() and the update, for a tile of any
-  // height. w points at the tile, in the parameter. Where offered, for so large a batch:
-  virtual bool descends(int param, std::int64_t batch) const { (void)param, (void)batch; return false; }
+  // height. w points at the tile, in the parameter. descends(): for batches up to so many samples; 0: not offered.
+  virtual std::int64_t descends(int param) const { (void)param; return 0; }
   virtual std::int64_t descend_scratch(int param, const Tile& tile, std::int64_t batch) const {
     (void)param, (void)tile, (void)batch;
     return 0;

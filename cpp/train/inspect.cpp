@@ -94,7 +94,7 @@ template <class T> void TrainingStep<T>::profile_update(const BatchJob<T>& job, 
   for (std::int64_t t = 0, end = 0; t < tiles; t = end) {
     end = end_of_run(t, tiles, job.rows.count());
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
-    if (in_place(tile, job.rows.count())) {
+    if (job.rows.count() <= tile.in_place) {
       const auto start = Clock::now();
       descend({t, end}, job.rows.count(), scratch);
       found->steps[static_cast<std::size_t>(plan_->uses(tile.param)[0].step)].update += seconds_since(start);

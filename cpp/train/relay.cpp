@@ -29,6 +29,10 @@ template <class T> void TrainingStep<T>::find_relay() {
   const auto& steps = plan_->steps();
   if (steps.empty() || steps[0].op->depth() == 0 || steps[0].op->partition(true) != Partition::kRows) return;
   const int value = steps[0].inputs[0], param = steps[0].params[0];
+  // Its tiles have to be the first ones: a thread that leaves the barrier early has only tiles of the relay left.
+  for (int p = 0; p < param; ++p) {
+    if (graph_->params[at(p)].trainable) return;
+  }
   const auto has = [](const std::vector<int>& list, int wanted) {
     return std::find(list.begin(), list.end(), wanted) != list.end();
   };
@@ -46,10 +50,8 @@ template <class T> void TrainingStep<T>::find_relay() {
 // The other steps' rows are shared out so that all threads have the same work: three passes over their weights (forward,
 // backward, update), two over the relay's.
 template <class T> void TrainingStep<T>::plan_relay() {
-  // Its tiles have to be the first ones: a thread that leaves the barrier early has only tiles of the relay left.
-  if (relay_.param >= 0 && tiles_.front().param != relay_.param) relay_ = {};
   if (relay_.param < 0) return;
-  const std::int64_t others = elements_ - (work_ - elements_);
+  const std::int64_t others = elements_ - size_of(graph_->params[at(relay_.param)].shape);
   for (int size = 2; size <= kRelayThreads; ++size) {
     double rows = 0;
     for (int rank = 0; rank < size; ++rank) {
@@ -58,7 +60,7 @@ template <class T> void TrainingStep<T>::plan_relay() {
       const Rows mine = my_tiles(rank, size);
       for (std::int64_t t = mine.begin; t < mine.end; ++t) {
         const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
-        work += tile.param == relay_.param ? 2 * tile.size() : tile.size();
+        work += tile.work;
         if (tile.param != relay_.param) continue;
         if (leg.depth.end == 0) leg.depth.begin = tile.rows.begin;
         leg.depth.end = tile.rows.end;

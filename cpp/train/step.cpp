@@ -122,7 +122,7 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
   }
   std::int64_t tile = 0;
   for (const OwnedTile& t : tiles_) {
-    if (!in_place(t, capacity_)) tile = std::max(tile, t.size());
+    if (capacity_ > t.in_place) tile = std::max(tile, t.size());
   }
   while (static_cast<int>(scratch_.size()) < threads) {
     scratch_.emplace_back(scratch_size_, kUnwritten);

@@ -128,7 +128,9 @@ template <class T> class TrainingStep {
   };
   struct OwnedTile : Tile {
     int param;
-    std::int64_t offset;  // of its gradient where gradients are materialised: compact, tile after tile
+    std::int64_t offset;    // of its gradient where gradients are materialised: compact, tile after tile
+    std::int64_t work;      // passes over its elements that its owner makes
+    std::int64_t in_place;  // batches up to this have no array for its gradient
   };
   struct Leg {             // of one thread in a relay
     Rows depth{0, 0};      // of the weights that it updates
@@ -171,7 +173,7 @@ template <class T> class TrainingStep {
   void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
   void apply(const OwnedTile& tile, const T* g);
-  bool in_place(const OwnedTile& tile, std::int64_t n) const;
+  std::int64_t most_in_place(int param) const;
   std::int64_t descend_scratch(std::int64_t n) const;
   std::int64_t end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;
   void descend(Rows run, std::int64_t n, T* scratch);
@@ -191,7 +193,7 @@ template <class T> class TrainingStep {
   std::vector<Call> calls_;
   std::vector<OwnedTile> tiles_;
   std::vector<std::int64_t> tile_middle_;  // in the order of all work, to share the tiles out
-  std::int64_t elements_ = 0, work_ = 0;   // trained; passes over them
+  std::int64_t elements_ = 0, work_ = 0;   // trained; of all tiles
   std::int64_t gradient_size_ = 0;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;

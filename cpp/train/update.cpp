@@ -37,12 +37,13 @@ template <class T> void TrainingStep<T>::build_tiles() {
       const std::int64_t tiles = (param.rows() + rows - 1) / rows, even = (param.rows() + tiles - 1) / tiles;
       rows = (even + kTileRows - 1) / kTileRows * kTileRows;
     }
+    const std::int64_t in_place = most_in_place(static_cast<int>(p));
     for (int slab = 0; slab < slabs; ++slab) {
       for (std::int64_t begin = 0; begin < param.rows(); begin += rows) {
         const Tile tile{{begin, std::min(begin + rows, param.rows())}, split(width, slab, slabs)};
-        tiles_.push_back({tile, static_cast<int>(p), offset});
-        offset += align_up<T>(tile.size());
         const std::int64_t work = static_cast<int>(p) == relay_.param ? 2 * tile.size() : tile.size();  // in forward, too
+        tiles_.push_back({tile, static_cast<int>(p), offset, work, in_place});
+        offset += align_up<T>(tile.size());
         tile_middle_.push_back(work_ + work / 2);
         work_ += work;
         elements_ += tile.size();
@@ -99,14 +100,14 @@ template <class T> void TrainingStep<T>::apply(const OwnedTile& tile, const T* g
 // Plain gradient descent on a wide matrix needs no array for the gradient: a product's tile goes from its registers into the
 // weights, as w - rate g in one rounding, like the update. Narrow ones are faster in two steps, by 5 to 20 %, but for those of
 // a relay, which no other core has read (784-30-10: 6.0 -> 5.8 us).
-template <class T> bool TrainingStep<T>::in_place(const OwnedTile& tile, std::int64_t n) const {
-  const auto& uses = plan_->uses(tile.param);
+template <class T> std::int64_t TrainingStep<T>::most_in_place(int param) const {
+  const auto& uses = plan_->uses(param);
   const double decay = config_->groups.empty() ? config_->optimizer.weight_decay
-                                               : config_->groups[at(config_->group_of[at(tile.param)])].weight_decay;
-  const bool pays = graph_->params[at(tile.param)].row_size() > kSlabColumns || tile.param == relay_.param;
-  return pays && config_->has_optimizer && config_->optimizer.kind == Optimizer::kSgd && decay == 0 &&
-         config_->clip_value <= 0 && !penalties_.any() && uses.size() == 1 &&
-         plan_->steps()[at(uses[0].step)].op->descends(uses[0].slot, n);
+                                               : config_->groups[at(config_->group_of[at(param)])].weight_decay;
+  const bool pays = graph_->params[at(param)].row_size() > kSlabColumns || param == relay_.param;
+  const bool plain = config_->has_optimizer && config_->optimizer.kind == Optimizer::kSgd && decay == 0 &&
+                     config_->clip_value <= 0 && !penalties_.any() && uses.size() == 1;
+  return pays && plain ? plan_->steps()[at(uses[0].step)].op->descends(uses[0].slot) : 0;
 }
 
 // Of any run of tiles, for any batch up to n. Tiles are of equal height but for the last, so runs from the first tile and
@@ -117,10 +118,10 @@ template <class T> std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n)
   for (std::int64_t first = 0, end = 1; first < count; first = end, ++end) {
     while (end < count && tiles_[static_cast<std::size_t>(end)].rows.begin > 0) ++end;
     const OwnedTile& top = tiles_[static_cast<std::size_t>(first)];
-    if (!in_place(top, 1)) continue;
+    if (top.in_place == 0) continue;
     const ParameterUse& use = plan_->uses(top.param)[0];
     const auto ask = [&](Rows rows) {  // a last batch may be in place where a whole one is too large
-      for (std::int64_t m = 1; m <= n && in_place(top, m); ++m) {
+      for (std::int64_t m = 1; m <= std::min(n, top.in_place); ++m) {
         most = std::max(most, plan_->steps()[at(use.step)].op->descend_scratch(use.slot, {rows, top.columns}, m));
       }
     };
@@ -136,7 +137,7 @@ template <class T> std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n)
 
 // The end of the tiles from one on that are updated at once: in place a tile and those below it, delta is packed once for all.
 template <class T> std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const {
-  const bool runs = in_place(tiles_[static_cast<std::size_t>(tile)], n);
+  const bool runs = n <= tiles_[static_cast<std::size_t>(tile)].in_place;
   for (++tile; runs && tile < end && tiles_[static_cast<std::size_t>(tile)].rows.begin > 0;) ++tile;
   return tile;
 }
@@ -198,7 +199,7 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
       const std::int64_t row = job.order[next.begin++];
       for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, {0, reader.row_size()});
     }
-    if (in_place(tile, n)) {
+    if (n <= tile.in_place) {
       descend(run, n, scratch);
       continue;
     }
@@ -251,9 +252,9 @@ template <class T> double TrainingStep<T>::norm_scale() const {
   template void TrainingStep<T>::accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);     \
   template void TrainingStep<T>::clip(T* g, std::int64_t n, double scale);                                          \
   template void TrainingStep<T>::apply(const OwnedTile& tile, const T* g);                                          \
-  template bool TrainingStep<T>::in_place(const OwnedTile& tile, std::int64_t n) const;                             \
+  template std::int64_t TrainingStep<T>::most_in_place(int param) const;                                            \
   template std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n) const;                                     \
-  template std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;      \
+  template std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;     \
   template void TrainingStep<T>::descend(Rows run, std::int64_t n, T* scratch);                                     \
   template void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job);                                  \
   template void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job);                           \

@@ -96,7 +96,7 @@ struct Network {
 };
 
 void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double clip, int accumulate,
-           bool penalised = false, bool mixed = false) {
+           bool penalised = false, bool mixed = false, bp::Optimizer optimizer = bp::Optimizer::kAdam) {
   Network net(sizes, mixed);
   const std::int64_t n = 4 * batch + 7;
   const auto x = values(static_cast<std::size_t>(n * net.in), 1);
@@ -104,7 +104,7 @@ void train(const std::vector<std::int64_t>& sizes, std::int64_t batch, double cl
   for (std::int64_t i = 0; i < n; ++i) labels.push_back(static_cast<std::int32_t>(i % sizes.back()));
   auto config = std::make_shared<bp::StepConfig<T>>();
   config->losses.push_back(bp::bind_loss<T>(*net.graph, net.graph->outputs[0], {bp::Loss::kCrossEntropy, {0}, 0, 1, nullptr}));
-  config->optimizer = bp::default_config(bp::Optimizer::kAdam);
+  config->optimizer = bp::default_config(optimizer);
   config->has_optimizer = true;
   config->clip_norm = clip;
   config->accumulate_steps = accumulate;
@@ -168,6 +168,7 @@ int main(int argc, char** argv) {
   bp::set_num_threads(3);
   train({784, 128, 10}, 64, 0, 1);  // the first layer passed from thread to thread
   train({200, 90, 40, 6}, 21, 0, 1);
+  train({200, 90, 600, 6}, 21, 0, 1, false, false, bp::Optimizer::kSgd);  // weights updated in place
   train({200, 90, 6}, 50, 0, 1, false, true);
   train({13, 32, 16, 2}, 32, 0, 1);
   train({200, 300, 300, 10}, 256, 1, 1);
