@@ -54,7 +54,7 @@ def test_exact_integers(form):
 
 @needs_bfloat16
 @pytest.mark.parametrize("form", FORMS)
-def test_exact_integers_where_a_far_matrix_is_packed_ahead(form):
+def test_exact_integers_where_a_far_matrix_is_asked_for_ahead(form):
     rng = np.random.default_rng(4)
     for m, k, n in [(20, 1601, 1200), (100, 3000, 700)]:
         a, b, op_a, op_b = operands(rng, m, k, n, form, lambda s: rng.integers(-32, 33, s))

@@ -29,14 +29,13 @@ PairPlan make_pair_plan(const Matmul<float>& p) {
   return plan;
 }
 
-// The steps [from, to) of a group, in pairs.
-void pack_group(const Matmul<float>& p, const Group<Pair>& g, std::int64_t max_vecs, std::int64_t from, std::int64_t to) {
+void pack_group(const Matmul<float>& p, const Group<Pair>& g, std::int64_t max_vecs) {
   constexpr std::int64_t kWidth = Vec<Pair>::kWidth;
-  const std::int64_t k = 2 * (g.k + from), steps = at_most(p.k - k, 2 * (to - from));
+  const std::int64_t k = 2 * g.k, steps = at_most(p.k - k, 2 * g.depth);
   const Split cols(vectors<Pair>(g.n), max_vecs);
   for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
     const std::int64_t vecs = cols.of(x), at = g.j + v * kWidth, n = at_most(g.n - v * kWidth, vecs * kWidth);
-    Pair* panel = g.panels + v * kWidth * g.depth + from * vecs * kWidth;
+    Pair* panel = g.panels + v * kWidth * g.depth;
     if (p.b_transposed) {
       pair_transposed(p.b + at * p.ldb + k, p.ldb, steps, n, vecs, panel);
     } else {
@@ -62,8 +61,8 @@ void multiply(const Matmul<float>& p, const PairPlan& plan) {
   const auto lay_a = [&](Region<Pair>& block, std::int64_t i, std::int64_t k) {
     block.a = a + (p.a_transposed ? k * plan.lda + i : i * plan.lda + k);
   };
-  const auto pack_b = [&](const Group<Pair>& g, std::int64_t from, std::int64_t to) { pack_group(p, g, r.max_vecs, from, to); };
-  stream<Pair>(r, plan.blocks, lay_a, pack_b, a + plan.b_at);
+  const auto pack_b = [&](const Group<Pair>& g) { pack_group(p, g, r.max_vecs); };
+  stream<Pair>(r, plan.blocks, {p.b, p.ldb, plan.pairs, p.n, p.b_transposed}, lay_a, pack_b, a + plan.b_at);
 }
 
 }  // namespace

@@ -41,28 +41,24 @@ template <class T> static void direct(Region<T> r, T* scratch) {
   sweep<T>(r);
 }
 
-// The steps [from, to) of a group.
-template <class T>
-static void pack_group(const Matmul<T>& p, const Group<T>& g, std::int64_t max_vecs, std::int64_t from, std::int64_t to) {
+template <class T> static void pack_group(const Matmul<T>& p, const Group<T>& g, std::int64_t max_vecs) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  const std::int64_t steps = to - from;
   const Split cols(vectors<T>(g.n), max_vecs);
   constexpr int kPairs = 4;
   for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
     if (!p.b_transposed && max_vecs == 2) {
       while (x + kPairs <= cols.parts && cols.of(x + kPairs - 1) == 2 && (v + 2 * kPairs) * kWidth <= g.n) {
-        T* const panels = g.panels + v * kWidth * g.depth + from * 2 * kWidth;
-        pack_b_pairs<T, kPairs>(p.b + (g.k + from) * p.ldb + g.j + v * kWidth, p.ldb, steps, g.depth, panels);
+        pack_b_pairs<T, kPairs>(p.b + g.k * p.ldb + g.j + v * kWidth, p.ldb, g.depth, g.panels + v * kWidth * g.depth);
         x += kPairs, v += 2 * kPairs;
       }
       if (x == cols.parts) break;
     }
     const std::int64_t vecs = cols.of(x), at = g.j + v * kWidth, n = at_most(g.n - v * kWidth, vecs * kWidth);
-    T* const panel = g.panels + v * kWidth * g.depth + from * vecs * kWidth;
+    T* const panel = g.panels + v * kWidth * g.depth;
     if (p.b_transposed) {
-      pack_b_transposed<T>(p.b + at * p.ldb + g.k + from, p.ldb, steps, n, vecs, panel);
+      pack_b_transposed<T>(p.b + at * p.ldb + g.k, p.ldb, g.depth, n, vecs, panel);
     } else {
-      pack_b<T>(p.b + (g.k + from) * p.ldb + at, p.ldb, steps, n, vecs, panel);
+      pack_b<T>(p.b + g.k * p.ldb + at, p.ldb, g.depth, n, vecs, panel);
     }
   }
 }
@@ -81,8 +77,8 @@ template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
     }
     block.a = a_panels, block.a_packed = true;
   };
-  const auto pack_b = [&](const Group<T>& g, std::int64_t from, std::int64_t to) { pack_group(p, g, r.max_vecs, from, to); };
-  stream<T>(r, plan.blocks, lay_a, pack_b, p.scratch);
+  const auto pack_b = [&](const Group<T>& g) { pack_group(p, g, r.max_vecs); };
+  stream<T>(r, plan.blocks, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_b, p.scratch);
 }
 
 // y (m x n) = or += the transpose of x (n x m).
@@ -122,7 +118,7 @@ template <class T> static void swapped_rows(const Matmul<T>& p, const Plan& plan
   } else {
     Matmul<T> b = p;
     b.b = p.a, b.ldb = p.lda, b.b_transposed = !p.a_transposed;
-    pack_group<T>(b, {0, p.k, 0, p.m, p.scratch}, r.max_vecs, 0, p.k);
+    pack_group<T>(b, {0, p.k, 0, p.m, p.scratch}, r.max_vecs);
     r.b = p.scratch, r.b_packed = true;
   }
   for (std::int64_t i = 0; i < p.n; i += kSwapRows) {

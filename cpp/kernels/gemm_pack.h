@@ -28,10 +28,10 @@ void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::i
 // kPairs full panels of two vectors side by side: a row of b is read in one run of kPairs * 2 lines, where panel after
 // panel would come back to each page of b.
 template <class T, int kPairs>
-void pack_b_pairs(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t depth, T* panel) {
+void pack_b_pairs(const T* b, std::int64_t ldb, std::int64_t k, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  constexpr std::int64_t kAhead = kWidth;  // rows: the next piece, where B is packed in pieces
-  const std::int64_t next = 2 * kWidth * depth;
+  constexpr std::int64_t kAhead = 16;  // rows
+  const std::int64_t next = 2 * kWidth * k;
   for (std::int64_t p = 0; p < k; ++p) {
     BP_UNROLL(16)
     for (int v = 0; v < 2 * kPairs; ++v) __builtin_prefetch(b + kAhead * ldb + v * kWidth);

@@ -11,7 +11,10 @@
 
 namespace bp::BP_TIER {
 
-template <> struct SumOfElement<Pair> { using Type = float; };
+template <> struct SumOfElement<Pair> {
+  using Type = float;
+  static constexpr std::int64_t kValues = 2;
+};
 
 // Up to 16 pairs of the row that begins at x, of which `left` floats are there.
 BP_INLINE Vec<Pair> row_of_pairs(const float* x, std::int64_t left) {

@@ -14,8 +14,8 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Few rows with a B that comes from far, packed ahead: steps of k (a row of A), A's block, a row of a group of panels, in
-// bytes. A and two groups fill three quarters of L2. 256x2048x2048, x w: 200 GFLOP/s, else 190; a nearer B gains nothing.
+// Few rows with a B that comes from far, asked for ahead: steps of k (a row of A), A's block, a row of a group of panels, in
+// bytes. A, a group and the next one's source fill three quarters of L2.
 constexpr std::int64_t kShortBytes = 1536, kFewBytes = 400 * 1024, kGroupBytes = 512, kRemoteBytes = 3 << 20;
 // Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
 // a group's bytes (L3; a panel of it streams at 64 bytes per 78 / 2 cycles; a quarter of B, so that the memory for it stays
@@ -54,10 +54,18 @@ template <class T> BP_INLINE bool aliases(std::int64_t stride) {
   return stride * static_cast<std::int64_t>(sizeof(T)) % kAliasBytes == 0;
 }
 
+// Rows of C that are turned at once: delta^T of so many stays near while B passes.
+template <class T> BP_INLINE std::int64_t turned_rows(const Matmul<T>& p) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth, kLeast = 4 * kWidth;
+  const std::int64_t fits = kTurnedBytes / (p.k * static_cast<std::int64_t>(sizeof(T)) + 1) / kWidth * kWidth;
+  return p.a_transposed ? p.m : at_most(p.m, fits < kLeast ? kLeast : fits);
+}
+
 // Is C^T = B^T A^T cheaper? In quarter cycles: 2 for each FMA of a vector, 1 for each element that is transposed.
 template <class T> BP_INLINE bool swap_pays(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   if (!p.b_transposed && (!p.a_transposed || p.n % kWidth == 0)) return false;
+  if (turned_rows(p) < p.m && p.k * p.n * static_cast<std::int64_t>(sizeof(T)) > kRemoteBytes) return false;
   const std::int64_t plain = 2 * p.m * p.k * ceil_div(p.n, kWidth) + (p.b_transposed ? p.n * p.k : 0);
   const std::int64_t turned = p.m * p.n + (p.a_transposed ? 0 : p.m * p.k);
   return 2 * p.n * p.k * ceil_div(p.m, kWidth) + turned < plain;
@@ -74,9 +82,9 @@ template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
 }
 
 struct Blocks {
-  bool ahead;                         // groups are packed ahead, into two buffers in turn
+  bool ahead;                         // a group is asked for while the one before is in use
   std::int64_t depth, height, group;  // of k, m and n
-  BP_INLINE std::int64_t panels() const { return (ahead ? 2 : 1) * depth * group; }
+  BP_INLINE std::int64_t panels() const { return depth * group; }
 };
 
 // m, k, n in elements of A and B; whole chunks if there are several; depth 1 for k = 0, whose only block is empty.
@@ -88,6 +96,7 @@ BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std
   blocks.ahead = few_rows && short_blocks && k * n * kBytes > kRemoteBytes;
   const Split depths(k, whole_k ? k : (blocks.ahead ? kShortBytes : kLongBytes) / kBytes);
   blocks.depth = depths.size + (depths.larger != 0 ? 1 : 0);
+  if (depths.parts > 1) blocks.depth = round_up(blocks.depth, kSoonStretch<T>);  // whole lines of a transposed B
   if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);
   blocks.depth = k == 0 ? 1 : at_most(blocks.depth, k);
   const std::int64_t depth_bytes = blocks.depth * kBytes;
@@ -120,8 +129,7 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     plan.totals = p.add && many_chunks;
     if (swap) {
       plan.path = Path::kSwapped;
-      const std::int64_t fits = kTurnedBytes / (p.k * static_cast<std::int64_t>(sizeof(T)) + 1) / kWidth * kWidth;
-      plan.turned = p.a_transposed ? p.m : at_most(p.m, fits < 4 * kWidth ? 4 * kWidth : fits);
+      plan.turned = turned_rows(p);
       plan.a_at = round_up(plan.turned, kWidth) * p.k;  // delta^T; then the block of C^T
       plan.totals_at = plan.a_at + round_up(plan.turned, kWidth) * kSwapRows;
     } else {

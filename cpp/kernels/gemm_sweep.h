@@ -5,6 +5,13 @@
 
 namespace bp::BP_TIER {
 
+// A part of B where it lies, before it is packed: `depth` steps, n columns.
+template <class T> struct Source {
+  const SumOf<T>* b;
+  std::int64_t ld, depth, n;
+  bool transposed;  // rows of it are columns of B
+};
+
 // A product whose operands lie as the micro-kernel wants them, or in packed panels.
 template <class T> struct Region {
   std::int64_t m, n, k;
@@ -22,6 +29,7 @@ template <class T> struct Region {
   SumOf<T> rate;
   std::int64_t chunk;
   std::int64_t max_rows, max_vecs;
+  Source<T> next;  // what is packed after this region, if it has to be asked for (else of no columns)
 };
 
 template <class T> BP_INLINE std::int64_t vectors(std::int64_t n) { return ceil_div(n, Vec<T>::kWidth); }
@@ -36,9 +44,27 @@ template <class T> void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t c
   }
 }
 
+// The share of tile `tile` of `tiles`, of k steps each, in what lies in the way of `cols` columns from j.
+template <class T>
+BP_INLINE Soon share_of(const Source<T>& b, std::int64_t j, std::int64_t cols, std::int64_t k, std::int64_t tile,
+                        std::int64_t tiles) {
+  constexpr std::int64_t kValues = SumOfElement<T>::kValues, kBytes = sizeof(SumOf<T>);
+  // Rows and, of each, the lines (or as many lines as there are stretches) that a tile asks for.
+  const std::int64_t height = b.transposed ? at_most(b.n - j, cols) : kValues * b.depth;
+  const std::int64_t parts = b.transposed ? kValues : ceil_div(cols * kBytes, kLineBytes);
+  const std::int64_t part = tile % parts, place = tile / parts, places = ceil_div(tiles - part, parts);
+  const std::int64_t first = height * place / places, rows = height * (place + 1) / places - first;
+  const std::int64_t ld = b.ld * kBytes, at = part * (b.transposed ? b.depth * kBytes : kLineBytes);
+  const char* const corner = reinterpret_cast<const char*>(b.b) + j * (b.transposed ? ld : kBytes) + at;
+  if (b.transposed) return {corner + first * ld, rows, ld, kLineBytes};
+  const std::int64_t at_once = ceil_div(rows, ceil_div(k, kSoonStretch<T>));
+  return {corner + first * ld, at_once, ld, at_once * ld};
+}
+
+// Tile y of a column of `tiles`.
 template <class T>
 BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, std::int64_t v, std::int64_t vecs,
-                        std::int64_t all_vecs, std::int64_t next_i, std::int64_t next_v) {
+                        std::int64_t all_vecs, std::int64_t next_i, std::int64_t next_v, std::int64_t y, std::int64_t tiles) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t j = v * kWidth;
   const bool contiguous = r.a_contiguous || r.a_packed;
@@ -53,6 +79,8 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   t.c = r.c + i * r.ldc + j;
   t.ldc = r.ldc;
   t.next_c = r.c + next_i * r.ldc + next_v * kWidth;
+  t.soon = {};
+  if (j < r.next.n) t.soon = share_of<T>(r.next, j, vecs * kWidth, r.k, y, tiles);
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
   t.masked_b = !r.b_packed;
   t.add = r.add, t.rate = r.rate;
@@ -64,16 +92,16 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   }
 }
 
-// All tiles of a region, between(done, all) after each. The operand that the inner loop runs over again and again is the one
+// All tiles of a region. The operand that the inner loop runs over again and again is the one
 // that stays in L1.
-template <class T, class Between> BP_INLINE void sweep(const Region<T>& r, Between between) {
+template <class T> void sweep(const Region<T>& r) {
   const std::int64_t all_vecs = vectors<T>(r.n);
   const Split rows(r.m, r.max_rows), cols(all_vecs, r.max_vecs);
   const std::int64_t tiles = rows.parts * cols.parts;
   const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes;
   std::int64_t y = 0, i = 0, x = 0, v = 0;
   for (std::int64_t done = 1; done <= tiles; ++done) {
-    const std::int64_t height = rows.of(y), vecs = cols.of(x), at_i = i, at_v = v;
+    const std::int64_t height = rows.of(y), vecs = cols.of(x), at_i = i, at_v = v, at_y = y;
     if (b_stays) {
       ++x, v += vecs;
       if (x == cols.parts && done < tiles) ++y, i += height, x = 0, v = 0;
@@ -81,12 +109,8 @@ template <class T, class Between> BP_INLINE void sweep(const Region<T>& r, Betwe
       ++y, i += height;
       if (y == rows.parts && done < tiles) ++x, v += vecs, y = 0, i = 0;
     }
-    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, done < tiles ? i : at_i, done < tiles ? v : at_v);
-    between(done, tiles);
+    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, done < tiles ? i : at_i, done < tiles ? v : at_v, at_y, rows.parts);
   }
-}
-template <class T> void sweep(const Region<T>& r) {
-  sweep<T>(r, [](std::int64_t, std::int64_t) {});
 }
 
 template <class T> std::int64_t tallest_tile(const Region<T>& r) {

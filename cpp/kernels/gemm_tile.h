@@ -21,6 +21,7 @@ constexpr bool kMaskedLoads = false;
 // The tallest tile of so many vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 =
 // 31 of 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in
 // flight to hide the FMA's latency (4 cycles, two a cycle).
+constexpr std::int64_t kLineBytes = 64;
 constexpr int kMaxTileVecs = 8;
 constexpr int kMaxTileRows = 16;
 constexpr int max_tile_rows(int vecs) {
@@ -31,8 +32,18 @@ constexpr int max_tile_rows(int vecs) {
   return 1;
 }
 
-template <class T> struct SumOfElement { using Type = T; };
+template <class T> struct SumOfElement {
+  using Type = T;
+  static constexpr std::int64_t kValues = 1;  // of k in one element of A or B
+};
 template <class T> using SumOf = typename SumOfElement<T>::Type;
+
+// Lines that will be needed later: in every stretch of a tile `rows` of them are asked for, `stride` bytes apart, in the next
+// stretch `step` bytes further.
+struct Soon {
+  const char* at;
+  std::int64_t rows, stride, step;
+};
 
 template <class T> struct TileArgs {
   std::int64_t k;
@@ -45,6 +56,7 @@ template <class T> struct TileArgs {
   SumOf<T>* c;
   std::int64_t ldc;
   const SumOf<T>* next_c;          // of the tile to come: asked for while the chains run
+  Soon soon;
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
   bool add;                        // c += sum, else c = sum
@@ -81,6 +93,9 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
 // and its chains may start from them. Four rows at a time, because all at once would keep A and B waiting. Not worth the
 // instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
+// Other lines (Soon) are asked for a few at a time too: about 20 may be under way, and the next one stops everything. A line
+// of a row of B a stretch.
+template <class T> constexpr std::int64_t kSoonStretch = kLineBytes / static_cast<std::int64_t>(sizeof(T));
 // Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
 // update left there. A panel's lines follow each other, which the hardware sees.
 constexpr std::int64_t kStepsAhead = 4;
@@ -126,12 +141,17 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
   const std::int64_t ldb = t.ldb, b_tail = t.masked_b ? t.tail : kWidth;
   const std::int64_t ahead = t.masked_b ? kStepsAhead * ldb : 0;
   const SumOf<T>* next_c = t.next_c;
-  const std::int64_t stretch = t.k < kPrefetchDepth ? t.k : (t.k + kGroups - 1) / kGroups;
+  const char* soon = t.soon.at;
+  const bool far = t.soon.rows != 0;
+  const std::int64_t c_rows = t.k < kPrefetchDepth ? 0 : far ? 1 : 4;
+  const std::int64_t stretch = far ? kSoonStretch<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
   for (std::int64_t left = t.k; left > 0;) {
-    for (int i = 0; i < 4 && t.k >= kPrefetchDepth; ++i, next_c += t.ldc) {
+    for (std::int64_t i = 0; i < c_rows; ++i, next_c += t.ldc) {
       BP_UNROLL(8)
       for (int v = 0; v < kVecs; ++v) __builtin_prefetch(next_c + v * kWidth, 1);
     }
+    for (std::int64_t i = 0; i < t.soon.rows; ++i) __builtin_prefetch(soon + i * t.soon.stride, 0, 2);
+    soon += t.soon.step;
     std::int64_t p = left < stretch ? left : stretch;
     left -= p;
     for (; p > 0; --p) {
