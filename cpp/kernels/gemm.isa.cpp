@@ -70,12 +70,14 @@ template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
     block.a = p.a + (p.a_transposed ? k * p.lda + i : i * p.lda + k);
     if (!plan.pack_a) return;
     block.max_rows = max_tile_rows(static_cast<int>(block.max_vecs));
-    const Split tiles(block.m, block.max_rows);
-    if (p.a_transposed) pack_a_transposed<T>(block.a, p.lda, tiles, block.k, a_panels);
-    for (std::int64_t y = 0, at = 0; !p.a_transposed && y < tiles.parts; at += tiles.of(y), ++y) {
-      pack_a<T>(block.a + at * p.lda, p.lda, tiles.of(y), block.k, a_panels + at * block.k);
+    if (p.a_transposed) {
+      pack_a_transposed<T>(block.a, p.lda, {block.m, block.max_rows}, block.k, a_panels);
+      block.a_packed = true;
+    } else {
+      block.lda = plan.copied_lda;
+      copy_rows<T>(block.a, p.lda, block.m, block.k, a_panels, block.lda);
     }
-    block.a = a_panels, block.a_packed = true;
+    block.a = a_panels;
   };
   const auto pack_b = [&](const Group<T>& g) { pack_group(p, g, r.max_vecs); };
   stream<T>(r, plan.blocks, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_b, p.scratch);

@@ -1,7 +1,7 @@
 // Copies of operands into the order in which the micro-kernel reads them.
 //
 // A panel of B holds `vecs` vectors of columns for every step p, zero past n. A panel of A holds `rows` rows for
-// every step. Packing pays where the original's stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides
+// every step, if A is given transposed; else its rows are copied as they are. Packing pays where the original's stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides
 // near a multiple of 4096 bytes share sets) or where B has to be transposed.
 #pragma once
 
@@ -66,20 +66,14 @@ void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int6
   }
 }
 
-// panel[p * rows + i] = a[i * lda + p]. Stores whole vectors in increasing order, so up to W - 1 elements past the panel's
-// end are overwritten: panels are packed in order and the scratch has that slack.
-template <class T> void pack_a(const T* a, std::int64_t lda, std::int64_t rows, std::int64_t k, T* panel) {
+// Rows of A, `ld` apart: what collided no longer does. Whole vectors are written.
+template <class T>
+void copy_rows(const T* a, std::int64_t lda, std::int64_t rows, std::int64_t k, T* to, std::int64_t ld) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  for (std::int64_t p = 0; p < k; p += kWidth) {
-    const std::int64_t steps = k - p < kWidth ? k - p : kWidth;
-    for (std::int64_t i = 0; i < rows; i += kWidth) {
-      const std::int64_t height = rows - i < kWidth ? rows - i : kWidth;
-      if (rows <= kWidth) {
-        transpose_padded<T>(a + p, lda, panel + p * rows, rows, height, steps);
-      } else {
-        transpose_one<T, false>(a + i * lda + p, lda, panel + p * rows + i, rows, height, steps);
-      }
-    }
+  for (std::int64_t i = 0; i < rows; ++i, a += lda, to += ld) {
+    std::int64_t p = 0;
+    for (; p + kWidth <= k; p += kWidth) store(to + p, load(a + p));
+    if (p < k) store(to + p, load_n(a + p, k - p));
   }
 }
 

@@ -19,8 +19,8 @@ enum class Path { kDirect, kPacked, kSwapped };
 constexpr std::int64_t kShortBytes = 1536, kFewBytes = 400 * 1024, kGroupBytes = 512, kRemoteBytes = 3 << 20;
 // Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
 // a group's bytes (L3; a panel of it streams at 64 bytes per 78 / 2 cycles; a quarter of B, so that the memory for it stays
-// small beside B, but for small ones); A's block beside it (a quarter of L2).
-constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024, kBlockABytes = 256 * 1024;
+// small beside B, but for small ones); A's block beside it.
+constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024, kBlockABytes = 384 * 1024;
 constexpr std::int64_t kDirectBytes = 256 * 1024;  // a quarter of L2: B up to this is read where it lies
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
 constexpr std::int64_t kFarBytes = 1024 * 1024;   // no longer in L2
@@ -96,7 +96,7 @@ BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std
   blocks.ahead = few_rows && short_blocks && k * n * kBytes > kRemoteBytes;
   const Split depths(k, whole_k ? k : (blocks.ahead ? kShortBytes : kLongBytes) / kBytes);
   blocks.depth = depths.size + (depths.larger != 0 ? 1 : 0);
-  if (depths.parts > 1) blocks.depth = round_up(blocks.depth, kSoonStretch<T>);  // whole lines of a transposed B
+  if (depths.parts > 1) blocks.depth = round_up(blocks.depth, kLine<T>);  // whole lines of a transposed B
   if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);
   blocks.depth = k == 0 ? 1 : at_most(blocks.depth, k);
   const std::int64_t depth_bytes = blocks.depth * kBytes;
@@ -117,6 +117,7 @@ struct Plan {
   bool pack_a, totals;
   std::int64_t turned;                              // swapped: rows of C at once
   Blocks blocks;                                    // packed
+  std::int64_t copied_lda;                          // of A's rows where they are copied
   std::int64_t a_at, totals_at, scratch;            // offsets into the scratch (packed B at 0) and its size, in elements
 };
 
@@ -143,7 +144,8 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     plan.totals = p.add && (many_chunks || plan.blocks.depth < p.k);
     plan.pack_a = p.n > 8 * kWidth && aliases<T>(p.lda);
     plan.a_at = plan.blocks.panels();
-    plan.totals_at = plan.a_at + (plan.pack_a ? plan.blocks.depth * plan.blocks.height + kWidth : 0);
+    plan.copied_lda = (ceil_div(plan.blocks.depth, kLine<T>) | 1) * kLine<T>;
+    plan.totals_at = plan.a_at + (plan.pack_a ? plan.copied_lda * plan.blocks.height : 0);
   }
   plan.totals_at = round_up(plan.totals_at, kWidth);
   plan.scratch = plan.totals_at + (plan.totals ? p.m * p.n : 0);

@@ -57,7 +57,7 @@ BP_INLINE Soon share_of(const Source<T>& b, std::int64_t j, std::int64_t cols, s
   const std::int64_t ld = b.ld * kBytes, at = part * (b.transposed ? b.depth * kBytes : kLineBytes);
   const char* const corner = reinterpret_cast<const char*>(b.b) + j * (b.transposed ? ld : kBytes) + at;
   if (b.transposed) return {corner + first * ld, rows, ld, kLineBytes};
-  const std::int64_t at_once = ceil_div(rows, ceil_div(k, kSoonStretch<T>));
+  const std::int64_t at_once = ceil_div(rows, ceil_div(k, kLine<T>));
   return {corner + first * ld, at_once, ld, at_once * ld};
 }
 

@@ -22,6 +22,7 @@ constexpr bool kMaskedLoads = false;
 // 31 of 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in
 // flight to hide the FMA's latency (4 cycles, two a cycle).
 constexpr std::int64_t kLineBytes = 64;
+template <class T> constexpr std::int64_t kLine = kLineBytes / static_cast<std::int64_t>(sizeof(T));  // elements
 constexpr int kMaxTileVecs = 8;
 constexpr int kMaxTileRows = 16;
 constexpr int max_tile_rows(int vecs) {
@@ -38,8 +39,8 @@ template <class T> struct SumOfElement {
 };
 template <class T> using SumOf = typename SumOfElement<T>::Type;
 
-// Lines that will be needed later: in every stretch of a tile `rows` of them are asked for, `stride` bytes apart, in the next
-// stretch `step` bytes further.
+// Lines that will be needed later: in every stretch of kLine steps a tile asks for `rows` of them, `stride` bytes apart, and
+// in the next stretch `step` bytes further. Few at a time: about 20 may be under way, and one more stops everything.
 struct Soon {
   const char* at;
   std::int64_t rows, stride, step;
@@ -93,9 +94,6 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
 // and its chains may start from them. Four rows at a time, because all at once would keep A and B waiting. Not worth the
 // instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
-// Other lines (Soon) are asked for a few at a time too: about 20 may be under way, and the next one stops everything. A line
-// of a row of B a stretch.
-template <class T> constexpr std::int64_t kSoonStretch = kLineBytes / static_cast<std::int64_t>(sizeof(T));
 // Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
 // update left there. A panel's lines follow each other, which the hardware sees.
 constexpr std::int64_t kStepsAhead = 4;
@@ -144,7 +142,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
   const char* soon = t.soon.at;
   const bool far = t.soon.rows != 0;
   const std::int64_t c_rows = t.k < kPrefetchDepth ? 0 : far ? 1 : 4;
-  const std::int64_t stretch = far ? kSoonStretch<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
+  const std::int64_t stretch = far ? kLine<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
   for (std::int64_t left = t.k; left > 0;) {
     for (std::int64_t i = 0; i < c_rows; ++i, next_c += t.ldc) {
       BP_UNROLL(8)
