@@ -29,18 +29,12 @@ PairPlan make_pair_plan(const Matmul<float>& p) {
   return plan;
 }
 
-void pack_group(const Matmul<float>& p, const Group<Pair>& g, std::int64_t max_vecs) {
-  constexpr std::int64_t kWidth = Vec<Pair>::kWidth;
-  const std::int64_t k = 2 * g.k, steps = at_most(p.k - k, 2 * g.depth);
-  const Split cols(vectors<Pair>(g.n), max_vecs);
-  for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
-    const std::int64_t vecs = cols.of(x), at = g.j + v * kWidth, n = at_most(g.n - v * kWidth, vecs * kWidth);
-    Pair* panel = g.panels + v * kWidth * g.depth;
-    if (p.b_transposed) {
-      pair_transposed(p.b + at * p.ldb + k, p.ldb, steps, n, vecs, panel);
-    } else {
-      pair_columns(p.b + k * p.ldb + at, p.ldb, steps, n, panel, vecs * kWidth);
-    }
+void pack_panel(const Source<Pair>& b, Pair* panel) {
+  const std::int64_t vecs = vectors<Pair>(b.n);
+  if (b.transposed) {
+    pair_transposed(b.b, b.ld, b.depth, b.n, vecs, panel);
+  } else {
+    pair_columns(b.b, b.ld, b.depth, b.n, panel, vecs * Vec<Pair>::kWidth);
   }
 }
 
@@ -61,8 +55,7 @@ void multiply(const Matmul<float>& p, const PairPlan& plan) {
   const auto lay_a = [&](Region<Pair>& block, std::int64_t i, std::int64_t k) {
     block.a = a + (p.a_transposed ? k * plan.lda + i : i * plan.lda + k);
   };
-  const auto pack_b = [&](const Group<Pair>& g) { pack_group(p, g, r.max_vecs); };
-  stream<Pair>(r, plan.blocks, {p.b, p.ldb, plan.pairs, p.n, p.b_transposed}, lay_a, pack_b, a + plan.b_at);
+  stream<Pair>(r, plan.blocks, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel, a + plan.b_at);
 }
 
 }  // namespace

@@ -41,25 +41,11 @@ template <class T> static void direct(Region<T> r, T* scratch) {
   sweep<T>(r);
 }
 
-template <class T> static void pack_group(const Matmul<T>& p, const Group<T>& g, std::int64_t max_vecs) {
-  constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  const Split cols(vectors<T>(g.n), max_vecs);
-  constexpr int kPairs = 4;
-  for (std::int64_t x = 0, v = 0; x < cols.parts; v += cols.of(x), ++x) {
-    if (!p.b_transposed && max_vecs == 2) {
-      while (x + kPairs <= cols.parts && cols.of(x + kPairs - 1) == 2 && (v + 2 * kPairs) * kWidth <= g.n) {
-        pack_b_pairs<T, kPairs>(p.b + g.k * p.ldb + g.j + v * kWidth, p.ldb, g.depth, g.panels + v * kWidth * g.depth);
-        x += kPairs, v += 2 * kPairs;
-      }
-      if (x == cols.parts) break;
-    }
-    const std::int64_t vecs = cols.of(x), at = g.j + v * kWidth, n = at_most(g.n - v * kWidth, vecs * kWidth);
-    T* const panel = g.panels + v * kWidth * g.depth;
-    if (p.b_transposed) {
-      pack_b_transposed<T>(p.b + at * p.ldb + g.k, p.ldb, g.depth, n, vecs, panel);
-    } else {
-      pack_b<T>(p.b + g.k * p.ldb + at, p.ldb, g.depth, n, vecs, panel);
-    }
+template <class T> static void pack_panel(const Source<T>& b, T* panel) {
+  if (b.transposed) {
+    pack_b_transposed<T>(b.b, b.ld, b.depth, b.n, vectors<T>(b.n), panel);
+  } else {
+    pack_b<T>(b.b, b.ld, b.depth, b.n, vectors<T>(b.n), panel);
   }
 }
 
@@ -79,8 +65,7 @@ template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
     }
     block.a = a_panels;
   };
-  const auto pack_b = [&](const Group<T>& g) { pack_group(p, g, r.max_vecs); };
-  stream<T>(r, plan.blocks, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_b, p.scratch);
+  stream<T>(r, plan.blocks, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel<T>, p.scratch);
 }
 
 // y (m x n) = or += the transpose of x (n x m).
@@ -118,9 +103,11 @@ template <class T> static void swapped_rows(const Matmul<T>& p, const Plan& plan
   if (p.a_transposed && (kMaskedLoads || p.m % kWidth == 0)) {
     r.b = p.a, r.ldb = p.lda;
   } else {
-    Matmul<T> b = p;
-    b.b = p.a, b.ldb = p.lda, b.b_transposed = !p.a_transposed;
-    pack_group<T>(b, {0, p.k, 0, p.m, p.scratch}, r.max_vecs);
+    const Split cols(vectors<T>(p.m), r.max_vecs);
+    for (std::int64_t x = 0, j = 0; x < cols.parts; j += cols.of(x) * kWidth, ++x) {
+      const T* const from = p.a + j * (p.a_transposed ? 1 : p.lda);
+      pack_panel<T>({from, p.lda, p.k, at_most(p.m - j, cols.of(x) * kWidth), !p.a_transposed}, p.scratch + j * p.k);
+    }
     r.b = p.scratch, r.b_packed = true;
   }
   for (std::int64_t i = 0; i < p.n; i += kSwapRows) {

@@ -25,26 +25,6 @@ void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::i
   }
 }
 
-// kPairs full panels of two vectors side by side: a row of b is read in one run of kPairs * 2 lines, where panel after
-// panel would come back to each page of b.
-template <class T, int kPairs>
-void pack_b_pairs(const T* b, std::int64_t ldb, std::int64_t k, T* panel) {
-  constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  constexpr std::int64_t kAhead = 16;  // rows
-  const std::int64_t next = 2 * kWidth * k;
-  for (std::int64_t p = 0; p < k; ++p) {
-    BP_UNROLL(16)
-    for (int v = 0; v < 2 * kPairs; ++v) __builtin_prefetch(b + kAhead * ldb + v * kWidth);
-    BP_UNROLL(8)
-    for (int q = 0; q < kPairs; ++q) {
-      store(panel + q * next, load(b + 2 * q * kWidth));
-      store(panel + q * next + kWidth, load(b + (2 * q + 1) * kWidth));
-    }
-    panel += 2 * kWidth;
-    b += ldb;
-  }
-}
-
 // The same from the transpose: panel[p * vecs * W + j] = bt[j * ldbt + p].
 template <class T>
 void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int64_t n, std::int64_t vecs, T* panel) {

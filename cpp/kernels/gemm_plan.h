@@ -14,9 +14,8 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Few rows with a B that comes from far, asked for ahead: steps of k (a row of A), A's block, a row of a group of panels, in
-// bytes. A, a group and the next one's source fill three quarters of L2.
-constexpr std::int64_t kShortBytes = 1536, kFewBytes = 400 * 1024, kGroupBytes = 512, kRemoteBytes = 3 << 20;
+// Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes.
+constexpr std::int64_t kShortBytes = 1536, kFewBytes = 400 * 1024, kRemoteBytes = 3 << 20;
 // Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
 // a group's bytes (L3; a panel of it streams at 64 bytes per 78 / 2 cycles; a quarter of B, so that the memory for it stays
 // small beside B, but for small ones); A's block beside it.
@@ -82,7 +81,6 @@ template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
 }
 
 struct Blocks {
-  bool ahead;                         // a group is asked for while the one before is in use
   std::int64_t depth, height, group;  // of k, m and n
   BP_INLINE std::int64_t panels() const { return depth * group; }
 };
@@ -92,21 +90,22 @@ template <class T>
 BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t chunk, bool whole_k) {
   constexpr std::int64_t kBytes = sizeof(T), kStep = 2 * Vec<T>::kWidth;
   Blocks blocks{};
-  const bool few_rows = m * at_most(k * kBytes, kShortBytes) <= kFewBytes, short_blocks = !whole_k && (chunk == 0 || chunk >= k);
-  blocks.ahead = few_rows && short_blocks && k * n * kBytes > kRemoteBytes;
-  const Split depths(k, whole_k ? k : (blocks.ahead ? kShortBytes : kLongBytes) / kBytes);
+  const bool few_rows = m * at_most(k * kBytes, kShortBytes) <= kFewBytes;
+  const bool short_blocks = few_rows && !whole_k && (chunk == 0 || chunk >= k) && k * n * kBytes > kRemoteBytes;
+  const Split depths(k, whole_k ? k : (short_blocks ? kShortBytes : kLongBytes) / kBytes);
   blocks.depth = depths.size + (depths.larger != 0 ? 1 : 0);
   if (depths.parts > 1) blocks.depth = round_up(blocks.depth, kLine<T>);  // whole lines of a transposed B
   if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);
   blocks.depth = k == 0 ? 1 : at_most(blocks.depth, k);
   const std::int64_t depth_bytes = blocks.depth * kBytes;
-  blocks.height = blocks.ahead ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
-  std::int64_t bytes = kGroupBytes * kShortBytes / kBytes;
-  if (!blocks.ahead) {
-    const std::int64_t a_bytes = m * depth_bytes;  // read, and perhaps packed, once for each group
-    bytes = at_most(k * n * kBytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
-    bytes = bytes < kLeastBBytes || few_rows ? kLeastBBytes : bytes;
+  blocks.height = short_blocks ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
+  if (blocks.height == m) {  // a panel is used up at once
+    blocks.group = widest_tile(m) * Vec<T>::kWidth;
+    return blocks;
   }
+  const std::int64_t a_bytes = m * depth_bytes;  // read, and perhaps copied, once for each group
+  std::int64_t bytes = at_most(k * n * kBytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
+  if (bytes < kLeastBBytes || few_rows) bytes = kLeastBBytes;
   const std::int64_t fits = bytes / depth_bytes / kStep * kStep;
   blocks.group = round_up(ceil_div(n, ceil_div(n, fits < kStep ? kStep : fits)), kStep);
   return blocks;

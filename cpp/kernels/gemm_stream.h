@@ -1,61 +1,67 @@
-// The packed product: B in groups of panels that stay near while all rows of A pass over them.
+// The packed product: B goes through panels, each packed once for each block of k and used by all rows of A.
 //
-// Few rows of A use a group up fast. So A's block stays in the level-2 cache, groups are small, and while the tiles of one
-// are computed they ask for the next one's lines: the memory that B comes from is not waited for.
+// While the tiles of one panel are computed they ask for the lines of the next, so that the memory that B comes from is not
+// waited for. Where rows of B lie in a line the first tile of a panel packs it on its way.
 #pragma once
 
 #include "kernels/gemm_sweep.h"
 
 namespace bp::BP_TIER {
 
-template <class T> struct Group {  // `depth` steps from k of `n` columns from j
-  std::int64_t k, depth, j, n;
-  T* panels;
-};
-
-// whole: the product, C and what its chains start from. lay_a(region, i, k) says where the region's rows and steps of A lie,
-// from row i and step k.
-template <class T, class LayA, class PackB>
-void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& b, LayA lay_a, PackB pack_b, T* panels) {
+// whole: the product, C and what its chains start from; b: all of B. lay_a(region, i, k) says where the region's rows and
+// steps of A lie, from row i and step k; pack(source, panel) packs a panel that no tile can.
+template <class T, class LayA, class Pack>
+void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& b, LayA lay_a, Pack pack, T* panels) {
   constexpr std::int64_t kValues = SumOfElement<T>::kValues;
+  const std::int64_t panel_columns = whole.max_vecs * Vec<T>::kWidth;
+  const bool tiles_pack = kTilesPack<T> && !b.transposed && whole.max_vecs <= kMaxPackVecs;
   const Split heights(whole.m, blocks.height);
-  const auto group_at = [&](std::int64_t k, std::int64_t j) {
-    return Group<T>{k, at_most(whole.k - k, blocks.depth), j, at_most(whole.n - j, blocks.group), panels};
+  const auto source = [&](std::int64_t k, std::int64_t j, std::int64_t group_end) {
+    const std::int64_t value = kValues * k, at = b.transposed ? j * b.ld + value : value * b.ld + j;
+    return Source<T>{b.b + at, b.ld, at_most(b.depth - value, kValues * blocks.depth), at_most(group_end - j, panel_columns),
+                     b.transposed};
   };
-  Group<T> group = group_at(0, 0);
   Region<T> r = whole;
-  r.b_packed = true;
+  std::int64_t k = 0, group = 0;  // of n columns, whose panels are kept while all blocks of A pass
   for (bool more = true; more;) {
-    pack_b(group);
-    const bool last_j = group.j + group.n == whole.n;
-    const std::int64_t next_k = last_j ? group.k + blocks.depth : group.k;
-    more = !last_j || next_k < whole.k;
-    const Group<T> next = more ? group_at(next_k, last_j ? 0 : group.j + group.n) : Group<T>{};
-    if (blocks.ahead && more) {
-      const std::int64_t at = b.transposed ? next.j * b.ld + kValues * next.k : kValues * next.k * b.ld + next.j;
-      r.next = {b.b + at, b.ld, next.depth, next.n, b.transposed};
-    } else {
-      r.next.n = 0;
-    }
+    const std::int64_t end = at_most(group + blocks.group, whole.n);
+    const std::int64_t next_k = end < whole.n ? k : k + blocks.depth, next_group = end < whole.n ? end : 0;
+    more = end < whole.n || next_k < whole.k;
+    r.k = at_most(whole.k - k, blocks.depth);
     for (std::int64_t y = 0, i = 0; y < heights.parts; i += heights.of(y), ++y) {
-      if (group.j == 0 || heights.parts > 1) {
-        r.m = heights.of(y), r.n = whole.n, r.k = group.depth;
+      const bool last_y = y + 1 == heights.parts;
+      if (group == 0 || heights.parts > 1) {
+        r.m = heights.of(y), r.n = whole.n;
         r.max_rows = tallest_tile<T>(r);
-        lay_a(r, i, group.k);
+        lay_a(r, i, k);
       }
-      r.n = group.n, r.b = group.panels;
-      r.c = whole.c + i * whole.ldc + group.j;
-      if (group.k == 0) {
-        r.start = whole.start == nullptr ? nullptr : whole.start + i * whole.start_stride + group.j;
-        r.start_stride = whole.start_stride;
-      } else if (whole.chunk > 0 && whole.chunk < whole.k) {
-        r.add = true;  // a block is whole chunks
-      } else {
-        r.start = r.c, r.start_stride = whole.ldc;
+      for (std::int64_t j = group; j < end; j += panel_columns) {
+        const Source<T> from = source(k, j, end);
+        T* const panel = panels + (j - group) * r.k;
+        const bool last_j = j + panel_columns >= end;
+        r.next = {};
+        if (last_j && last_y && more) r.next = source(next_k, next_group, at_most(next_group + blocks.group, whole.n));
+        if (!last_j && y == 0) r.next = source(k, j + panel_columns, end);
+        if (y == 0 && !tiles_pack) pack(from, panel);
+        r.n = from.n, r.b = panel, r.b_packed = true, r.panel = nullptr;
+        if constexpr (kTilesPack<T>) {
+          if (y == 0 && tiles_pack) r.b = from.b, r.ldb = from.ld, r.b_packed = false, r.panel = panel;
+        }
+        r.c = whole.c + i * whole.ldc + j;
+        r.after = !last_j ? r.c + panel_columns : !last_y ? whole.c + (i + r.m) * whole.ldc + group : more ? whole.c + next_group
+                                                                                                          : nullptr;
+        if (k == 0) {
+          r.start = whole.start == nullptr ? nullptr : whole.start + i * whole.start_stride + j;
+          r.start_stride = whole.start_stride;
+        } else if (whole.chunk > 0 && whole.chunk < whole.k) {
+          r.add = true;  // a block is whole chunks
+        } else {
+          r.start = r.c, r.start_stride = whole.ldc;
+        }
+        sweep<T>(r);
       }
-      sweep<T>(r);
     }
-    group = next;
+    k = next_k, group = next_group;
   }
 }
 

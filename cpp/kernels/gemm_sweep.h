@@ -5,11 +5,11 @@
 
 namespace bp::BP_TIER {
 
-// A part of B where it lies, before it is packed: `depth` steps, n columns.
+// A panel of B before it is packed: `depth` values of k, n columns.
 template <class T> struct Source {
   const SumOf<T>* b;
   std::int64_t ld, depth, n;
-  bool transposed;  // rows of it are columns of B
+  bool transposed;  // a row of it is a column of B
 };
 
 // A product whose operands lie as the micro-kernel wants them, or in packed panels.
@@ -21,87 +21,89 @@ template <class T> struct Region {
   const T* b;
   std::int64_t ldb;
   bool b_packed;
+  T* panel;  // not null: B is one panel wide and lies as it is, the first tile packs it there
   const SumOf<T>* start;
   std::int64_t start_stride;
   SumOf<T>* c;
   std::int64_t ldc;
+  const SumOf<T>* after;  // C of the region that comes next (null: none)
+  Source<T> next;         // B of it, if it has to be asked for (else of no depth)
   bool add;
   SumOf<T> rate;
   std::int64_t chunk;
   std::int64_t max_rows, max_vecs;
-  Source<T> next;  // what is packed after this region, if it has to be asked for (else of no columns)
 };
 
 template <class T> BP_INLINE std::int64_t vectors(std::int64_t n) { return ceil_div(n, Vec<T>::kWidth); }
 
-template <class T> void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t a_chunk) {
+template <class T> void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t a_chunk, std::int64_t panel) {
   for (std::int64_t left = t.k; left > 0; left -= chunk) {
     t.k = at_most(left, chunk);
     tile(t);
     t.a += a_chunk;
     t.b += chunk * t.ldb;
+    t.panel += panel;
     t.add = true;
   }
 }
 
-// The share of tile `tile` of `tiles`, of k steps each, in what lies in the way of `cols` columns from j.
-template <class T>
-BP_INLINE Soon share_of(const Source<T>& b, std::int64_t j, std::int64_t cols, std::int64_t k, std::int64_t tile,
-                        std::int64_t tiles) {
+// What tile y of `tiles`, of k steps each, asks for of the panel to come.
+template <class T> BP_INLINE Soon share_of(const Source<T>& b, std::int64_t k, std::int64_t y, std::int64_t tiles) {
   constexpr std::int64_t kValues = SumOfElement<T>::kValues, kBytes = sizeof(SumOf<T>);
   // Rows and, of each, the lines (or as many lines as there are stretches) that a tile asks for.
-  const std::int64_t height = b.transposed ? at_most(b.n - j, cols) : kValues * b.depth;
-  const std::int64_t parts = b.transposed ? kValues : ceil_div(cols * kBytes, kLineBytes);
-  const std::int64_t part = tile % parts, place = tile / parts, places = ceil_div(tiles - part, parts);
+  const std::int64_t height = b.transposed ? b.n : b.depth;
+  const std::int64_t parts = b.transposed ? kValues : ceil_div(b.n * kBytes, kLineBytes);
+  const std::int64_t part = y % parts, place = y / parts, places = ceil_div(tiles - part, parts);
   const std::int64_t first = height * place / places, rows = height * (place + 1) / places - first;
-  const std::int64_t ld = b.ld * kBytes, at = part * (b.transposed ? b.depth * kBytes : kLineBytes);
-  const char* const corner = reinterpret_cast<const char*>(b.b) + j * (b.transposed ? ld : kBytes) + at;
-  if (b.transposed) return {corner + first * ld, rows, ld, kLineBytes};
+  const std::int64_t ld = b.ld * kBytes, at = part * (b.transposed ? ceil_div(b.depth, kValues) * kBytes : kLineBytes);
+  const char* const from = reinterpret_cast<const char*>(b.b) + first * ld + at;
+  if (b.transposed) return {from, rows, ld, kLineBytes};
   const std::int64_t at_once = ceil_div(rows, ceil_div(k, kLine<T>));
-  return {corner + first * ld, at_once, ld, at_once * ld};
+  return {from, at_once, ld, at_once * ld};
 }
 
-// Tile y of a column of `tiles`.
+// Tile y of a column of `tiles`, with rows from i and vectors from v.
 template <class T>
 BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, std::int64_t v, std::int64_t vecs,
-                        std::int64_t all_vecs, std::int64_t next_i, std::int64_t next_v, std::int64_t y, std::int64_t tiles) {
+                        std::int64_t all_vecs, const SumOf<T>* next_c, std::int64_t y, std::int64_t tiles) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t j = v * kWidth;
-  const bool contiguous = r.a_contiguous || r.a_packed;
+  const bool contiguous = r.a_contiguous || r.a_packed, packs = r.panel != nullptr && y == 0;
+  const bool packed = r.b_packed || (r.panel != nullptr && y > 0);
   TileArgs<T> t;
   t.k = r.k;
   t.a = r.a_packed ? r.a + i * r.k : r.a + (r.a_contiguous ? i : i * r.lda);
   t.a_step = r.a_packed ? rows : r.lda;
-  t.b = r.b_packed ? r.b + j * r.k : r.b + j;
-  t.ldb = r.b_packed ? vecs * kWidth : r.ldb;
+  t.b = r.b_packed ? r.b + j * r.k : packed ? r.panel : r.b + j;
+  t.ldb = packed ? vecs * kWidth : r.ldb;
+  t.panel = r.panel;
   t.start = r.start == nullptr ? nullptr : r.start + i * r.start_stride + j;
   t.start_stride = r.start_stride;
   t.c = r.c + i * r.ldc + j;
   t.ldc = r.ldc;
-  t.next_c = r.c + next_i * r.ldc + next_v * kWidth;
+  t.next_c = next_c;
   t.soon = {};
-  if (j < r.next.n) t.soon = share_of<T>(r.next, j, vecs * kWidth, r.k, y, tiles);
+  if (r.next.depth > 0) t.soon = share_of<T>(r.next, r.k, y, tiles);
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
-  t.masked_b = !r.b_packed;
+  t.masked_b = !packed;
   t.add = r.add, t.rate = r.rate;
-  const TileFn<T> tile = kTiles<T>.of[contiguous][vecs - 1][rows - 1];
+  const TileFn<T> tile = kTiles<T>.of[packs][contiguous][vecs - 1][rows - 1];
   if (r.chunk > 0 && r.chunk < r.k) {
-    run_chunks<T>(tile, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1));
+    run_chunks<T>(tile, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1), packs ? r.chunk * vecs * kWidth : 0);
   } else {
     tile(t);
   }
 }
 
-// All tiles of a region. The operand that the inner loop runs over again and again is the one
-// that stays in L1.
+// All tiles of a region. The operand that the inner loop runs over again and again is the one that stays in L1.
 template <class T> void sweep(const Region<T>& r) {
   const std::int64_t all_vecs = vectors<T>(r.n);
   const Split rows(r.m, r.max_rows), cols(all_vecs, r.max_vecs);
   const std::int64_t tiles = rows.parts * cols.parts;
-  const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes;
+  const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes && cols.parts > 1;
   std::int64_t y = 0, i = 0, x = 0, v = 0;
   for (std::int64_t done = 1; done <= tiles; ++done) {
-    const std::int64_t height = rows.of(y), vecs = cols.of(x), at_i = i, at_v = v, at_y = y;
+    const std::int64_t height = rows.of(y), vecs = cols.of(x), at_y = y, at_i = i, at_v = v;
     if (b_stays) {
       ++x, v += vecs;
       if (x == cols.parts && done < tiles) ++y, i += height, x = 0, v = 0;
@@ -109,7 +111,8 @@ template <class T> void sweep(const Region<T>& r) {
       ++y, i += height;
       if (y == rows.parts && done < tiles) ++x, v += vecs, y = 0, i = 0;
     }
-    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, done < tiles ? i : at_i, done < tiles ? v : at_v, at_y, rows.parts);
+    const SumOf<T>* const next = done < tiles ? r.c + i * r.ldc + v * Vec<T>::kWidth : r.after;
+    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, next != nullptr ? next : r.c, at_y, rows.parts);
   }
 }
 

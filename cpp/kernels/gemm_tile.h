@@ -52,6 +52,7 @@ template <class T> struct TileArgs {
   std::int64_t a_step;
   const T* b;                      // step p: b[p * ldb ...]
   std::int64_t ldb;
+  T* panel;                        // of tiles that pack: step p of B is left at panel[p * kVecs * W ...]
   const SumOf<T>* start;           // what the chains start from (bias with stride 0, or C itself); null: 0
   std::int64_t start_stride;
   SumOf<T>* c;
@@ -97,6 +98,11 @@ constexpr std::int64_t kPrefetchDepth = 64;
 // Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
 // update left there. A panel's lines follow each other, which the hardware sees.
 constexpr std::int64_t kStepsAhead = 4;
+// The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. Its rows may
+// come from memory.
+constexpr std::int64_t kPackStepsAhead = 16;
+template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
+constexpr int kMaxPackVecs = 2;
 
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
@@ -122,7 +128,7 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]
   }
 }
 
-template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const TileArgs<T>& t) {
+template <class T, int kRows, int kVecs, bool kContiguousRows, bool kPacks> void tile(const TileArgs<T>& t) {
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
   Vec<SumOf<T>> acc[kRows][kVecs];
@@ -137,11 +143,12 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
   for (int g = 0; g < kGroups; ++g) row[g] = reinterpret_cast<const char*>(t.a) + 4 * g * stride;
   const T* b = t.b;
   const std::int64_t ldb = t.ldb, b_tail = t.masked_b ? t.tail : kWidth;
-  const std::int64_t ahead = t.masked_b ? kStepsAhead * ldb : 0;
+  const std::int64_t ahead = kPacks ? kPackStepsAhead * ldb : t.masked_b ? kStepsAhead * ldb : 0;
+  T* panel = t.panel;
   const SumOf<T>* next_c = t.next_c;
   const char* soon = t.soon.at;
   const bool far = t.soon.rows != 0;
-  const std::int64_t c_rows = t.k < kPrefetchDepth ? 0 : far ? 1 : 4;
+  const std::int64_t c_rows = t.k < kPrefetchDepth ? 0 : far ? (kRows * kLine<T> + t.k - 1) / t.k : 4;
   const std::int64_t stretch = far ? kLine<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
   for (std::int64_t left = t.k; left > 0;) {
     for (std::int64_t i = 0; i < c_rows; ++i, next_c += t.ldc) {
@@ -165,6 +172,11 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
         BP_UNROLL(8)
         for (int v = 0; v < kVecs; ++v) line[v] = load(b + v * kWidth);
       }
+      if constexpr (kPacks) {
+        BP_UNROLL(8)
+        for (int v = 0; v < kVecs; ++v) store(panel + v * kWidth, line[v]);
+        panel += kVecs * kWidth;
+      }
       BP_UNROLL(16)
       for (int i = 0; i < kRows; ++i) {
         const char* at = kContiguousRows ? row[0] + i * static_cast<std::int64_t>(sizeof(T)) : row[i / 4];
@@ -185,13 +197,17 @@ template <class T, int kRows, int kVecs, bool kContiguousRows> void tile(const T
 }
 
 template <class T> struct TileTable {
-  TileFn<T> of[2][kMaxTileVecs][kMaxTileRows];  // [rows of A contiguous][vecs - 1][rows - 1]
+  TileFn<T> of[2][2][kMaxTileVecs][kMaxTileRows];  // [packs][rows of A contiguous][vecs - 1][rows - 1]
 };
 
 template <class T, int kVecs, int kRows> constexpr void add_tile(TileTable<T>& table) {
   if constexpr (kRows <= max_tile_rows(kVecs)) {
-    table.of[0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false>;
-    table.of[1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true>;
+    table.of[0][0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, false>;
+    table.of[0][1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, false>;
+    if constexpr (kTilesPack<T> && kVecs <= kMaxPackVecs) {
+      table.of[1][0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, true>;
+      table.of[1][1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, true>;
+    }
   }
 }
 
