@@ -21,19 +21,21 @@ template <class T> static Region<T> whole(const Matmul<T>& p) {
 }
 
 // B where it lies. Tiers without masked loads get the last columns in a padded copy.
-template <class T> static void direct(Region<T> r, T* scratch) {
+template <class T> static void direct(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  Region<T> r = whole(p);
   const std::int64_t edge = kMaskedLoads ? 0 : r.n % kWidth;
   if (edge != r.n || edge == 0) {
     Region<T> inner = r;
+    inner.soon = p.soon;
     inner.n -= edge;
     inner.max_rows = tallest_tile<T>(inner);
     sweep<T>(inner);
   }
   if (edge == 0) return;
   const std::int64_t at = r.n - edge;
-  pack_b<T>(r.b + at, r.ldb, r.k, edge, 1, scratch);
-  r.b = scratch, r.b_packed = true;
+  pack_b<T>(r.b + at, r.ldb, r.k, edge, 1, p.scratch);
+  r.b = p.scratch, r.b_packed = true;
   if (r.start != nullptr) r.start += at;
   r.c += at;
   r.n = edge;
@@ -137,7 +139,7 @@ template <class T> static void swapped(const Matmul<T>& p, const Plan& plan) {
 
 template <class T> static void multiply(const Matmul<T>& p, const Plan& plan) {
   switch (plan.path) {
-    case Path::kDirect: direct<T>(whole(p), p.scratch); break;
+    case Path::kDirect: direct<T>(p); break;
     case Path::kPacked: packed<T>(p, plan); break;
     case Path::kSwapped: swapped<T>(p, plan); break;
   }

@@ -28,6 +28,7 @@ template <class T> struct Region {
   std::int64_t ldc;
   const SumOf<T>* after;  // C of the region that comes next (null: none)
   Source<T> next;         // B of it, if it has to be asked for (else of no depth)
+  Runs soon;              // where B lies as it is: what the caller wants
   bool add;
   SumOf<T> rate;
   std::int64_t chunk;
@@ -47,29 +48,43 @@ template <class T> void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t c
   }
 }
 
-// What tile y of `tiles`, of k steps each, asks for of the panel to come.
-template <class T> BP_INLINE Soon share_of(const Source<T>& b, std::int64_t k, std::int64_t y, std::int64_t tiles) {
+// What a tile of k steps asks for, number `tile` of `tiles`: its share of the panel to come, or of what the caller wants.
+template <class T> Soon share_of(const Source<T>& b, std::int64_t k, std::int64_t tile, std::int64_t tiles) {
   constexpr std::int64_t kValues = SumOfElement<T>::kValues, kBytes = sizeof(SumOf<T>);
   // Rows and, of each, the lines (or as many lines as there are stretches) that a tile asks for.
   const std::int64_t height = b.transposed ? b.n : b.depth;
   const std::int64_t parts = b.transposed ? kValues : ceil_div(b.n * kBytes, kLineBytes);
-  const std::int64_t part = y % parts, place = y / parts, places = ceil_div(tiles - part, parts);
+  const std::int64_t part = tile % parts, place = tile / parts, places = ceil_div(tiles - part, parts);
   const std::int64_t first = height * place / places, rows = height * (place + 1) / places - first;
   const std::int64_t ld = b.ld * kBytes, at = part * (b.transposed ? ceil_div(b.depth, kValues) * kBytes : kLineBytes);
   const char* const from = reinterpret_cast<const char*>(b.b) + first * ld + at;
-  if (b.transposed) return {from, rows, ld, kLineBytes};
-  const std::int64_t at_once = ceil_div(rows, ceil_div(k, kLine<T>));
-  return {from, at_once, ld, at_once * ld};
+  Soon soon;
+  soon.count = at_most(b.transposed ? rows : ceil_div(rows, ceil_div(k, kLine<T>)), kMostSoon);
+  soon.step = b.transposed ? kLineBytes : soon.count * ld;
+  for (std::int64_t i = 0; i < soon.count; ++i) soon.at[i] = from + i * ld;
+  return soon;
+}
+template <class T> Soon share_of(const Runs& runs, std::int64_t k, std::int64_t tile, std::int64_t tiles) {
+  const std::int64_t first = runs.count * tile / tiles, end = runs.count * (tile + 1) / tiles;
+  const std::int64_t at_once = ceil_div(runs.bytes / kLineBytes + 1, ceil_div(k, kLine<T>));
+  Soon soon;
+  soon.count = 0, soon.step = at_once * kLineBytes;
+  for (std::int64_t i = first; i < end; ++i) {
+    for (std::int64_t line = 0; line < at_once && soon.count < kMostSoon; ++line) {
+      soon.at[soon.count++] = runs.at[i] + line * kLineBytes;
+    }
+  }
+  return soon;
 }
 
-// Tile y of a column of `tiles`, with rows from i and vectors from v.
+// Tile number `tile` of `tiles`, with rows from i and vectors from v.
 template <class T>
 BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, std::int64_t v, std::int64_t vecs,
-                        std::int64_t all_vecs, const SumOf<T>* next_c, std::int64_t y, std::int64_t tiles) {
+                        std::int64_t all_vecs, const SumOf<T>* next_c, std::int64_t tile, std::int64_t tiles) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t j = v * kWidth;
-  const bool contiguous = r.a_contiguous || r.a_packed, packs = r.panel != nullptr && y == 0;
-  const bool packed = r.b_packed || (r.panel != nullptr && y > 0);
+  const bool contiguous = r.a_contiguous || r.a_packed, packs = r.panel != nullptr && tile == 0;
+  const bool packed = r.b_packed || (r.panel != nullptr && tile > 0);
   TileArgs<T> t;
   t.k = r.k;
   t.a = r.a_packed ? r.a + i * r.k : r.a + (r.a_contiguous ? i : i * r.lda);
@@ -82,16 +97,19 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   t.c = r.c + i * r.ldc + j;
   t.ldc = r.ldc;
   t.next_c = next_c;
-  t.soon = {};
-  if (r.next.depth > 0) t.soon = share_of<T>(r.next, r.k, y, tiles);
+  Soon soon;
+  const bool panel = r.next.depth > 0, asks = panel || (r.soon.count > 0 && r.k > 0);
+  if (panel) soon = share_of<T>(r.next, r.k, tile, tiles);
+  if (asks && !panel) soon = share_of<T>(r.soon, r.k, tile, tiles);
+  t.soon = asks ? &soon : nullptr;
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
   t.masked_b = !packed;
   t.add = r.add, t.rate = r.rate;
-  const TileFn<T> tile = kTiles<T>.of[packs][contiguous][vecs - 1][rows - 1];
+  const TileFn<T> run = kTiles<T>.of[packs][contiguous][vecs - 1][rows - 1];
   if (r.chunk > 0 && r.chunk < r.k) {
-    run_chunks<T>(tile, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1), packs ? r.chunk * vecs * kWidth : 0);
+    run_chunks<T>(run, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1), packs ? r.chunk * vecs * kWidth : 0);
   } else {
-    tile(t);
+    run(t);
   }
 }
 
@@ -103,7 +121,7 @@ template <class T> void sweep(const Region<T>& r) {
   const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes && cols.parts > 1;
   std::int64_t y = 0, i = 0, x = 0, v = 0;
   for (std::int64_t done = 1; done <= tiles; ++done) {
-    const std::int64_t height = rows.of(y), vecs = cols.of(x), at_y = y, at_i = i, at_v = v;
+    const std::int64_t height = rows.of(y), vecs = cols.of(x), at_i = i, at_v = v;
     if (b_stays) {
       ++x, v += vecs;
       if (x == cols.parts && done < tiles) ++y, i += height, x = 0, v = 0;
@@ -112,7 +130,7 @@ template <class T> void sweep(const Region<T>& r) {
       if (y == rows.parts && done < tiles) ++x, v += vecs, y = 0, i = 0;
     }
     const SumOf<T>* const next = done < tiles ? r.c + i * r.ldc + v * Vec<T>::kWidth : r.after;
-    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, next != nullptr ? next : r.c, at_y, rows.parts);
+    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, next != nullptr ? next : r.c, done - 1, tiles);
   }
 }
 

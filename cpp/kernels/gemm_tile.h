@@ -39,11 +39,12 @@ template <class T> struct SumOfElement {
 };
 template <class T> using SumOf = typename SumOfElement<T>::Type;
 
-// Lines that will be needed later: in every stretch of kLine steps a tile asks for `rows` of them, `stride` bytes apart, and
-// in the next stretch `step` bytes further. Few at a time: about 20 may be under way, and one more stops everything.
+// Lines that will be needed later: a tile asks for those from at[0] to at[count - 1], in each stretch of kLine steps `step`
+// bytes further. Few at a time: about 20 may be under way, and one more stops everything.
+constexpr std::int64_t kMostSoon = 16;
 struct Soon {
-  const char* at;
-  std::int64_t rows, stride, step;
+  std::int64_t count, step;
+  const char* at[kMostSoon];
 };
 
 template <class T> struct TileArgs {
@@ -58,7 +59,7 @@ template <class T> struct TileArgs {
   SumOf<T>* c;
   std::int64_t ldc;
   const SumOf<T>* next_c;          // of the tile to come: asked for while the chains run
-  Soon soon;
+  const Soon* soon;                // null: nothing
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
   bool add;                        // c += sum, else c = sum
@@ -146,17 +147,19 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, bool kPacks> void
   const std::int64_t ahead = kPacks ? kPackStepsAhead * ldb : t.masked_b ? kStepsAhead * ldb : 0;
   T* panel = t.panel;
   const SumOf<T>* next_c = t.next_c;
-  const char* soon = t.soon.at;
-  const bool far = t.soon.rows != 0;
-  const std::int64_t c_rows = t.k < kPrefetchDepth ? 0 : far ? (kRows * kLine<T> + t.k - 1) / t.k : 4;
-  const std::int64_t stretch = far ? kLine<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
+  const Soon* const soon = t.soon;
+  std::int64_t soon_at = 0;
+  const std::int64_t c_rows = t.k < kPrefetchDepth ? 0 : soon != nullptr ? (kRows * kLine<T> + t.k - 1) / t.k : 4;
+  const std::int64_t stretch = soon != nullptr ? kLine<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
   for (std::int64_t left = t.k; left > 0;) {
     for (std::int64_t i = 0; i < c_rows; ++i, next_c += t.ldc) {
       BP_UNROLL(8)
       for (int v = 0; v < kVecs; ++v) __builtin_prefetch(next_c + v * kWidth, 1);
     }
-    for (std::int64_t i = 0; i < t.soon.rows; ++i) __builtin_prefetch(soon + i * t.soon.stride, 0, 2);
-    soon += t.soon.step;
+    if (soon != nullptr) {
+      for (std::int64_t i = 0; i < soon->count; ++i) __builtin_prefetch(soon->at[i] + soon_at, 0, 2);
+      soon_at += soon->step;
+    }
     std::int64_t p = left < stretch ? left : stretch;
     left -= p;
     for (; p > 0; --p) {

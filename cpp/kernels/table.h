@@ -12,6 +12,12 @@ namespace bp {
 // C (m x n) = op(A) (m x k) op(B) (k x n), C row-major. Each element is one FMA chain over k in increasing order; it starts
 // at bias[j] (0 without bias), or at what C holds (goes_on). With chunk > 0 the chain is restarted every `chunk` steps and the chunks' sums are added in
 // order (for sums over the batch); with add, the finished sum is added to what C holds, or taken from it rate times over.
+// Memory that is wanted after a call: `count` runs of `bytes`, from at[i].
+struct Runs {
+  const char* const* at;
+  std::int64_t count, bytes;
+};
+
 template <class T> struct Matmul {
   std::int64_t m, n, k;
   const T* a;           // (m, k) with leading dimension lda, or (k, m) if a_transposed
@@ -27,6 +33,7 @@ template <class T> struct Matmul {
   T rate;               // with add, of one chunk: C - rate * sum in one rounding, where it is not 0
   bool goes_on;         // not together with bias, add, chunk or b_transposed; for bfloat16 from an even k
   std::int64_t chunk;   // 0: one chain over all of k
+  Runs soon;            // a hint, taken where B is read as it lies
   T* scratch;           // Products::scratch(...) elements, 64-byte aligned
 };
 

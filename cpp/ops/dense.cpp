@@ -98,13 +98,14 @@ template <class T> class Dense final : public Op<T> {
     for (std::int64_t m = 1; m <= rows; ++m) most = std::max(most, products().scratch(depth_product(m, depth)));
     return most;
   }
-  void forward_depth(const Io<T>& io, Rows rows, Rows depth, T* scratch) const override {
+  void forward_depth(const Io<T>& io, Rows rows, Rows depth, const Runs& soon, T* scratch) const override {
     const std::int64_t offset = rows.begin * out_;
     T* y = io.y + offset;
     T* z = keeps_z() ? io.saved + offset : y;
     Matmul<T> product = depth_product(rows.count(), depth);
     product.a = io.x[0] + rows.begin * in_ + depth.begin;
     product.b = io.w[0] + depth.begin * ldw_;
+    product.soon = soon;
     product.bias = depth.begin == 0 && has_bias_ ? io.w[1] : nullptr;
     product.c = z;
     product.scratch = scratch;

@@ -93,11 +93,11 @@ template <class T> class Op {
   }
 
   // By depth, for the values whose sums run over the columns of x: the part of every sum over some of them, from where the
-  // part before left it; the last part finishes. 0: not offered.
+  // part before left it; the last part finishes. 0: not offered. soon: what the thread wants next, asked for on the way.
   virtual std::int64_t depth() const { return 0; }
   virtual std::int64_t depth_scratch(std::int64_t rows, Rows depth) const { (void)rows, (void)depth; return 0; }
-  virtual void forward_depth(const Io<T>& io, Rows rows, Rows depth, T* scratch) const {
-    (void)io, (void)rows, (void)depth, (void)scratch;
+  virtual void forward_depth(const Io<T>& io, Rows rows, Rows depth, const Runs& soon, T* scratch) const {
+    (void)io, (void)rows, (void)depth, (void)soon, (void)scratch;
   }
 
   // Parameters, seen as (first axis, the others). The gradient of a tile over the batch goes to g, compact and row-major.

@@ -141,9 +141,12 @@ template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
   }
 }
 
+template <class T> const char* RowReader<T>::run_of(std::int64_t row, Rows columns) const {
+  return run_bytes_ == 0 ? nullptr : view_.data + row * view_.stride[0] + columns.begin * stride_[0];
+}
+
 template <class T> void RowReader<T>::prefetch(std::int64_t row, Rows columns) const {
-  if (run_bytes_ == 0 || columns.count() == 0) return;
-  ask_for<2>(view_.data + row * view_.stride[0] + columns.begin * stride_[0], columns.count() * stride_[0]);
+  if (run_bytes(columns) > 0) ask_for<2>(run_of(row, columns), run_bytes(columns));
 }
 
 template <class T>

@@ -17,6 +17,9 @@ template <class T> class RowReader {
   void read(const std::int64_t* order, Rows rows, T* dst) const;
   // Some columns of the same, at their places in dst, if has_columns().
   void read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst) const;
+  // Where some columns of a row lie, and their bytes, if rows are runs of memory (else null, 0).
+  const char* run_of(std::int64_t row, Rows columns) const;
+  std::int64_t run_bytes(Rows columns) const { return run_bytes_ == 0 ? 0 : columns.count() * stride_[0]; }
   void prefetch(std::int64_t row, Rows columns) const;  // to the level-2 cache, if the row is one run of memory
   bool has_columns() const { return axes_ == 1; }       // all at the same distance
   // The array itself where it already is what read() would make (else null).

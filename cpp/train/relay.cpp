@@ -123,16 +123,28 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
     return rank == team.size ? n : std::min(row, early);
   };
   const Rows mine{from(team.rank), from(team.rank + 1)};
+  // Shuffled rows are gathered block by block, while the product of one block asks for the rows of the next: 784-128-64-10
+  // 4 %, 784-128-10 3 % faster than all at once.
+  const bool streams = job.order != nullptr && n > kMostRelayRows;
   if (team.rank > 0) {  // while the first thread is at its first block
-    gather_columns({0, n});
+    if (!streams) gather_columns({0, n});
     gather(mine, job, relay_.input);
     prefetch_relay(team, job);
   }
+  const char* wanted[kMostRelayRows];
+  Runs soon{wanted, 0, reader.run_bytes(depth)};
   for (int b = 0; b < blocks; ++b) {
     const Rows rows = block(b);
-    if (team.rank == 0) gather_columns(rows);
+    if (team.rank == 0 || streams) gather_columns(rows);
+    if (streams && soon.bytes > 0) {
+      const Rows next = b + 1 < blocks ? block(b + 1) : Rows{n, std::min(n + height, job.source->n - job.rows.begin)};
+      soon.count = next.count();
+      for (std::int64_t r = 0; r < next.count(); ++r) {
+        wanted[r] = reader.run_of(job.order[job.rows.begin + next.begin + r], depth);
+      }
+    }
     if (team.rank > 0) team.await(passed_[at(team.rank - 1)].blocks, b + 1);
-    if (depth.count() > 0) plan_->steps()[0].op->forward_depth(frame_->io(0), rows, depth, scratch);
+    if (depth.count() > 0) plan_->steps()[0].op->forward_depth(frame_->io(0), rows, depth, soon, scratch);
     passed_[at(team.rank)].blocks.store(b + 1, std::memory_order_release);
   }
   if (team.rank == 0) gather(mine, job, relay_.input);
