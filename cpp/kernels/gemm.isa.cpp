@@ -24,16 +24,14 @@ template <class T> static Region<T> whole(const Matmul<T>& p) {
 template <class T> static void direct(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   Region<T> r = whole(p);
-  const std::int64_t edge = kMaskedLoads ? 0 : r.n % kWidth;
-  if (edge != r.n || edge == 0) {
-    Region<T> inner = r;
-    inner.soon = p.soon;
-    inner.n -= edge;
-    inner.max_rows = tallest_tile<T>(inner);
-    sweep<T>(inner);
+  const std::int64_t edge = kMaskedLoads ? 0 : r.n % kWidth, at = r.n - edge;
+  r.soon = p.soon;
+  r.n = at;
+  if (at > 0) {
+    r.max_rows = tallest_tile<T>(r);
+    sweep<T>(r);
   }
   if (edge == 0) return;
-  const std::int64_t at = r.n - edge;
   pack_b<T>(r.b + at, r.ldb, r.k, edge, 1, p.scratch);
   r.b = p.scratch, r.b_packed = true;
   if (r.start != nullptr) r.start += at;

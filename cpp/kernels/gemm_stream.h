@@ -14,7 +14,7 @@ template <class T, class LayA, class Pack>
 void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& b, LayA lay_a, Pack pack, T* panels) {
   constexpr std::int64_t kValues = SumOfElement<T>::kValues;
   const std::int64_t panel_columns = whole.max_vecs * Vec<T>::kWidth;
-  const bool tiles_pack = kTilesPack<T> && !b.transposed && whole.max_vecs <= kMaxPackVecs;
+  const bool tiles_pack = kTilesPack<T> && !b.transposed && whole.max_vecs <= kMostPackingVecs;
   const Split heights(whole.m, blocks.height);
   const auto source = [&](std::int64_t k, std::int64_t j, std::int64_t group_end) {
     const std::int64_t value = kValues * k, at = b.transposed ? j * b.ld + value : value * b.ld + j;

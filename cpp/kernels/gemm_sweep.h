@@ -53,7 +53,8 @@ template <class T> Soon share_of(const Source<T>& b, std::int64_t k, std::int64_
   constexpr std::int64_t kValues = SumOfElement<T>::kValues, kBytes = sizeof(SumOf<T>);
   // Rows and, of each, the lines (or as many lines as there are stretches) that a tile asks for.
   const std::int64_t height = b.transposed ? b.n : b.depth;
-  const std::int64_t parts = b.transposed ? kValues : ceil_div(b.n * kBytes, kLineBytes);
+  const std::int64_t bytes = b.n * kBytes, end = reinterpret_cast<std::uintptr_t>(b.b) % kLineBytes + bytes;
+  const std::int64_t parts = b.transposed ? kValues : ceil_div(end, kLineBytes);  // a row may begin within a line
   const std::int64_t part = tile % parts, place = tile / parts, places = ceil_div(tiles - part, parts);
   const std::int64_t first = height * place / places, rows = height * (place + 1) / places - first;
   const std::int64_t ld = b.ld * kBytes, at = part * (b.transposed ? ceil_div(b.depth, kValues) * kBytes : kLineBytes);
@@ -98,13 +99,14 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   t.ldc = r.ldc;
   t.next_c = next_c;
   Soon soon;
-  const bool panel = r.next.depth > 0, asks = panel || (r.soon.count > 0 && r.k > 0);
-  if (panel) soon = share_of<T>(r.next, r.k, tile, tiles);
-  if (asks && !panel) soon = share_of<T>(r.soon, r.k, tile, tiles);
-  t.soon = asks ? &soon : nullptr;
+  t.soon = nullptr;
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
   t.masked_b = !packed;
   t.add = r.add, t.rate = r.rate;
+  if ((r.next.depth > 0 || r.soon.count > 0) && r.k > 0) {
+    soon = r.next.depth > 0 ? share_of<T>(r.next, r.k, tile, tiles) : share_of<T>(r.soon, r.k, tile, tiles);
+    t.soon = &soon;
+  }
   const TileFn<T> run = kTiles<T>.of[packs][contiguous][vecs - 1][rows - 1];
   if (r.chunk > 0 && r.chunk < r.k) {
     run_chunks<T>(run, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1), packs ? r.chunk * vecs * kWidth : 0);

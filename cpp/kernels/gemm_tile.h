@@ -93,8 +93,9 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
 }
 
 // The next tile's C is asked for while the chains run: its lines are far away when the block before has passed over them,
-// and its chains may start from them. Four rows at a time, because all at once would keep A and B waiting. Not worth the
-// instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are cycles).
+// and its chains may start from them. Four rows at a time, or fewer beside other lines (Soon), because all at once would keep A
+// and B waiting. Not worth the instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are
+// cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
 // Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
 // update left there. A panel's lines follow each other, which the hardware sees.
@@ -103,7 +104,7 @@ constexpr std::int64_t kStepsAhead = 4;
 // come from memory.
 constexpr std::int64_t kPackStepsAhead = 16;
 template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
-constexpr int kMaxPackVecs = 2;
+constexpr int kMostPackingVecs = 2;  // more are for so few rows that nothing is packed
 
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
@@ -155,6 +156,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, bool kPacks> void
     for (std::int64_t i = 0; i < c_rows; ++i, next_c += t.ldc) {
       BP_UNROLL(8)
       for (int v = 0; v < kVecs; ++v) __builtin_prefetch(next_c + v * kWidth, 1);
+      __builtin_prefetch(next_c + kVecs * kWidth - 1, 1);  // where rows do not begin with a line
     }
     if (soon != nullptr) {
       for (std::int64_t i = 0; i < soon->count; ++i) __builtin_prefetch(soon->at[i] + soon_at, 0, 2);
@@ -167,6 +169,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, bool kPacks> void
       if (ahead != 0) {
         BP_UNROLL(8)
         for (int v = 0; v < kVecs; ++v) __builtin_prefetch(b + ahead + v * kWidth);
+        if constexpr (kPacks) __builtin_prefetch(b + ahead + kVecs * kWidth - 1);
         if constexpr (kContiguousRows) __builtin_prefetch(row[0] + (2 * kRows - 1) * sizeof(T));
       }
       if constexpr (kMaskedLoads) {
@@ -207,7 +210,7 @@ template <class T, int kVecs, int kRows> constexpr void add_tile(TileTable<T>& t
   if constexpr (kRows <= max_tile_rows(kVecs)) {
     table.of[0][0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, false>;
     table.of[0][1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, false>;
-    if constexpr (kTilesPack<T> && kVecs <= kMaxPackVecs) {
+    if constexpr (kTilesPack<T> && kVecs <= kMostPackingVecs) {
       table.of[1][0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, true>;
       table.of[1][1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, true>;
     }
