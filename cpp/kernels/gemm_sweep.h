@@ -107,7 +107,8 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
     soon = r.next.depth > 0 ? share_of<T>(r.next, r.k, tile, tiles) : share_of<T>(r.soon, r.k, tile, tiles);
     t.soon = &soon;
   }
-  const TileFn<T> run = kTiles<T>.of[packs][contiguous][vecs - 1][rows - 1];
+  const Reads reads = packs ? Reads::kPacks : t.masked_b && t.tail < kWidth ? Reads::kEdge : Reads::kWhole;
+  const TileFn<T> run = kTiles<T>.of[static_cast<int>(reads)][contiguous][vecs - 1][rows - 1];
   if (r.chunk > 0 && r.chunk < r.k) {
     run_chunks<T>(run, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1), packs ? r.chunk * vecs * kWidth : 0);
   } else {

@@ -11,11 +11,17 @@
 
 namespace bp::BP_TIER {
 
-// Masked loads cost nothing (AVX-512) or one more instruction (AVX2); on the other tiers the edge of B is packed.
+// Masked loads cost nothing (AVX-512) or a place in the multipliers' queue (AVX2: 512^3 at 94 % of the peak without, 86 % with
+// them in every step); on the other tiers the edge of B is packed.
 #if defined(__AVX2__)
 constexpr bool kMaskedLoads = true;
 #else
 constexpr bool kMaskedLoads = false;
+#endif
+#if defined(__AVX512F__)
+constexpr bool kMasksAreFree = true;
+#else
+constexpr bool kMasksAreFree = false;
 #endif
 
 // The tallest tile of so many vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 =
@@ -106,6 +112,9 @@ constexpr std::int64_t kPackStepsAhead = 16;
 template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
 constexpr int kMostPackingVecs = 2;  // more are for so few rows that nothing is packed
 
+// How a tile reads B: whole vectors; the last one masked, at B's edge; masked too, and packed on the way.
+enum class Reads { kWhole, kEdge, kPacks, kCount };
+
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
   constexpr int kWidth = Vec<T>::kWidth;
@@ -130,7 +139,8 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]
   }
 }
 
-template <class T, int kRows, int kVecs, bool kContiguousRows, bool kPacks> void tile(const TileArgs<T>& t) {
+template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> void tile(const TileArgs<T>& t) {
+  constexpr bool kPacks = kReads == Reads::kPacks;
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
   Vec<SumOf<T>> acc[kRows][kVecs];
@@ -172,7 +182,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, bool kPacks> void
         if constexpr (kPacks) __builtin_prefetch(b + ahead + kVecs * kWidth - 1);
         if constexpr (kContiguousRows) __builtin_prefetch(row[0] + (2 * kRows - 1) * sizeof(T));
       }
-      if constexpr (kMaskedLoads) {
+      if constexpr (kReads != Reads::kWhole) {
         load_edge<T, kVecs>(b, b_tail, line);
       } else {
         BP_UNROLL(8)
@@ -203,22 +213,27 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, bool kPacks> void
 }
 
 template <class T> struct TileTable {
-  TileFn<T> of[2][2][kMaxTileVecs][kMaxTileRows];  // [packs][rows of A contiguous][vecs - 1][rows - 1]
+  TileFn<T> of[static_cast<int>(Reads::kCount)][2][kMaxTileVecs][kMaxTileRows];  // [][rows of A contiguous][vecs - 1][rows - 1]
 };
 
-template <class T, int kVecs, int kRows> constexpr void add_tile(TileTable<T>& table) {
+template <class T, int kVecs, int kRows, Reads kReads> constexpr void add_tile(TileTable<T>& table, Reads as) {
+  auto& of = table.of[static_cast<int>(as)];
+  of[0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, kReads>;
+  of[1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, kReads>;
+}
+
+// Where masks are free one tile serves both readings, and where there are none B's edge is packed.
+template <class T, int kVecs, int kRows> constexpr void add_size(TileTable<T>& table) {
   if constexpr (kRows <= max_tile_rows(kVecs)) {
-    table.of[0][0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, false>;
-    table.of[0][1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, false>;
-    if constexpr (kTilesPack<T> && kVecs <= kMostPackingVecs) {
-      table.of[1][0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, true>;
-      table.of[1][1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, true>;
-    }
+    constexpr Reads kEdge = kMaskedLoads ? Reads::kEdge : Reads::kWhole;
+    add_tile<T, kVecs, kRows, kMasksAreFree ? kEdge : Reads::kWhole>(table, Reads::kWhole);
+    add_tile<T, kVecs, kRows, kEdge>(table, Reads::kEdge);
+    if constexpr (kTilesPack<T> && kVecs <= kMostPackingVecs) add_tile<T, kVecs, kRows, Reads::kPacks>(table, Reads::kPacks);
   }
 }
 
 template <class T, int kVecs, int... kRow> constexpr void add_tiles(TileTable<T>& table, Lanes<kRow...>) {
-  (add_tile<T, kVecs, kRow + 1>(table), ...);
+  (add_size<T, kVecs, kRow + 1>(table), ...);
 }
 
 template <class T, int... kVec> constexpr TileTable<T> make_tiles(Lanes<kVec...>) {
