@@ -48,8 +48,9 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& b, La
           if (y == 0 && tiles_pack) r.b = from.b, r.ldb = from.ld, r.b_packed = false, r.panel = panel;
         }
         r.c = whole.c + i * whole.ldc + j;
-        r.after = !last_j ? r.c + panel_columns : !last_y ? whole.c + (i + r.m) * whole.ldc + group : more ? whole.c + next_group
-                                                                                                          : nullptr;
+        r.after = more ? whole.c + next_group : nullptr;
+        if (!last_y) r.after = whole.c + (i + r.m) * whole.ldc + group;
+        if (!last_j) r.after = r.c + panel_columns;
         if (k == 0) {
           r.start = whole.start == nullptr ? nullptr : whole.start + i * whole.start_stride + j;
           r.start_stride = whole.start_stride;

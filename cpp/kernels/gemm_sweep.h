@@ -37,7 +37,8 @@ template <class T> struct Region {
 
 template <class T> BP_INLINE std::int64_t vectors(std::int64_t n) { return ceil_div(n, Vec<T>::kWidth); }
 
-template <class T> void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t a_chunk, std::int64_t panel) {
+template <class T>
+void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t a_chunk, std::int64_t panel) {
   for (std::int64_t left = t.k; left > 0; left -= chunk) {
     t.k = at_most(left, chunk);
     tile(t);
@@ -133,7 +134,7 @@ template <class T> void sweep(const Region<T>& r) {
       if (y == rows.parts && done < tiles) ++x, v += vecs, y = 0, i = 0;
     }
     const SumOf<T>* const next = done < tiles ? r.c + i * r.ldc + v * Vec<T>::kWidth : r.after;
-    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, next != nullptr ? next : r.c, done - 1, tiles);
+    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, next, done - 1, tiles);
   }
 }
 

@@ -64,7 +64,7 @@ template <class T> struct TileArgs {
   std::int64_t start_stride;
   SumOf<T>* c;
   std::int64_t ldc;
-  const SumOf<T>* next_c;          // of the tile to come: asked for while the chains run
+  const SumOf<T>* next_c;          // of the tile to come, asked for while the chains run; or null
   const Soon* soon;                // null: nothing
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
@@ -160,7 +160,8 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> voi
   const SumOf<T>* next_c = t.next_c;
   const Soon* const soon = t.soon;
   std::int64_t soon_at = 0;
-  const std::int64_t c_rows = t.k < kPrefetchDepth ? 0 : soon != nullptr ? (kRows * kLine<T> + t.k - 1) / t.k : 4;
+  std::int64_t c_rows = soon != nullptr ? (kRows * kLine<T> + t.k - 1) / t.k : 4;  // a stretch
+  if (next_c == nullptr || t.k < kPrefetchDepth) c_rows = 0;
   const std::int64_t stretch = soon != nullptr ? kLine<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
   for (std::int64_t left = t.k; left > 0;) {
     for (std::int64_t i = 0; i < c_rows; ++i, next_c += t.ldc) {
@@ -213,7 +214,8 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> voi
 }
 
 template <class T> struct TileTable {
-  TileFn<T> of[static_cast<int>(Reads::kCount)][2][kMaxTileVecs][kMaxTileRows];  // [][rows of A contiguous][vecs - 1][rows - 1]
+  // [Reads][rows of A contiguous][vecs - 1][rows - 1]
+  TileFn<T> of[static_cast<int>(Reads::kCount)][2][kMaxTileVecs][kMaxTileRows];
 };
 
 template <class T, int kVecs, int kRows, Reads kReads> constexpr void add_tile(TileTable<T>& table, Reads as) {
