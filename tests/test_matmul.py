@@ -82,7 +82,7 @@ def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (100, 2048, 811), (230, 400, 2100)])
 def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
-    """B of more than 3 MB is packed in groups, each between the tiles of the one before."""
+    """With a B of more than 3 MB all rows of A pass in short blocks of k, a panel of B at a time."""
     a, b, expected = integers(form, m, k, n, dtype)
     bias = np.arange(n, dtype=dtype) - n // 2
     assert np.array_equal(_core.matmul(a, b, *form, bias=bias), expected + bias)
@@ -234,10 +234,14 @@ for compute, dtype in {cases}:
         a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
         bias = rng.standard_normal(n).astype(dtype)
         whole = _core.matmul(a, b, bias=bias, compute=compute)
+        turned = a.T.copy()
         for cut in {{0, k // 3 // 2 * 2, k // 2 // 2 * 2, k - k % 2}}:
             parts = _core.matmul(a[:, :cut].copy(), b[:cut], bias=bias, compute=compute)
             _core.matmul(a[:, cut:].copy(), b[cut:], compute=compute, out=parts, goes_on=True)
             assert np.array_equal(parts, whole), (compute, dtype, m, k, n, cut)
+            parts = _core.matmul(turned[:cut], b[:cut], True, bias=bias, compute=compute)
+            _core.matmul(turned[cut:], b[cut:], True, compute=compute, out=parts, goes_on=True)
+            assert np.array_equal(parts, whole), ("turned", compute, dtype, m, k, n, cut)
             if 0 < cut <= k // 2:  # the check sees sums that were added instead
                 other = _core.matmul(a[:, :cut].copy(), b[:cut], bias=bias, compute=compute)
                 other += _core.matmul(a[:, cut:].copy(), b[cut:], compute=compute)

@@ -59,7 +59,7 @@ def test_bits_of_one_thread(activation, dtype):
 
 
 @pytest.mark.parametrize("batch, threads", [(64, 8), (41, 5), (33, 3), (24, 5), (85, 2)])
-def test_any_batch(batch, threads):  # 301 samples: the last batch has from 5 to 46 of them
+def test_any_batch(batch, threads):  # 301 samples: the last batch has from 4 to 46 of them
     assert_same(build, (threads,), batch=batch)
 
 

@@ -32,6 +32,7 @@ template <class T> static void direct(const Matmul<T>& p) {
     sweep<T>(r);
   }
   if (edge == 0) return;
+  r.soon = {};
   pack_b<T>(r.b + at, r.ldb, r.k, edge, 1, p.scratch);
   r.b = p.scratch, r.b_packed = true;
   if (r.start != nullptr) r.start += at;

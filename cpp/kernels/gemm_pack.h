@@ -59,7 +59,8 @@ void copy_rows(const T* a, std::int64_t lda, std::int64_t rows, std::int64_t k, 
 }
 
 // All panels of a given transposed, tiles.parts of tiles.of(y) rows each: panel[p * rows + i] = a[p * lda + i]. Steps are the
-// outer loop, because each is on a page of its own. Only the last one must not write past its panel.
+// outer loop, because each is on a page of its own. Whole vectors are stored, but for the last step: up to a vector more than
+// the last panel is written.
 template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Split& tiles, std::int64_t k, T* panels) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth, kAhead = 16;
   const std::int64_t all = tiles.parts * tiles.size + tiles.larger;

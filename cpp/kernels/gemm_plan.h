@@ -124,7 +124,7 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   Plan plan{};
   const bool many_chunks = p.chunk > 0 && p.chunk < p.k;
-  const bool swap = p.rate == 0 && swap_pays(p);
+  const bool swap = p.rate == 0 && !p.goes_on && swap_pays(p);
   if (swap || (!p.b_transposed && !packing_pays(p))) {
     plan.totals = p.add && many_chunks;
     if (swap) {
@@ -144,7 +144,8 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     plan.pack_a = p.n > 8 * kWidth && aliases<T>(p.lda);
     plan.a_at = plan.blocks.panels();
     plan.copied_lda = (ceil_div(plan.blocks.depth, kLine<T>) | 1) * kLine<T>;
-    plan.totals_at = plan.a_at + (plan.pack_a ? plan.copied_lda * plan.blocks.height : 0);
+    // A vector more: whole ones are stored but for the last step's.
+    plan.totals_at = plan.a_at + (plan.pack_a ? plan.copied_lda * plan.blocks.height + kWidth : 0);
   }
   plan.totals_at = round_up(plan.totals_at, kWidth);
   plan.scratch = plan.totals_at + (plan.totals ? p.m * p.n : 0);

@@ -45,6 +45,7 @@ void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t 
     t.a += a_chunk;
     t.b += chunk * t.ldb;
     t.panel += panel;
+    t.soon = nullptr;  // asked for
     t.add = true;
   }
 }
@@ -63,14 +64,15 @@ template <class T> Soon share_of(const Source<T>& b, std::int64_t k, std::int64_
   Soon soon;
   soon.count = at_most(b.transposed ? rows : ceil_div(rows, ceil_div(k, kLine<T>)), kMostSoon);
   soon.step = b.transposed ? kLineBytes : soon.count * ld;
+  soon.end = b.transposed ? ceil_div(b.depth, kValues) * kBytes : rows * ld;
   for (std::int64_t i = 0; i < soon.count; ++i) soon.at[i] = from + i * ld;
   return soon;
 }
 template <class T> Soon share_of(const Runs& runs, std::int64_t k, std::int64_t tile, std::int64_t tiles) {
   const std::int64_t first = runs.count * tile / tiles, end = runs.count * (tile + 1) / tiles;
-  const std::int64_t at_once = ceil_div(runs.bytes / kLineBytes + 1, ceil_div(k, kLine<T>));
+  const std::int64_t at_once = ceil_div(ceil_div(runs.bytes, kLineBytes), ceil_div(k, kLine<T>));
   Soon soon;
-  soon.count = 0, soon.step = at_once * kLineBytes;
+  soon.count = 0, soon.step = at_once * kLineBytes, soon.end = runs.bytes;
   for (std::int64_t i = first; i < end; ++i) {
     for (std::int64_t line = 0; line < at_once && soon.count < kMostSoon; ++line) {
       soon.at[soon.count++] = runs.at[i] + line * kLineBytes;

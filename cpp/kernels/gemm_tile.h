@@ -46,10 +46,10 @@ template <class T> struct SumOfElement {
 template <class T> using SumOf = typename SumOfElement<T>::Type;
 
 // Lines that will be needed later: a tile asks for those from at[0] to at[count - 1], in each stretch of kLine steps `step`
-// bytes further. Few at a time: about 20 may be under way, and one more stops everything.
+// bytes further, up to `end`. Few at a time: about 20 may be under way, and one more stops everything.
 constexpr std::int64_t kMostSoon = 16;
 struct Soon {
-  std::int64_t count, step;
+  std::int64_t count, step, end;
   const char* at[kMostSoon];
 };
 
@@ -169,7 +169,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> voi
       for (int v = 0; v < kVecs; ++v) __builtin_prefetch(next_c + v * kWidth, 1);
       __builtin_prefetch(next_c + kVecs * kWidth - 1, 1);  // where rows do not begin with a line
     }
-    if (soon != nullptr) {
+    if (soon != nullptr && soon_at < soon->end) {
       for (std::int64_t i = 0; i < soon->count; ++i) __builtin_prefetch(soon->at[i] + soon_at, 0, 2);
       soon_at += soon->step;
     }

@@ -4,6 +4,7 @@
 // 2. Random reals: every element must be the bits of the documented chain, computed with scalar std::fma.
 // Operands sit between guard values and with leading dimensions larger than they need; nothing outside C may change.
 // Usage: gemm_exact [shapes] [seed]; exit status 1 and a line per failure if something differs.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -131,11 +132,12 @@ template <class T, class Random> bool run(const Case& s, const Tier& tier, bool 
   p.a = a.data(), p.b = b.data(), p.c = c.data();
   p.bias = s.bias ? bias.data() : nullptr;
   const std::int64_t size = tier.table<T>().products[0].scratch(p);
-  std::vector<T> scratch(static_cast<std::size_t>(size) + 64, nan);
+  constexpr std::int64_t kGuards = 32;
+  std::vector<T> scratch(static_cast<std::size_t>(size + kGuards) + 64, nan);
   p.scratch = aligned(scratch);
-  p.scratch[size] = guard;
+  std::fill_n(p.scratch + size, kGuards, guard);
   tier.table<T>().products[0].run(p);
-  bool good = p.scratch[size] == guard;
+  bool good = std::count(p.scratch + size, p.scratch + size + kGuards, guard) == kGuards;
   reference(p, expected);
   for (std::size_t i = 0; good && i < c.size(); ++i) {
     if (integers || tier.has_fma) {
@@ -179,8 +181,15 @@ int main(int argc, char** argv) {
     s.pad_a = pick(0, 0, 1, 5), s.pad_b = pick(0, 0, 1, 3), s.pad_c = pick(0, 0, 1, 7);
     if (shape % 7 == 0) s.pad_a = 1024 - (s.a_transposed ? s.m : s.k) % 1024;  // strides that collide in L1
     if (shape % 11 == 0) s.pad_b = 1024 - (s.b_transposed ? s.k : s.n) % 1024;
+    if (shape % 23 == 9) {  // A given transposed that is packed, in blocks of an odd number of lines
+      s.a_transposed = true, s.m = pick(1, 2, 4, 7, 13, 15, 30), s.pad_a = 1024 - s.m;
+      s.n = 129 + std::int64_t(random() % 200), s.k = 16 * pick(5, 17, 21, 126);
+    }
+    if (shape % 101 == 5) {  // few rows and a far B
+      s.m = 15 + std::int64_t(random() % 40), s.n = 900 + std::int64_t(random() % 100), s.k = 900 + std::int64_t(random() % 200);
+    }
     s.add = random() % 3 == 0;
-    if (random() % 2 == 0) s.chunk = pick(1, 3, 8, 16, 32, 100);
+    if (random() % 2 == 0) s.chunk = pick(1, 3, 8, 16, 32, 100, 336);
     s.bias = !s.add && s.chunk == 0 && random() % 2;
     for (const Tier& tier : all) {
       for (int integers = 0; integers < 2; ++integers) {
