@@ -82,7 +82,7 @@ def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (100, 2048, 811), (230, 400, 2100)])
 def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
-    """With a B of more than 3 MB all rows of A pass in short blocks of k, a panel of B at a time."""
+    """With a B of more than 3 MB all rows of A pass in short blocks of k, panel by panel."""
     a, b, expected = integers(form, m, k, n, dtype)
     bias = np.arange(n, dtype=dtype) - n // 2
     assert np.array_equal(_core.matmul(a, b, *form, bias=bias), expected + bias)

@@ -82,7 +82,7 @@ template <class T> Soon share_of(const Runs& runs, std::int64_t k, std::int64_t 
 }
 
 // Tile number `tile` of `tiles`, with rows from i and vectors from v.
-template <class T>
+template <class T, bool kAsks>
 BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, std::int64_t v, std::int64_t vecs,
                         std::int64_t all_vecs, const SumOf<T>* next_c, std::int64_t tile, std::int64_t tiles) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
@@ -101,17 +101,19 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   t.c = r.c + i * r.ldc + j;
   t.ldc = r.ldc;
   t.next_c = next_c;
-  Soon soon;
   t.soon = nullptr;
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
   t.masked_b = !packed;
   t.add = r.add, t.rate = r.rate;
-  if ((r.next.depth > 0 || r.soon.count > 0) && r.k > 0) {
+  const bool edge = t.masked_b && t.tail < kWidth;
+  TileKind kind = packs ? TileKind::kPacks : edge ? TileKind::kEdge : TileKind::kWhole;
+  Soon soon;
+  if constexpr (kAsks) {
     soon = r.next.depth > 0 ? share_of<T>(r.next, r.k, tile, tiles) : share_of<T>(r.soon, r.k, tile, tiles);
     t.soon = &soon;
+    if (!packs && (!edge || kMasksAreFree) && vecs <= kMostPackingVecs) kind = TileKind::kAsks;
   }
-  const Reads reads = packs ? Reads::kPacks : t.masked_b && t.tail < kWidth ? Reads::kEdge : Reads::kWhole;
-  const TileFn<T> run = kTiles<T>.of[static_cast<int>(reads)][contiguous][vecs - 1][rows - 1];
+  const TileFn<T> run = kTiles<T>.of[static_cast<int>(kind)][contiguous][vecs - 1][rows - 1];
   if (r.chunk > 0 && r.chunk < r.k) {
     run_chunks<T>(run, t, r.chunk, r.chunk * (contiguous ? t.a_step : 1), packs ? r.chunk * vecs * kWidth : 0);
   } else {
@@ -119,8 +121,7 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   }
 }
 
-// All tiles of a region. The operand that the inner loop runs over again and again is the one that stays in L1.
-template <class T> void sweep(const Region<T>& r) {
+template <class T, bool kAsks> void sweep_tiles(const Region<T>& r) {
   const std::int64_t all_vecs = vectors<T>(r.n);
   const Split rows(r.m, r.max_rows), cols(all_vecs, r.max_vecs);
   const std::int64_t tiles = rows.parts * cols.parts;
@@ -136,7 +137,16 @@ template <class T> void sweep(const Region<T>& r) {
       if (y == rows.parts && done < tiles) ++x, v += vecs, y = 0, i = 0;
     }
     const SumOf<T>* const next = done < tiles ? r.c + i * r.ldc + v * Vec<T>::kWidth : r.after;
-    run_tile<T>(r, at_i, height, at_v, vecs, all_vecs, next, done - 1, tiles);
+    run_tile<T, kAsks>(r, at_i, height, at_v, vecs, all_vecs, next, done - 1, tiles);
+  }
+}
+
+// All tiles of a region. The operand that the inner loop runs over again and again is the one that stays in L1.
+template <class T> void sweep(const Region<T>& r) {
+  if ((r.next.depth > 0 || r.soon.count > 0) && r.k > 0) {
+    sweep_tiles<T, true>(r);
+  } else {
+    sweep_tiles<T, false>(r);
   }
 }
 

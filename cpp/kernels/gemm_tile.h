@@ -65,7 +65,7 @@ template <class T> struct TileArgs {
   SumOf<T>* c;
   std::int64_t ldc;
   const SumOf<T>* next_c;          // of the tile to come, asked for while the chains run; or null
-  const Soon* soon;                // null: nothing
+  const Soon* soon;                // of tiles that ask; null: nothing
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
   bool add;                        // c += sum, else c = sum
@@ -110,10 +110,11 @@ constexpr std::int64_t kStepsAhead = 4;
 // come from memory.
 constexpr std::int64_t kPackStepsAhead = 16;
 template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
-constexpr int kMostPackingVecs = 2;  // more are for so few rows that nothing is packed
+constexpr int kMostPackingVecs = 2;  // more are for so few rows that nothing is packed or asked for
 
-// How a tile reads B: whole vectors; the last one masked, at B's edge; masked too, and packed on the way.
-enum class Reads { kWhole, kEdge, kPacks, kCount };
+// B is read by whole vectors; with the last one masked, at B's edge; by tiles that ask for other lines (Soon); masked, packed
+// on the way, and asking too.
+enum class TileKind { kWhole, kEdge, kAsks, kPacks, kCount };
 
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
@@ -139,8 +140,9 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]
   }
 }
 
-template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> void tile(const TileArgs<T>& t) {
-  constexpr bool kPacks = kReads == Reads::kPacks;
+template <class T, int kRows, int kVecs, bool kContiguousRows, TileKind kKind> void tile(const TileArgs<T>& t) {
+  constexpr bool kPacks = kKind == TileKind::kPacks, kAsks = kPacks || kKind == TileKind::kAsks;
+  constexpr bool kMasked = kMaskedLoads && (kMasksAreFree || kPacks || kKind == TileKind::kEdge);
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
   Vec<SumOf<T>> acc[kRows][kVecs];
@@ -158,7 +160,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> voi
   const std::int64_t ahead = kPacks ? kPackStepsAhead * ldb : t.masked_b ? kStepsAhead * ldb : 0;
   T* panel = t.panel;
   const SumOf<T>* next_c = t.next_c;
-  const Soon* const soon = t.soon;
+  const Soon* const soon = kAsks ? t.soon : nullptr;
   std::int64_t soon_at = 0;
   std::int64_t c_rows = soon != nullptr ? (kRows * kLine<T> + t.k - 1) / t.k : 4;  // a stretch
   if (next_c == nullptr || t.k < kPrefetchDepth) c_rows = 0;
@@ -183,7 +185,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> voi
         if constexpr (kPacks) __builtin_prefetch(b + ahead + kVecs * kWidth - 1);
         if constexpr (kContiguousRows) __builtin_prefetch(row[0] + (2 * kRows - 1) * sizeof(T));
       }
-      if constexpr (kReads != Reads::kWhole) {
+      if constexpr (kMasked) {
         load_edge<T, kVecs>(b, b_tail, line);
       } else {
         BP_UNROLL(8)
@@ -214,23 +216,26 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, Reads kReads> voi
 }
 
 template <class T> struct TileTable {
-  // [Reads][rows of A contiguous][vecs - 1][rows - 1]
-  TileFn<T> of[static_cast<int>(Reads::kCount)][2][kMaxTileVecs][kMaxTileRows];
+  // [TileKind][rows of A contiguous][vecs - 1][rows - 1]
+  TileFn<T> of[static_cast<int>(TileKind::kCount)][2][kMaxTileVecs][kMaxTileRows];
 };
 
-template <class T, int kVecs, int kRows, Reads kReads> constexpr void add_tile(TileTable<T>& table, Reads as) {
+template <class T, int kVecs, int kRows, TileKind kKind> constexpr void add_tile(TileTable<T>& table, TileKind as) {
   auto& of = table.of[static_cast<int>(as)];
-  of[0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, kReads>;
-  of[1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, kReads>;
+  of[0][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, false, kKind>;
+  of[1][kVecs - 1][kRows - 1] = tile<T, kRows, kVecs, true, kKind>;
 }
 
-// Where masks are free one tile serves both readings, and where there are none B's edge is packed.
 template <class T, int kVecs, int kRows> constexpr void add_size(TileTable<T>& table) {
   if constexpr (kRows <= max_tile_rows(kVecs)) {
-    constexpr Reads kEdge = kMaskedLoads ? Reads::kEdge : Reads::kWhole;
-    add_tile<T, kVecs, kRows, kMasksAreFree ? kEdge : Reads::kWhole>(table, Reads::kWhole);
-    add_tile<T, kVecs, kRows, kEdge>(table, Reads::kEdge);
-    if constexpr (kTilesPack<T> && kVecs <= kMostPackingVecs) add_tile<T, kVecs, kRows, Reads::kPacks>(table, Reads::kPacks);
+    add_tile<T, kVecs, kRows, TileKind::kWhole>(table, TileKind::kWhole);
+    // Where masks are free one tile serves both, and where there are none B's edge is packed.
+    constexpr bool kBoth = kMasksAreFree || !kMaskedLoads;
+    add_tile<T, kVecs, kRows, kBoth ? TileKind::kWhole : TileKind::kEdge>(table, TileKind::kEdge);
+    if constexpr (kVecs <= kMostPackingVecs) {
+      add_tile<T, kVecs, kRows, TileKind::kAsks>(table, TileKind::kAsks);
+      if constexpr (kTilesPack<T>) add_tile<T, kVecs, kRows, TileKind::kPacks>(table, TileKind::kPacks);
+    }
   }
 }
 
