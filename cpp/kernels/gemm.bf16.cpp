@@ -30,11 +30,10 @@ PairPlan make_pair_plan(const Matmul<float>& p) {
 }
 
 void pack_panel(const Source<Pair>& b, Pair* panel) {
-  const std::int64_t vecs = vectors<Pair>(b.n);
   if (b.transposed) {
-    pair_transposed(b.b, b.ld, b.depth, b.n, vecs, panel);
+    pair_transposed(b.b, b.ld, b.depth, b.n, panel);
   } else {
-    pair_columns(b.b, b.ld, b.depth, b.n, panel, vecs * Vec<Pair>::kWidth);
+    pair_columns(b.b, b.ld, b.depth, b.n, panel, vectors<Pair>(b.n) * Vec<Pair>::kWidth);
   }
 }
 

@@ -33,7 +33,7 @@ template <class T> static void direct(const Matmul<T>& p) {
   }
   if (edge == 0) return;
   r.soon = {};
-  pack_b<T>(r.b + at, r.ldb, r.k, edge, 1, p.scratch);
+  pack_b<T>(r.b + at, r.ldb, r.k, edge, p.scratch);
   r.b = p.scratch, r.b_packed = true;
   if (r.start != nullptr) r.start += at;
   r.c += at;
@@ -44,9 +44,9 @@ template <class T> static void direct(const Matmul<T>& p) {
 
 template <class T> static void pack_panel(const Source<T>& b, T* panel) {
   if (b.transposed) {
-    pack_b_transposed<T>(b.b, b.ld, b.depth, b.n, vectors<T>(b.n), panel);
+    pack_b_transposed<T>(b.b, b.ld, b.depth, b.n, panel);
   } else {
-    pack_b<T>(b.b, b.ld, b.depth, b.n, vectors<T>(b.n), panel);
+    pack_b<T>(b.b, b.ld, b.depth, b.n, panel);
   }
 }
 

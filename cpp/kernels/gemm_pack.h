@@ -1,6 +1,6 @@
 // Copies of operands into the order in which the micro-kernel reads them.
 //
-// A panel of B holds `vecs` vectors of columns for every step p, zero past n. A panel of A holds `rows` rows for
+// A panel of B holds whole vectors of columns, `vecs` of them, for every step p, zero past n. A panel of A holds `rows` rows for
 // every step, if A is given transposed; else its rows are copied as they are. Packing pays where the original's stride makes
 // lines collide in L1 (48 KB, 64 sets of 64 bytes: strides near a multiple of 4096 bytes share sets) or where B has to be
 // transposed.
@@ -11,14 +11,16 @@
 
 namespace bp::BP_TIER {
 
+// Rows that are asked for ahead: about the latency of memory, too far apart for the hardware to follow.
+constexpr std::int64_t kRowsAhead = 16;
+
 // panel[p * vecs * W + j] = b[p * ldb + j] for j < n, else 0.
 template <class T>
-void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::int64_t vecs, T* panel) {
+void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  constexpr std::int64_t kAhead = 16;  // rows: about the latency of memory, too far apart for the hardware to follow
-  const std::int64_t full = n / kWidth, tail = n % kWidth;
+  const std::int64_t vecs = vectors<T>(n), full = n / kWidth, tail = n % kWidth;
   for (std::int64_t p = 0; p < k; ++p) {
-    for (std::int64_t v = 0; v < vecs; ++v) __builtin_prefetch(b + kAhead * ldb + v * kWidth);
+    for (std::int64_t v = 0; v < vecs; ++v) __builtin_prefetch(b + kRowsAhead * ldb + v * kWidth);
     for (std::int64_t v = 0; v < full; ++v) store(panel + v * kWidth, load(b + v * kWidth));
     if (tail != 0) store(panel + full * kWidth, load_n(b + full * kWidth, tail));
     panel += vecs * kWidth;
@@ -28,9 +30,9 @@ void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, std::i
 
 // The same from the transpose: panel[p * vecs * W + j] = bt[j * ldbt + p].
 template <class T>
-void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int64_t n, std::int64_t vecs, T* panel) {
+void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int64_t n, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  const std::int64_t ld = vecs * kWidth;
+  const std::int64_t vecs = vectors<T>(n), ld = vecs * kWidth;
   for (std::int64_t v = 0; v < vecs; ++v) {
     const std::int64_t rows = n - v * kWidth < kWidth ? n - v * kWidth : kWidth;
     const T* x = bt + v * kWidth * ldbt;
@@ -62,10 +64,10 @@ void copy_rows(const T* a, std::int64_t lda, std::int64_t rows, std::int64_t k, 
 // outer loop, because each is on a page of its own. Whole vectors are stored, but for the last step: up to a vector more than
 // the last panel is written.
 template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Split& tiles, std::int64_t k, T* panels) {
-  constexpr std::int64_t kWidth = Vec<T>::kWidth, kAhead = 16;
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t all = tiles.parts * tiles.size + tiles.larger;
   for (std::int64_t p = 0; p < k; ++p, a += lda) {
-    for (std::int64_t i = 0; i < all; i += kWidth) __builtin_prefetch(a + kAhead * lda + i);
+    for (std::int64_t i = 0; i < all; i += kWidth) __builtin_prefetch(a + kRowsAhead * lda + i);
     for (std::int64_t y = 0, at = 0; y < tiles.parts; at += tiles.of(y), ++y) {
       const std::int64_t rows = tiles.of(y);
       T* panel = panels + at * k + p * rows;

@@ -49,10 +49,9 @@ inline void pair_columns(const float* x, std::int64_t ldx, std::int64_t k, std::
 }
 
 // The panel of pack_b_transposed, pairs made on the way: panel[p * vecs * W + j] from xt[j * ldxt + 2p], xt[j * ldxt + 2p + 1].
-inline void pair_transposed(const float* xt, std::int64_t ldxt, std::int64_t k, std::int64_t n, std::int64_t vecs,
-                            Pair* panel) {
+inline void pair_transposed(const float* xt, std::int64_t ldxt, std::int64_t k, std::int64_t n, Pair* panel) {
   constexpr std::int64_t kWidth = Vec<float>::kWidth;
-  const std::int64_t ld = vecs * kWidth, pairs = ceil_div(k, 2);
+  const std::int64_t vecs = vectors<Pair>(n), ld = vecs * kWidth, pairs = ceil_div(k, 2);
   for (std::int64_t v = 0; v < vecs; ++v) {
     const std::int64_t rows = at_most(n - v * kWidth, kWidth);
     for (std::int64_t p = 0; p < pairs; p += kWidth) {

@@ -1,6 +1,6 @@
 // The packed product: B goes through panels, each packed once for each block of k and used by all rows of A.
 //
-// While the tiles of one panel are computed they ask for the lines of the next, so that the memory that B comes from is not
+// While the tiles of one panel are computed they ask for lines of the next, as many as go beside the arithmetic, so that the memory that B comes from is not
 // waited for. Where rows of B lie in a line the first tile of a panel packs it on its way.
 #pragma once
 

@@ -35,8 +35,6 @@ template <class T> struct Region {
   std::int64_t max_rows, max_vecs;
 };
 
-template <class T> BP_INLINE std::int64_t vectors(std::int64_t n) { return ceil_div(n, Vec<T>::kWidth); }
-
 template <class T>
 void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t a_chunk, std::int64_t panel) {
   for (std::int64_t left = t.k; left > 0; left -= chunk) {
