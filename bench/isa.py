@@ -8,7 +8,9 @@ import time
 
 from . import onednn
 
-# Read when a library is loaded. NumPy's own loops: the groups that it has above AVX2.
+# Read when a library is loaded. NumPy's own loops: the groups that it has above AVX2. XLA's flag
+# holds the code that it compiles; products it gives to YNNPACK, which heeds nothing, unless that
+# is turned off: they are Eigen's then, compiled for AVX2.
 VARIABLES = {
     "v3": {
         "BPCORE_ISA": "v3",
@@ -17,7 +19,7 @@ VARIABLES = {
         "ATEN_CPU_CAPABILITY": "avx2",
         "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2 --xla_cpu_experimental_ynn_fusion_type=",
     }
 }
 SIZE, TRIES = 1024, 5
