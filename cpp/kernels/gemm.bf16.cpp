@@ -54,7 +54,7 @@ void multiply(const Matmul<float>& p, const PairPlan& plan) {
   const auto lay_a = [&](Region<Pair>& block, std::int64_t i, std::int64_t k) {
     block.a = a + (p.a_transposed ? k * plan.lda + i : i * plan.lda + k);
   };
-  stream<Pair>(r, plan.blocks, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel, a + plan.b_at);
+  stream<Pair>(r, plan.blocks, {}, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel, a + plan.b_at);
 }
 
 }  // namespace
