@@ -23,6 +23,7 @@ VARIABLES = {
     }
 }
 SIZE, TRIES = 1024, 5
+EIGEN = " JAX's products are Eigen's here: YNNPACK, which it would take, heeds no such variable."
 
 
 def limit(isa: str) -> None:
@@ -73,4 +74,5 @@ def sentence(isa: str, shares: dict[str, float]) -> str:
     return (
         f"Everything is limited to {isa} by environment variables. That it took effect: the best "
         f"product of {SIZE}^3, as a share of the FMA peak of {isa}: {', '.join(parts)}."
+        + (EIGEN if "JAX" in shares else "")
     )

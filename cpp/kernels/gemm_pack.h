@@ -11,16 +11,13 @@
 
 namespace bp::BP_TIER {
 
-// Rows that are asked for ahead: about the latency of memory, too far apart for the hardware to follow.
-constexpr std::int64_t kRowsAhead = 16;
-
 // panel[p * vecs * W + j] = b[p * ldb + j] for j < n, else 0.
 template <class T>
 void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t vecs = vectors<T>(n), full = n / kWidth, tail = n % kWidth;
   for (std::int64_t p = 0; p < k; ++p) {
-    for (std::int64_t v = 0; v < vecs; ++v) __builtin_prefetch(b + kRowsAhead * ldb + v * kWidth);
+    for (std::int64_t v = 0; v < vecs; ++v) __builtin_prefetch(b + kPackStepsAhead * ldb + v * kWidth);
     for (std::int64_t v = 0; v < full; ++v) store(panel + v * kWidth, load(b + v * kWidth));
     if (tail != 0) store(panel + full * kWidth, load_n(b + full * kWidth, tail));
     panel += vecs * kWidth;
@@ -67,7 +64,7 @@ template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Sp
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t all = tiles.parts * tiles.size + tiles.larger;
   for (std::int64_t p = 0; p < k; ++p, a += lda) {
-    for (std::int64_t i = 0; i < all; i += kWidth) __builtin_prefetch(a + kRowsAhead * lda + i);
+    for (std::int64_t i = 0; i < all; i += kWidth) __builtin_prefetch(a + kPackStepsAhead * lda + i);
     for (std::int64_t y = 0, at = 0; y < tiles.parts; at += tiles.of(y), ++y) {
       const std::int64_t rows = tiles.of(y);
       T* panel = panels + at * k + p * rows;

@@ -28,7 +28,8 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
             T* panels) {
   constexpr std::int64_t kValues = SumOfElement<T>::kValues;
   const std::int64_t panel_columns = whole.max_vecs * Vec<T>::kWidth;
-  const bool tiles_pack = kTilesPack<T> && !b.transposed && whole.max_vecs <= kMostPackingVecs;
+  const bool asks = whole.max_vecs <= kMostPackingVecs;
+  const bool tiles_pack = kTilesPack<T> && !b.transposed && asks;
   const Split heights(whole.m, blocks.height);
   const bool one_block = heights.parts == 1;  // of A: it stays for all groups
   const auto block_of = [&](const Source<T>& all, std::int64_t k, std::int64_t j, std::int64_t n) {
@@ -38,7 +39,7 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
   const auto panel_of = [&](std::int64_t k, std::int64_t j, std::int64_t group_end) {
     return block_of(b, k, j, at_most(group_end - j, panel_columns));
   };
-  const bool far_a = bytes_of(a) > kFarBytes, far_b = bytes_of(b) > kDirectBytes;
+  const bool far_a = asks && bytes_of(a) > kFarBytes, far_b = asks && bytes_of(b) > kDirectBytes;
   Region<T> r = whole;
   std::int64_t k = 0, group = 0;  // of n columns, whose panels are kept while all blocks of A pass
   for (bool more = true; more;) {
@@ -54,8 +55,8 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
         lay_a(r, i, k);
       }
       // The block of A to come, and the columns that this one serves before it.
-      const std::int64_t rows_begin = one_block ? 0 : group, rows_end = one_block ? whole.n : end;
-      const std::int64_t asking = at_most(ceil_div(rows_end - rows_begin, panel_columns), kPanelsAhead);
+      const std::int64_t columns_begin = one_block ? 0 : group, columns_end = one_block ? whole.n : end;
+      const std::int64_t asking = at_most(ceil_div(columns_end - columns_begin, panel_columns), kPanelsAhead);
       const std::int64_t a_k = !last_y ? k : one_block ? k + blocks.depth : next_k;
       Source<T> next_rows{};
       if (far_a && a_k < whole.k) next_rows = block_of(a, a_k, last_y ? 0 : i + r.m, heights.of(last_y ? 0 : y + 1));
@@ -68,7 +69,7 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
           r.next_b = panel_of(next_k, next_group, at_most(next_group + blocks.group, whole.n));
         }
         if (far_b && !last_j && y == 0) r.next_b = panel_of(k, j + panel_columns, end);
-        const std::int64_t left = (rows_end - j - 1) / panel_columns;
+        const std::int64_t left = (columns_end - j - 1) / panel_columns;
         if (left < asking) r.next_a = rows_of(next_rows, asking - 1 - left, asking);
         if (y == 0 && !tiles_pack) pack(from, panel);
         r.n = from.n, r.b = panel, r.b_packed = true, r.panel = nullptr;

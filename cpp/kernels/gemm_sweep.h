@@ -46,7 +46,7 @@ void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t 
     t.a += a_chunk;
     t.b += chunk * t.ldb;
     t.panel += panel;
-    t.soon = nullptr;  // asked for
+    t.soon = nullptr;  // the first chunk has asked for as much as it has stretches
     t.add = true;
   }
 }
@@ -58,11 +58,13 @@ template <class T> Soon share_of(const Source<T>& b, std::int64_t k, std::int64_
   if (b.depth == 0) return soon;
   // Rows and, of each, the lines (or as many lines as there are stretches) that a tile asks for.
   const std::int64_t height = b.transposed ? b.n : b.depth;
-  const std::int64_t bytes = b.n * kBytes, end = reinterpret_cast<std::uintptr_t>(b.b) % kLineBytes + bytes;
-  const std::int64_t parts = b.transposed ? kValues : ceil_div(end, kLineBytes);  // a row may begin within a line
+  const std::int64_t ld = b.ld * kBytes;
+  // Where a row begins within a line, at most.
+  const std::int64_t begin = ld % kLineBytes != 0 ? kLineBytes - kBytes : reinterpret_cast<std::uintptr_t>(b.b) % kLineBytes;
+  const std::int64_t parts = b.transposed ? kValues : ceil_div(begin + b.n * kBytes, kLineBytes);
   const std::int64_t part = tile % parts, place = tile / parts, places = ceil_div(tiles - part, parts);
   const std::int64_t first = height * place / places, rows = height * (place + 1) / places - first;
-  const std::int64_t ld = b.ld * kBytes, at = part * (b.transposed ? ceil_div(b.depth, kValues) * kBytes : kLineBytes);
+  const std::int64_t at = part * (b.transposed ? ceil_div(b.depth, kValues) * kBytes : kLineBytes);
   const char* const from = reinterpret_cast<const char*>(b.b) + first * ld + at;
   soon.count = at_most(b.transposed ? rows : ceil_div(rows, ceil_div(k, kLine<T>)), kMostSoon);
   soon.step = b.transposed ? kLineBytes : soon.count * ld;

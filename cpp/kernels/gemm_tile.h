@@ -107,14 +107,14 @@ constexpr std::int64_t kPrefetchDepth = 64;
 // Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
 // update left there. A panel's lines follow each other, which the hardware sees.
 constexpr std::int64_t kStepsAhead = 4;
-// The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. Its rows may
-// come from memory.
+// The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. What is packed
+// may come from memory, in rows too far apart for the hardware to follow: so many are asked for ahead.
 constexpr std::int64_t kPackStepsAhead = 16;
 template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
-constexpr int kMostPackingVecs = 2;  // more are for so few rows that nothing is packed or asked for
+constexpr int kMostPackingVecs = 2;  // more are for so few rows that their tiles neither pack nor ask
 
-// B is read by whole vectors; with the last one masked, at B's edge; by tiles that ask for other lines (Soon); masked, packed
-// on the way, and asking too.
+// B is read by whole vectors; with the last one masked, at B's edge (where masks are not free a kind of its own, which asks too);
+// by tiles that ask for other lines (Soon); masked, packed on the way, and asking too.
 enum class TileKind { kWhole, kEdge, kAsks, kPacks, kCount };
 
 template <class T, int kRows, int kVecs>
@@ -142,7 +142,7 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]
 }
 
 template <class T, int kRows, int kVecs, bool kContiguousRows, TileKind kKind> void tile(const TileArgs<T>& t) {
-  constexpr bool kPacks = kKind == TileKind::kPacks, kAsks = kPacks || kKind == TileKind::kAsks;
+  constexpr bool kPacks = kKind == TileKind::kPacks, kAsks = kKind != TileKind::kWhole;
   constexpr bool kMasked = kMaskedLoads && (kMasksAreFree || kPacks || kKind == TileKind::kEdge);
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s

@@ -30,7 +30,9 @@ namespace {
 
 struct Case {
   std::int64_t m, n, k, pad_a, pad_b, pad_c, chunk;
-  bool a_transposed, b_transposed, bias, add;
+  bool a_transposed, b_transposed, bias, add, goes_on;
+  double rate;
+  std::int64_t soon;  // runs, of 1000 bytes
 };
 
 struct Tier {
@@ -89,6 +91,7 @@ template <class T> void reference(const bp::Matmul<T>& p, std::vector<T>& c) {
   }
   for (std::int64_t i = 0; i < p.m; ++i) {
     for (std::size_t j = 0; j < n; ++j) total[j] = p.bias != nullptr ? p.bias[j] : T(0);
+    if (p.goes_on) std::copy_n(c.data() + i * p.ldc, n, total.data());
     for (std::int64_t k0 = 0; k0 < p.k; k0 += chunk) {
       for (std::size_t j = 0; j < n; ++j) sum[j] = k0 == 0 ? total[j] : T(0);
       for (std::int64_t k = k0; k < k0 + chunk && k < p.k; ++k) {
@@ -99,7 +102,9 @@ template <class T> void reference(const bp::Matmul<T>& p, std::vector<T>& c) {
       for (std::size_t j = 0; j < n; ++j) total[j] = k0 == 0 ? sum[j] : total[j] + sum[j];
     }
     T* row = c.data() + i * p.ldc;
-    for (std::size_t j = 0; j < n; ++j) row[j] = p.add ? row[j] + total[j] : total[j];
+    for (std::size_t j = 0; j < n; ++j) {
+      row[j] = !p.add ? total[j] : p.rate != 0 ? std::fma(-p.rate, total[j], row[j]) : row[j] + total[j];
+    }
   }
 }
 
@@ -111,7 +116,11 @@ template <class T, class Random> bool run(const Case& s, const Tier& tier, bool 
   p.lda = (s.a_transposed ? s.m : s.k) + s.pad_a;
   p.ldb = (s.b_transposed ? s.k : s.n) + s.pad_b;
   p.ldc = s.n + s.pad_c;
-  p.add = s.add, p.chunk = s.chunk;
+  p.add = s.add, p.chunk = s.chunk, p.goes_on = s.goes_on, p.rate = T(s.rate);
+  static const std::vector<char> wanted(1 << 16);
+  std::vector<const char*> runs(static_cast<std::size_t>(s.soon));
+  for (const char*& at : runs) at = wanted.data() + random() % (1 << 15);
+  p.soon = {runs.data(), s.soon, 1000};
   std::uniform_int_distribution<int> whole(-8, 8);
   std::normal_distribution<double> real;
   auto values = [&](std::int64_t rows, std::int64_t cols, std::int64_t ld, T around) {
@@ -148,9 +157,9 @@ template <class T, class Random> bool run(const Case& s, const Tier& tier, bool 
     }
   }
   if (!good) {
-    std::printf("%s %s %s m %ld n %ld k %ld ta %d tb %d bias %d add %d chunk %ld pads %ld %ld %ld\n", tier.name,
+    std::printf("%s %s %s m %ld n %ld k %ld ta %d tb %d bias %d add %d goes_on %d rate %g chunk %ld pads %ld %ld %ld\n", tier.name,
                 sizeof(T) == 4 ? "float" : "double", integers ? "integers" : "reals", long(s.m), long(s.n), long(s.k),
-                s.a_transposed, s.b_transposed, s.bias, s.add, long(s.chunk), long(s.pad_a), long(s.pad_b), long(s.pad_c));
+                s.a_transposed, s.b_transposed, s.bias, s.add, s.goes_on, s.rate, long(s.chunk), long(s.pad_a), long(s.pad_b), long(s.pad_c));
   }
   return good;
 }
@@ -181,16 +190,22 @@ int main(int argc, char** argv) {
     s.pad_a = pick(0, 0, 1, 5), s.pad_b = pick(0, 0, 1, 3), s.pad_c = pick(0, 0, 1, 7);
     if (shape % 7 == 0) s.pad_a = 1024 - (s.a_transposed ? s.m : s.k) % 1024;  // strides that collide in L1
     if (shape % 11 == 0) s.pad_b = 1024 - (s.b_transposed ? s.k : s.n) % 1024;
-    if (shape % 23 == 9) {  // A given transposed that is packed, in blocks of an odd number of lines
+    if (shape % 23 == 10) {  // A given transposed that is packed, in blocks of an odd number of lines
       s.a_transposed = true, s.m = pick(1, 2, 4, 7, 13, 15, 30), s.pad_a = 1024 - s.m;
       s.n = 129 + std::int64_t(random() % 200), s.k = 16 * pick(5, 17, 21, 126);
     }
     if (shape % 101 == 5) {  // few rows and a far B
       s.m = 15 + std::int64_t(random() % 40), s.n = 900 + std::int64_t(random() % 100), s.k = 900 + std::int64_t(random() % 200);
     }
+    if (shape % 40 == 17) {  // blocks of m, k and n
+      s.m = 120 + std::int64_t(random() % 100), s.n = 140 + std::int64_t(random() % 150), s.k = 700 + std::int64_t(random() % 900);
+    }
     s.add = random() % 3 == 0;
     if (random() % 2 == 0) s.chunk = pick(1, 3, 8, 16, 32, 100, 336);
     s.bias = !s.add && s.chunk == 0 && random() % 2;
+    s.goes_on = !s.add && !s.bias && !s.b_transposed && s.chunk == 0 && random() % 2;
+    if (s.add && s.chunk == 0 && random() % 2) s.rate = 0.25;  // exact
+    if (random() % 4 == 0) s.soon = std::int64_t(random() % 40);
     for (const Tier& tier : all) {
       for (int integers = 0; integers < 2; ++integers) {
         failures += !run<float>(s, tier, integers != 0, random) + !run<double>(s, tier, integers != 0, random);
