@@ -31,7 +31,6 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
   const bool asks = whole.max_vecs <= kMostPackingVecs;
   const bool tiles_pack = kTilesPack<T> && !b.transposed && asks;
   const Split heights(whole.m, blocks.height);
-  const bool one_block = heights.parts == 1;  // of A: it stays for all groups
   const auto block_of = [&](const Source<T>& all, std::int64_t k, std::int64_t j, std::int64_t n) {
     const std::int64_t value = kValues * k, at = all.transposed ? j * all.ld + value : value * all.ld + j;
     return Source<T>{all.b + at, all.ld, at_most(all.depth - value, kValues * blocks.depth), n, all.transposed};
@@ -49,28 +48,25 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
     r.k = at_most(whole.k - k, blocks.depth);
     for (std::int64_t y = 0, i = 0; y < heights.parts; i += heights.of(y), ++y) {
       const bool last_y = y + 1 == heights.parts;
-      if (group == 0 || !one_block) {
+      if (group == 0 || heights.parts > 1) {
         r.m = heights.of(y), r.n = whole.n;
         r.max_rows = tallest_tile<T>(r);
         lay_a(r, i, k);
       }
-      // The block of A to come, and the columns that this one serves before it.
-      const std::int64_t columns_begin = one_block ? 0 : group, columns_end = one_block ? whole.n : end;
-      const std::int64_t asking = at_most(ceil_div(columns_end - columns_begin, panel_columns), kPanelsAhead);
-      const std::int64_t a_k = !last_y ? k : one_block ? k + blocks.depth : next_k;
+      // The block of A to come. While B's panels are packed they come first, so one that stays for all groups has no turn.
+      const std::int64_t a_k = last_y ? next_k : k, asking = at_most(ceil_div(end - group, panel_columns), kPanelsAhead);
       Source<T> next_rows{};
       if (far_a && a_k < whole.k) next_rows = block_of(a, a_k, last_y ? 0 : i + r.m, heights.of(last_y ? 0 : y + 1));
       for (std::int64_t j = group; j < end; j += panel_columns) {
         const Source<T> from = panel_of(k, j, end);
         T* const panel = panels + (j - group) * r.k;
         const bool last_j = j + panel_columns >= end;
-        r.next_b = {}, r.next_a = {};
+        const std::int64_t left = (end - j - 1) / panel_columns;
+        r.next = left < asking ? rows_of(next_rows, asking - 1 - left, asking) : Source<T>{};
         if (far_b && last_j && last_y && more) {
-          r.next_b = panel_of(next_k, next_group, at_most(next_group + blocks.group, whole.n));
+          r.next = panel_of(next_k, next_group, at_most(next_group + blocks.group, whole.n));
         }
-        if (far_b && !last_j && y == 0) r.next_b = panel_of(k, j + panel_columns, end);
-        const std::int64_t left = (columns_end - j - 1) / panel_columns;
-        if (left < asking) r.next_a = rows_of(next_rows, asking - 1 - left, asking);
+        if (far_b && !last_j && y == 0) r.next = panel_of(k, j + panel_columns, end);
         if (y == 0 && !tiles_pack) pack(from, panel);
         r.n = from.n, r.b = panel, r.b_packed = true, r.panel = nullptr;
         if constexpr (kTilesPack<T>) {

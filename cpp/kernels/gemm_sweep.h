@@ -30,7 +30,7 @@ template <class T> struct Region {
   SumOf<T>* c;
   std::int64_t ldc;
   const SumOf<T>* after;  // C of the region that comes next (null: none)
-  Source<T> next_b, next_a;  // of it, if they have to be asked for (else of no depth)
+  Source<T> next;         // B of it or rows of A, if they have to be asked for (else of no depth)
   Runs soon;              // where B lies as it is: what the caller wants
   bool add;
   SumOf<T> rate;
@@ -54,8 +54,6 @@ void run_chunks(TileFn<T> tile, TileArgs<T> t, std::int64_t chunk, std::int64_t 
 // What a tile of k steps asks for, number `tile` of `tiles`: its share of what is to come, or of what the caller wants.
 template <class T> Soon share_of(const Source<T>& b, std::int64_t k, std::int64_t tile, std::int64_t tiles) {
   constexpr std::int64_t kValues = SumOfElement<T>::kValues, kBytes = sizeof(SumOf<T>);
-  Soon soon{};
-  if (b.depth == 0) return soon;
   // Rows and, of each, the lines (or as many lines as there are stretches) that a tile asks for.
   const std::int64_t height = b.transposed ? b.n : b.depth;
   const std::int64_t ld = b.ld * kBytes;
@@ -66,6 +64,7 @@ template <class T> Soon share_of(const Source<T>& b, std::int64_t k, std::int64_
   const std::int64_t first = height * place / places, rows = height * (place + 1) / places - first;
   const std::int64_t at = part * (b.transposed ? ceil_div(b.depth, kValues) * kBytes : kLineBytes);
   const char* const from = reinterpret_cast<const char*>(b.b) + first * ld + at;
+  Soon soon;
   soon.count = at_most(b.transposed ? rows : ceil_div(rows, ceil_div(k, kLine<T>)), kMostSoon);
   soon.step = b.transposed ? kLineBytes : soon.count * ld;
   soon.end = b.transposed ? ceil_div(b.depth, kValues) * kBytes : rows * ld;
@@ -111,11 +110,10 @@ BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, s
   t.add = r.add, t.rate = r.rate;
   const bool edge = t.masked_b && t.tail < kWidth;
   TileKind kind = packs ? TileKind::kPacks : edge ? TileKind::kEdge : TileKind::kWhole;
-  Soon soon[kSoons];
+  Soon soon;
   if constexpr (kAsks) {
-    soon[0] = r.next_b.depth > 0 ? share_of<T>(r.next_b, r.k, tile, tiles) : share_of<T>(r.soon, r.k, tile, tiles);
-    soon[1] = share_of<T>(r.next_a, r.k, tile, tiles);
-    t.soon = soon;
+    soon = r.next.depth > 0 ? share_of<T>(r.next, r.k, tile, tiles) : share_of<T>(r.soon, r.k, tile, tiles);
+    t.soon = &soon;
     if (!packs && (!edge || kMasksAreFree) && vecs <= kMostPackingVecs) kind = TileKind::kAsks;
   }
   const TileFn<T> run = kTiles<T>.of[static_cast<int>(kind)][contiguous][vecs - 1][rows - 1];
@@ -148,7 +146,7 @@ template <class T, bool kAsks> void sweep_tiles(const Region<T>& r) {
 
 // All tiles of a region. The operand that the inner loop runs over again and again is the one that stays in L1.
 template <class T> void sweep(const Region<T>& r) {
-  if ((r.next_b.depth > 0 || r.next_a.depth > 0 || r.soon.count > 0) && r.k > 0) {
+  if ((r.next.depth > 0 || r.soon.count > 0) && r.k > 0) {
     sweep_tiles<T, true>(r);
   } else {
     sweep_tiles<T, false>(r);

@@ -48,7 +48,6 @@ template <class T> using SumOf = typename SumOfElement<T>::Type;
 // Lines that will be needed later: a tile asks for those from at[0] to at[count - 1], in each stretch of kLine steps `step`
 // bytes further, up to `end`. Few at a time: about 20 may be under way, and one more stops everything.
 constexpr std::int64_t kMostSoon = 16;
-constexpr int kSoons = 2;  // B's, or a caller's, and A's
 struct Soon {
   std::int64_t count, step, end;
   const char* at[kMostSoon];
@@ -66,7 +65,7 @@ template <class T> struct TileArgs {
   SumOf<T>* c;
   std::int64_t ldc;
   const SumOf<T>* next_c;          // of the tile to come, asked for while the chains run; or null
-  const Soon* soon;                // of tiles that ask, kSoons of them; null: nothing
+  const Soon* soon;                // of tiles that ask; null: nothing
   std::int64_t tail;               // valid lanes of the last vector, 1..W
   bool masked_b;                   // B itself ends there, else it is padded
   bool add;                        // c += sum, else c = sum
@@ -162,7 +161,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, TileKind kKind> v
   T* panel = t.panel;
   const SumOf<T>* next_c = t.next_c;
   const Soon* const soon = kAsks ? t.soon : nullptr;
-  std::int64_t soon_at[kSoons]{};
+  std::int64_t soon_at = 0;
   std::int64_t c_rows = soon != nullptr ? (kRows * kLine<T> + t.k - 1) / t.k : 4;  // a stretch
   if (next_c == nullptr || t.k < kPrefetchDepth) c_rows = 0;
   const std::int64_t stretch = soon != nullptr ? kLine<T> : c_rows == 0 ? t.k : (t.k + kGroups - 1) / kGroups;
@@ -172,10 +171,9 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, TileKind kKind> v
       for (int v = 0; v < kVecs; ++v) __builtin_prefetch(next_c + v * kWidth, 1);
       __builtin_prefetch(next_c + kVecs * kWidth - 1, 1);  // where rows do not begin with a line
     }
-    for (int s = 0; soon != nullptr && s < kSoons; ++s) {
-      if (soon_at[s] >= soon[s].end) continue;
-      for (std::int64_t i = 0; i < soon[s].count; ++i) __builtin_prefetch(soon[s].at[i] + soon_at[s], 0, 2);
-      soon_at[s] += soon[s].step;
+    if (soon != nullptr && soon_at < soon->end) {
+      for (std::int64_t i = 0; i < soon->count; ++i) __builtin_prefetch(soon->at[i] + soon_at, 0, 2);
+      soon_at += soon->step;
     }
     std::int64_t p = left < stretch ? left : stretch;
     left -= p;
