@@ -205,6 +205,10 @@ int main(int argc, char** argv) {
     s.bias = !s.add && s.chunk == 0 && random() % 2;
     s.goes_on = !s.add && !s.bias && !s.b_transposed && s.chunk == 0 && random() % 2;
     if (s.add && s.chunk == 0 && random() % 2) s.rate = 0.25;  // exact
+    if (shape % 19 == 3) {  // goes on where C^T would be cheaper
+      s.m = 64 + std::int64_t(random() % 100), s.n = pick(1, 5, 17, 33), s.k = 20 + std::int64_t(random() % 200);
+      s.a_transposed = s.goes_on = true, s.b_transposed = s.add = s.bias = false, s.chunk = 0, s.rate = 0;
+    }
     if (random() % 4 == 0) s.soon = std::int64_t(random() % 40);
     for (const Tier& tier : all) {
       for (int integers = 0; integers < 2; ++integers) {
