@@ -9,8 +9,8 @@
 
 namespace bp::BP_TIER {
 
-// So many panels ask for a block of A: the more, the fewer lines at once, but the longer they lie in L2. (2048^3 with one column of
-// blocks: 87 to 92 % of the peak.)
+// So many panels ask for a block of A: the more, the fewer lines at once, but the longer they lie in L2. (2048 x 2048 x 1024:
+// 90 to 94 % of the peak.)
 constexpr std::int64_t kPanelsAhead = 4;
 
 template <class T> Source<T> rows_of(Source<T> a, std::int64_t part, std::int64_t parts) {
