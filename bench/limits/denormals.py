@@ -19,6 +19,7 @@ INTRO = (
     "then the steps of the weights. Steps of each stage and of the start take turns; within 5 %."
 )
 ROWS, BATCH = 128_000, 64
+TURNS = 5  # for each round: an epoch takes 7 ms, less than a disturbance
 # The largest weight at which a stage begins: the output is about its square, the loss about its
 # fourth power, the delta of the hidden layer about its cube; its step is 1e-4 of it.
 STAGES = {
@@ -76,7 +77,7 @@ def measure(options: Options) -> dict:
     epochs = {
         stage: lambda m=m: m.fit(x, y, batch_size=BATCH, verbose=0) for stage, m in models.items()
     }
-    timed = alternate(epochs, options.rounds)
+    timed = alternate(epochs, TURNS * options.rounds)
     steps = ROWS // BATCH
     stages = [
         {
