@@ -1,9 +1,9 @@
 // Copies of operands into the order in which the micro-kernel reads them.
 //
-// A panel of B holds whole vectors of columns, `vecs` of them, for every step p, zero past n. A panel of A holds `rows` rows for
-// every step, if A is given transposed; else its rows are copied as they are. Packing pays where the original's stride makes
-// lines collide in L1 (48 KB, 64 sets of 64 bytes: strides near a multiple of 4096 bytes share sets) or where B has to be
-// transposed.
+// A panel of B holds whole vectors of columns, `vecs` of them, for every step p, zero past n. A panel of A holds `rows`
+// rows for every step, if A is given transposed; else its rows are copied as they are. Packing pays where the original's
+// stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides near a multiple of 4096 bytes share sets) or where
+// B has to be transposed.
 #pragma once
 
 #include "kernels/gemm_plan.h"

@@ -17,8 +17,8 @@ enum class Path { kDirect, kPacked, kSwapped };
 // Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes.
 constexpr std::int64_t kShortBytes = 1536, kFewBytes = 400 * 1024, kRemoteBytes = 3 << 20;
 // Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
-// a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block being of so many rows; a quarter of B, so that the memory for it stays
-// small beside B, but for small ones); A's block beside it.
+// a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block being of so many rows; a quarter of
+// B, so that the memory for it stays small beside B, but for small ones); A's block beside it.
 constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024, kBlockABytes = 384 * 1024;
 constexpr std::int64_t kDirectBytes = 256 * 1024;  // a quarter of L2: B up to this is read where it lies
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on

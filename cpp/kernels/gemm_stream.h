@@ -1,18 +1,19 @@
 // The packed product: B goes through panels, each packed once for each block of k and used by all rows of A.
 //
-// While the tiles of one panel are computed they ask for lines of the next, and those of the last panels for the next block of A: as
-// many as go beside the arithmetic, so that the memory that they come from is not waited for. Where rows of B lie in a line the
-// first tile of a panel packs it on its way.
+// While the tiles of one panel are computed they ask for lines of the next, and those of the last panels for the next block
+// of A: as many as go beside the arithmetic, so that the memory that they come from is not waited for. Where rows of B lie
+// in a line the first tile of a panel packs it on its way.
 #pragma once
 
 #include "kernels/gemm_sweep.h"
 
 namespace bp::BP_TIER {
 
-// So many panels ask for a block of A: the more, the fewer lines at once, but the longer they lie in L2. (2048 x 2048 x 1024:
-// 90 to 94 % of the peak.)
+// So many panels ask for a block of A: the more, the fewer lines at once, but the longer they lie in L2. (2048 x 2048 x
+// 1024: 90 to 94 % of the peak.)
 constexpr std::int64_t kPanelsAhead = 4;
 
+// Part number `part` of `parts` of the rows of A: of the columns of A^T.
 template <class T> Source<T> rows_of(Source<T> a, std::int64_t part, std::int64_t parts) {
   const std::int64_t first = a.n * part / parts;
   a.n = a.n * (part + 1) / parts - first;
@@ -20,9 +21,9 @@ template <class T> Source<T> rows_of(Source<T> a, std::int64_t part, std::int64_
   return a;
 }
 
-// whole: the product, C and what its chains start from; b: all of B; a: of A^T if its columns may be asked for, else of no depth.
-// lay_a(region, i, k) says where the region's rows and steps of A lie, from row i and step k; pack(source, panel) packs a panel that
-// no tile can.
+// whole: the product, C and what its chains start from; b: all of B; a: of A^T if its columns may be asked for, else of no
+// depth. lay_a(region, i, k) says where the region's rows and steps of A lie, from row i and step k; pack(source, panel)
+// packs a panel that no tile can.
 template <class T, class LayA, class Pack>
 void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, const Source<T>& b, LayA lay_a, Pack pack,
             T* panels) {

@@ -58,7 +58,8 @@ template <class T> Soon share_of(const Source<T>& b, std::int64_t k, std::int64_
   const std::int64_t height = b.transposed ? b.n : b.depth;
   const std::int64_t ld = b.ld * kBytes;
   // Where a row begins within a line, at most.
-  const std::int64_t begin = ld % kLineBytes != 0 ? kLineBytes - kBytes : reinterpret_cast<std::uintptr_t>(b.b) % kLineBytes;
+  const std::int64_t first_begin = reinterpret_cast<std::uintptr_t>(b.b) % kLineBytes;
+  const std::int64_t begin = ld % kLineBytes != 0 ? kLineBytes - kBytes : first_begin;
   const std::int64_t parts = b.transposed ? kValues : ceil_div(begin + b.n * kBytes, kLineBytes);
   const std::int64_t part = tile % parts, place = tile / parts, places = ceil_div(tiles - part, parts);
   const std::int64_t first = height * place / places, rows = height * (place + 1) / places - first;

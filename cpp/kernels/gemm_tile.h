@@ -106,14 +106,14 @@ constexpr std::int64_t kPrefetchDepth = 64;
 // Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
 // update left there. A panel's lines follow each other, which the hardware sees.
 constexpr std::int64_t kStepsAhead = 4;
-// The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. What is packed
-// may come from memory, in rows too far apart for the hardware to follow: so many are asked for ahead.
+// The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. What is
+// packed may come from memory, in rows too far apart for the hardware to follow: so many are asked for ahead.
 constexpr std::int64_t kPackStepsAhead = 16;
 template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
 constexpr int kMostPackingVecs = 2;  // more are for so few rows that their tiles neither pack nor ask
 
-// B is read by whole vectors; with the last one masked, at B's edge (where masks are not free a kind of its own, which asks too);
-// by tiles that ask for other lines (Soon); masked, packed on the way, and asking too.
+// B is read by whole vectors; with the last one masked, at B's edge (where masks are not free a kind of its own, which asks
+// too); by tiles that ask for other lines (Soon); masked, packed on the way, and asking too.
 enum class TileKind { kWhole, kEdge, kAsks, kPacks, kCount };
 
 template <class T, int kRows, int kVecs>

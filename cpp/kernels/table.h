@@ -16,8 +16,9 @@ struct Runs {
 
 // ---- matrix products ------------------------------------------------------------------------------------------------
 // C (m x n) = op(A) (m x k) op(B) (k x n), C row-major. Each element is one FMA chain over k in increasing order; it starts
-// at bias[j] (0 without bias), or at what C holds (goes_on). With chunk > 0 the chain is restarted every `chunk` steps and the chunks' sums are added in
-// order (for sums over the batch); with add, the finished sum is added to what C holds, or taken from it rate times over.
+// at bias[j] (0 without bias), or at what C holds (goes_on). With chunk > 0 the chain is restarted every `chunk` steps and
+// the chunks' sums are added in order (for sums over the batch); with add, the finished sum is added to what C holds, or
+// taken from it rate times over.
 template <class T> struct Matmul {
   std::int64_t m, n, k;
   const T* a;           // (m, k) with leading dimension lda, or (k, m) if a_transposed

@@ -157,9 +157,10 @@ template <class T, class Random> bool run(const Case& s, const Tier& tier, bool 
     }
   }
   if (!good) {
-    std::printf("%s %s %s m %ld n %ld k %ld ta %d tb %d bias %d add %d goes_on %d rate %g chunk %ld pads %ld %ld %ld\n", tier.name,
-                sizeof(T) == 4 ? "float" : "double", integers ? "integers" : "reals", long(s.m), long(s.n), long(s.k),
-                s.a_transposed, s.b_transposed, s.bias, s.add, s.goes_on, s.rate, long(s.chunk), long(s.pad_a), long(s.pad_b), long(s.pad_c));
+    std::printf("%s %s %s m %ld n %ld k %ld ta %d tb %d bias %d add %d goes_on %d rate %g chunk %ld pads %ld %ld %ld\n",
+                tier.name, sizeof(T) == 4 ? "float" : "double", integers ? "integers" : "reals", long(s.m), long(s.n),
+                long(s.k), s.a_transposed, s.b_transposed, s.bias, s.add, s.goes_on, s.rate, long(s.chunk),
+                long(s.pad_a), long(s.pad_b), long(s.pad_c));
   }
   return good;
 }
