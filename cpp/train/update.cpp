@@ -167,7 +167,7 @@ template <class T> Rows TrainingStep<T>::next_rows(const Team& team, const Batch
 // on 784-128-10 with two threads: 57 -> 55 us a step.
 template <class T> void TrainingStep<T>::own_weights(const OwnedTile& tile) const {
   const std::int64_t width = graph_->params[at(tile.param)].row_size();
-  if (tile.columns.count() != width || tile.size() > 2 * kTileElements) return;  // what stays in L2
+  if (tile.columns.count() != width || tile.size() > kTileElements) return;  // more at once cost more than they save
   const T* w = graph_->params[at(tile.param)].value + tile.rows.begin * width;
   constexpr std::int64_t kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
   for (std::int64_t i = 0; i < tile.size(); i += kLine) prefetch_own(w + i);
