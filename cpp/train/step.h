@@ -5,9 +5,10 @@
 //   accumulate, update        by tiles of parameters: a tile's gradient meets the optimizer while it is in cache
 //   ---- barrier
 // A wide first layer is passed from thread to thread in forward (relay.cpp): each has the rows of the weights that it also
-// updates, and the columns of the data that go with them. A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient norm,
-// accumulation over batches, or a caller who wants the gradients, materialise them and put a barrier before update.
-// Penalties join a tile's gradient as it is accumulated; constraints follow the update, after one more barrier.
+// updates, and the columns of the data that go with them. A step that needs the whole batch (a layer in Python) splits the
+// first part by further barriers. A global gradient norm, accumulation over batches, or a caller who wants the gradients,
+// materialise them and put a barrier before update. Penalties join a tile's gradient as it is accumulated; constraints
+// follow the update, after one more barrier.
 #pragma once
 
 #include <array>
