@@ -187,19 +187,24 @@ def test_two_inputs_one_of_which_is_passed_on():
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_gradients_are_those_of_numpy(threads):
+    """Of gradients(), and of a training step: one of rate 1 takes the gradient from the weights."""
     model = build(activation="tanh", dtype="float64")
     x, t = X[:60].astype(np.float64), RNG.normal(size=(60, CLASSES))
     with bp.threads(threads):
-        model.compile("sgd", "half_squared_error")
+        model.compile(bp.optimizers.SGD(1.0), "half_squared_error")
         model.build((WIDTH,))
+        before = w1, b1, w2, b2 = model.get_weights()
         found = model.gradients(x, t, wrt_inputs=True)
-    w1, b1, w2, b2 = model.get_weights()
+        model.fit(x, t, batch_size=60, verbose=0, shuffle=False)
+    assert passed_on(model, threads, 60) == (threads > 1)
     h = np.tanh(x @ w1 + b1)
     d2 = (h @ w2 + b2 - t) / len(x)
     d1 = d2 @ w2.T * (1 - h * h)
     expected = [x.T @ d1, d1.sum(axis=0), h.T @ d2, d2.sum(axis=0)]
-    for (name, g), e in zip(found.parameters.items(), expected, strict=True):
+    steps = [old - new for old, new in zip(before, model.get_weights(), strict=True)]
+    for (name, g), step, e in zip(found.parameters.items(), steps, expected, strict=True):
         assert np.abs(g - e).max() <= 1e-12 * np.abs(e).max(), name
+        assert np.abs(step - e).max() <= 1e-12 * np.abs(e).max(), name
     assert np.abs(found.inputs - d1 @ w1.T).max() <= 1e-12 * np.abs(d1 @ w1.T).max()
 
 
@@ -246,6 +251,64 @@ def test_a_diverging_step_changes_nothing(threads):
         kept.compile(bp.optimizers.SGD(1e-3), "cross_entropy")
         kept.fit(x[:128], Y[:128], batch_size=64, epochs=1, verbose=0, shuffle=False)
     assert support.weights_hash(model) == support.weights_hash(kept)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("sample", [0, 17, 63])
+def test_a_gradient_that_would_overflow_changes_nothing(threads, sample):
+    """Outputs, losses and deltas are finite; x^T delta would not be."""
+    x, t = X.copy(), np.zeros((len(X), CLASSES), np.float32)
+    x[sample, WIDTH - 1], t[sample] = 1e30, 1e12
+    first = L.Dense(HIDDEN, kernel_initializer="zeros")
+    model = bp.Sequential([first, L.Dense(CLASSES)], seed=3)
+    with bp.threads(threads):
+        model.compile(bp.optimizers.SGD(1e-3), "half_squared_error")
+        model.build((WIDTH,))
+        before = support.weights_hash(model)
+        with pytest.raises(bp.TrainingDiverged) as info:
+            model.fit(x, t, batch_size=64, verbose=0, shuffle=False)
+    assert (info.value.tensor, info.value.batch) == ("gradient", 0)
+    assert support.weights_hash(model) == before
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_input_is_found_at_fault(threads):
+    """fit() has looked at the data; somebody changes them while it runs."""
+    x = X.copy()
+
+    class Spoil(bp.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            x[170, 200] = np.nan
+
+    model = build()
+    with bp.threads(threads), pytest.raises(bp.TrainingDiverged) as info:
+        model.compile("adam", "cross_entropy")
+        model.fit(x, Y, batch_size=64, epochs=2, verbose=0, callbacks=[Spoil()])
+    assert (info.value.tensor, info.value.sample) == ("input", 170)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_data_are_seen_in_rows(threads):
+    """While a step runs, each thread has its columns in a block of its own."""
+    model = build()
+    with bp.threads(threads):
+        model.compile("adam", "cross_entropy")
+        model.fit(X, Y, batch_size=64, epochs=1, verbose=0)
+        for rows in (slice(0, 60), slice(60, 101)):
+            seen = model.trace(X[rows], Y[rows])
+            assert np.array_equal(seen[model.layers[0].name].inputs, X[rows])
+
+
+def test_from_fit_to_fit_with_other_threads():
+    def after(*threads):
+        model = build()
+        model.compile("adam", "cross_entropy")
+        for n in threads:
+            with bp.threads(n):
+                model.fit(X, Y, batch_size=64, verbose=0)
+        return support.weights_hash(model)
+
+    assert after(1, 1, 1, 1) == after(2, 8, 1, 5)
 
 
 def test_evaluation_between_epochs_and_many_runs():

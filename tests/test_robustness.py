@@ -19,9 +19,9 @@ from . import support
 UNIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and POSIX signals")
 
 
-def data(rows=200):
+def data(rows=200, width=20):
     rng = np.random.default_rng(0)
-    return rng.normal(size=(rows, 20)), rng.integers(0, 5, rows)
+    return rng.normal(size=(rows, width)), rng.integers(0, 5, rows)
 
 
 def network(seed=0):
@@ -36,7 +36,7 @@ import numpy as np, bpcore as bp
 from tests.test_robustness import data, network
 from tests.support import weights_hash
 warnings.simplefilter("ignore")  # newer Pythons warn of fork with threads, which is the point
-x, y = data(2000)
+x, y = data(2000, WIDTH)
 bp.set_num_threads(2)
 model = network()
 model.fit(x, y, epochs=1, verbose=0)
@@ -63,9 +63,10 @@ print(weights_hash(again))
 
 
 @UNIX
-def test_training_in_a_forked_child():
+@pytest.mark.parametrize("width", [20, 340])  # so many are passed on from thread to thread
+def test_training_in_a_forked_child(width):
     """Ten children after the parent's threads have run: none hangs, all give the parent's bits."""
-    hashes = support.run_python(FORK, timeout=100).stdout.split()
+    hashes = support.run_python(FORK.replace("WIDTH", str(width)), timeout=100).stdout.split()
     assert len(hashes) == 11 and len(set(hashes)) == 1
 
 

@@ -103,7 +103,8 @@ template <class T> class Dense final : public Op<T> {
     T* y = io.y + offset;
     T* z = keeps_z() ? io.saved + offset : y;
     Matmul<T> product = depth_product(rows.count(), depth);
-    product.a = io.x[0] + rows.begin * in_ + depth.begin;
+    product.lda = stride_of(io);
+    product.a = io.x[0] + rows.begin * product.lda + depth.begin;
     product.b = io.w[0] + depth.begin * ldw_;
     product.soon = soon;
     product.bias = depth.begin == 0 && has_bias_ ? io.w[1] : nullptr;
@@ -148,6 +149,7 @@ template <class T> class Dense final : public Op<T> {
       return;
     }
     Matmul<T> product = kernel_gradient(tile, batch);
+    if (!transposed_) product.lda = stride_of(io);
     product.a = (transposed_ ? io.dy : io.x[0]) + tile.rows.begin;
     product.b = (transposed_ ? io.x[0] : io.dy) + tile.columns.begin;
     product.c = g;
@@ -163,6 +165,7 @@ template <class T> class Dense final : public Op<T> {
   void descend(const Io<T>& io, int, const Tile& tile, std::int64_t batch, T rate, T* w, T* scratch) const override {
     if (rate == 0) return;
     Matmul<T> product = descent(tile, batch, rate);
+    if (!transposed_) product.lda = stride_of(io);
     product.a = (transposed_ ? io.dy : io.x[0]) + tile.rows.begin;
     product.b = (transposed_ ? io.x[0] : io.dy) + tile.columns.begin;
     product.c = w;
@@ -179,6 +182,7 @@ template <class T> class Dense final : public Op<T> {
 
  private:
   const Products<T>& products() const { return kernels<T>().products[static_cast<int>(compute_)]; }
+  std::int64_t stride_of(const Io<T>& io) const { return io.x_stride == 0 ? in_ : io.x_stride; }
   bool keeps_z() const { return function_ != Activation::kLinear && activation_keeps_z(function_); }
 
   Matmul<T> forward_product(std::int64_t m) const {

@@ -5,7 +5,8 @@
 namespace bp {
 
 template <class T>
-Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity) : plan_(std::move(plan)), capacity_(capacity) {
+Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity, std::int64_t spare)
+    : plan_(std::move(plan)), capacity_(capacity) {
   const std::size_t n = plan_->graph().nodes.size();
   const auto& steps = plan_->steps();
   values_.assign(n, nullptr);
@@ -20,7 +21,8 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity) : pl
   for (std::size_t i = 0; i < n; ++i) {
     const int v = static_cast<int>(i);
     if (plan_->root(v) != v || !plan_->computed(v)) continue;
-    const std::int64_t size = checked_mul(capacity, plan_->graph().size(v));
+    const bool input = made[i] < 0;
+    const std::int64_t size = checked_mul(capacity, plan_->graph().size(v) + (input ? spare : 0));
     requests.push_back({&values_[i], size, training ? -1 : made[i], training ? end : plan_->last_use(v), 0});
     if (plan_->has_gradient(v)) requests.push_back({&gradients_[i], size, -1, end, 0});
   }

@@ -150,10 +150,9 @@ template <class T> void RowReader<T>::prefetch(std::int64_t row, Rows columns) c
 }
 
 template <class T>
-void RowReader<T>::read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst) const {
+void RowReader<T>::read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst, std::int64_t stride) const {
   const char* const from = view_.data + columns.begin * stride_[0];
-  dst += columns.begin;
-  for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) {
+  for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += stride) {
     run_(from + (order == nullptr ? r : order[r]) * view_.stride[0], stride_[0], columns.count(), dst);
   }
 }

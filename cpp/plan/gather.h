@@ -15,8 +15,8 @@ template <class T> class RowReader {
   std::int64_t row_size() const { return row_size_; }
   // dst (rows.count(), row_size) from the rows order[begin..end) (order null: begin..end).
   void read(const std::int64_t* order, Rows rows, T* dst) const;
-  // Some columns of the same, at their places in dst, if has_columns().
-  void read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst) const;
+  // Some columns of the same, if has_columns(): dst is (rows.count(), columns.count()), rows `stride` apart.
+  void read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst, std::int64_t stride) const;
   // Where some columns of a row lie, and their bytes, if rows are runs of memory (else null, 0).
   const char* run_of(std::int64_t row, Rows columns) const;
   std::int64_t run_bytes(Rows columns) const { return run_bytes_ == 0 ? 0 : columns.count() * stride_[0]; }

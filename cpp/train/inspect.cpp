@@ -96,7 +96,7 @@ template <class T> void TrainingStep<T>::profile_update(const BatchJob<T>& job, 
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
     if (job.rows.count() <= tile.in_place) {
       const auto start = Clock::now();
-      descend({t, end}, job.rows.count(), scratch);
+      descend({t, end}, 0, job.rows.count(), scratch);
       found->steps[static_cast<std::size_t>(plan_->uses(tile.param)[0].step)].update += seconds_since(start);
       continue;
     }

@@ -81,8 +81,73 @@ template <class T> bool TrainingStep<T>::relay_pays(int threads, std::int64_t n)
          size_of(weights.shape) * static_cast<std::int64_t>(sizeof(T)) <= kShareBytes * threads;
 }
 
-template <class T> bool TrainingStep<T>::relays(const Team& team, const BatchJob<T>& job) const {
-  return job.training && relay_pays(team.size, job.rows.count()) && job.source->xs[at(relay_.input)].has_columns();
+// Each thread's columns of the data lie in a block of their own, rows an odd number of lines apart. In common rows two threads
+// would write to one line, which costs up to 3 % where lines travel fast between the cores, and 10 to 25 % where they do not.
+template <class T> std::int64_t TrainingStep<T>::relay_stride(int rank) const {
+  constexpr std::int64_t kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
+  return ((relay_.legs[relay_.threads][rank].depth.count() + kLine - 1) / kLine | 1) * kLine;
+}
+
+// What the blocks of a sample take besides the sample.
+template <class T> std::int64_t TrainingStep<T>::relay_spare() const {
+  std::int64_t spare = -graph_->size(plan_->steps()[0].inputs[0]);
+  for (int rank = 0; rank < relay_.threads; ++rank) spare += relay_stride(rank);
+  return spare;
+}
+
+template <class T> void TrainingStep<T>::lay_relay() {
+  const T* block = frame_->value(plan_->steps()[0].inputs[0]);
+  for (int rank = 0; rank < relay_.threads; ++rank) {
+    Io<T>& io = relay_.io[rank];
+    io = frame_->io(0);
+    io.x[0] = block - relay_.legs[relay_.threads][rank].depth.begin;
+    io.x_stride = relay_stride(rank);
+    block += capacity_ * io.x_stride;
+  }
+}
+
+template <class T> T* TrainingStep<T>::relay_block(int rank) {
+  return const_cast<T*>(relay_.io[rank].x[0]) + relay_.legs[relay_.threads][rank].depth.begin;
+}
+
+// The team is smaller than was asked for (OpenMP may give fewer threads; after a fork there is one).
+template <class T> void TrainingStep<T>::leave_relay(Team& team) {
+  team.barrier();
+  if (team.rank == 0) relay_.threads = 0;
+  team.barrier();
+}
+
+template <class T> void TrainingStep<T>::settle() {
+  if (relay_.threads == 0) return;
+  const int value = plan_->steps()[0].inputs[0];
+  const std::int64_t width = graph_->size(value);
+  Buffer<T> rows(capacity_ * width);
+  for (int rank = 0; rank < relay_.threads; ++rank) {
+    const Rows columns = relay_.legs[relay_.threads][rank].depth;
+    const T* from = relay_block(rank);
+    for (std::int64_t r = 0; r < capacity_; ++r, from += relay_.io[rank].x_stride) {
+      std::copy_n(from, columns.count(), rows.data() + r * width + columns.begin);
+    }
+  }
+  std::copy_n(rows.data(), rows.size(), frame_->value(value));
+  relay_.threads = 0;
+}
+
+// Of some samples the greatest magnitude.
+template <class T> T TrainingStep<T>::largest_input(std::size_t step, std::size_t input, Rows rows) {
+  const std::int64_t width = graph_->size(plan_->steps()[step].inputs[input]);
+  if (step > 0 || relay_.threads == 0) {
+    return kernels<T>().max_abs(frame_->io(step).x[input] + rows.begin * width, rows.count() * width);
+  }
+  T most = 0;
+  for (int rank = 0; rank < relay_.threads; ++rank) {
+    const T* x = relay_block(rank) + rows.begin * relay_.io[rank].x_stride;
+    const std::int64_t columns = relay_.legs[relay_.threads][rank].depth.count();
+    for (std::int64_t r = rows.begin; r < rows.end; ++r, x += relay_.io[rank].x_stride) {
+      most = std::max(most, kernels<T>().max_abs(x, columns));
+    }
+  }
+  return most;
 }
 
 template <class T> std::int64_t TrainingStep<T>::relay_scratch() const {
@@ -109,10 +174,11 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
   const Leg* const legs = relay_.legs[team.size];
   const Rows depth = legs[team.rank].depth;
   const RowReader<T>& reader = job.source->xs[at(relay_.input)];
-  T* const x = frame_->value(plan_->steps()[0].inputs[0]);
+  const Io<T>& io = relay_.io[team.rank];
+  T* const block_of_mine = relay_block(team.rank);
   const auto gather_columns = [&](Rows rows) {
-    reader.read_columns(job.order, {job.rows.begin + rows.begin, job.rows.begin + rows.end}, depth,
-                        x + rows.begin * reader.row_size());
+    const Rows from{job.rows.begin + rows.begin, job.rows.begin + rows.end};
+    reader.read_columns(job.order, from, depth, block_of_mine + rows.begin * io.x_stride, io.x_stride);
   };
   const std::int64_t last = std::min(kLastRows, n), early = n - last;
   const std::int64_t height = std::clamp(n / kBlocks, kRelayRows, kMostRelayRows);
@@ -144,7 +210,7 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
       }
     }
     if (team.rank > 0) team.await(passed_[at(team.rank - 1)].blocks, b + 1);
-    if (depth.count() > 0) plan_->steps()[0].op->forward_depth(frame_->io(0), rows, depth, soon, scratch);
+    if (depth.count() > 0) plan_->steps()[0].op->forward_depth(io, rows, depth, soon, scratch);
     passed_[at(team.rank)].blocks.store(b + 1, std::memory_order_release);
   }
   if (team.rank == 0) gather(mine, job, relay_.input);
@@ -158,7 +224,13 @@ template <class T> Rows TrainingStep<T>::forward_relay(Team& team, const BatchJo
   template void TrainingStep<T>::find_relay();                                                   \
   template void TrainingStep<T>::plan_relay();                                                   \
   template bool TrainingStep<T>::relay_pays(int threads, std::int64_t n) const;                  \
-  template bool TrainingStep<T>::relays(const Team& team, const BatchJob<T>& job) const;         \
+  template std::int64_t TrainingStep<T>::relay_stride(int rank) const;                           \
+  template std::int64_t TrainingStep<T>::relay_spare() const;                                    \
+  template T* TrainingStep<T>::relay_block(int rank);                                            \
+  template void TrainingStep<T>::lay_relay();                                                    \
+  template void TrainingStep<T>::leave_relay(Team& team);                                        \
+  template void TrainingStep<T>::settle();                                                       \
+  template T TrainingStep<T>::largest_input(std::size_t step, std::size_t input, Rows rows);     \
   template std::int64_t TrainingStep<T>::relay_scratch() const;                                  \
   template void TrainingStep<T>::prefetch_relay(const Team& team, const BatchJob<T>& job) const; \
   template Rows TrainingStep<T>::forward_relay(Team& team, const BatchJob<T>& job, T* scratch);

@@ -86,40 +86,50 @@ template <class T> int TrainingStep<T>::threads(std::int64_t n, bool training) c
   return std::max(threads_for(flops, n), by_update);
 }
 
-template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
+// The frame and the scratch for batches of n samples.
+template <class T> void TrainingStep<T>::make_room(std::int64_t n, std::int64_t spare) {
+  frame_ = std::make_unique<Frame<T>>(plan_, n, spare);
+  for (std::size_t k = 0; k < outputs_.size(); ++k) {
+    const BoundLoss<T>& loss = config_->losses[k];
+    const std::int64_t rows = checked_mul(n, loss.positions), size = checked_mul(rows, loss.width);
+    OutputArrays& out = outputs_[k];
+    out.target = Buffer<T>(checked_mul(rows, loss.target_width));
+    out.label = Buffer<std::int32_t>(rows);
+    out.weight = Buffer<T>(n);
+    out.row_weight = Buffer<T>(rows);
+    out.row_loss = Buffer<T>(rows);
+    if (out.adds_delta) out.delta = Buffer<T>(size);
+    const bool differs = loss.link != Link::kNone || loss.target_width != loss.width;
+    if (config_->needs_values[k] && differs) out.values = Buffer<T>(out.target.size());
+  }
+  std::int64_t most = plan_->scratch_size(kRowBlock, n);
+  for (const Step<T>& step : plan_->steps()) {
+    if (by_columns(step.op->partition(true))) most = std::max(most, step.op->columns_scratch(n));
+  }
+  for (const OwnedTile& tile : tiles_) {
+    if (tile.rows.begin > 0 && tile.rows.end < graph_->params[at(tile.param)].rows()) continue;  // like the first tile
+    for (const ParameterUse& use : plan_->uses(tile.param)) most = std::max(most, accumulate_scratch(tile, use, n));
+  }
+  most = std::max(most, descend_scratch(n));
+  most = std::max(most, relay_scratch());
+  scratch_size_ = align_up<T>(most);
+  scratch_.clear();
+  tile_gradient_.clear();
+  capacity_ = n;
+  spare_ = spare;
+}
+
+template <class T>
+void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training,
+                              std::uint64_t draw) {
   // A step that ended by an exception may have left them set.
   flawed_.store(false, std::memory_order_relaxed);
   for (Passed& passed : passed_) passed.blocks.store(0, std::memory_order_relaxed);
-  if (n > capacity_) {
-    frame_ = std::make_unique<Frame<T>>(plan_, n);
-    for (std::size_t k = 0; k < outputs_.size(); ++k) {
-      const BoundLoss<T>& loss = config_->losses[k];
-      const std::int64_t rows = checked_mul(n, loss.positions), size = checked_mul(rows, loss.width);
-      OutputArrays& out = outputs_[k];
-      out.target = Buffer<T>(checked_mul(rows, loss.target_width));
-      out.label = Buffer<std::int32_t>(rows);
-      out.weight = Buffer<T>(n);
-      out.row_weight = Buffer<T>(rows);
-      out.row_loss = Buffer<T>(rows);
-      if (out.adds_delta) out.delta = Buffer<T>(size);
-      const bool differs = loss.link != Link::kNone || loss.target_width != loss.width;
-      if (config_->needs_values[k] && differs) out.values = Buffer<T>(out.target.size());
-    }
-    std::int64_t most = plan_->scratch_size(kRowBlock, n);
-    for (const Step<T>& step : plan_->steps()) {
-      if (by_columns(step.op->partition(true))) most = std::max(most, step.op->columns_scratch(n));
-    }
-    for (const OwnedTile& tile : tiles_) {
-      if (tile.rows.begin > 0 && tile.rows.end < graph_->params[at(tile.param)].rows()) continue;  // like the first tile
-      for (const ParameterUse& use : plan_->uses(tile.param)) most = std::max(most, accumulate_scratch(tile, use, n));
-    }
-    most = std::max(most, descend_scratch(n));
-    most = std::max(most, relay_scratch());
-    scratch_size_ = align_up<T>(most);
-    scratch_.clear();
-    tile_gradient_.clear();
-    capacity_ = n;
-  }
+  const bool relays = training && relay_pays(threads, n) && source.xs[at(relay_.input)].has_columns();
+  relay_.threads = relays ? threads : 0;
+  const std::int64_t spare = relays ? relay_spare() : 0;
+  if (n > capacity_ || spare > spare_) make_room(std::max(n, capacity_), std::max(spare, spare_));
+  if (relays) lay_relay();
   std::int64_t tile = 0;
   for (const OwnedTile& t : tiles_) {
     if (capacity_ > t.in_place) tile = std::max(tile, t.size());
@@ -128,9 +138,6 @@ template <class T> void TrainingStep<T>::reserve(std::int64_t n, int threads) {
     scratch_.emplace_back(scratch_size_, kUnwritten);
     tile_gradient_.emplace_back(tile, kUnwritten);
   }
-}
-
-template <class T> void TrainingStep<T>::set_mode(const BatchSource<T>& source, bool training, std::uint64_t draw) {
   frame_->set_training(training);
   frame_->set_draw(draw);
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
@@ -163,7 +170,7 @@ template <class T> void TrainingStep<T>::phase_one(Team& team, const BatchJob<T>
   std::size_t end = calls_.size();
   while (!job.training && end > 0 && calls_[end - 1].phase > Phase::kLoss) --end;
   std::size_t first = 0;
-  const bool relay = relays(team, job);
+  const bool relay = relay_.threads > 0;
   if (relay) {
     mine = forward_relay(team, job, scratch);
     first = 2;  // the gather and the first step
@@ -234,10 +241,8 @@ template <class T> bool TrainingStep<T>::sound_delta(std::size_t s, Rows rows, s
   const T most = kernels<T>().max_abs(frame_->gradient(step.output) + rows.begin * size, rows.count() * size);
   bool sound = most <= std::numeric_limits<T>::max();
   for (std::size_t i = 0; sound && most > T(1) && i < step.inputs.size(); ++i) {
-    const std::int64_t width = graph_->size(step.inputs[i]);
-    const T* x = frame_->io(s).x[i] + rows.begin * width;
-    const double bound = static_cast<double>(kernels<T>().max_abs(x, rows.count() * width)) *
-                         static_cast<double>(batch) * static_cast<double>(std::max(width, size));
+    const double bound = static_cast<double>(largest_input(s, i, rows)) * static_cast<double>(batch) *
+                         static_cast<double>(std::max(graph_->size(step.inputs[i]), size));
     sound = static_cast<double>(most) <= static_cast<double>(std::numeric_limits<T>::max()) / bound || bound == 0;
   }
   return sound;

@@ -93,8 +93,8 @@ template <class T> class TrainingStep {
  public:
   TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, bool wrt_inputs);
 
-  // Room for batches of n samples on so many threads; to be called before each team. Allocates; run() never does.
-  void reserve(std::int64_t n, int threads);
+  // Before each team: batches of up to n samples of the source, on so many threads. Allocates; run() never does.
+  void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);
   int threads(std::int64_t n, bool training) const;  // worth waking for n samples
   std::int64_t bytes() const { return frame_->bytes() + static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
 
@@ -112,8 +112,7 @@ template <class T> class TrainingStep {
   T* gradient(int v) { return frame_->gradient(v); }
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
   const Plan<T>& plan() const { return *plan_; }
-  // Before each team.
-  void set_mode(const BatchSource<T>& source, bool training, std::uint64_t draw);
+  void settle();  // after a team, for whoever looks at values: a relay's data lie as rows again
   void materialise();  // allocates the gradient arrays, if they are not there
   NonFinite first_flaw(std::int64_t n);  // of the last batch, in the order of computation
   // The step with a clock around every call, on one thread, gradients tile by tile; allocates its result.
@@ -141,6 +140,8 @@ template <class T> class TrainingStep {
   struct Relay {  // the first step, if it can be passed on
     int input = -1, param = -1;                    // of the sources, of the graph's parameters
     Leg legs[kRelayThreads + 1][kRelayThreads + 1];  // by size of the team and rank, and an end
+    int threads = 0;                               // of the team; 0: it does not relay
+    Io<T> io[kRelayThreads];                       // of the step, by rank: with the thread's own block of the data
   };
   struct alignas(128) Passed {  // written by one thread while others look: lines apart, and not fetched in pairs
     std::atomic<int> blocks{0};
@@ -152,12 +153,21 @@ template <class T> class TrainingStep {
     bool labelled = false, weighted = false;
   };
 
+  void make_room(std::int64_t n, std::int64_t spare);
   void build_calls();
   void build_tiles();
   void find_relay();
   void plan_relay();
   bool relay_pays(int threads, std::int64_t n) const;
-  bool relays(const Team& team, const BatchJob<T>& job) const;
+  void lay_relay();
+  void leave_relay(Team& team);
+  std::int64_t relay_stride(int rank) const;
+  std::int64_t relay_spare() const;
+  T* relay_block(int rank);
+  const Io<T>& io_of(int step, int rank) {
+    return step == 0 && relay_.threads > 0 ? relay_.io[rank] : frame_->io(static_cast<std::size_t>(step));
+  }
+  T largest_input(std::size_t step, std::size_t input, Rows rows);
   std::int64_t relay_scratch() const;
   Rows forward_relay(Team& team, const BatchJob<T>& job, T* scratch);
   void prefetch_relay(const Team& team, const BatchJob<T>& job) const;
@@ -171,13 +181,13 @@ template <class T> class TrainingStep {
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   void link_values(std::size_t k, Rows rows);
   Rows my_tiles(int rank, int size) const;
-  void accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);
+  void accumulate(const OwnedTile& tile, int rank, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale);
   void apply(const OwnedTile& tile, const T* g);
   std::int64_t most_in_place(int param) const;
   std::int64_t descend_scratch(std::int64_t n) const;
   std::int64_t end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;
-  void descend(Rows run, std::int64_t n, T* scratch);
+  void descend(Rows run, int rank, std::int64_t n, T* scratch);
   Rows next_rows(const Team& team, const BatchJob<T>& job) const;
   void own_weights(const OwnedTile& tile) const;
   void update_fused(Team& team, const BatchJob<T>& job);
@@ -200,7 +210,7 @@ template <class T> class TrainingStep {
   std::vector<double> tile_norm_;
   // By thread, each an allocation of its own, so that a sanitizer sees who writes past its end.
   std::vector<Buffer<T>> scratch_, tile_gradient_;
-  std::int64_t scratch_size_ = 0, capacity_ = 0;
+  std::int64_t scratch_size_ = 0, capacity_ = 0, spare_ = 0;  // of the frame's samples and inputs
   StepHyper<T> hyper_;
   Penalties<T> penalties_;
   Constraints<T> constraints_;
@@ -214,6 +224,7 @@ template <class Between>
 bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between) {
   // Beside the other threads' samples: no weight changes before the barrier.
   if (team.rank == 0 && job.training && !penalties_.call()) flawed_.store(true, std::memory_order_relaxed);
+  if (relay_.threads > 0 && relay_.threads != team.size) leave_relay(team);
   phase_one(team, job);
   // Not before: until a relay is through, others may still be in the last update.
   if (team.rank == 0 && job.training && job.update && config_->has_optimizer) hyper_.set(job.learning_rate, job.step);

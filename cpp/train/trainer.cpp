@@ -113,8 +113,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   const std::int64_t until = max_batches < 0 ? n_batches_ : std::min(n_batches_, batch_ + max_batches);
   if (batch_ >= until || (update_ && n_rates < 1)) return 0;
   const int threads = step_.threads(batch_size_, update_);
-  step_.reserve(batch_size_, threads);
-  step_.set_mode(source_, update_, static_cast<std::uint64_t>(draw));
+  step_.prepare(source_, batch_size_, threads, update_, static_cast<std::uint64_t>(draw));
   last_ = &step_;
   step_.penalties().refresh();
   if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
@@ -155,6 +154,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
     }
   });
   if (has_diverged_) {
+    step_.settle();
     diverged_.batch = batch_;
     const std::int64_t rows = std::min((batch_ + 1) * batch_size_, source_.n) - batch_ * batch_size_;
     diverged_.flaw = step_.first_flaw(rows);
@@ -194,8 +194,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
     own->materialise();
   }
   const int threads = own->threads(source_.n, true);
-  own->reserve(source_.n, threads);
-  own->set_mode(source_, training, static_cast<std::uint64_t>(draw));
+  own->prepare(source_, source_.n, threads, training, static_cast<std::uint64_t>(draw));
   last_ = own.get();
   has_diverged_ = false;
   own->penalties().refresh();
@@ -211,6 +210,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
       total = add_results(*own, job, false);
     });
   });
+  own->settle();
   if (has_diverged_) {
     diverged_.batch = 0;
     diverged_.flaw = own->first_flaw(source_.n);
@@ -220,8 +220,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
 }
 
 template <class T> BatchProfile Trainer<T>::profile() {
-  step_.reserve(source_.n, 1);
-  step_.set_mode(source_, true, static_cast<std::uint64_t>(draw));
+  step_.prepare(source_, source_.n, 1, true, static_cast<std::uint64_t>(draw));
   last_ = &step_;
   BatchJob<T> job{};
   job.source = &source_;

@@ -63,11 +63,12 @@ template <class T> Rows TrainingStep<T>::my_tiles(int rank, int size) const {
   return {first_in(share.begin), first_in(share.end)};
 }
 
-template <class T> void TrainingStep<T>::accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch) {
+template <class T>
+void TrainingStep<T>::accumulate(const OwnedTile& tile, int rank, std::int64_t n, bool add, T* g, T* scratch) {
   bool adds = add;
   for (const ParameterUse& use : plan_->uses(tile.param)) {
     const Step<T>& step = plan_->steps()[at(use.step)];
-    step.op->accumulate(frame_->io(at(use.step)), use.slot, tile, n, g, adds, scratch);
+    step.op->accumulate(io_of(use.step, rank), use.slot, tile, n, g, adds, scratch);
     adds = true;
   }
   if (!adds) std::fill_n(g, tile.size(), T(0));  // no way from this parameter to a loss
@@ -142,13 +143,13 @@ template <class T> std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, s
   return tile;
 }
 
-template <class T> void TrainingStep<T>::descend(Rows run, std::int64_t n, T* scratch) {
+template <class T> void TrainingStep<T>::descend(Rows run, int rank, std::int64_t n, T* scratch) {
   OwnedTile tile = tiles_[static_cast<std::size_t>(run.begin)];
   tile.rows.end = tiles_[static_cast<std::size_t>(run.end - 1)].rows.end;
   const ParameterView<T>& param = graph_->params[at(tile.param)];
   const ParameterUse& use = plan_->uses(tile.param)[0];
   const T rate = hyper_.of(config_->groups.empty() ? 0 : config_->group_of[at(tile.param)]).learning_rate;
-  plan_->steps()[at(use.step)].op->descend(frame_->io(at(use.step)), use.slot, tile, n, rate,
+  plan_->steps()[at(use.step)].op->descend(io_of(use.step, rank), use.slot, tile, n, rate,
                                            param.value + tile.rows.begin * param.row_size() + tile.columns.begin, scratch);
 }
 
@@ -177,7 +178,7 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
   T* scratch = scratch_[at(team.rank)].data();
   T* g = tile_gradient_[at(team.rank)].data();
   const Rows mine = my_tiles(team.rank, team.size);
-  const bool relay = relays(team, job);
+  const bool relay = relay_.threads > 0;
   // Then the weights of a relay are this thread's alone until the relay is passed on.
   const bool leaves_early = relay && !penalties_.any() && !constraints_.any();
   Rows next{0, 0};
@@ -200,10 +201,10 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
       for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, {0, reader.row_size()});
     }
     if (n <= tile.in_place) {
-      descend(run, n, scratch);
+      descend(run, team.rank, n, scratch);
       continue;
     }
-    accumulate(tile, n, false, g, scratch);
+    accumulate(tile, team.rank, n, false, g, scratch);
     clip(g, tile.size(), 1);
     if (config_->has_optimizer) apply(tile, g);
   }
@@ -212,10 +213,11 @@ template <class T> void TrainingStep<T>::update_fused(Team& team, const BatchJob
 template <class T> void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job) {
   const Rows mine = my_tiles(team.rank, team.size);
   const bool update = job.update && config_->has_optimizer;
+  T* scratch = scratch_[at(team.rank)].data();
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[static_cast<std::size_t>(t)];
     T* g = gradients_.data() + tile.offset;
-    if (job.rows.count() > 0) accumulate(tile, job.rows.count(), job.add_gradients, g, scratch_[at(team.rank)].data());
+    if (job.rows.count() > 0) accumulate(tile, team.rank, job.rows.count(), job.add_gradients, g, scratch);
     if (!update) continue;
     clip(g, tile.size(), job.gradient_scale);
     tile_norm_[static_cast<std::size_t>(t)] = config_->clip_norm > 0 ? kernels<T>().sum_squares(g, tile.size()) : 0;
@@ -249,13 +251,14 @@ template <class T> double TrainingStep<T>::norm_scale() const {
   template void TrainingStep<T>::build_tiles();                                                                     \
   template Rows TrainingStep<T>::my_tiles(int rank, int size) const;                                                \
   template Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job) const;                         \
-  template void TrainingStep<T>::accumulate(const OwnedTile& tile, std::int64_t n, bool add, T* g, T* scratch);     \
+  template void TrainingStep<T>::accumulate(const OwnedTile& tile, int rank, std::int64_t n, bool add, T* g,           \
+                                            T* scratch);                                                           \
   template void TrainingStep<T>::clip(T* g, std::int64_t n, double scale);                                          \
   template void TrainingStep<T>::apply(const OwnedTile& tile, const T* g);                                          \
   template std::int64_t TrainingStep<T>::most_in_place(int param) const;                                            \
   template std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n) const;                                     \
   template std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;     \
-  template void TrainingStep<T>::descend(Rows run, std::int64_t n, T* scratch);                                     \
+  template void TrainingStep<T>::descend(Rows run, int rank, std::int64_t n, T* scratch);                             \
   template void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job);                                  \
   template void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job);                           \
   template void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job);
