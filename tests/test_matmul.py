@@ -70,9 +70,11 @@ def integers(form, m, k, n, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("m, k, n", [(1024, 400, 200), (100, 2048, 150), (1024, 1030, 300)])
+@pytest.mark.parametrize("m, k, n", [
+    (1024, 400, 200), (100, 2048, 150), (1024, 1030, 300), (250, 2048, 300), (600, 1024, 300),
+])  # fmt: skip
 def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
-    """Rows of A a multiple of 4096 bytes apart are packed too."""
+    """Rows of A a multiple of 4096 bytes apart are packed too, once for all if they are few."""
     a, b, expected = integers(form, m, k, n, dtype)
     for chunk in (0, 64):
         assert np.array_equal(_core.matmul(a, b, *form, chunk=chunk), expected)
@@ -80,7 +82,7 @@ def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (100, 2048, 811), (230, 400, 2100)])
+@pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (60, 2048, 811), (66, 400, 2100)])
 def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
     """With a B of more than 3 MB all rows of A pass in short blocks of k, panel by panel."""
     a, b, expected = integers(form, m, k, n, dtype)
