@@ -34,7 +34,7 @@ def passed_on(model, threads, batch):
 def fitted(model, threads, x=X, y=Y, *, batch=64, optimizer="adam", compiled=None,
            expected=True, **fit):  # fmt: skip
     with bp.threads(threads):
-        model.compile(optimizer, "cross_entropy", **(compiled or {}))
+        model.compile(optimizer, **{"loss": "cross_entropy", **(compiled or {})})
         history = model.fit(x, y, batch_size=batch, verbose=0, **{"epochs": 3, **fit})
     if threads > 1:
         assert passed_on(model, threads, batch) == expected
@@ -171,7 +171,14 @@ def test_not_where_others_read_its_weights_or_data():
         layer = L.Dense(HIDDEN, activation="relu")
         return bp.Model([a, b], L.Dense(CLASSES)(L.Add()([layer(a), layer(b)])), seed=1)
 
+    def compared():  # a loss reads the data, without a step of the plan
+        x = bp.Input((WIDTH,))
+        y = L.Dense(CLASSES, name="y")(L.Dense(HIDDEN, activation="relu")(x))
+        return bp.Model(x, [y, L.Flatten(name="x")(x)], seed=1)
+
     assert_same(frozen, (2, 3), expected=False)
+    losses = {"loss": {"y": "cross_entropy", "x": "mean_squared_error"}}
+    assert_same(compared, (2, 3), y={"y": Y, "x": X + 1}, compiled=losses, expected=False)
     assert_same(branches, (2, 5), expected=False)
     assert_same(shared, (2, 5), x=[X, X[::-1]], expected=False)
 
@@ -254,11 +261,11 @@ def test_a_diverging_step_changes_nothing(threads):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("sample", [0, 17, 63])
-def test_a_gradient_that_would_overflow_changes_nothing(threads, sample):
+@pytest.mark.parametrize("sample, column", [(0, 339), (17, 0), (63, 200)])
+def test_a_gradient_that_would_overflow_changes_nothing(threads, sample, column):
     """Outputs, losses and deltas are finite; x^T delta would not be."""
     x, t = X.copy(), np.zeros((len(X), CLASSES), np.float32)
-    x[sample, WIDTH - 1], t[sample] = 1e30, 1e12
+    x[sample, column], t[sample] = 1e30, 1e12
     first = L.Dense(HIDDEN, kernel_initializer="zeros")
     model = bp.Sequential([first, L.Dense(CLASSES)], seed=3)
     with bp.threads(threads):
@@ -287,6 +294,33 @@ def test_the_input_is_found_at_fault(threads):
     assert (info.value.tensor, info.value.sample) == ("input", 170)
 
 
+class Silenced(L.Layer):
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def forward(self, x, training=False):
+        return np.nan_to_num(x, nan=0.0)
+
+    def backward(self, dy):
+        return dy
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_input_is_found_at_fault_though_the_loss_is_finite(threads):
+    x, t = X.copy(), np.full((len(X), CLASSES), 1e4, np.float32)
+
+    class Spoil(bp.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            x[170, 5] = np.nan
+
+    model = build(Silenced(), activation="linear")
+    with bp.threads(threads), pytest.raises(bp.TrainingDiverged) as info:
+        model.compile(bp.optimizers.SGD(1e-9), "half_squared_error")
+        model.fit(x, t, batch_size=64, epochs=2, verbose=0, shuffle=False, callbacks=[Spoil()])
+    assert (info.value.tensor, info.value.sample) == ("input", 170)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_data_are_seen_in_rows(threads):
     """While a step runs, each thread has its columns in a block of its own."""
@@ -309,6 +343,20 @@ def test_from_fit_to_fit_with_other_threads():
         return support.weights_hash(model)
 
     assert after(1, 1, 1, 1) == after(2, 8, 1, 5)
+
+
+SMALLER = """
+import bpcore as bp
+from tests.test_relay import fitted, build, support
+print(support.weights_hash(fitted(build(), 5)[0]))
+"""
+
+
+def test_a_team_smaller_than_asked_for():
+    expected = support.weights_hash(fitted(build(), 1)[0])
+    for limit in (1, 3, 5):
+        found = support.run_python(SMALLER, OMP_THREAD_LIMIT=limit, timeout=60).stdout.split()
+        assert found == [expected], limit
 
 
 def test_evaluation_between_epochs_and_many_runs():

@@ -101,15 +101,14 @@ BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std
   if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);
   blocks.depth = k == 0 ? 1 : at_most(blocks.depth, k);
   const std::int64_t depth_bytes = blocks.depth * kBytes;
-  const bool whole_a = short_blocks || m * depth_bytes <= kWholeABytes;
-  blocks.height = whole_a ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
+  blocks.height = m * depth_bytes <= kWholeABytes ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
   if (blocks.height == m) {  // a panel is used up at once
     blocks.group = widest_tile(m) * Vec<T>::kWidth;
     return blocks;
   }
   const std::int64_t a_bytes = m * depth_bytes;  // read, and perhaps copied, once for each group
   std::int64_t bytes = at_most(k * n * kBytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
-  if (bytes < kLeastBBytes || few_rows) bytes = kLeastBBytes;
+  if (bytes < kLeastBBytes) bytes = kLeastBBytes;
   const std::int64_t fits = bytes / depth_bytes / kStep * kStep;
   blocks.group = round_up(ceil_div(n, ceil_div(n, fits < kStep ? kStep : fits)), kStep);
   return blocks;

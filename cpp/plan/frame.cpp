@@ -21,9 +21,9 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity, std:
   for (std::size_t i = 0; i < n; ++i) {
     const int v = static_cast<int>(i);
     if (plan_->root(v) != v || !plan_->computed(v)) continue;
-    const bool input = made[i] < 0;
-    const std::int64_t size = checked_mul(capacity, plan_->graph().size(v) + (input ? spare : 0));
-    requests.push_back({&values_[i], size, training ? -1 : made[i], training ? end : plan_->last_use(v), 0});
+    const std::int64_t size = checked_mul(capacity, plan_->graph().size(v));
+    const std::int64_t more = made[i] < 0 ? checked_mul(capacity, spare) : 0;
+    requests.push_back({&values_[i], size + more, training ? -1 : made[i], training ? end : plan_->last_use(v), 0});
     if (plan_->has_gradient(v)) requests.push_back({&gradients_[i], size, -1, end, 0});
   }
   for (std::size_t s = 0; s < steps.size(); ++s) {

@@ -8,6 +8,7 @@
 #include "train/step.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace bp {
 namespace {
@@ -38,6 +39,9 @@ template <class T> void TrainingStep<T>::find_relay() {
   };
   for (std::size_t s = 1; s < steps.size(); ++s) {
     if (has(steps[s].inputs, value) || has(steps[s].params, param)) return;
+  }
+  for (const BoundLoss<T>& loss : config_->losses) {  // of the data themselves
+    if (plan_->root(loss.prediction) == value || plan_->root(loss.output) == value) return;
   }
   const auto input = std::find(graph_->inputs.begin(), graph_->inputs.end(), value);
   const ParameterView<T>& weights = graph_->params[at(param)];
@@ -133,7 +137,7 @@ template <class T> void TrainingStep<T>::settle() {
   relay_.threads = 0;
 }
 
-// Of some samples the greatest magnitude.
+// Of some samples the greatest magnitude, or one that is not a number.
 template <class T> T TrainingStep<T>::largest_input(std::size_t step, std::size_t input, Rows rows) {
   const std::int64_t width = graph_->size(plan_->steps()[step].inputs[input]);
   if (step > 0 || relay_.threads == 0) {
@@ -144,7 +148,9 @@ template <class T> T TrainingStep<T>::largest_input(std::size_t step, std::size_
     const T* x = relay_block(rank) + rows.begin * relay_.io[rank].x_stride;
     const std::int64_t columns = relay_.legs[relay_.threads][rank].depth.count();
     for (std::int64_t r = rows.begin; r < rows.end; ++r, x += relay_.io[rank].x_stride) {
-      most = std::max(most, kernels<T>().max_abs(x, columns));
+      const T largest = kernels<T>().max_abs(x, columns);
+      if (!(largest <= std::numeric_limits<T>::max())) return largest;
+      most = std::max(most, largest);
     }
   }
   return most;

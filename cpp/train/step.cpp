@@ -129,7 +129,6 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
   relay_.threads = relays ? threads : 0;
   const std::int64_t spare = relays ? relay_spare() : 0;
   if (n > capacity_ || spare > spare_) make_room(std::max(n, capacity_), std::max(spare, spare_));
-  if (relays) lay_relay();
   std::int64_t tile = 0;
   for (const OwnedTile& t : tiles_) {
     if (capacity_ > t.in_place) tile = std::max(tile, t.size());
@@ -144,6 +143,7 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
     outputs_[k].labelled = source.ys[k].label != nullptr;
     outputs_[k].weighted = source.weights[k].row_size() > 0;
   }
+  if (relays) lay_relay();
 }
 
 // A smaller batch may need more scratch than a larger one (block sizes are rounded), so every size up to n is asked, by

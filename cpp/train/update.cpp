@@ -247,20 +247,20 @@ template <class T> double TrainingStep<T>::norm_scale() const {
   return norm > config_->clip_norm ? config_->clip_norm / norm : 1;
 }
 
-#define BP_INSTANTIATE_UPDATE(T)                                                                                    \
-  template void TrainingStep<T>::build_tiles();                                                                     \
-  template Rows TrainingStep<T>::my_tiles(int rank, int size) const;                                                \
-  template Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job) const;                         \
-  template void TrainingStep<T>::accumulate(const OwnedTile& tile, int rank, std::int64_t n, bool add, T* g,           \
-                                            T* scratch);                                                           \
-  template void TrainingStep<T>::clip(T* g, std::int64_t n, double scale);                                          \
-  template void TrainingStep<T>::apply(const OwnedTile& tile, const T* g);                                          \
-  template std::int64_t TrainingStep<T>::most_in_place(int param) const;                                            \
-  template std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n) const;                                     \
-  template std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const;     \
-  template void TrainingStep<T>::descend(Rows run, int rank, std::int64_t n, T* scratch);                             \
-  template void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job);                                  \
-  template void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job);                           \
+#define BP_INSTANTIATE_UPDATE(T)                                                                                \
+  template void TrainingStep<T>::build_tiles();                                                                 \
+  template Rows TrainingStep<T>::my_tiles(int rank, int size) const;                                            \
+  template Rows TrainingStep<T>::next_rows(const Team& team, const BatchJob<T>& job) const;                     \
+  template void TrainingStep<T>::accumulate(const OwnedTile& tile, int rank, std::int64_t n, bool add, T* g,    \
+                                            T* scratch);                                                        \
+  template void TrainingStep<T>::clip(T* g, std::int64_t n, double scale);                                      \
+  template void TrainingStep<T>::apply(const OwnedTile& tile, const T* g);                                      \
+  template std::int64_t TrainingStep<T>::most_in_place(int param) const;                                        \
+  template std::int64_t TrainingStep<T>::descend_scratch(std::int64_t n) const;                                 \
+  template std::int64_t TrainingStep<T>::end_of_run(std::int64_t tile, std::int64_t end, std::int64_t n) const; \
+  template void TrainingStep<T>::descend(Rows run, int rank, std::int64_t n, T* scratch);                       \
+  template void TrainingStep<T>::update_fused(Team& team, const BatchJob<T>& job);                              \
+  template void TrainingStep<T>::update_materialised(Team& team, const BatchJob<T>& job);                       \
   template void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job);
 BP_INSTANTIATE_UPDATE(float)
 BP_INSTANTIATE_UPDATE(double)
