@@ -45,7 +45,7 @@ template <class T> struct NodeSpec {
 // Where a node's arrays are. Sample r of an array begins at r * size elements.
 template <class T> struct Io {
   std::vector<const T*> x;
-  std::int64_t x_stride = 0;  // of x[0], where it is not a sample's size (a relay); forward_depth, accumulate and descend heed it
+  std::int64_t x_stride = 0;  // of x[0] in a relay: forward_depth, accumulate and descend heed it; 0: a sample's size
   T* y = nullptr;
   T* saved = nullptr;       // saved_size() a sample, from forward to backward
   T* dy = nullptr;          // complete when backward runs; backward may overwrite it

@@ -85,8 +85,8 @@ template <class T> bool TrainingStep<T>::relay_pays(int threads, std::int64_t n)
          size_of(weights.shape) * static_cast<std::int64_t>(sizeof(T)) <= kShareBytes * threads;
 }
 
-// Each thread's columns of the data lie in a block of their own, rows an odd number of lines apart. In common rows two threads
-// would write to one line, which costs up to 3 % where lines travel fast between the cores, and 10 to 25 % where they do not.
+// Each thread's columns of the data lie in a block of their own, rows an odd number of lines apart. In common rows two
+// threads would write to one line, which costs up to 3 % where lines travel fast between the cores, else 10 to 25 %.
 template <class T> std::int64_t TrainingStep<T>::relay_stride(int rank) const {
   constexpr std::int64_t kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
   return ((relay_.legs[relay_.threads][rank].depth.count() + kLine - 1) / kLine | 1) * kLine;
