@@ -83,7 +83,7 @@ def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (60, 2048, 811), (66, 400, 2100)])
+@pytest.mark.parametrize("m, k, n", [(15, 1037, 1003), (100, 2048, 811), (230, 400, 2100)])
 def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
     """With a B of more than 3 MB all rows of A pass in short blocks of k, panel by panel."""
     a, b, expected = integers(form, m, k, n, dtype)

@@ -14,8 +14,9 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes.
-constexpr std::int64_t kShortBytes = 1536, kFewBytes = 100 * 1024, kRemoteBytes = 3 << 20;
+// Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes. Up to 266
+// rows of 704 values; longer blocks would be 1 % faster, but with the panels of a group take 3 MB a thread.
+constexpr std::int64_t kShortBytes = 2816, kFewBytes = 733 * 1024, kRemoteBytes = 3 << 20;
 // Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
 // a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block being of so many rows; a quarter of
 // B, so that the memory for it stays small beside B, but for small ones); A's block beside it, or all of its rows.
