@@ -51,10 +51,10 @@ void multiply(const Matmul<float>& p, const PairPlan& plan) {
   r.c = p.c, r.ldc = p.ldc;
   r.add = p.rate != 0, r.rate = p.rate, r.chunk = p.chunk / 2;
   r.max_vecs = widest_tile(p.m);
-  const auto lay_a = [&](Region<Pair>& block, std::int64_t i, std::int64_t k, bool) {
+  const auto lay_a = [&](Region<Pair>& block, std::int64_t i, std::int64_t k) {
     block.a = a + (p.a_transposed ? k * plan.lda + i : i * plan.lda + k);
   };
-  stream<Pair>(r, plan.blocks, {}, true, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel, a + plan.b_at);
+  stream<Pair>(r, plan.blocks, {}, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel, a + plan.b_at);
 }
 
 }  // namespace

@@ -51,27 +51,24 @@ template <class T> static void pack_panel(const Source<T>& b, T* panel) {
 }
 
 template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
+  T* const a_panels = p.scratch + plan.a_at;
   const Region<T> r = whole(p);
-  const bool keeps_a = plan.pack_a && plan.copied_rows == p.m;
-  const auto lay_a = [&](Region<T>& block, std::int64_t i, std::int64_t k, bool first) {
-    const T* const from = p.a + (p.a_transposed ? k * p.lda + i : i * p.lda + k);
-    block.a = from;
+  const auto lay_a = [&](Region<T>& block, std::int64_t i, std::int64_t k) {
+    block.a = p.a + (p.a_transposed ? k * p.lda + i : i * p.lda + k);
     if (!plan.pack_a) return;
     block.max_rows = max_tile_rows(static_cast<int>(block.max_vecs));
-    block.a_packed = p.a_transposed;
-    if (!p.a_transposed) block.lda = plan.copied_lda;
-    T* const copy = p.scratch + plan.a_at + (keeps_a ? i * (p.a_transposed ? block.k : block.lda) : 0);
-    block.a = copy;
-    if (keeps_a && !first) return;
     if (p.a_transposed) {
-      pack_a_transposed<T>(from, p.lda, {block.m, block.max_rows}, block.k, copy);
+      pack_a_transposed<T>(block.a, p.lda, {block.m, block.max_rows}, block.k, a_panels);
+      block.a_packed = true;
     } else {
-      copy_rows<T>(from, p.lda, block.m, block.k, copy, block.lda);
+      block.lda = plan.copied_lda;
+      copy_rows<T>(block.a, p.lda, block.m, block.k, a_panels, block.lda);
     }
+    block.a = a_panels;
   };
   // Not where A was given transposed: short pieces so far apart that they share few sets of L2, and would not stay there.
   const Source<T> a = p.a_transposed ? Source<T>{} : Source<T>{p.a, p.lda, p.k, p.m, true};
-  stream<T>(r, plan.blocks, a, keeps_a, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel<T>, p.scratch);
+  stream<T>(r, plan.blocks, a, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel<T>, p.scratch);
 }
 
 // y (m x n) = or += the transpose of x (n x m).

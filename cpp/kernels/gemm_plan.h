@@ -14,15 +14,12 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes. Up to 266
-// rows of 704 values; longer blocks would be 1 % faster, but with the panels of a group take 3 MB a thread.
+// Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes.
 constexpr std::int64_t kShortBytes = 2816, kFewBytes = 733 * 1024, kRemoteBytes = 3 << 20;
 // Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
 // a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block being of so many rows; a quarter of
-// B, so that the memory for it stays small beside B, but for small ones); A's block beside it, or all of its rows.
+// B, so that the memory for it stays small beside B, but for small ones); A's block beside it.
 constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024, kBlockABytes = 384 * 1024;
-constexpr std::int64_t kWholeABytes = 512 * 1024;
-constexpr std::int64_t kKeptABytes = 2 << 20;      // copies of A's blocks up to this stay for all groups
 constexpr std::int64_t kDirectBytes = 256 * 1024;  // a quarter of L2: B up to this is read where it lies
 constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
 constexpr std::int64_t kFarBytes = 1024 * 1024;   // no longer in L2
@@ -102,14 +99,14 @@ BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std
   if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);
   blocks.depth = k == 0 ? 1 : at_most(blocks.depth, k);
   const std::int64_t depth_bytes = blocks.depth * kBytes;
-  blocks.height = m * depth_bytes <= kWholeABytes ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
+  blocks.height = short_blocks ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
   if (blocks.height == m) {  // a panel is used up at once
     blocks.group = widest_tile(m) * Vec<T>::kWidth;
     return blocks;
   }
   const std::int64_t a_bytes = m * depth_bytes;  // read, and perhaps copied, once for each group
   std::int64_t bytes = at_most(k * n * kBytes / 4, a_bytes / 2 > kBlockBBytes ? a_bytes / 2 : kBlockBBytes);
-  if (bytes < kLeastBBytes) bytes = kLeastBBytes;
+  if (bytes < kLeastBBytes || few_rows) bytes = kLeastBBytes;
   const std::int64_t fits = bytes / depth_bytes / kStep * kStep;
   blocks.group = round_up(ceil_div(n, ceil_div(n, fits < kStep ? kStep : fits)), kStep);
   return blocks;
@@ -120,7 +117,7 @@ struct Plan {
   bool pack_a, totals;
   std::int64_t turned;                              // swapped: rows of C at once
   Blocks blocks;                                    // packed
-  std::int64_t copied_lda, copied_rows;             // of A where it is copied: rows there at once, a block's or all
+  std::int64_t copied_lda;                          // of A's rows where they are copied
   std::int64_t a_at, totals_at, scratch;            // offsets into the scratch (packed B at 0) and its size, in elements
 };
 
@@ -148,10 +145,8 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     plan.pack_a = p.n > 8 * kWidth && aliases<T>(p.lda);
     plan.a_at = plan.blocks.panels();
     plan.copied_lda = (ceil_div(plan.blocks.depth, kLine<T>) | 1) * kLine<T>;
-    const std::int64_t all_bytes = p.m * plan.copied_lda * static_cast<std::int64_t>(sizeof(T));
-    plan.copied_rows = all_bytes <= kKeptABytes ? p.m : plan.blocks.height;
     // A vector more: whole ones are stored but for the last step's.
-    plan.totals_at = plan.a_at + (plan.pack_a ? plan.copied_lda * plan.copied_rows + kWidth : 0);
+    plan.totals_at = plan.a_at + (plan.pack_a ? plan.copied_lda * plan.blocks.height + kWidth : 0);
   }
   plan.totals_at = round_up(plan.totals_at, kWidth);
   plan.scratch = plan.totals_at + (plan.totals ? p.m * p.n : 0);

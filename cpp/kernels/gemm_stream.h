@@ -22,12 +22,11 @@ template <class T> Source<T> rows_of(Source<T> a, std::int64_t part, std::int64_
 }
 
 // whole: the product, C and what its chains start from; b: all of B; a: of A^T if its columns may be asked for, else of no
-// depth. lay_a(region, i, k, first) says where the region's rows and steps of A lie, from row i and step k: for the first group
-// of columns, or for a later one, for which keeps_a says that nothing is read anew. pack(source, panel) packs a panel that no
-// tile can.
+// depth. lay_a(region, i, k) says where the region's rows and steps of A lie, from row i and step k; pack(source, panel)
+// packs a panel that no tile can.
 template <class T, class LayA, class Pack>
-void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, bool keeps_a, const Source<T>& b, LayA lay_a,
-            Pack pack, T* panels) {
+void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, const Source<T>& b, LayA lay_a, Pack pack,
+            T* panels) {
   constexpr std::int64_t kValues = SumOfElement<T>::kValues;
   const std::int64_t panel_columns = whole.max_vecs * Vec<T>::kWidth;
   const bool asks = whole.max_vecs <= kMostPackingVecs;
@@ -53,13 +52,12 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, bo
       if (group == 0 || heights.parts > 1) {
         r.m = heights.of(y), r.n = whole.n;
         r.max_rows = tallest_tile<T>(r);
-        lay_a(r, i, k, group == 0);
+        lay_a(r, i, k);
       }
       // The block of A to come. While B's panels are packed they come first, so one that stays for all groups has no turn.
       const std::int64_t a_k = last_y ? next_k : k, asking = at_most(ceil_div(end - group, panel_columns), kPanelsAhead);
       Source<T> next_rows{};
-      const bool anew = !keeps_a || (last_y ? next_group : group) == 0;
-      if (far_a && anew && a_k < whole.k) next_rows = block_of(a, a_k, last_y ? 0 : i + r.m, heights.of(last_y ? 0 : y + 1));
+      if (far_a && a_k < whole.k) next_rows = block_of(a, a_k, last_y ? 0 : i + r.m, heights.of(last_y ? 0 : y + 1));
       for (std::int64_t j = group; j < end; j += panel_columns) {
         const Source<T> from = panel_of(k, j, end);
         T* const panel = panels + (j - group) * r.k;
