@@ -75,7 +75,7 @@ def integers(form, m, k, n, dtype):
     (250, 2048, 300), (1024, 400, 700), (600, 1024, 300),
 ])  # fmt: skip
 def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):
-    """Rows of A a multiple of 4096 bytes apart are packed too, once for all if they are few."""
+    """Rows of A a multiple of 4096 bytes apart are packed too."""
     a, b, expected = integers(form, m, k, n, dtype)
     for chunk in (0, 64):
         assert np.array_equal(_core.matmul(a, b, *form, chunk=chunk), expected)

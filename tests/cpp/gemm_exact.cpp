@@ -201,11 +201,11 @@ int main(int argc, char** argv) {
     if (shape % 40 == 17) {  // blocks of m, k and n
       s.m = 120 + std::int64_t(random() % 100), s.n = 140 + std::int64_t(random() % 150), s.k = 700 + std::int64_t(random() % 900);
     }
-    if (shape % 40 == 37) {  // and copies of A that stay for all blocks of n
+    if (shape % 40 == 37) {  // and copies of A
       s.m = 180 + std::int64_t(random() % 70), s.n = 140 + std::int64_t(random() % 150), s.k = pick(1024, 1024, 1500);
       s.b_transposed = random() % 2, s.pad_a = 1024 - (s.a_transposed ? s.m : s.k) % 1024;
     }
-    if (shape % 120 == 58) {  // or are too large to stay
+    if (shape % 120 == 58) {  // or large ones
       s.m = 520 + std::int64_t(random() % 60), s.n = 260 + std::int64_t(random() % 100), s.k = 1024, s.pad_a = 0;
       s.a_transposed = false;
     }
