@@ -1,11 +1,13 @@
 """Initializers: ranges, moments and structure by their formulas; refusals of bad arguments."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from bpcore import initializers
+import bpcore as bp
+from bpcore import _core, initializers
 
 # name -> (variance of the formula, bound of the support) for a kernel of 300 inputs, 200 units.
 # Uniform on +-r has variance r^2 / 3. A normal cut at two deviations that keeps variance v has its
@@ -32,6 +34,9 @@ SCALED = {
     "truncated_normal": (0.7737413 * 0.05**2, 0.1),
     "normal": (0.05**2, math.inf),
 }
+
+
+CLASSES = {"uniform": "Uniform", "normal": "Normal", "truncated_normal": "TruncatedNormal"}
 
 
 @pytest.mark.parametrize("name", SCALED)
@@ -71,6 +76,43 @@ def test_a_pure_function_of_seed_and_stream_in_any_dtype(name):
     assert (make((20, 30), "float64", seed=8, stream=2) != a).any()
 
 
+def test_large_weights_are_drawn_from_one_stream():
+    """In blocks: no number is left out or drawn twice where one ends, and 2.0 is the cut."""
+    n, seed, stream = 300 * 400, 11, 4
+    u = np.asarray(_core.uniform(seed, stream, n))
+    z = np.asarray(_core.normal(seed, stream, n + n // 10))
+    expected = {"uniform": u, "normal": z[:n], "truncated_normal": z[np.abs(z) <= 2][:n]}
+    for name, numbers in expected.items():
+        low_high = {"minval": 0.0, "maxval": 1.0} if name == "uniform" else {"stddev": 1.0}
+        make = initializers.get({"class_name": CLASSES[name], "config": low_high})
+        assert (make((300, 400), "float64", seed=seed, stream=stream).ravel() == numbers).all()
+
+
+@pytest.mark.parametrize("name", ["glorot_uniform", "he_normal", "normal", "zeros"])
+def test_a_large_weight_takes_little_more_than_itself(name):
+    """NumPy's arrays are traced, and the core's, of which the weight is one, are not."""
+    layer = bp.layers.Dense(1000, kernel_initializer=name)
+    tracemalloc.start()
+    try:
+        layer.build((1000,))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert layer.weights[0].value.nbytes == 4_000_000
+    assert peak < 2_000_000
+
+
+def test_values_of_another_shape_are_refused():
+    class Flat(initializers.Initializer):
+        def values(self, shape, seed, stream):
+            return np.ones(shape[-1])  # would be spread over the rows
+
+    with pytest.raises(ValueError, match=r"Flat\(\).*shape \(3,\), expected \(2, 3\)"):
+        Flat()((2, 3))
+    with pytest.raises(ValueError, match=r"'kernel'.*shape \(3,\), expected \(2, 3\)"):
+        bp.layers.Dense(3, kernel_initializer=Flat()).build((2,))
+
+
 def test_own_seed_takes_the_place_of_the_model_s():
     own = initializers.Uniform(seed=5)
     assert (own((9,), seed=1) == own((9,), seed=2)).all()
@@ -85,8 +127,6 @@ def test_orthogonal(shape):
 
 
 def test_orthogonal_is_the_q_factor_with_positive_diagonal():
-    from bpcore import _core
-
     a = np.asarray(_core.normal(11, 4, 70 * 50)).reshape(50, 70)
     q, r = np.linalg.qr(a.T)  # an independent algorithm: Householder
     expected = q * np.sign(np.diag(r))

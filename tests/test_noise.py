@@ -51,7 +51,10 @@ def test_blocks_and_words_of_the_generator(rng):
     blocks = [philox(5, 9, i) for i in range(40)]
     words = [b[k] | b[k + 1] << 32 for b in blocks for k in (0, 2)]
     for n in (0, 1, 31, 32, 33, 80):
-        assert _core.uniform(5, 9, n).tolist() == [(w >> 11) * 2.0**-53 for w in words[:n]]
+        for first in (0, 1, 32, 45, 80 - n):
+            some = words[first : first + n]
+            found = _core.uniform(5, 9, min(n, 80 - first), first)
+            assert found.tolist() == [(w >> 11) * 2.0**-53 for w in some]
         order = list(range(n))
         for i in range(n - 1, 0, -1):
             j = words[i] * (i + 1) >> 64

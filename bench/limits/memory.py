@@ -3,10 +3,10 @@
 The sum: weights; the optimizer's slots; gradients where they are materialised (as big as the
 weights; nowhere in these runs); and the values that live at the end of a backward pass, when no
 weight has changed yet: the batch as float32, the output of every layer and its delta. The peak: the
-most memory that was resident during `fit`, less what was before the model was built, with the data
-already there and the same code run once on a tiny model, and less the pages of files (code) that
-came to it. Activations fused with their product, as relu is, keep one array. What the kernels pack
-is not in the sum.
+most memory that was resident while the model was built and trained, less what was before, with the
+data already there and the same code run once on a tiny model, and less the pages of files (code)
+that came to it. Activations fused with their product, as relu is, keep one array. What the kernels
+pack is not in the sum.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .resident import reset_peak, status, trim
 
 TITLE = "Memory of training"
 INTRO = (
-    "The most memory resident during one epoch of `fit`, above that before the model was built, "
+    "The most memory resident while a model is built and trained for an epoch, above that before, "
     "over the sum of weights, optimizer state and live activations (the batch, every layer's "
     "output and its delta): at most 1.15. Data of uint8 are converted batch by batch: the growth "
     "is that of float32 data, and a copy of all rows in float32 would be as large as in the last "
@@ -48,9 +48,6 @@ def train(network: Network, x, y):
     model = bp.Sequential([*layers, bp.layers.Dense(network.sizes[-1])], seed=0)
     optimizer = getattr(bp.optimizers, network.optimizer)(1e-4)
     model.compile(optimizer, "cross_entropy")
-    model.build(x.shape[1:])
-    trim()
-    reset_peak()
     return model, model.fit(x, y, batch_size=network.batch, verbose=0)
 
 
@@ -62,6 +59,7 @@ def work(run: int, dtype: str, rows: int) -> dict:
     tiny = dataclasses.replace(network, sizes=(8, 8, 8, 2))
     train(tiny, x[:2048, :8], y[:2048] % 2)
     trim()
+    reset_peak()
     before, code = status("VmRSS"), status("RssFile")
     model, history = train(network, x, y)
     peak = status("VmHWM") - before - (status("RssFile") - code)

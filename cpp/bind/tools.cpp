@@ -137,15 +137,16 @@ py::object label_range(const Dense<std::int32_t>& labels, std::int32_t classes) 
 
 // AS 241 (Wichura 1988), PPND16: the normal quantile to about 1e-16, from uniforms by log and sqrt kernels of the core, so
 // that a seed gives the same weights with every C library.
-py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n);
+py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first);
 
 void bind_random(py::module_& m) {
-  m.def("uniform", [](std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
+  m.def("uniform", [](std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first) {
+    check(first >= 0, "numbers are counted from 0");
     py::array_t<double> out(n);
-    uniform({seed, stream}, n, out.mutable_data());
+    uniform({seed, stream}, first, n, out.mutable_data());
     return out;
-  }, py::arg("seed"), py::arg("stream"), py::arg("n"));
-  m.def("normal", &normal, py::arg("seed"), py::arg("stream"), py::arg("n"));
+  }, py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("first") = 0);
+  m.def("normal", &normal, py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("first") = 0);
   m.def("permutation", [](std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
     py::array_t<std::int64_t> out(n);
     permutation({seed, stream}, n, out.mutable_data());
@@ -168,7 +169,8 @@ double ratio(const double (&p)[8], const double (&q)[8], double r) {
   return top / bottom;
 }
 
-py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
+py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first) {
+  check(first >= 0, "numbers are counted from 0");
   static const double kA[8] = {3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
                                1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
                                3.3430575583588128105e4, 2.5090809287301226727e3};
@@ -189,7 +191,7 @@ py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
                                2.04426310338993978564e-15};
   py::array_t<double> out(n);
   Buffer<double> tail(n);
-  uniform({seed, stream}, n, out.mutable_data());
+  uniform({seed, stream}, first, n, out.mutable_data());
   for (std::int64_t i = 0; i < n; ++i) {
     // The middle of one of 2^53 cells, so that neither 0 nor 1 can come.
     const double u = out.mutable_data()[i] += 0x1p-54;

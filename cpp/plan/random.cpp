@@ -27,11 +27,11 @@ void RandomStream::words(std::uint64_t group, std::uint64_t out[32]) const {
   }
 }
 
-void uniform(const RandomStream& random, std::int64_t n, double* out) {
+void uniform(const RandomStream& random, std::int64_t first, std::int64_t n, double* out) {
   std::uint64_t words[kWords];
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (i % kWords == 0) random.words(static_cast<std::uint64_t>(i / kWords), words);
-    out[i] = static_cast<double>(words[i % kWords] >> 11) * 0x1p-53;
+  for (std::int64_t i = first; i < first + n; ++i) {
+    if (i == first || i % kWords == 0) random.words(static_cast<std::uint64_t>(i / kWords), words);
+    *out++ = static_cast<double>(words[i % kWords] >> 11) * 0x1p-53;
   }
 }
 

@@ -15,8 +15,8 @@ struct RandomStream {
   void words(std::uint64_t group, std::uint64_t out[32]) const;
 };
 
-// n uniform numbers in [0, 1) of 53 bits: words 0 .. n - 1.
-void uniform(const RandomStream& random, std::int64_t n, double* out);
+// n uniform numbers in [0, 1) of 53 bits: words first .. first + n - 1.
+void uniform(const RandomStream& random, std::int64_t first, std::int64_t n, double* out);
 
 // A uniform permutation of 0..n-1 (Fisher-Yates): place i takes one of 0..i by word i.
 void permutation(const RandomStream& random, std::int64_t n, std::int64_t* order);

@@ -8,12 +8,12 @@ Formulas and defaults are those of Keras 3, unless a docstring names another sou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import _core, checks
 from .sampling import fans, normal, orthonormal_rows, truncated_normal, uniform
 
 Array = np.ndarray[Any, Any]
@@ -38,8 +38,16 @@ class Initializer:
 
     def __call__(self, shape: Any, dtype: Any = "float32", seed: int = 0, stream: int = 0) -> Array:
         dims = tuple(int(n) for n in np.atleast_1d(np.asarray(shape, dtype=np.int64)))
-        values = self.values(dims, seed, stream)
-        return np.ascontiguousarray(values, dtype=np.dtype(dtype))
+        out = np.empty(dims, np.dtype(dtype))
+        self.fill(out, seed, stream)
+        return out
+
+    def fill(self, out: Array, seed: int = 0, stream: int = 0) -> None:
+        """The same into a C-contiguous array, which is left alone if the values do not fit."""
+        values = np.asarray(self.values(out.shape, seed, stream))
+        if values.shape != out.shape:
+            raise ValueError(f"{self!r} gave values of shape {values.shape}, expected {out.shape}")
+        out[...] = values
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
         """The values in float64; what a subclass defines."""
@@ -68,14 +76,14 @@ class Zeros(Initializer):
     """All 0."""
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return np.zeros(shape)
+        return np.broadcast_to(0.0, shape)
 
 
 class Ones(Initializer):
     """All 1."""
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return np.ones(shape)
+        return np.broadcast_to(1.0, shape)
 
 
 class Constant(Initializer):
@@ -85,10 +93,28 @@ class Constant(Initializer):
         self.value = checks.real("value", value)
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return np.full(shape, self.value)
+        return np.broadcast_to(self.value, shape)
 
 
-class Uniform(Initializer):
+class _Drawn(Initializer):
+    """Of numbers drawn one by one, in blocks, so that no more than a block is ever in float64."""
+
+    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+        raise NotImplementedError
+
+    def fill(self, out: Array, seed: int = 0, stream: int = 0) -> None:
+        flat, done = out.reshape(-1), 0
+        for block in self.blocks(out.shape, self._pick(seed), stream):
+            flat[done : done + block.size] = block
+            done += block.size
+
+    def values(self, shape: Shape, seed: int, stream: int) -> Array:
+        out = np.empty(shape)
+        self.fill(out, seed, stream)
+        return out
+
+
+class Uniform(_Drawn):
     """Uniform in [minval, maxval)."""
 
     def __init__(
@@ -100,12 +126,12 @@ class Uniform(Initializer):
         if self.minval > self.maxval:
             raise ValueError(f"minval must be <= maxval, got {minval} > {maxval}")
 
-    def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        u = uniform(shape, self._pick(seed), stream)
-        return self.minval + (self.maxval - self.minval) * u
+    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+        for u in uniform(math.prod(shape), seed, stream):
+            yield self.minval + (self.maxval - self.minval) * u
 
 
-class Normal(Initializer):
+class Normal(_Drawn):
     """Normal with `mean` and standard deviation `stddev`."""
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
@@ -113,8 +139,9 @@ class Normal(Initializer):
         self.stddev = checks.real("stddev", stddev, 0.0)
         self.seed = checks.seed(seed)
 
-    def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return self.mean + self.stddev * normal(shape, self._pick(seed), stream)
+    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+        for z in normal(math.prod(shape), seed, stream):
+            yield self.mean + self.stddev * z
 
 
 class TruncatedNormal(Normal):
@@ -123,11 +150,12 @@ class TruncatedNormal(Normal):
     As in Keras, `stddev` is that of the normal before the cut; the result's is 0.8796 of it.
     """
 
-    def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return self.mean + self.stddev * truncated_normal(shape, self._pick(seed), stream)
+    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+        for z in truncated_normal(math.prod(shape), seed, stream):
+            yield self.mean + self.stddev * z
 
 
-class VarianceScaling(Initializer):
+class VarianceScaling(_Drawn):
     """Zero mean and variance ``scale / n``, where n is chosen by `mode`.
 
     Parameters
@@ -154,17 +182,18 @@ class VarianceScaling(Initializer):
         self.distribution = checks.choice("distribution", distribution, kinds)
         self.seed = checks.seed(seed)
 
-    def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        fan_in, fan_out = fans(shape)
+    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+        n, (fan_in, fan_out) = math.prod(shape), fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": 0.5 * (fan_in + fan_out)}
         variance = self.scale / max(1.0, fan[self.mode])
         if self.distribution == "uniform":
             limit = math.sqrt(3.0 * variance)
-            return limit * (2.0 * uniform(shape, self._pick(seed), stream) - 1.0)
+            return (limit * (2.0 * u - 1.0) for u in uniform(n, seed, stream))
         if self.distribution == "untruncated_normal":
-            return math.sqrt(variance) * normal(shape, self._pick(seed), stream)
+            stddev = math.sqrt(variance)
+            return (stddev * z for z in normal(n, seed, stream))
         stddev = math.sqrt(variance) / _TRUNCATED_STDDEV
-        return stddev * truncated_normal(shape, self._pick(seed), stream)
+        return (stddev * z for z in truncated_normal(n, seed, stream))
 
 
 class _FixedScaling(VarianceScaling):
@@ -235,7 +264,8 @@ class Orthogonal(Initializer):
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         long, short = max(rows, columns), min(rows, columns)
-        q = orthonormal_rows(normal((short, long), self._pick(seed), stream))
+        z = np.asarray(_core.normal(self._pick(seed), stream, short * long))
+        q = orthonormal_rows(z.reshape(short, long))
         return self.gain * (q.T if rows >= columns else q).reshape(shape)
 
 
@@ -274,7 +304,8 @@ class NguyenWidrow(Initializer):
             )
         inputs, units = (self.inputs or shape[0]), shape[-1]
         length: float = 0.7 * units ** (1.0 / inputs)
-        values = 2.0 * uniform(shape, self._pick(seed), stream) - 1.0
+        u = np.asarray(_core.uniform(self._pick(seed), stream, math.prod(shape))).reshape(shape)
+        values = 2.0 * u - 1.0
         if len(shape) == 1:
             return length * values
         squares = np.zeros(units)

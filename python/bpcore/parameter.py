@@ -23,12 +23,11 @@ class Reserve:
     def __init__(self, elements: int) -> None:
         self.left = elements
 
-    def take(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
-        """Zeros of this shape, which take no memory of their own."""
+    def take(self, name: str, shape: tuple[int, ...]) -> None:
+        """A weight's part of it."""
         self.left -= math.prod(shape)
         if self.left < 0:
             raise ValueError(f"weight {name!r} of shape {shape} is more than the file holds")
-        return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 reserve: ContextVar[Reserve | None] = ContextVar("reserve", default=None)
@@ -71,7 +70,7 @@ class Parameter:
     ) -> None:
         self._owner = owner
         self.local_name = local_name
-        self._value = _aligned_copy(value)
+        self._value = value  # from _core.empty, and nobody else's
         self._grad: Array | None = None
         self._trainable = checks.boolean("trainable", trainable)
 

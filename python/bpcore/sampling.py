@@ -7,6 +7,7 @@ from the core's counter-based generator, matrix products from the core's kernels
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from . import _core
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
+_BLOCK = 1 << 15  # numbers at a time: all of a weight's, as float64, would be twice its size
 _PANEL = 32  # rows orthogonalised at a time; wide enough that matrix products do the work
 
 
@@ -28,24 +30,31 @@ def fans(shape: Shape) -> tuple[float, float]:
     return field * shape[-2], field * shape[-1]
 
 
-def uniform(shape: Shape, seed: int, stream: int) -> Array:
-    return np.asarray(_core.uniform(seed, stream, math.prod(shape))).reshape(shape)
+def uniform(n: int, seed: int, stream: int) -> Iterator[Array]:
+    """n numbers in [0, 1), in blocks."""
+    return _blocks(_core.uniform, n, seed, stream)
 
 
-def normal(shape: Shape, seed: int, stream: int) -> Array:
-    return np.asarray(_core.normal(seed, stream, math.prod(shape))).reshape(shape)
+def normal(n: int, seed: int, stream: int) -> Iterator[Array]:
+    """n unit normals, in blocks."""
+    return _blocks(_core.normal, n, seed, stream)
 
 
-def truncated_normal(shape: Shape, seed: int, stream: int) -> Array:
-    """Unit normals within +-2, by rejection: the first that fit, in the order of the stream."""
-    n = math.prod(shape)
-    drawn = n + n // 16 + 64  # 4.55 % are rejected; six standard deviations of reserve for n > 1e4
-    while True:
-        z = normal((drawn,), seed, stream)
-        kept = z[np.abs(z) <= 2.0]
-        if len(kept) >= n:
-            return kept[:n].reshape(shape)
-        drawn *= 2
+def truncated_normal(n: int, seed: int, stream: int) -> Iterator[Array]:
+    """n unit normals within +-2, by rejection: the first that fit, in the order of the stream."""
+    first = 0
+    while n > 0:
+        drawn = min(_BLOCK, n + n // 16 + 64)  # 4.55 % are rejected
+        z = np.asarray(_core.normal(seed, stream, drawn, first))
+        kept = z[np.abs(z) <= 2.0][:n]
+        first += drawn
+        n -= len(kept)
+        yield kept
+
+
+def _blocks(draw: Callable[..., Any], n: int, seed: int, stream: int) -> Iterator[Array]:
+    for first in range(0, n, _BLOCK):
+        yield np.asarray(draw(seed, stream, min(_BLOCK, n - first), first))
 
 
 def orthonormal_rows(a: Array) -> Array:

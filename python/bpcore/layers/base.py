@@ -255,9 +255,10 @@ class Layer(arguments.Configured):
         told, held = initializers.get(initializer), reserve.get()
         try:
             if held is not None:
-                value = held.take(local, sizes, self.dtype)
-            else:
-                value = told(sizes, self.dtype, seed=self._seed, stream=stream)
+                held.take(local, sizes)
+                told = initializers.Zeros()
+            value = _core.empty(sizes, self.dtype)
+            told.fill(value, self._seed, stream)
         except ValueError as error:
             raise type(error)(f"{self.label}: weight {name!r}: {error}") from error
         parameter = Parameter(self, local, value, trainable=trainable)
