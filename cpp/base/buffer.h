@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 #include <utility>
 #include <vector>
 
@@ -28,6 +27,8 @@ template <class T> std::int64_t align_up(std::int64_t n) {
   return (n + kPer - 1) / kPer * kPer;
 }
 
+void* allocate(std::int64_t bytes);  // aligned to kAlignment; to be freed by std::free
+
 enum Unwritten { kUnwritten };
 
 template <class T> class Buffer {
@@ -38,9 +39,7 @@ template <class T> class Buffer {
   }
   // What nobody writes takes no memory, where the system hands out pages on their first use.
   Buffer(std::int64_t n, Unwritten) : size_(n) {
-    const std::int64_t bytes = checked_mul(align_up<T>(n > 0 ? n : 1), sizeof(T));
-    data_ = static_cast<T*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(bytes)));
-    if (data_ == nullptr) throw std::bad_alloc();
+    data_ = static_cast<T*>(allocate(checked_mul(align_up<T>(n > 0 ? n : 1), sizeof(T))));
   }
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {
