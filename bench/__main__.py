@@ -104,7 +104,7 @@ def run(arguments, threads: int, rounds: int) -> dict:
     if "matmul" in arguments.only:
         figures["matmul"] = matmul.matmul(rounds, arguments.quick, threads)
         print(report.matmul_table(figures["matmul"]) + "\n", file=out)
-        summary = report.matmul_summary(figures["matmul"], figures["peaks"], threads)
+        summary = report.matmul_summary(figures["matmul"], threads)
         print(summary + "\n", file=out)
     if "latency" in arguments.only:
         figures["latency"] = latency.latency(rounds)

@@ -7,6 +7,7 @@ oneDNN's is the faster of dnnl_sgemm and the matmul primitive.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Callable
 from functools import partial
 
@@ -24,6 +25,7 @@ SHAPES = (
     (32, 784, 128), (128, 512, 512), (256, 2048, 2048), (512, 512, 512), (2048, 2048, 2048),
     (64, 64, 64), (784, 32, 128), (10, 784, 30), (32, 128, 10), (4096, 64, 64),
 )  # fmt: skip
+LARGE = ((512, 512, 512), (2048, 2048, 2048))  # to be held against the peak
 FORMS = {"x w": (False, False), "dy w^T": (False, True), "x^T dy": (True, False)}
 
 
@@ -107,16 +109,24 @@ class Product:
         return found
 
 
+def peaks(threads: int) -> dict[str, float]:
+    """GFLOP/s of FMA chains in registers."""
+    return {
+        label("bpcore", n): 1e-9 * _core.fma_peak("float32", n, 0.05) for n in sorted({1, threads})
+    }
+
+
 def matmul(rounds: int, quick: bool, threads: int) -> list[dict]:
+    """`peak`: of large products, the mean of one reading before and one after."""
     path = onednn.library_path()
     rival = onednn.OneDnn(path) if path else None
-    forms = ("x w",) if quick else tuple(FORMS)
-    return [
-        {
-            "shape": "x".join(map(str, shape)),
-            "form": form,
-            "gflops": Product(shape, form, threads, rival).gflops(rounds),
-        }
-        for shape in SHAPES
-        for form in forms
-    ]
+    found = []
+    for shape, form in itertools.product(SHAPES, ("x w",) if quick else tuple(FORMS)):
+        product = Product(shape, form, threads, rival)
+        result = {"shape": "x".join(map(str, shape)), "form": form}
+        before = peaks(threads) if shape in LARGE else {}
+        result["gflops"] = product.gflops(rounds)
+        after = peaks(threads) if shape in LARGE else {}
+        result["peak"] = {name: (before[name] + after[name]) / 2 for name in before}
+        found.append(result)
+    return found

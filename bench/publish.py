@@ -93,7 +93,7 @@ def matmul_section(figures: dict) -> list[str]:
     results = figures["matmul"]
     return [
         report.matmul_table(results),
-        report.matmul_summary(results, figures["peaks"], figures["threads"]),
+        report.matmul_summary(results, figures["threads"]),
     ]
 
 
