@@ -60,6 +60,11 @@ def test_blocks_and_words_of_the_generator(rng):
             j = words[i] * (i + 1) >> 64
             order[i], order[j] = order[j], order[i]
         assert _core.permutation(5, 9, n).tolist() == order
+    for n, first in ((1, -1), (-1, 0), (3, 2**63 - 2)):
+        with pytest.raises(ValueError, match="counted from 0"):
+            _core.uniform(5, 9, n, first)
+        with pytest.raises(ValueError, match="counted from 0"):
+            _core.normal(5, 9, n, first)
 
 
 def mask(layer, shape, rate, draw, rows):

@@ -1,4 +1,6 @@
 // Threads, configuration, random numbers, checks of data, and single kernels for the tests.
+#include <limits>
+
 #include "base/quota.h"
 #include "base/threads.h"
 #include "bind/parts.h"
@@ -139,9 +141,13 @@ py::object label_range(const Dense<std::int32_t>& labels, std::int32_t classes) 
 // that a seed gives the same weights with every C library.
 py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first);
 
+void check_numbers(std::int64_t n, std::int64_t first) {
+  check(n >= 0 && first >= 0 && first <= std::numeric_limits<std::int64_t>::max() - n, "numbers are counted from 0");
+}
+
 void bind_random(py::module_& m) {
   m.def("uniform", [](std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first) {
-    check(first >= 0, "numbers are counted from 0");
+    check_numbers(n, first);
     py::array_t<double> out(n);
     uniform({seed, stream}, first, n, out.mutable_data());
     return out;
@@ -170,7 +176,7 @@ double ratio(const double (&p)[8], const double (&q)[8], double r) {
 }
 
 py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first) {
-  check(first >= 0, "numbers are counted from 0");
+  check_numbers(n, first);
   static const double kA[8] = {3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
                                1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
                                3.3430575583588128105e4, 2.5090809287301226727e3};

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from . import _core, checks
-from .sampling import fans, normal, orthonormal_rows, truncated_normal, uniform
+from .parameter import aligned_copy
+from .sampling import fans, normal, orthonormalise_rows, truncated_normal, uniform
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
@@ -38,16 +39,11 @@ class Initializer:
 
     def __call__(self, shape: Any, dtype: Any = "float32", seed: int = 0, stream: int = 0) -> Array:
         dims = tuple(int(n) for n in np.atleast_1d(np.asarray(shape, dtype=np.int64)))
-        out = np.empty(dims, np.dtype(dtype))
-        self.fill(out, seed, stream)
-        return out
+        return np.asarray(self.values(dims, seed, stream), np.dtype(dtype), order="C")
 
-    def fill(self, out: Array, seed: int = 0, stream: int = 0) -> None:
-        """The same into a C-contiguous array, which is left alone if the values do not fit."""
-        values = np.asarray(self.values(out.shape, seed, stream))
-        if values.shape != out.shape:
-            raise ValueError(f"{self!r} gave values of shape {values.shape}, expected {out.shape}")
-        out[...] = values
+    def _parameter(self, shape: Shape, dtype: str, seed: int, stream: int) -> Array:
+        """What a call gives, in memory of the core's that nobody else holds."""
+        return aligned_copy(self(shape, dtype, seed=seed, stream=stream))
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
         """The values in float64; what a subclass defines."""
@@ -76,14 +72,14 @@ class Zeros(Initializer):
     """All 0."""
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return np.broadcast_to(0.0, shape)
+        return np.zeros(shape)
 
 
 class Ones(Initializer):
     """All 1."""
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return np.broadcast_to(1.0, shape)
+        return np.ones(shape)
 
 
 class Constant(Initializer):
@@ -93,24 +89,29 @@ class Constant(Initializer):
         self.value = checks.real("value", value)
 
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        return np.broadcast_to(self.value, shape)
+        return np.full(shape, self.value)
 
 
 class _Drawn(Initializer):
-    """Of numbers drawn one by one, in blocks, so that no more than a block is ever in float64."""
+    """Of numbers drawn one by one. A parameter gets them in blocks, with no array of float64."""
 
-    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+    def _blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
         raise NotImplementedError
 
-    def fill(self, out: Array, seed: int = 0, stream: int = 0) -> None:
+    def values(self, shape: Shape, seed: int, stream: int) -> Array:
+        return self._drawn(np.empty(shape), seed, stream)
+
+    def _parameter(self, shape: Shape, dtype: str, seed: int, stream: int) -> Array:
+        cls = type(self)
+        if cls.values is not _Drawn.values or cls.__call__ is not Initializer.__call__:
+            return super()._parameter(shape, dtype, seed, stream)  # a subclass has its own
+        return self._drawn(_core.empty(shape, dtype), seed, stream)
+
+    def _drawn(self, out: Array, seed: int, stream: int) -> Array:
         flat, done = out.reshape(-1), 0
-        for block in self.blocks(out.shape, self._pick(seed), stream):
+        for block in self._blocks(out.shape, self._pick(seed), stream):
             flat[done : done + block.size] = block
             done += block.size
-
-    def values(self, shape: Shape, seed: int, stream: int) -> Array:
-        out = np.empty(shape)
-        self.fill(out, seed, stream)
         return out
 
 
@@ -126,7 +127,7 @@ class Uniform(_Drawn):
         if self.minval > self.maxval:
             raise ValueError(f"minval must be <= maxval, got {minval} > {maxval}")
 
-    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+    def _blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
         for u in uniform(math.prod(shape), seed, stream):
             yield self.minval + (self.maxval - self.minval) * u
 
@@ -134,13 +135,15 @@ class Uniform(_Drawn):
 class Normal(_Drawn):
     """Normal with `mean` and standard deviation `stddev`."""
 
+    _draw = staticmethod(normal)
+
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
         self.mean = checks.real("mean", mean)
         self.stddev = checks.real("stddev", stddev, 0.0)
         self.seed = checks.seed(seed)
 
-    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
-        for z in normal(math.prod(shape), seed, stream):
+    def _blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+        for z in self._draw(math.prod(shape), seed, stream):
             yield self.mean + self.stddev * z
 
 
@@ -150,9 +153,7 @@ class TruncatedNormal(Normal):
     As in Keras, `stddev` is that of the normal before the cut; the result's is 0.8796 of it.
     """
 
-    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
-        for z in truncated_normal(math.prod(shape), seed, stream):
-            yield self.mean + self.stddev * z
+    _draw = staticmethod(truncated_normal)
 
 
 class VarianceScaling(_Drawn):
@@ -182,7 +183,7 @@ class VarianceScaling(_Drawn):
         self.distribution = checks.choice("distribution", distribution, kinds)
         self.seed = checks.seed(seed)
 
-    def blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
+    def _blocks(self, shape: Shape, seed: int, stream: int) -> Iterator[Array]:
         n, (fan_in, fan_out) = math.prod(shape), fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": 0.5 * (fan_in + fan_out)}
         variance = self.scale / max(1.0, fan[self.mode])
@@ -264,8 +265,8 @@ class Orthogonal(Initializer):
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         long, short = max(rows, columns), min(rows, columns)
-        z = np.asarray(_core.normal(self._pick(seed), stream, short * long))
-        q = orthonormal_rows(z.reshape(short, long))
+        q = np.asarray(_core.normal(self._pick(seed), stream, short * long)).reshape(short, long)
+        orthonormalise_rows(q)
         return self.gain * (q.T if rows >= columns else q).reshape(shape)
 
 
@@ -304,8 +305,10 @@ class NguyenWidrow(Initializer):
             )
         inputs, units = (self.inputs or shape[0]), shape[-1]
         length: float = 0.7 * units ** (1.0 / inputs)
-        u = np.asarray(_core.uniform(self._pick(seed), stream, math.prod(shape))).reshape(shape)
-        values = 2.0 * u - 1.0
+        values = np.asarray(_core.uniform(self._pick(seed), stream, math.prod(shape)))
+        values = values.reshape(shape)
+        values *= 2.0
+        values -= 1.0
         if len(shape) == 1:
             return length * values
         squares = np.zeros(units)

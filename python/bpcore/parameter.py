@@ -70,7 +70,7 @@ class Parameter:
     ) -> None:
         self._owner = owner
         self.local_name = local_name
-        self._value = value  # from _core.empty, and nobody else's
+        self._value = value  # of the core's memory, and nobody else's
         self._grad: Array | None = None
         self._trainable = checks.boolean("trainable", trainable)
 
@@ -148,7 +148,7 @@ class Parameter:
 
     def convert(self, dtype: str) -> None:
         """Take another dtype; views taken before keep the old array."""
-        self._value = _aligned_copy(self._value.astype(dtype))
+        self._value = aligned_copy(self._value.astype(dtype))
         self._grad = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -171,10 +171,11 @@ class Parameter:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._value = _aligned_copy(self._value)  # pickle does not keep the alignment
+        self._value = aligned_copy(self._value)  # pickle does not keep the alignment
 
 
-def _aligned_copy(value: Array) -> Array:
+def aligned_copy(value: Array) -> Array:
+    """A copy in the core's memory, on a cache line."""
     result: Array = _core.empty(tuple(value.shape), value.dtype.name)
     result[...] = value
     return result

@@ -57,14 +57,13 @@ def _blocks(draw: Callable[..., Any], n: int, seed: int, stream: int) -> Iterato
         yield np.asarray(draw(seed, stream, min(_BLOCK, n - first), first))
 
 
-def orthonormal_rows(a: Array) -> Array:
-    """Orthonormalise the rows of a (m, n), m <= n, by block Gram-Schmidt, every projection twice.
+def orthonormalise_rows(q: Array) -> None:
+    """In place, q (m, n), m <= n, by block Gram-Schmidt, every projection twice.
 
     Twice is enough (L. Giraud et al., 2005): |Q Q^T - I| stays below 1e-12. LAPACK's QR would do,
     but its bits depend on the CPU and the threads; the core's matrix product promises the same.
     """
-    m, _ = a.shape
-    q = np.array(a, order="C")
+    m, _ = q.shape
     for start in range(0, m, _PANEL):
         stop = min(start + _PANEL, m)
         for _ in range(2 if start else 0):
@@ -75,4 +74,3 @@ def orthonormal_rows(a: Array) -> Array:
             for _ in range(2 if i > start else 0):
                 row -= _core.matmul(_core.matmul(row, done, False, True), done, False, False)
             row /= math.sqrt(float(np.asarray(_core.matmul(row, row, False, True))[0, 0]))
-    return q

@@ -256,11 +256,14 @@ class Layer(arguments.Configured):
         try:
             if held is not None:
                 held.take(local, sizes)
-                told = initializers.Zeros()
-            value = _core.empty(sizes, self.dtype)
-            told.fill(value, self._seed, stream)
-        except ValueError as error:
-            raise type(error)(f"{self.label}: weight {name!r}: {error}") from error
+                value = _core.empty(sizes, self.dtype)
+            else:
+                value = told._parameter(sizes, self.dtype, self._seed, stream)
+            if value.shape != sizes:
+                raise ValueError(f"{told!r} gave values of shape {value.shape}, expected {sizes}")
+        except (ValueError, MemoryError) as error:
+            why = str(error) if isinstance(error, ValueError) else f"no memory for shape {sizes}"
+            raise type(error)(f"{self.label}: weight {name!r}: {why}") from error
         parameter = Parameter(self, local, value, trainable=trainable)
         parameter.regularizer, parameter.constraint = regularizer, constraint
         self._weights.append(parameter)
