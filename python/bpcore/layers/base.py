@@ -261,9 +261,10 @@ class Layer(arguments.Configured):
                 value = told._parameter(sizes, self.dtype, self._seed, stream)
             if value.shape != sizes:
                 raise ValueError(f"{told!r} gave values of shape {value.shape}, expected {sizes}")
-        except (ValueError, MemoryError) as error:
-            why = str(error) if isinstance(error, ValueError) else f"no memory for shape {sizes}"
-            raise type(error)(f"{self.label}: weight {name!r}: {why}") from error
+        except ValueError as error:
+            raise type(error)(f"{self.label}: weight {name!r}: {error}") from error
+        except MemoryError as error:  # NumPy's own takes other arguments
+            raise MemoryError(f"{self.label}: weight {name!r}: no memory for {sizes}") from error
         parameter = Parameter(self, local, value, trainable=trainable)
         parameter.regularizer, parameter.constraint = regularizer, constraint
         self._weights.append(parameter)
