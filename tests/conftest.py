@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from . import support
+from .helpers import support
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, which some tests
     signal.signal(signal.SIGINT, signal.default_int_handler)  # interrupt, or its children

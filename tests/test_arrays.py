@@ -7,7 +7,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 REAL = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i4", ">f4"]
 REFUSED = ["c8", "O"]

@@ -18,7 +18,7 @@ import pytest
 import bpcore as bp
 from bpcore import atomic, container
 
-from . import files, support
+from .helpers import files, support
 
 
 def test_mode_of_a_file_is_kept_and_links_are_followed(tmp_path):
@@ -249,7 +249,7 @@ def test_a_real_full_disk(tmp_path):
     code = """
 import resource, signal, sys
 import bpcore as bp
-from tests import files
+from tests.helpers import files
 model = files.small_model()
 model.save(sys.argv[1])
 before = open(sys.argv[1], "rb").read()

@@ -7,7 +7,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 C = bp.callbacks
 

@@ -11,7 +11,7 @@ import pytest
 
 import bpcore as bp
 
-from . import bad_data, bad_files, bad_inputs, bad_penalties, support
+from .helpers import bad_data, bad_files, bad_inputs, bad_penalties, support
 
 TABLES = {**bad_inputs.TABLES, **bad_data.TABLES, **bad_files.TABLES, **bad_penalties.TABLES}
 ROWS = [(f"{t}-{row[0]}", *row[1:]) for t, table in TABLES.items() for row in table]

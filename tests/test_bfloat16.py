@@ -11,7 +11,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from . import support
+from .helpers import support
 
 L = bp.layers
 FORMS = ((False, False), (False, True), (True, False), (True, True))

@@ -7,7 +7,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 
 def network(dtype="float32", units=(64, 64, 4), width=8):

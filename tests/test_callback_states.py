@@ -12,7 +12,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 from .test_callbacks import RATES, STOPS, data, feed, network
 
 C = bp.callbacks

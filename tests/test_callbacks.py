@@ -13,7 +13,7 @@ import pytest
 
 import bpcore as bp
 
-from . import bad_callbacks, support
+from .helpers import bad_callbacks, support
 
 C = bp.callbacks
 

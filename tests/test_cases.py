@@ -7,7 +7,8 @@ import inspect
 import bpcore as bp
 from bpcore import _core
 
-from . import cases, support
+from . import cases
+from .helpers import support
 
 
 def _classes(module, base):

@@ -11,8 +11,8 @@ import bpcore as bp
 from bpcore import checkpoint, container
 from bpcore.errors import CheckpointError, FormatError
 
-from . import support
 from .crash import kill
+from .helpers import support
 
 O = bp.optimizers  # noqa: E741
 RNG = np.random.default_rng(8)

@@ -11,8 +11,17 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from . import support
-from .penalised import OPTIMIZERS, Halved, Quartic, Run, assert_close, data, max_norm, network
+from .helpers import support
+from .helpers.penalised import (
+    OPTIMIZERS,
+    Halved,
+    Quartic,
+    Run,
+    assert_close,
+    data,
+    max_norm,
+    network,
+)
 
 L, R, C = bp.layers, bp.regularizers, bp.constraints
 

@@ -12,10 +12,10 @@ import pytest
 
 import bpcore as bp
 
-from . import determinism_worker as worker
-from . import support
+from .helpers import determinism_worker as worker
+from .helpers import support
 
-RUN = "import runpy; runpy.run_module('tests.determinism_worker', run_name='__main__')"
+RUN = "import runpy; runpy.run_module('tests.helpers.determinism_worker', run_name='__main__')"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_baseline_is_close():
         pytest.skip("no such tier on this architecture")
     code = """
 import numpy as np, bpcore as bp, sys
-from tests.determinism_worker import data, models, trained
+from tests.helpers.determinism_worker import data, models, trained
 x, y = data()
 name, layers, optimizer, loss = next(iter(models()))
 np.save(sys.argv[1], np.concatenate([a.ravel() for a in trained(layers, optimizer, loss, x, y)]))

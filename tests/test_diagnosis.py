@@ -10,7 +10,7 @@ import pytest
 
 import bpcore as bp
 
-from . import faults, support
+from .helpers import faults, support
 
 L, opt = bp.layers, bp.optimizers
 

@@ -7,7 +7,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 
 def data(rows=96, width=6, classes=4, seed=0):

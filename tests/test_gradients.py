@@ -11,7 +11,8 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from . import cases, dags, support
+from . import cases
+from .helpers import dags, support
 from .reference import ACTIVATIONS, loss_of_graph
 from .reference.pointwise import DEFAULT_ALPHA
 

@@ -7,7 +7,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 DATA = support.load("groups")
 L, O = bp.layers, bp.optimizers  # noqa: E741

@@ -14,7 +14,7 @@ import bpcore as bp
 from bpcore import container
 from bpcore.errors import CheckpointError, FormatError
 
-from . import files, hostile_files, support
+from .helpers import files, hostile_files, support
 
 NOT_OURS = re.compile(r"has no attribute|unsupported operand|not subscriptable|index out of range|"
                       r"unhashable|is not iterable|unexpected keyword")  # fmt: skip
@@ -112,7 +112,7 @@ def test_bytes_put_in_and_taken_out(tmp_path):
 MEMORY = """
 import resource, sys, time
 import numpy, bpcore as bp
-from tests import hostile_files, files
+from tests.helpers import hostile_files, files
 bp.load_model(sys.argv[2])
 def peak():
     with open("/proc/self/status") as stream:

@@ -9,7 +9,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core, initializers
 
-from . import support
+from .helpers import support
 
 # name -> (variance of the formula, bound of the support) for a kernel of 300 inputs, 200 units.
 # Uniform on +-r has variance r^2 / 3. A normal cut at two deviations that keeps variance v has its

@@ -7,7 +7,8 @@ import pytest
 
 import bpcore as bp
 
-from . import cases, support
+from . import cases
+from .helpers import support
 
 ROWS = support.load("torch")["losses"]
 KINDS = {c.name: c.kind for c in cases.LOSSES}

@@ -14,7 +14,7 @@ import pytest
 
 from bpcore import _core
 
-from . import support
+from .helpers import support
 from .reference.pointwise import _erf_real
 
 LIMIT = {"exp": 2, "log": 2, "log1p": 2, "tanh": 2, "sigmoid": 2, "erf": 2, "softplus": 2,

@@ -9,7 +9,7 @@ import pytest
 
 from bpcore import _core
 
-from . import support
+from .helpers import support
 
 FORMS = ((False, False), (False, True), (True, False))
 SHAPES = int(os.environ.get("BPCORE_TEST_SHAPES", "20000"))

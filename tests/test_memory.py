@@ -14,7 +14,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 # Counts calls of the C allocator while armed; the real functions are glibc's.
 COUNTER = r"""
@@ -101,7 +101,7 @@ few, many = allocations(t, 10), allocations(t, 110)
 assert many == few, f"quantile: {many - few} in 100 steps"
 
 import bpcore as bp
-from tests.determinism_worker import every_layer
+from tests.helpers.determinism_worker import every_layer
 model = bp.Sequential(every_layer(), seed=0)
 model.build((20,))
 model.compile("adam", loss="cross_entropy", metrics=["accuracy"])

@@ -12,7 +12,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from . import support
+from .helpers import support
 from .reference.philox import philox
 
 CONSTANTS = support.load("normalization")["alpha_dropout"]

@@ -9,7 +9,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 NUMBERS = support.load("normalization")
 CLOSE = {"rtol": 1e-12, "atol": 1e-13}

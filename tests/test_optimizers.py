@@ -8,7 +8,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from . import support
+from .helpers import support
 
 DATA = support.load("torch")["optimizers"]
 ROWS = {row["name"]: row for row in DATA["rows"]}

@@ -9,7 +9,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from . import support
+from .helpers import support
 
 L = bp.layers
 SIZES = (600, 520, 530)  # odd shares: 520 = 8 * 64 + 8; both kernels hold more than 2^18 weights

@@ -9,7 +9,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 L = bp.layers
 N, I, H, O = 32, 12, 20, 5  # noqa: E741

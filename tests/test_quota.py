@@ -11,7 +11,7 @@ import pytest
 
 from bpcore import _core
 
-from . import support
+from .helpers import support
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's files")
 

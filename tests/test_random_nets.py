@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from . import random_nets, support
+from .helpers import random_nets, support
 
-RUN = "import sys, runpy; runpy.run_module('tests.random_nets', run_name='__main__')"
+RUN = "import sys, runpy; runpy.run_module('tests.helpers.random_nets', run_name='__main__')"
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -10,7 +10,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 
 def data(rows=256, seed=0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from . import support
+from .helpers import support
 from .reference import ACTIVATIONS, forward, log_softmax, loss_value, mlp, softmax
 
 TORCH = support.load("torch")

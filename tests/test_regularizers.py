@@ -10,8 +10,8 @@ import pytest
 
 import bpcore as bp
 
-from . import support
-from .penalised import OPTIMIZERS, Quartic, Run, assert_close, data, elastic, network
+from .helpers import support
+from .helpers.penalised import OPTIMIZERS, Quartic, Run, assert_close, data, elastic, network
 from .reference import mlp
 
 L, R, C = bp.layers, bp.regularizers, bp.constraints

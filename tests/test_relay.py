@@ -9,7 +9,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from . import support
+from .helpers import support
 
 L = bp.layers
 WIDTH, HIDDEN, CLASSES = 340, 80, 5

@@ -11,7 +11,7 @@ import bpcore as bp
 from bpcore import checkpoint, container, resume
 from bpcore.errors import CheckpointError
 
-from . import files, support
+from .helpers import files, support
 from .test_checkpoint import O, Recorder, X, Y, fit, no_waiting_for_the_disk, small, stopped_after
 
 __all__ = ["no_waiting_for_the_disk"]

@@ -10,7 +10,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 C, L, S = bp.callbacks, bp.layers, bp.schedules
 O = bp.optimizers  # noqa: E741

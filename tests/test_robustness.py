@@ -14,7 +14,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 UNIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and POSIX signals")
 
@@ -34,7 +34,7 @@ FORK = """
 import os, signal, sys, warnings
 import numpy as np, bpcore as bp
 from tests.test_robustness import data, network
-from tests.support import weights_hash
+from tests.helpers.support import weights_hash
 warnings.simplefilter("ignore")  # newer Pythons warn of fork with threads, which is the point
 x, y = data(2000, WIDTH)
 bp.set_num_threads(2)

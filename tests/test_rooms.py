@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from . import support
+from .helpers import support
 
 CPP, PYTHON = support.ROOT / "cpp", support.ROOT / "python" / "bpcore"
 ROOMS = ("base", "simd", "kernels", "ops", "plan", "train", "bind")

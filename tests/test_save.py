@@ -10,7 +10,7 @@ import bpcore as bp
 from bpcore import container, save
 from bpcore.errors import FormatError, NotBuiltError
 
-from . import files, support
+from .helpers import files, support
 
 
 def _sequential(dtype="float32"):

@@ -7,7 +7,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 ROWS = {row["name"]: row for row in support.load("schedules")["rows"]}
 S = bp.schedules

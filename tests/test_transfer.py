@@ -11,7 +11,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 
 def base(seed=0, units=5):

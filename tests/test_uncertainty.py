@@ -9,7 +9,7 @@ import pytest
 
 import bpcore as bp
 
-from . import support
+from .helpers import support
 
 L = bp.layers
 LEVELS = [0.1, 0.5, 0.9]

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from bpcore import container
-from tests import files
+from tests.helpers import files
 
 FAULTS = ("error=ENOSPC", "error=EIO", "error=EDQUOT", "error=EINTR", "signal=SIGKILL")
 CALLS = (
@@ -24,7 +24,7 @@ CALLS = (
 )
 SAVE = """
 import sys
-from tests import files
+from tests.helpers import files
 model = files.small_model(seed=1)
 try:
     model.save(sys.argv[1])

@@ -20,7 +20,7 @@ import time
 import numpy as np
 
 import bpcore as bp
-from tests import files
+from tests.helpers import files
 
 NUMBERS = (
     0,

@@ -6,8 +6,8 @@ import numpy as np
 
 import bpcore as bp
 
+from ..reference import mlp
 from . import support
-from .reference import mlp
 
 L, R, C = bp.layers, bp.regularizers, bp.constraints
 OPTIMIZERS = {

@@ -11,10 +11,10 @@ import sys
 
 import numpy as np
 
-from .reference import STEP
+from ..reference import STEP
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-FIXTURES = pathlib.Path(__file__).with_name("fixtures")
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
 
 
 def load(name):

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from .reference.pointwise import DEFAULT_ALPHA
+from ..reference.pointwise import DEFAULT_ALPHA
 
 SMOOTH = ("sigmoid", "tanh", "silu", "mish", "softplus", "gelu", "gelu_tanh", "linear")
 KINKED = ("relu", "leaky_relu", "elu", "selu", "celu", "relu6", "hard_sigmoid", "softsign")

@@ -1,7 +1,8 @@
 """Random Sequential nets of all kinds of layers, and what must hold for each of them.
 
-``python -m tests.random_nets COUNT [FIRST]`` checks so many; test_random_nets.py a few. With
-``digests`` as third argument it prints their bits instead, for a comparison of processes.
+``python -m tests.helpers.random_nets COUNT [FIRST]`` checks that number of nets, and
+test_random_nets.py a few. With ``digests`` as third argument it prints their bits instead, for a
+comparison of processes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What tests share and what makes their inputs; no test is here."""
