@@ -74,6 +74,39 @@ def write_atomically(
     _sync_directory(folder)
 
 
+def check_writable(path: str, what: str, *, make_folders: bool = False) -> None:
+    """Raise before long work what would keep a file from being written at its end.
+
+    Parameters
+    ----------
+    path : str
+    what : str
+        How an error begins: the argument that the path comes from.
+    make_folders : bool
+        Whether missing folders are going to be made.
+
+    Raises
+    ------
+    OSError
+        `path` is a folder, its folder is missing, is a file, or may not be written to.
+    ValueError
+        `path` is a device, a pipe or a socket.
+    """
+    target = os.path.realpath(path)
+    if os.path.isdir(target):
+        raise IsADirectoryError(f"{what}: {path!r} is a folder, expected the path of a file")
+    _mode_of(target)
+    folder = os.path.dirname(target)
+    while make_folders and not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.lexists(folder):
+        raise FileNotFoundError(f"{what}: there is no folder {folder!r}; make it first")
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f"{what}: {folder!r} is a file, expected a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{what}: nothing can be written to the folder {folder!r}")
+
+
 def _prefix(name: str) -> str:
     # realpath leaves room for names up to the limit of the file system, so the prefix is cut.
     return f".{os.fsencode(name)[:160].decode(errors='ignore')}."

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import atomic
 from ._version import __version__
 
 Array = np.ndarray[Any, Any]
@@ -77,6 +78,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     if arguments.plot is not None:
         _import_pyplot()  # a missing library is said before the work, not after
+    for option, path in (("--save", arguments.save), ("--plot", arguments.plot)):
+        if path is not None:
+            atomic.check_writable(str(path), option)
     if arguments.threads is not None:
         bp.set_num_threads(arguments.threads)
     (x, y), (xt, yt) = bp.datasets.load_digits(split=True)

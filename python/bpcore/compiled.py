@@ -183,6 +183,16 @@ class Compiled:
                 logs[prefix + key] = metric.compute(states[k][place], self.contexts[k])
         return logs
 
+    def log_names(self, validation: bool) -> list[str]:
+        """The keys of an epoch's logs, those of a validation behind the others."""
+        names = ["loss"]
+        several = len(self.names) > 1
+        if several:
+            names += [f"{name}_loss" for name in self.names]
+        for name, items in zip(self.names, self.output_metrics, strict=True):
+            names += [f"{name}_{m.name}" if several else m.name for m in items]
+        return names + [f"val_{name}" for name in names] if validation else names
+
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs; TypeError if something is a Python object."""
         from . import arguments

@@ -164,6 +164,7 @@ class Loop:
             "verbose": options.verbose,
             "validation": validation is not None,
             "validation_freq": options.validation_freq,
+            "logs": self.compiled.log_names(validation is not None),
         }
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)

@@ -33,7 +33,11 @@ class Callback:
         Set ``model.stop_training = True`` to end after the current batch or slice of batches.
     params : dict
         ``epochs``, ``steps`` (batches per epoch, None if not known), ``verbose``, ``validation``
-        (whether there is any) and ``validation_freq``.
+        (whether there is any), ``validation_freq``, ``logs`` (the names that the logs of an epoch
+        have when they reach this callback) and ``logs_complete`` (False if a callback before this
+        one may add others).
+    adds : tuple of str
+        Names that the callback adds to the logs.
 
     Examples
     --------
@@ -45,6 +49,7 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any]
+    adds: tuple[str, ...] = ()
 
     def set_model(self, model: Any) -> None:
         """Called first."""
@@ -192,9 +197,12 @@ class CallbackList:
 
     def begin(self, model: Any, params: dict[str, Any]) -> None:
         """Tell them model and parameters, then that training begins."""
+        names, complete = list(params.get("logs", ())), True
         for item in self.items:
             item.set_model(model)
-            item.set_params(params)
+            item.set_params({**params, "logs": tuple(names), "logs_complete": complete})
+            names += [name for name in item.adds if name not in names]
+            complete = complete and not _adds_unknown_names(item)
         self.call("on_train_begin")
 
     def call(self, hook: str, *args: Any, logs: Logs | None = None) -> None:
@@ -237,6 +245,15 @@ def _as_sequence(callbacks: Any) -> Sequence[Any]:
     if isinstance(callbacks, Callback):
         return [callbacks]
     raise TypeError(f"callbacks must be a list of Callback, got {checks.describe(callbacks)}")
+
+
+def _adds_unknown_names(item: Callback) -> bool:
+    """Whether a hook that sees an epoch's logs is code of the user's, which may add any name."""
+    for hook in ("on_test_end", "on_epoch_end"):
+        owner = next(c for c in type(item).__mro__ if hook in vars(c))
+        if hook in vars(item) or owner.__module__.partition(".")[0] != "bpcore":
+            return not item.adds
+    return False
 
 
 def _overrides(item: Callback, hook: str) -> bool:

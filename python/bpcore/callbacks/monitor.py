@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 import string
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import checks
+from .. import atomic, checks
 from ..progress import number, say
 from .base import Logs, Stateful, copy_all
 
@@ -54,6 +55,27 @@ class Monitor(Stateful):
         self.best = worst if self.start_best is None else self.start_best
         self._seen = False
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        super().on_train_begin(logs)
+        self.check_monitor()
+
+    def check_monitor(self) -> None:
+        """Raise ValueError if no epoch of the coming fit can have the monitored number."""
+        params = getattr(self, "params", {})
+        names = params.get("logs", ())
+        if self.monitor not in names and params.get("logs_complete", False):
+            self._never_comes(f"the epochs of this fit have only {', '.join(names)}", names)
+
+    def _never_comes(self, what: str, names: Iterable[str]) -> NoReturn:
+        hint = ""
+        if self.monitor.startswith("val_") and not any(k.startswith("val_") for k in names):
+            hint = "; pass validation_data or validation_split to fit"
+        raise ValueError(
+            f"{type(self).__name__} monitors {self.monitor!r}, but {what}"
+            f"{hint or checks.suggest(self.monitor, names)}; a callback that adds to the logs must "
+            "come first in the list"
+        )
+
     def improves(self, value: float, reference: float) -> bool:
         """Whether `value` is better than `reference` by more than `min_delta`."""
         if self.mode == "min":
@@ -75,14 +97,7 @@ class Monitor(Stateful):
         every = int(getattr(self, "params", {}).get("validation_freq", 1))
         if self._seen or (self.monitor.startswith("val_") and (epoch + 1) % every != 0):
             return None
-        hint = ""
-        if self.monitor.startswith("val_") and not any(k.startswith("val_") for k in logs):
-            hint = "; pass validation_data or validation_split to fit"
-        raise ValueError(
-            f"{type(self).__name__} monitors {self.monitor!r}, but epoch {epoch + 1} has only "
-            f"{', '.join(logs) or 'nothing'}{hint or checks.suggest(self.monitor, logs)}; a "
-            "callback that adds to the logs must come first in the list"
-        )
+        self._never_comes(f"epoch {epoch + 1} has only {', '.join(logs) or 'nothing'}", logs)
 
     def get_state(self) -> dict[str, Any]:
         # as text: JSON has no infinity, which stands for "none yet"
@@ -126,7 +141,8 @@ class EarlyStopping(Monitor):
     Raises
     ------
     ValueError
-        In fit, at the end of the first epoch that should have the number and does not.
+        In fit, before the first epoch, if no epoch can have the number; at the end of the first
+        epoch without it, if a callback of yours might have added it.
 
     Notes
     -----
@@ -279,6 +295,38 @@ class ModelCheckpoint(Monitor):
         self._batches = 0
         self._epoch = 0
 
+    def check_monitor(self) -> None:
+        if self.save_best_only:
+            super().check_monitor()
+        self._check_path()
+
+    def _check_path(self) -> None:
+        """Raise now what would end the fit at the first save: fields, format codes, folders."""
+        params = getattr(self, "params", {})
+        names = ["epoch", *params.get("logs", ())]
+        if self.save_freq != "epoch":  # in the middle of an epoch there is no validation yet
+            names = ["batch", *(name for name in names if not name.startswith("val_"))]
+        for _, field, _, _ in string.Formatter().parse(self.filepath):
+            if field and field not in names and params.get("logs_complete", False):
+                hint = checks.suggest(field, names)
+                raise ValueError(
+                    f"filepath {self.filepath!r} has the field {field!r}, but the logs of this fit "
+                    f"have only {', '.join(names)}{hint}"
+                )
+        numbers = {name: 1 if name in ("epoch", "batch") else 0.5 for name in names}
+        if all(f in numbers for _, f, _, _ in string.Formatter().parse(self.filepath) if f):
+            path = self._path(numbers)
+            atomic.check_writable(path, f"filepath {self.filepath!r}", make_folders=True)
+
+    def _path(self, fields: Mapping[str, float]) -> str:
+        try:
+            return self.filepath.format(**fields)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"filepath {self.filepath!r} cannot be filled in ({error}); known fields: "
+                f"{', '.join(fields)}"
+            ) from None
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
@@ -300,13 +348,7 @@ class ModelCheckpoint(Monitor):
         fields = {**logs, "epoch": epoch + 1}
         if batch is not None:
             fields["batch"] = batch + 1
-        try:
-            path = self.filepath.format(**fields)
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"filepath {self.filepath!r} cannot be filled in ({error}); known fields: "
-                f"{', '.join(fields)}"
-            ) from None
+        path = self._path(fields)
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         self.model.save(path)
         if self.verbose:

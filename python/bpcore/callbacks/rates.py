@@ -57,6 +57,8 @@ class ReduceLROnPlateau(Monitor):
     >>> slower = bp.callbacks.ReduceLROnPlateau(factor=0.5, patience=3)
     """
 
+    adds = ("learning_rate",)
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -141,6 +143,8 @@ class LearningRateScheduler(Stateful):
     >>> import bpcore as bp
     >>> halve = bp.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
     """
+
+    adds = ("learning_rate",)
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         if not callable(schedule):

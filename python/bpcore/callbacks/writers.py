@@ -59,11 +59,7 @@ class CSVLogger(Stateful):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         super().on_train_begin(logs)
-        folder = os.path.dirname(os.path.abspath(self.filename))
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"CSVLogger({self.filename!r}): there is no folder {folder!r}")
-        if os.path.isdir(self.filename):
-            raise IsADirectoryError(f"CSVLogger({self.filename!r}): that is a folder")
+        atomic.check_writable(self.filename, "CSVLogger")
         if self.append and not self._resumed and os.path.exists(self.filename):
             self._rows = max(0, len(self._read()) - 1)
 
