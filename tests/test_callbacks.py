@@ -131,15 +131,12 @@ def test_reduce_on_plateau_decides(options, values, rates):
 
 
 def test_the_monitored_name_must_come():
-    """At the first epoch that should have it, with what there is."""
+    """Behind a callback that may add it, it is missed where it should have been."""
     model, (x, y) = network(), data()
-    with pytest.raises(ValueError, match=r"val_loss.*epoch 1.*loss, accuracy.*validation_data"):
-        model.fit(x, y, verbose=0, epochs=3, callbacks=[C.EarlyStopping()])
-    with pytest.raises(ValueError, match=r"acuracy.*did you mean 'accuracy'"):
-        model.fit(x, y, verbose=0, callbacks=[C.EarlyStopping("acuracy", mode="max")])
     options = {"verbose": 0, "epochs": 4, "validation_split": 0.2, "validation_freq": 2}
+    may_add = C.LambdaCallback(on_epoch_end=lambda epoch, logs: None)
     with pytest.raises(ValueError, match=r"val_mae.*epoch 2"):
-        model.fit(x, y, **options, callbacks=[C.ReduceLROnPlateau("val_mae")])
+        model.fit(x, y, **options, callbacks=[may_add, C.ReduceLROnPlateau("val_mae")])
     found = model.fit(x, y, **options, callbacks=[C.EarlyStopping(patience=9)])
     assert len(found.history["val_loss"]) == 2
 
@@ -376,7 +373,7 @@ def test_model_checkpoint_every_epoch_and_every_so_many_batches(tmp_path):
     batches = C.ModelCheckpoint(tmp_path / "b{epoch}-{batch}.st", save_freq=4)
     model.fit(x, y, epochs=2, batch_size=16, verbose=0, callbacks=[batches])
     assert sorted(p.name for p in tmp_path.glob("b*")) == ["b1-4.st", "b2-2.st", "b2-6.st"]
-    with pytest.raises(ValueError, match=r"val_loss.*known fields: loss, accuracy, epoch"):
+    with pytest.raises(ValueError, match=r"val_loss.*have only epoch, loss, accuracy"):
         model.fit(x, y, verbose=0, callbacks=[C.ModelCheckpoint(tmp_path / "{val_loss}.st")])
 
 

@@ -112,7 +112,7 @@ def test_bad_usage(arguments, message, capsys):
 def test_errors_are_one_line_without_a_traceback(tmp_path, capsys):
     target = tmp_path / "nowhere" / "model.safetensors"
     assert cli.main(["demo", "--epochs", "1", "--save", str(target)]) == 2
-    assert "bpcore: error: cannot save" in capsys.readouterr().err
+    assert "bpcore: error: --save: there is no folder" in capsys.readouterr().err
     assert cli.main(["demo", "--epochs", "1", "--seed", "-1"]) == 2
     assert "seed must be an int in [0, 2^64)" in capsys.readouterr().err
 

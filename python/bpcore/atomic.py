@@ -95,8 +95,9 @@ def check_writable(path: str, what: str, *, make_folders: bool = False) -> None:
     target = os.path.realpath(path)
     if os.path.isdir(target):
         raise IsADirectoryError(f"{what}: {path!r} is a folder, expected the path of a file")
-    _mode_of(target)
     folder = os.path.dirname(target)
+    if os.path.isdir(folder):
+        _mode_of(target)
     while make_folders and not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     if not os.path.lexists(folder):
