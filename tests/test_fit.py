@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+import textwrap
+
 import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore import progress
 
 from .helpers import support
 
@@ -247,6 +258,48 @@ def test_verbose(capsys):
     assert len(shown.strip().splitlines()) == 3 and "loss" in shown and "accuracy" in shown
     network().fit(x, y, epochs=3, verbose=1)
     assert "".join(capsys.readouterr()).strip()
+
+
+def on_a_terminal(code, columns):
+    """What a terminal of so many columns is sent by Python code."""
+    master, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=slave, stderr=slave, cwd=support.ROOT
+    ) as process:
+        os.close(slave)
+        sent = b""
+        with contextlib.suppress(OSError):  # how Linux tells the end of a terminal
+            while piece := os.read(master, 1 << 16):
+                sent += piece
+        os.close(master)
+    assert process.returncode == 0, sent.decode()
+    return sent.decode()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_bar_begins_with_the_losses_at_any_width(columns):
+    code = """
+        from tests.test_fit import data, network
+        x, y = data()
+        network().fit(x, y, epochs=3, validation_data=(x, y), verbose=1)
+    """
+    sent = on_a_terminal(textwrap.dedent(code), columns)
+    texts = [text.strip() for text in re.split(r"[\r\n]+", sent) if text.startswith("epoch")]
+    bars = [text for text in texts if "%|" in text]
+    assert bars and all(len(text) <= columns for text in bars)
+    assert all(re.match(r"epoch \d/3  loss \d", text) for text in bars)
+    assert any("val_loss" in text for text in bars) or columns == 40
+    last = [text for text in texts if text not in bars][-1]
+    assert re.match(r"epoch 3/3  loss \S+  val_loss \S+  accuracy \S+  val_accuracy", last)
+
+
+def test_numbers_of_a_validation_stay_in_the_bar_until_the_next():
+    bar = progress.Progress(1, 2, 4, 2)
+    bar.epoch_end(0, {"loss": 1.0, "accuracy": 0.5, "val_loss": 2.0})
+    bar.show(1, {"loss": 0.5, "accuracy": 0.75})
+    assert bar.bar.desc.startswith("epoch 2/2  loss 0.5000  val_loss 2.0000")
+    bar.close()
 
 
 # ---- where data comes from ----------------------------------------------------------------------

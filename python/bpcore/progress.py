@@ -1,4 +1,4 @@
-"""Progress of `fit`: one bar for the whole run, or one line per epoch."""
+"""Progress of `fit`: one bar for the whole run with a line above it per epoch, or only lines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 from . import checks, data
 
 INTERVAL = 0.1  # seconds between refreshes: more often is only a slower fit (keras#102, #13351)
+_LOSSES = ("loss", "val_loss")
+_LINES = 1.0  # seconds between lines that stay above the bar: quick epochs would flood the screen
+_BAR = 24  # columns that the share, the bar and the time take at least
 
 
 def verbosity(value: Any) -> int:
@@ -25,6 +28,19 @@ def number(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
 
 
+def listed(logs: dict[str, float], width: int | None = None) -> str:
+    """Names and numbers, losses first; whole items that fit into `width` columns, at least one."""
+    keys = sorted(logs, key=lambda key: _LOSSES.index(key) if key in _LOSSES else 2)
+    text = ""
+    for key in keys:
+        item = f"{key} {number(logs[key])}"
+        longer = f"{text}  {item}" if text else item
+        if text and width is not None and len(longer) > width:
+            break
+        text = longer
+    return text
+
+
 def say(text: str) -> None:
     """Print a line above the bar, if there is one."""
     if "tqdm" in sys.modules:
@@ -36,19 +52,33 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """What the loop tells; `verbose` decides what is seen."""
+    """What the loop tells; `verbose` decides what is seen.
+
+    The bar's text begins with epoch and losses, so that a narrow terminal cuts the rest. Numbers of
+    a validation stay in it until the next one. Above the bar stays a line for each epoch, but at
+    most one a second, and always that of the last one.
+    """
 
     def __init__(self, verbose: int, epochs: int, steps: int | None, last_epoch: int) -> None:
         self.verbose, self.steps, self.last_epoch = verbose, steps, last_epoch
         self.bar: Any = None
-        self.last = 0.0
+        self.last = self.last_line = 0.0
         self.pending = 0
+        self.validation: dict[str, float] = {}
         self.epoch_start = time.perf_counter()
         if verbose == 1 and epochs > 0:
             from tqdm.auto import tqdm
 
-            total = None if steps is None else steps * epochs
-            self.bar = tqdm(total=total, unit="batch", mininterval=INTERVAL, leave=True)
+            self.bar = tqdm(
+                total=None if steps is None else steps * epochs,
+                unit="batch",
+                mininterval=INTERVAL,
+                leave=False,
+                dynamic_ncols=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {remaining}"
+                if steps is not None
+                else "{desc}  {n_fmt} batches, {elapsed}",
+            )
 
     def epoch_begin(self) -> None:
         """Start the epoch's clock."""
@@ -63,8 +93,11 @@ class Progress:
 
     def show(self, epoch: int, logs: dict[str, float]) -> None:
         """Refresh the bar."""
-        listed = "  ".join(f"{key} {number(value)}" for key, value in logs.items())
-        self.bar.set_postfix_str(f"epoch {epoch + 1}/{self.last_epoch}  {listed}", refresh=False)
+        name = f"epoch {epoch + 1}/{self.last_epoch}"
+        columns = self.bar.format_dict["ncols"]
+        width = None if not columns else max(columns - len(name) - _BAR, columns // 2)
+        text = listed({**logs, **self.validation}, width)
+        self.bar.set_description_str(f"{name}  {text}", refresh=False)
         self.bar.update(self.pending)
         self.bar.refresh()
         self.pending = 0
@@ -72,17 +105,24 @@ class Progress:
 
     def epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """The epoch's numbers."""
-        if self.bar is not None:
-            last = self.steps is not None and epoch + 1 == self.last_epoch
-            if last or time.perf_counter() - self.last >= INTERVAL:
-                self.show(epoch, logs)
-        elif self.verbose == 2:
-            seconds = time.perf_counter() - self.epoch_start
-            listed = "  ".join(f"{key} {number(value)}" for key, value in logs.items())
-            print(f"epoch {epoch + 1}/{self.last_epoch}  {listed}  ({seconds:.2f} s)", flush=True)
+        if self.bar is None and self.verbose != 2:
+            return
+        now = time.perf_counter()
+        self.validation.update((k, v) for k, v in logs.items() if k.startswith("val_"))
+        line = (
+            f"epoch {epoch + 1}/{self.last_epoch}  {listed(logs)}  ({now - self.epoch_start:.2f} s)"
+        )
+        if self.bar is None:
+            print(line, flush=True)
+        elif epoch + 1 == self.last_epoch or now - self.last_line >= _LINES:
+            say(line)
+            self.last_line = now
+            self.show(epoch, logs)
+        elif now - self.last >= INTERVAL:
+            self.show(epoch, logs)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Take the bar away; the epochs' lines stay."""
         if self.bar is not None:
             if self.pending:
                 self.bar.update(self.pending)
