@@ -16,7 +16,7 @@ import time
 import pytest
 
 import bpcore as bp
-from bpcore import atomic, container
+from bpcore.files import atomic, container
 
 from .helpers import files, support
 
@@ -272,7 +272,8 @@ def test_order_of_system_calls(tmp_path):
         pytest.skip("needs strace")
     trace = tmp_path / "trace"
     code = (
-        f"from bpcore import atomic; atomic.write_atomically({str(tmp_path / 'file')!r}, b'data')"
+        "from bpcore.files import atomic; "
+        f"atomic.write_atomically({str(tmp_path / 'file')!r}, b'data')"
     )
     command = [
         "strace",
@@ -367,7 +368,7 @@ def test_a_lock_ends_with_its_holder(tmp_path):
     path = str(tmp_path / "run")
     code = """
 import sys, time
-from bpcore import atomic
+from bpcore.files import atomic
 with atomic.locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import cli
+from bpcore.cli import commands as cli
 
 from .helpers import support
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import checkpoint, container
 from bpcore.errors import CheckpointError, FormatError
+from bpcore.files import checkpoint, container
 
 from .crash import kill
 from .helpers import support
@@ -378,7 +378,7 @@ def test_interrupts_in_a_save(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bpcore.atomic.os.fsync", fsync)
+        patch.setattr("bpcore.files.atomic.os.fsync", fsync)
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 fit(small(), path, 3)

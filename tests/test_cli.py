@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import cli
+from bpcore.cli import commands as cli
 
 
 def _run(folder, *arguments):

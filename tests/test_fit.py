@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import progress
+from bpcore.base import progress
 
 from .helpers import support
 

@@ -11,8 +11,8 @@ import time
 import pytest
 
 import bpcore as bp
-from bpcore import container
 from bpcore.errors import CheckpointError, FormatError
+from bpcore.files import container
 
 from .helpers import files, hostile_files, support
 

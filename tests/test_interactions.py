@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import container, rate_finder, save
 from bpcore.errors import BusyError, CheckpointError
+from bpcore.files import container, save
+from bpcore.inspection import rate_finder
 
 C, L = bp.callbacks, bp.layers
 RNG = np.random.default_rng(5)

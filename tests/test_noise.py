@@ -70,7 +70,7 @@ def test_blocks_and_words_of_the_generator(rng):
 def mask(layer, shape, rate, draw, rows):
     """Inverted dropout's mask for a batch."""
     size = int(np.prod(shape))
-    seed = bp.seeding.mix(layer.seed, 0)
+    seed = bp.base.seeding.mix(layer.seed, 0)
     groups = -(-size // 64)
     rows = [bits(seed, draw, size, r * groups) >= np.uint64(rate * 2**32) for r in range(rows)]
     return np.array(rows).reshape(-1, *shape) / (1 - rate)
@@ -128,7 +128,7 @@ def test_gaussian_numbers_are_quantiles():
     layer = bp.layers.GaussianNoise(2.0, seed=9)
     layer.convert("float64")
     y = layer(np.zeros((4, 500)), training=True)
-    seed = bp.seeding.mix(9, 0)
+    seed = bp.base.seeding.mix(9, 0)
     normal = statistics.NormalDist(0, 2)
     for row in range(4):
         cells = (bits(seed, 0, 500, row * 8) >> np.uint64(9)).astype(np.float64)

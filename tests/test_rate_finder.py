@@ -78,13 +78,13 @@ def test_it_stops_when_the_loss_explodes(monkeypatch):
     found = model.find_learning_rate(100 * x, targets, high=1e4)
     assert 10 <= len(found.losses) < 100 and np.isfinite(found.losses).all()
     assert found.suggestion < found.rates[-1]
-    monkeypatch.setattr("bpcore.rate_finder._EXPLODED", np.inf)
+    monkeypatch.setattr("bpcore.inspection.rate_finder._EXPLODED", np.inf)
     assert len(model.find_learning_rate(100 * x, targets, high=1e4).losses) > len(found.losses)
 
 
 def test_the_suggestion_is_where_it_falls_fastest():
     """A made-up curve: flat, a logistic fall about 1e-3, an explosion."""
-    from bpcore.rate_finder import LearningRateFinder
+    from bpcore.inspection.rate_finder import LearningRateFinder
 
     rates = 10 ** np.linspace(-7, 1, 200)
     t = np.log10(rates)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import checkpoint, container, resume
 from bpcore.errors import CheckpointError
+from bpcore.files import checkpoint, container
+from bpcore.train import resume
 
 from .helpers import files, support
 from .test_checkpoint import O, Recorder, X, Y, fit, no_waiting_for_the_disk, small, stopped_after

@@ -290,14 +290,16 @@ def test_interrupted_and_resumed(tmp_path, monkeypatch, name):
     case = CASES[name]
     seed = 77 if case.seed is None else None
     expected = outcome(*case.run(make_seed=seed))
-    monkeypatch.setattr(bp.seeding, "_state", None)  # as where no one has called set_seed
+    monkeypatch.setattr(bp.base.seeding, "_state", None)  # as where no one has called set_seed
     stops = 0
     for k, places in enumerate(PLACES):
         path = str(tmp_path / str(k))
         # a model without a seed has another one in each process, but the run keeps its first
         seeds = itertools.count(1000)
         monkeypatch.setattr(
-            bp.seeding, "next_seed", lambda p=path, s=seeds: next(s) if os.path.exists(p) else 77
+            bp.base.seeding,
+            "next_seed",
+            lambda p=path, s=seeds: next(s) if os.path.exists(p) else 77,
         )
         for place in places:
             try:

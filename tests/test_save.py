@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import bpcore as bp
-from bpcore import container, save
 from bpcore.errors import FormatError, NotBuiltError
+from bpcore.files import container, save
 
 from .helpers import files, support
 

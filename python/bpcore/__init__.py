@@ -24,7 +24,9 @@ from ._version import __version__  # noqa: E402
 
 _core.select_tier(os.environ.get("BPCORE_ISA", ""))
 
-from . import threads as _threads  # noqa: E402
+from .base import threads as _threads  # noqa: E402
+from .base.seeding import set_seed  # noqa: E402
+from .base.threads import get_num_threads, set_num_threads, threads  # noqa: E402
 from .errors import (  # noqa: E402
     BusyError,
     CheckpointError,
@@ -33,12 +35,10 @@ from .errors import (  # noqa: E402
     ShapeError,
     TrainingDiverged,
 )
-from .inspection import Gradients  # noqa: E402
 from .layers.input import Input  # noqa: E402
-from .model import Model  # noqa: E402
-from .seeding import set_seed  # noqa: E402
-from .sequential import Sequential  # noqa: E402
-from .threads import get_num_threads, set_num_threads, threads  # noqa: E402
+from .model.inspectable import Gradients  # noqa: E402
+from .model.model import Model  # noqa: E402
+from .model.sequential import Sequential  # noqa: E402
 
 _threads.start()
 
@@ -58,10 +58,10 @@ if TYPE_CHECKING:
         regularizers,
         schedules,
     )
-    from .checkpoint import load_checkpoint
-    from .config import show_config
-    from .rate_finder import LearningRateFinder
-    from .save import load_model
+    from .base.config import show_config
+    from .files.checkpoint import load_checkpoint
+    from .files.save import load_model
+    from .inspection.rate_finder import LearningRateFinder
 
 _MODULES = (
     "activations",
@@ -79,10 +79,10 @@ _MODULES = (
     "schedules",
 )
 _NAMES = {
-    "LearningRateFinder": "rate_finder",
-    "load_checkpoint": "checkpoint",
-    "load_model": "save",
-    "show_config": "config",
+    "LearningRateFinder": "inspection.rate_finder",
+    "load_checkpoint": "files.checkpoint",
+    "load_model": "files.save",
+    "show_config": "base.config",
 }
 
 __all__ = [

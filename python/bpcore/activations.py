@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import checks
+from .base import checks
 
 # f(z); the number is the slope or scale that the formula's alpha stands for.
 _ALPHA = {"leaky_relu": 0.2, "elu": 1.0, "celu": 1.0}

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, checks
-from .parameter import aligned_copy
-from .sampling import fans, normal, orthonormalise_rows, truncated_normal, uniform
+from . import _core
+from .base import checks
+from .base.sampling import fans, normal, orthonormalise_rows, truncated_normal, uniform
+from .graph.parameter import aligned_copy
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, checks
+from .base import arguments, checks
 from .errors import ShapeError
 
 Array = np.ndarray[Any, Any]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arguments, checks
+from .base import arguments, checks
 
 Array = np.ndarray[Any, Any]
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, arguments, checks, schedules
+from . import _core, schedules
+from .base import arguments, checks
 from .errors import ShapeError
-from .parameter import Array, Parameter
+from .graph.parameter import Array, Parameter
 
 
 class Optimizer(arguments.Configured):

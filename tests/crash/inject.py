@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-from bpcore import container
+from bpcore.files import container
 from tests.helpers import files
 
 FAULTS = ("error=ENOSPC", "error=EIO", "error=EDQUOT", "error=EINTR", "signal=SIGKILL")

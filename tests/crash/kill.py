@@ -17,7 +17,7 @@ import time
 import traceback
 
 import bpcore as bp
-from bpcore import container
+from bpcore.files import container
 
 from . import train
 

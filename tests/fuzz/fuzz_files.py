@@ -72,7 +72,7 @@ WORDS = (
 
 
 def graph_parts():
-    from bpcore import save
+    from bpcore.files import save
 
     a, b = bp.Input((4,), name="a"), bp.Input((4,), name="b")
     h = bp.layers.Concatenate()([bp.layers.Dense(3, "tanh", name="d")(a), b * 2.0])

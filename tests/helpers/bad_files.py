@@ -156,7 +156,7 @@ def twice(**options):
 
 
 def locked(e):
-    from bpcore import atomic
+    from bpcore.files import atomic
 
     with atomic.locked(at(e, "run")):
         run(e)

@@ -9,7 +9,7 @@ import struct
 import numpy as np
 
 import bpcore as bp
-from bpcore import checkpoint, container, save
+from bpcore.files import checkpoint, container, save
 
 CODES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8", "bool": "BOOL"}
 

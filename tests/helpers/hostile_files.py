@@ -377,7 +377,7 @@ def semantics():
 def graphs():
     """Functional models whose connections make no sense."""
     import bpcore as bp
-    from bpcore import save
+    from bpcore.files import save
 
     a = bp.Input((2,), name="a")
     model = bp.Model(a, bp.layers.Dense(2, name="d")(a) + a, seed=0)

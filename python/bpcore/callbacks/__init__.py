@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..diagnosis.callback import Diagnose
 from .averaging import EMA, SWA
 from .base import Callback, LambdaCallback
+from .diagnose import Diagnose
 from .history import History
 from .limits import TerminateOnNaN, TimeLimit
 from .monitor import EarlyStopping, ModelCheckpoint

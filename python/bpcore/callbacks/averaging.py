@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
+from ..base import checks
 from .base import Array, Logs, Stateful, copy_all
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import arguments, checks
+from ..base import arguments, checks
 from ..errors import TrainingDiverged
 
 Logs = dict[str, float]

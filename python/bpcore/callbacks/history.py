@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, optional
+from ..base import checks, optional
 from .base import Callback, Logs
 
 

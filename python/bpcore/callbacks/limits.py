@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .. import checks
+from ..base import checks
+from ..base.progress import say
 from ..errors import TrainingDiverged
-from ..progress import say
 from .base import Stateful
 
 

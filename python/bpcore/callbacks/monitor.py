@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import atomic, checks
-from ..progress import number, say
+from ..base import checks
+from ..base.progress import number, say
+from ..files import atomic
 from .base import Logs, Stateful, copy_all
 
 # Directions of what bpcore reports; a user's metric may have either, so `mode` must say it.

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from .. import checks
-from ..progress import say
+from ..base import checks
+from ..base.progress import say
 from .base import Logs, Stateful
 from .monitor import Monitor
 

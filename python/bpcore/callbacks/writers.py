@@ -7,7 +7,8 @@ import io
 import os
 from typing import Any
 
-from .. import atomic, checks, optional
+from ..base import checks, optional
+from ..files import atomic
 from .base import Logs, Stateful
 
 _MISSING = "NA"

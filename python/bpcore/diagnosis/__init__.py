@@ -6,8 +6,8 @@ import copy
 import dataclasses
 from typing import Any
 
-from .. import checks
-from ..engine import Dataset
+from ..base import checks
+from ..train.engine import Dataset
 from . import rules, sample
 from .measure import Measurement
 from .report import KINDS, Diagnosis, Finding, LayerReport

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..engine import Dataset
-from ..parameter import Array
-from ..trace import POINTWISE, calls_of
+from ..graph.parameter import Array
+from ..inspection.trace import POINTWISE, calls_of
+from ..train.engine import Dataset
 from .report import LayerReport
 
 # |z| from which a slope f' is below 5 % of its largest; "low": only on the negative side.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import data
-from ..engine import Dataset
-from ..parameter import Array
+from ..graph.parameter import Array
+from ..train.engine import Dataset
 from .report import Finding
 
 # Root mean squares of a feature. Initializers are made for 1 (X. Glorot, Y. Bengio, 2010; Y. LeCun

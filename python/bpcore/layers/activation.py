@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import activations, graph
-from ..parameter import Array
+from ..graph.parameter import Array
 from .base import CoreLayer, Layer, Shape
 
 

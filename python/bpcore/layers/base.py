@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, arguments, checks, graph, seeding
+from .. import _core, graph
+from ..base import arguments, checks, seeding
 from ..errors import NotBuiltError, ShapeError
-from ..parameter import Array, Parameter, reserve
+from ..graph.parameter import Array, Parameter, reserve
 
 Shape = checks.Shape
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, checks, graph
+from .. import _core, graph
+from ..base import checks
 from ..errors import ShapeError
-from ..parameter import Array
+from ..graph.parameter import Array
 from . import base
 
 Shape = checks.Shape

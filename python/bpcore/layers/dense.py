@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import activations, arguments, checks, graph
+from .. import activations, graph
+from ..base import arguments, checks
 from ..errors import NotBuiltError, ShapeError
 from .activation import lower_activation
 from .base import CoreLayer, Shape

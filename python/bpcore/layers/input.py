@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import checks, graph
+from .. import graph
+from ..base import checks
 from .base import CoreLayer, Shape
 
 

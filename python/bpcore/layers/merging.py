@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, graph
+from .. import graph
+from ..base import checks
 from ..errors import ShapeError
 from .base import CoreLayer, Shape
 

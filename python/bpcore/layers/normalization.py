@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, data, graph
-from ..parameter import Array
+from .. import data, graph
+from ..base import checks
+from ..graph.parameter import Array
 from .base import CoreLayer, Shape
 from .dense import single
 

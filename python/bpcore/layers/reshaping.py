@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import checks, graph
+from .. import graph
+from ..base import checks
 from ..errors import ShapeError
 from .base import CoreLayer, Shape
 from .dense import single

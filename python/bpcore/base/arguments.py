@@ -1,0 +1,136 @@
+"""Arguments of constructors: bound to names for `get_config`, with a hint for a misspelt one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import checks
+
+
+def snake_case(name: str) -> str:
+    """``BatchNormalization`` -> ``batch_normalization``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
+
+
+@functools.lru_cache(maxsize=512)
+def _signature(cls: type) -> inspect.Signature:
+    return inspect.signature(inspect.unwrap(cls.__init__))  # type: ignore[misc]
+
+
+def bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that were given, by name; TypeError with a hint for an unknown one."""
+    signature = _signature(cls)
+    try:
+        bound = signature.bind(None, *args, **kwargs).arguments
+    except TypeError as error:
+        names = [p.name for p in list(signature.parameters.values())[1:]]
+        strange = [key for key in kwargs if key not in names]
+        if not strange:
+            raise TypeError(f"{cls.__name__}(): {error}") from None
+        raise TypeError(
+            f"{cls.__name__}() has no argument {strange[0]!r}{checks.suggest(strange[0], names)}"
+            f"; known: {', '.join(names)}"
+        ) from None
+    result: dict[str, Any] = {}
+    for key, parameter in list(signature.parameters.items())[1:]:
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            result.update(bound.get(key, {}))
+        elif key in bound:
+            result[key] = bound[key]
+        elif key in ("name", "trainable"):
+            result[key] = parameter.default
+    return result
+
+
+@functools.lru_cache(maxsize=512)
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has an argument of this name (or ``**kwargs``)."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
+    )
+
+
+def plain(key: str, value: Any) -> Any:
+    """A constructor argument as JSON can hold it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if key.endswith("initializer"):
+        from .. import initializers
+
+        return initializers.serialize(initializers.get(value))
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(key, item) for item in value]
+    if isinstance(value, dict):
+        return {str(k): plain(key, item) for k, item in value.items()}
+    if hasattr(value, "get_config"):
+        value = value() if isinstance(value, type) else value
+        return {"class_name": type(value).__name__, "config": value.get_config()}
+    raise TypeError(
+        f"argument {key!r} = {checks.describe(value)} cannot be saved; give it a get_config "
+        "method, or pass a name, number or list"
+    )
+
+
+def named(
+    kind: str,
+    identifier: Any,
+    base: type,
+    by_name: Mapping[str, Callable[[], Any]],
+    by_class: Mapping[str, Any],
+) -> Any:
+    """An object of `base` from a name, class, object or configuration; else None."""
+    if isinstance(identifier, str):
+        if identifier.lower() not in by_name:
+            raise checks.unknown(kind, identifier, list(by_name))
+        return by_name[identifier.lower()]()
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
+        if identifier["class_name"] not in by_class:
+            raise checks.unknown(kind, identifier["class_name"], list(by_class))
+        return by_class[identifier["class_name"]].from_config(dict(identifier["config"]))
+    return identifier if isinstance(identifier, base) else None
+
+
+def blank(cls: type) -> Any:
+    """An object without a call of ``__new__`` or ``__init__``, for unpickling."""
+    return object.__new__(cls)
+
+
+class Configured:
+    """Base of classes that keep their constructor's arguments (bound in ``__new__``)."""
+
+    _config_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls)
+        self._config_args = bind(cls, args, kwargs)
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as far as JSON can hold them."""
+        return {key: plain(key, value) for key, value in self._config_args.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """An object from what `get_config` gave."""
+        return cls(**config)
+
+    def __reduce__(self) -> Any:
+        method = getattr(self, "__getstate__", None)  # every object has it from Python 3.11 on
+        return blank, (type(self),), method() if method else dict(self.__dict__)
+
+    def __repr__(self) -> str:
+        listed = ", ".join(f"{key}={value!r}" for key, value in self._config_args.items())
+        return f"{type(self).__name__}({listed})"

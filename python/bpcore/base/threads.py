@@ -1,0 +1,74 @@
+"""How many threads the core uses.
+
+At import: ``BPCORE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs that this process may
+use: those of its affinity, or what the quota of its control groups allows if that is less (Linux;
+rounded down, of 1.5 CPUs one thread, and of 0.5 too). The number of threads never changes a result,
+only its speed.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .. import _core
+from . import checks
+
+MAX_THREADS = 1024
+
+
+def set_num_threads(n: int) -> None:
+    """Use `n` threads, 1 to 1024, for all models from now on.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> bp.set_num_threads(2)
+    >>> bp.get_num_threads()
+    2
+    """
+    _core.set_num_threads(checks.integer("n_threads", n, 1, MAX_THREADS))
+
+
+def get_num_threads() -> int:
+    """The number of threads in use."""
+    return int(_core.get_num_threads())
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Use `n` threads inside a ``with`` block.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> with bp.threads(1):
+    ...     bp.get_num_threads()
+    1
+    """
+    count = checks.integer("n_threads", n, 1, MAX_THREADS)
+    before = get_num_threads()
+    _core.set_num_threads(count)
+    try:
+        yield
+    finally:
+        _core.set_num_threads(before)
+
+
+def start() -> None:
+    """Set the number at import; a variable that is no number is reported and passed over."""
+    for variable in ("BPCORE_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(variable, "").split(",")[0].strip()  # OpenMP: a list, by nesting
+        if not text:
+            continue
+        if text.isdigit() and 1 <= int(text) <= MAX_THREADS:
+            _core.set_num_threads(int(text))
+            return
+        warnings.warn(
+            f"{variable} must be an int in [1, {MAX_THREADS}], got {text!r}; it is ignored",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    _core.set_num_threads(max(1, min(MAX_THREADS, _core.available_cpus())))

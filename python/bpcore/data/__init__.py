@@ -1,0 +1,27 @@
+"""What a user has, as the core takes it: arrays, frames, batches, targets, weights."""
+
+from __future__ import annotations
+
+from .arrays import (
+    array,
+    features,
+    finite,
+    is_batches,
+    overlaps,
+    rows,
+    sample_shape,
+    sample_weights,
+    structure,
+)
+
+__all__ = [
+    "array",
+    "features",
+    "finite",
+    "is_batches",
+    "overlaps",
+    "rows",
+    "sample_shape",
+    "sample_weights",
+    "structure",
+]

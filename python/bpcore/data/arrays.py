@@ -1,0 +1,273 @@
+"""From what a user has (arrays, frames, lists, dicts) to arrays that the core reads in place.
+
+Nothing is converted as a whole here except lists and frames: the core gathers and converts batch by
+batch, whatever the strides, byte order and real dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..base import checks
+from ..errors import ShapeError
+
+Array = np.ndarray[Any, Any]
+Shape = checks.Shape
+
+
+def array(name: str, value: Any) -> Array:
+    """`value` as an ndarray of a real dtype that the core reads; not copied if it is one."""
+    if type(value) is not np.ndarray:
+        value = _to_array(name, value)
+    kind = value.dtype.kind
+    if kind not in "fiub" or value.dtype.itemsize > 8:
+        hint = {
+            "c": "use .real or .imag",
+            "O": "convert it to numbers: np.asarray(..., dtype=float)",
+            "f": "convert it to float64",
+            "M": "convert it to numbers, for example seconds since a date",
+            "m": "convert it to numbers, for example seconds",
+            "V": "select the numeric fields",
+        }.get(kind, "encode it as numbers first")
+        raise TypeError(
+            f"{name} has dtype {_dtype_name(value.dtype)}; expected a real number dtype "
+            f"(bool, int, uint, float16, float32, float64); {hint}"
+        )
+    if value.size > checks.MAX_ELEMENTS:
+        raise MemoryError(
+            f"{name} has shape {value.shape} and dtype {value.dtype}: "
+            f"{value.nbytes / 2**40:.4g} TiB ({value.nbytes / 2**50:.3g} PiB), "
+            "more than any machine holds"
+        )
+    result: Array = value
+    return result
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return repr(dtype.str) if dtype.kind in "USV" else str(dtype)
+
+
+def _to_array(name: str, value: Any) -> Array:
+    if value is None:
+        raise TypeError(f"{name} is None, expected an array of numbers")
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.getmaskarray(value).any():
+            raise TypeError(f"{name}: masked values are not supported; fill them first")
+        return np.asarray(value.data)
+    if isinstance(value, np.ndarray):  # memmap, matrix, user subclasses
+        return value.view(np.ndarray)
+    module = type(value).__module__.partition(".")[0]
+    if module == "pandas":
+        return _from_pandas(name, value)
+    if module == "polars":
+        return _from_polars(name, value)
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(f"{name}: sparse input is not supported; use {name}.toarray()")
+    if isinstance(value, (list, tuple)):
+        return _from_list(name, value)
+    if isinstance(value, (str, bytes, dict, set, frozenset)) or (
+        hasattr(value, "__next__") and not hasattr(value, "__array__")
+    ):
+        raise TypeError(
+            f"{name} must be an array, a data frame or a list of rows, got {checks.describe(value)}"
+        )
+    try:
+        result = np.asarray(value)
+    except Exception as error:
+        raise TypeError(
+            f"{name}: {type(value).__name__} cannot be converted to an array: {error}"
+        ) from error
+    if result.dtype.kind == "O":
+        raise TypeError(
+            f"{name} must be an array of numbers, got {checks.describe(value)} (dtype object)"
+        )
+    return result
+
+
+def _from_list(name: str, value: Sequence[Any]) -> Array:
+    try:
+        result = np.asarray(value)
+    except ValueError as error:
+        lengths = [len(row) if hasattr(row, "__len__") else -1 for row in value]
+        other = next((i for i, n in enumerate(lengths) if n != lengths[0]), None)
+        if other is not None:
+            raise ValueError(
+                f"{name}: rows have different lengths (row 0: {lengths[0]}, row {other}: "
+                f"{lengths[other]}), expected equal ones; pad or cut them"
+            ) from error
+        raise ValueError(f"{name}: rows differ in shape, expected equal ones") from error
+    except Exception as error:
+        raise TypeError(f"{name}: the list cannot be converted to an array: {error}") from error
+    return result if result.size or result.ndim > 1 else result.astype(np.float64)
+
+
+def _from_pandas(name: str, frame: Any) -> Array:
+    columns = frame.items() if hasattr(frame, "columns") else [(frame.name, frame)]
+    parts = []
+    for label, column in columns:
+        if getattr(column.dtype, "kind", "O") not in "fiub":
+            raise TypeError(
+                f"{name}: column {label!r} has dtype {column.dtype}; expected a real number dtype; "
+                "encode or drop it"
+            )
+        if not isinstance(column.dtype, np.dtype) and column.isna().any():
+            row = int(np.flatnonzero(column.isna().to_numpy())[0])
+            raise ValueError(
+                f"{name}: column {label!r} has a missing value (NA) at row {row}; fill or drop it"
+            )
+        parts.append(column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", None)))
+    if not hasattr(frame, "columns"):
+        return np.asarray(parts[0])
+    if not parts:
+        return np.empty((len(frame), 0))
+    if len({p.dtype for p in parts}) == 1:
+        return np.asarray(frame.to_numpy(dtype=parts[0].dtype))
+    return np.column_stack(parts)
+
+
+def _from_polars(name: str, frame: Any) -> Array:
+    columns = frame.get_columns() if hasattr(frame, "get_columns") else [frame]
+    for column in columns:
+        if not (column.dtype.is_numeric() or str(column.dtype) == "Boolean"):
+            raise TypeError(
+                f"{name}: column {column.name!r} has dtype {column.dtype}; expected a real number "
+                "dtype; encode or drop it"
+            )
+        if column.null_count():
+            raise ValueError(
+                f"{name}: column {column.name!r} has {column.null_count()} null values; "
+                "fill or drop them"
+            )
+    return np.asarray(frame.to_numpy())
+
+
+def features(name: str, value: Any, shape: Shape, layer: str) -> Array:
+    """One model input: (N, \\*shape)."""
+    x = array(name, value)
+    if x.ndim == len(shape) + 1 and x.shape[1:] == shape:
+        return x
+    wanted = "(N, " + ", ".join(map(str, shape)) + ")"
+    if x.ndim == 0:
+        raise ShapeError(f"{name} is a scalar, expected shape {wanted}")
+    if len(shape) == 1:
+        if x.ndim == 1:
+            raise ShapeError(
+                f"{name} must be 2-D (n_samples, n_features), got shape {x.shape}, expected "
+                f"{wanted}; use {name}.reshape(-1, 1) for one feature or "
+                f"{name}.reshape(1, -1) for one sample"
+            )
+        if x.ndim == 2:
+            raise ShapeError(
+                f"{name} has {x.shape[1]} features, model expects {shape[0]}: got shape {x.shape}, "
+                f"expected {wanted} at input {layer!r}"
+            )
+    raise ShapeError(
+        f"{name}: got shape {x.shape}, expected {wanted} at input {layer!r}, for which the "
+        "model was built; reshape the data or add Flatten() or Reshape() as first layer"
+    )
+
+
+def sample_shape(name: str, x: Array) -> Shape:
+    """Per-sample shape of data that an unbuilt model is to be built for."""
+    if x.ndim < 2:
+        raise ShapeError(
+            f"{name} must be 2-D (n_samples, n_features), got shape {x.shape}; use "
+            f"{name}.reshape(-1, 1) for one feature or {name}.reshape(1, -1) for one sample"
+        )
+    if 0 in x.shape[1:]:
+        raise ValueError(f"{name} has 0 features: got shape {x.shape}, expected at least 1")
+    return tuple(int(n) for n in x.shape[1:])
+
+
+def finite(name: str, x: Array, dtype: str) -> None:
+    """Refuse NaN, Inf and values that overflow `dtype`, named by place."""
+    if x.dtype.kind != "f" or x.size == 0:
+        return
+    flaw = _core.scan(x, dtype)
+    if flaw is None:
+        return
+    where = ", ".join(str(int(i)) for i in flaw["index"])
+    others = int(flaw["count"]) - 1
+    more = f" (and {others} more)" if others else ""
+    if flaw["kind"] == "overflow":
+        raise ValueError(
+            f"{name}[{where}] = {flaw['value']:g} overflows {dtype}{more}; scale the data or use "
+            "dtype='float64'"
+        )
+    word = "NaN" if flaw["kind"] == "nan" else "Inf" if flaw["value"] > 0 else "-Inf"
+    raise ValueError(
+        f"{name} contains {word} at [{where}]{more}; expected finite numbers; fill or "
+        "drop these rows"
+    )
+
+
+def rows(name: str, x: Array, other: str, n: int) -> None:
+    """Equal numbers of samples."""
+    if x.ndim == 0 or x.shape[0] != n:
+        got = x.shape[0] if x.ndim else "no"
+        raise ShapeError(f"{other} has {n} samples, {name} has {got}; expected as many in both")
+
+
+def structure(name: str, value: Any, names: Sequence[str], listed: bool) -> list[Any]:
+    """The parts for several inputs or outputs: from a dict by name, or a list or tuple in order.
+
+    `listed`: the model was made with a list, so that even one part may come in a list.
+    """
+    if isinstance(value, dict):
+        strange = [key for key in value if key not in names]
+        missing = [key for key in names if key not in value]
+        if strange or missing:
+            raise ValueError(
+                f"{name}: got keys {sorted(map(str, value))}, expected {sorted(names)}, the "
+                "model's names"
+            )
+        return [value[key] for key in names]
+    if len(names) == 1:
+        if listed and isinstance(value, (list, tuple)) and len(value) == 1:
+            return list(value)
+        return [value]
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(
+            f"{name} must be a list, tuple or dict of {len(names)} arrays "
+            f"({', '.join(map(repr, names))}), got {checks.describe(value)}"
+        )
+    if len(value) != len(names):
+        raise ValueError(f"{name}: got {len(value)} arrays, expected {len(names)}: {list(names)}")
+    return list(value)
+
+
+def is_batches(value: Any) -> bool:
+    """Whether `value` yields batches: an iterator, or an iterable that is no container of data."""
+    if isinstance(value, (np.ndarray, list, tuple, dict, str, bytes, set, frozenset)):
+        return False
+    if hasattr(value, "__array__") or hasattr(value, "toarray") or hasattr(value, "to_numpy"):
+        return False
+    return hasattr(value, "__iter__")
+
+
+def sample_weights(name: str, value: Any, n: int) -> Array:
+    """Weights (N,): finite, not negative, not all 0."""
+    w = array(name, value)
+    if w.ndim != 1:
+        raise ShapeError(f"{name} must be 1-D, got shape {w.shape}, expected ({n},)")
+    if w.shape[0] != n:
+        raise ShapeError(f"{name} has {w.shape[0]} values, expected {n}, one per sample")
+    w = np.ascontiguousarray(w, dtype=np.float64)
+    if not np.isfinite(w).all():
+        row = int(np.flatnonzero(~np.isfinite(w))[0])
+        raise ValueError(f"{name} contains {w[row]} at row {row}, expected finite weights")
+    if n and w.min() < 0:
+        row = int(w.argmin())
+        raise ValueError(f"{name} contains {w[row]} at row {row}, expected weights >= 0")
+    if n and not w.any():
+        raise ValueError(f"{name} sums to 0, expected at least one weight > 0")
+    return w
+
+
+def overlaps(a: Array, b: Array) -> bool:
+    """Whether writing to `a` may change `b`."""
+    return bool(np.may_share_memory(a, b))

@@ -1,0 +1,1 @@
+"""Files: bytes on the disk, the container, and what is written of models and checkpoints."""

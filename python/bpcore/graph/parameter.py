@@ -1,0 +1,205 @@
+"""A named array that the core trains."""
+
+from __future__ import annotations
+
+import math
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from .. import _core, constraints, regularizers
+from ..base import checks
+from ..errors import ShapeError
+
+Array = np.ndarray[Any, Any]
+
+
+class Reserve:
+    """What weights may take while a model is rebuilt from a file, which then gives their values.
+
+    A description of a few bytes could ask for terabytes; the file's own weights bound what it gets.
+    """
+
+    def __init__(self, elements: int) -> None:
+        self.left = elements
+
+    def take(self, name: str, shape: tuple[int, ...]) -> None:
+        """A weight's part of it."""
+        self.left -= math.prod(shape)
+        if self.left < 0:
+            raise ValueError(f"weight {name!r} of shape {shape} is more than the file holds")
+
+
+reserve: ContextVar[Reserve | None] = ContextVar("reserve", default=None)
+
+
+class Parameter:
+    """A weight: one array, shared without copies between Python and the core.
+
+    Attributes
+    ----------
+    name : str
+        ``"layer/kernel"``.
+    value : ndarray
+        A view of the array in training; assigning copies in, after a check of shape and dtype.
+    grad : ndarray
+        What `Layer.backward` or the last `Model.gradients` left; zeros before.
+    trainable : bool
+        Whether optimizers change it. A layer that is not trainable freezes all of its parameters.
+    regularizer : Regularizer, name or None
+        Its penalty on the loss; see `bpcore.regularizers`. One assigned here counts from the next
+        call on, but is not saved with the model: files hold the arguments of layers.
+    constraint : Constraint, name or None
+        What it is made to obey after each update; see `bpcore.constraints`.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> layer = bp.layers.Dense(2, name="d")
+    >>> layer.build((3,))
+    >>> [(p.name, p.shape) for p in layer.weights]
+    [('d/kernel', (3, 2)), ('d/bias', (2,))]
+    """
+
+    __array_priority__ = 0
+    _regularizer: Any = None
+    _constraint: Any = None
+
+    def __init__(
+        self, owner: Any, local_name: str, value: Array, *, trainable: bool = True
+    ) -> None:
+        self._owner = owner
+        self.local_name = local_name
+        self._value = value  # of the core's memory, and nobody else's
+        self._grad: Array | None = None
+        self._trainable = checks.boolean("trainable", trainable)
+
+    @property
+    def name(self) -> str:
+        """Layer name, slash, name in the layer."""
+        return f"{self._owner.name}/{self.local_name}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the value."""
+        return tuple(self._value.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64, as the model's."""
+        result: np.dtype[Any] = self._value.dtype
+        return result
+
+    @property
+    def value(self) -> Array:
+        """The array itself; it stays valid after the model is gone."""
+        return self._value
+
+    @value.setter
+    def value(self, new: Any) -> None:
+        self._value[...] = self.check(new)
+
+    @property
+    def grad(self) -> Array:
+        """Gradient, of the value's shape and dtype."""
+        if self._grad is None:
+            self._grad = _core.empty(self.shape, self.dtype.name)
+        return self._grad
+
+    @grad.setter
+    def grad(self, new: Any) -> None:
+        if new is not self._grad:  # `p.grad += g` has already been done in place
+            self.grad[...] = _fit(f"{self.name}.grad", new, self.shape, self.dtype, finite=False)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimizers may change it."""
+        return self._trainable and bool(getattr(self._owner, "trainable", True))
+
+    @trainable.setter
+    def trainable(self, flag: bool) -> None:
+        self._trainable = checks.boolean("trainable", flag)
+
+    @property
+    def regularizer(self) -> Any:
+        """Its penalty, or None."""
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, new: Any) -> None:
+        found = regularizers.get(new)
+        regularizers.check_shape(self.name, found, self.shape)
+        self._regularizer = found
+
+    @property
+    def constraint(self) -> Any:
+        """What it obeys, or None."""
+        return self._constraint
+
+    @constraint.setter
+    def constraint(self, new: Any) -> None:
+        found = constraints.get(new)
+        constraints.check_shape(self.name, found, self.shape)
+        self._constraint = found
+
+    def check(self, new: Any, what: str | None = None) -> Array:
+        """`new` as an array that may be copied into the value, or an error."""
+        return _fit(what or self.name, new, self.shape, self.dtype, finite=True)
+
+    def convert(self, dtype: str) -> None:
+        """Take another dtype; views taken before keep the old array."""
+        self._value = aligned_copy(self._value.astype(dtype))
+        self._grad = None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy or (dtype is not None and np.dtype(dtype) != self.dtype):
+            return self._value.astype(dtype or self.dtype)
+        return self._value
+
+    def __matmul__(self, other: Any) -> Any:
+        return self._value @ np.asarray(other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return np.asarray(other) @ self._value
+
+    def __repr__(self) -> str:
+        frozen = "" if self.trainable else ", trainable=False"
+        return f"<Parameter {self.name!r} {self.shape} {self.dtype}{frozen}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_grad": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._value = aligned_copy(self._value)  # pickle does not keep the alignment
+
+
+def aligned_copy(value: Array) -> Array:
+    """A copy in the core's memory, on a cache line."""
+    result: Array = _core.empty(tuple(value.shape), value.dtype.name)
+    result[...] = value
+    return result
+
+
+def _fit(
+    what: str, new: Any, shape: tuple[int, ...], dtype: np.dtype[Any], *, finite: bool
+) -> Array:
+    try:
+        array = np.asarray(new)
+    except ValueError as error:
+        raise ShapeError(f"{what}: expected shape {shape}, got a ragged list") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{what}: got dtype {array.dtype}, expected a real number dtype; convert it to {dtype}"
+        )
+    if array.shape != shape:
+        raise ShapeError(f"{what}: expected {shape}, got {array.shape}")
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    if finite and not np.isfinite(converted).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(converted))[0])
+        raise ValueError(
+            f"{what}: got {array[where]} at {list(where)}, expected values finite in {dtype}"
+        )
+    return converted

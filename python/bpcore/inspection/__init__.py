@@ -1,0 +1,1 @@
+"""One pass or a short run on a copy that shows what a network does."""

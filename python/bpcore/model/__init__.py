@@ -1,0 +1,1 @@
+"""Model and Sequential: building, training, inspecting, copying, saving and loading."""

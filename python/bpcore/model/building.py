@@ -1,0 +1,163 @@
+"""How layers become part of a model: names, seeds, streams of random numbers, weights."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from .. import graph
+from ..base import arguments, checks
+from ..graph.parameter import Parameter
+from ..layers.base import Layer
+
+
+def check_layer(what: str, item: Any) -> Layer:
+    """A Layer instance, or an error that guesses what was meant."""
+    if isinstance(item, Layer):
+        return item
+    if isinstance(item, type) and issubclass(item, Layer):
+        name = item.__name__
+        raise TypeError(
+            f"{what} is the class {name}, not an instance; write "
+            f"{name}({'units' if name == 'Dense' else '...'})"
+        )
+    hint = f"; did you mean Activation({item!r})?" if isinstance(item, str) else ""
+    raise TypeError(f"{what} must be a Layer, got {checks.describe(item)}{hint}")
+
+
+def owner_of(layer: Layer) -> Any:
+    """The live model that the layer belongs to, or None."""
+    reference = layer._owner
+    return reference() if reference is not None else None
+
+
+def own(layer: Layer, model: Any) -> None:
+    """The layer belongs to this model, as long as the model lives."""
+    layer._owner = weakref.ref(model)
+
+
+def assign_names(layers: Sequence[Layer], model: Any) -> list[str]:
+    """Unique names: given ones as they are, others numbered in order, as Keras does."""
+    fixed: dict[str, int] = {}
+    for i, layer in enumerate(layers):
+        given = layer._given_name
+        if given is None and owner_of(layer) not in (None, model):
+            given = layer.name  # keeps the names its first model gave
+        if given is None:
+            continue
+        if given in fixed:
+            raise ValueError(
+                f"duplicate layer name {given!r} at {fixed[given]} and {i}, expected unique names; "
+                "pass name=... to one of them; of two models that are joined, name the layers or "
+                "build the joined model first"
+            )
+        fixed[given] = i
+    names: list[str] = []
+    taken = set(fixed)
+    counts: dict[str, Iterator[int]] = {}
+    positions = {i: name for name, i in fixed.items()}
+    for i, layer in enumerate(layers):
+        if i in positions:
+            names.append(positions[i])
+            continue
+        base = "input" if layer.is_input else arguments.snake_case(type(layer).__name__)
+        count = counts.setdefault(base, itertools.count())
+        while True:
+            k = next(count)
+            name = base if k == 0 else f"{base}_{k}"
+            if name not in taken:
+                break
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+@contextmanager
+def restored_on_error(layers: Sequence[Layer], *objects: Any) -> Iterator[None]:
+    """Put layers and objects back into their state if the block raises."""
+    held = [(item, dict(item.__dict__)) for item in (*layers, *objects)]
+    lists = [(layer, list(layer._weights)) for layer in layers]
+    try:
+        yield
+    except BaseException:
+        for item, state in held:
+            item.__dict__.clear()
+            item.__dict__.update(state)
+        for layer, weights in lists:
+            layer._weights = weights
+        raise
+
+
+def adopt(layers: Sequence[Layer], model: Any) -> None:
+    """Check that the layers can belong to the model, then name them and give them its seed."""
+    for layer in layers:
+        if (
+            layer._dtype is not None
+            and layer._dtype != model.dtype
+            and (
+                layer._config_args.get("dtype") is not None or owner_of(layer) not in (None, model)
+            )
+        ):
+            raise ValueError(
+                f"{layer.label} has dtype {layer._dtype}, the model {model.dtype}, expected equal "
+                "ones; make the model with the layer's dtype"
+            )
+    names = assign_names(layers, model)
+    for layer, name in zip(layers, names, strict=True):
+        layer._name = name
+        if owner_of(layer) is None:
+            own(layer, model)
+        if layer._dtype != model.dtype:
+            layer.convert(model.dtype)
+        if not layer.built:
+            layer._seed = model.seed
+            layer._next_stream = model._next_stream
+
+
+def note_calls(nodes: Sequence[graph.Node], before: Sequence[graph.Node] = ()) -> None:
+    """Tell the layers where in models they are called now; `before`: in the model's last graph."""
+    gone = {id(node) for node in before}
+    for node in nodes:
+        calls = [(call, call()) for call in node.layer._calls]
+        kept = [c for c, n in calls if n is not None and n is not node and id(n) not in gone]
+        node.layer._calls = [*kept, weakref.ref(node)]
+
+
+def build_nodes(nodes: Sequence[graph.Node]) -> None:
+    """Make the weights of all layers of a sorted graph."""
+    for node in nodes:
+        layer = node.layer
+        if layer.is_input or not node.inputs:
+            continue
+        shapes = [t.shape for t in node.inputs]
+        several = len(shapes) > 1 or isinstance(layer.input_shape, list)
+        layer.ensure_built(shapes if several else shapes[0])
+
+
+def check_parameters(layers: Sequence[Layer], used: Sequence[Parameter]) -> None:
+    """Every parameter in use is a weight of the layers: files and callbacks rely on it."""
+    own = {id(p) for layer in layers for p in layer.weights}
+    for p in used:
+        if id(p) not in own:
+            raise ValueError(
+                f"the model uses {p.name!r}, whose layer is not one of the model's layers, "
+                "expected that layer in the same model; make one model of both, and further "
+                "models of its inner layers"
+            )
+
+
+def chain(layers: Sequence[Layer], shape: checks.Shape) -> tuple[graph.Tensor, graph.Tensor]:
+    """The graph of a Sequential: a new input, then layer after layer."""
+    from ..layers.input import Input
+
+    first = value = Input(shape)
+    for i, layer in enumerate(layers):
+        try:
+            value = graph.connect(layer, value)
+        except ValueError as error:
+            before = f"layer {layers[i - 1].name!r} gives {value.shape}" if i else f"input {shape}"
+            raise type(error)(f"layers[{i}] ({layer.label}) after {before}: {error}") from error
+    return first, value

@@ -1,0 +1,263 @@
+"""The part of Model that looks into a training: gradients, trace, diagnose and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from .. import _core
+from ..base import checks
+from ..graph.parameter import Array
+from ..train.engine import Dataset, Engine, diverged
+
+if TYPE_CHECKING:
+    from ..diagnosis import Diagnosis
+    from ..inspection.profiling import Profile
+    from ..inspection.rate_finder import LearningRateFinder
+    from ..train.compiled import Compiled
+
+
+class Gradients:
+    """What `Model.gradients` returns.
+
+    Attributes
+    ----------
+    loss : float
+        The batch's mean loss, penalties included.
+    parameters : dict of str to ndarray
+        dL/dw by parameter name; frozen parameters are left out.
+    inputs : ndarray, list of ndarray or None
+        dL/dx, if it was asked for.
+    """
+
+    def __init__(self, loss: float, parameters: dict[str, Array], inputs: Any) -> None:
+        self.loss, self.parameters, self.inputs = loss, parameters, inputs
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.loss, self.parameters, self.inputs))
+
+    def __repr__(self) -> str:
+        return f"<Gradients loss={self.loss:.6g} of {len(self.parameters)} parameters>"
+
+
+class Inspectable:
+    """Base of `Trainable`."""
+
+    _in_keys: list[str] | None
+    _draws: int  # training batches so far
+
+    def _built(self, what: str = "") -> Engine:
+        raise NotImplementedError
+
+    def _need_compiled(self) -> Compiled:
+        raise NotImplementedError
+
+    def _prepared(self, compiled: Compiled, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
+        raise NotImplementedError
+
+    def _busy(self, what: str) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def gradients(
+        self, x: Any, y: Any, *, sample_weight: Any = None, wrt_inputs: bool = False
+    ) -> Gradients:
+        """Gradients of the batch's mean loss plus penalties; nothing is updated.
+
+        They are also left in each trainable parameter's ``grad``.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`; all samples are one batch.
+        wrt_inputs : bool
+            Whether to compute dL/dx too.
+        """
+        checks.boolean("wrt_inputs", wrt_inputs)
+        compiled = self._need_compiled()
+        with self._busy("gradients"):
+            item = self._prepared(compiled, x, y, sample_weight)
+            engine = self._built()
+            trainer = engine.trainer("gradients", compiled)
+            trainer.draw = self._draws
+            try:
+                loss, grads, dxs = trainer.gradients(
+                    item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs
+                )
+            except _core.Diverged as error:
+                raise diverged(error, -1, None) from None
+            found: dict[str, Array] = {}
+            for p, g in zip(engine.params, grads, strict=True):
+                if g is not None and p.trainable:
+                    found[p.name] = g
+                    p.grad[...] = g
+            inputs = None
+            if wrt_inputs:
+                inputs = dxs[0] if len(dxs) == 1 and not self._in_keys else list(dxs)
+                if self._in_keys:
+                    inputs = dict(zip(self._in_keys, dxs, strict=True))
+            return Gradients(float(loss), found, inputs)
+
+    def trace(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, Any]:
+        """Every layer's inputs, weighted input z, activation a and delta = dL/dz, as in textbooks.
+
+        L is the batch's mean loss: for a single sample, its loss.
+        """
+        from ..inspection.trace import trace
+
+        compiled = self._need_compiled()
+        with self._busy("trace"):
+            item = self._prepared(compiled, x, y, sample_weight)
+            try:
+                return trace(self, compiled, item)
+            except _core.Diverged as error:
+                raise diverged(error, -1, None) from None
+
+    def gradcheck(self, x: Any, y: Any, *, sample_weight: Any = None, seed: int = 0) -> Any:
+        """Compare all gradients with differences of the loss in float64; see `GradCheck`."""
+        from ..inspection.gradcheck import gradcheck
+
+        self._need_compiled()
+        with self._busy("gradcheck"):
+            self._prepared(self._need_compiled(), x, y, sample_weight)
+        return gradcheck(self, x, y, sample_weight, checks.seed(seed) or 0)
+
+    def find_learning_rate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = 32,
+        low: float = 1e-7,
+        high: float = 10.0,
+        steps: int = 100,
+    ) -> LearningRateFinder:
+        """Try growing learning rates on a copy of the model; the model itself is not changed.
+
+        Batch k is trained with rate low (high / low)^(k / (steps - 1)), until the smoothed loss is
+        four times its smallest value or not finite (L. Smith, "Cyclical learning rates for training
+        neural networks", 2015).
+
+        Parameters
+        ----------
+        x, y
+            As in `fit`.
+        batch_size : int or None
+        low, high : float
+        steps : int
+            Batches, at least 10.
+
+        Returns
+        -------
+        LearningRateFinder
+            With ``rates``, ``losses``, ``suggestion`` and ``plot()``.
+
+        Raises
+        ------
+        ValueError
+            For bad arguments, or if the loss is not finite from the beginning.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> x, y = bp.datasets.load_digits()
+        >>> model = bp.Sequential([bp.layers.Dense(32, "relu"), bp.layers.Dense(10)], seed=0)
+        >>> model.compile("adam", "cross_entropy")
+        >>> found = model.find_learning_rate(x, y)
+        >>> 1e-4 < found.suggestion < 1.0
+        True
+        """
+        from ..inspection import rate_finder
+
+        self._need_compiled()
+        return rate_finder.find(rate_finder.copied(self), x, y, batch_size, low, high, steps)
+
+    def diagnose(
+        self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int | None = None
+    ) -> Diagnosis:
+        """Why does it not learn? Findings in words with remedies, and the numbers by layer.
+
+        A copy of the model goes over the sample once, then takes trial steps with its optimizer;
+        the model itself is not touched: weights, optimizer, counters and random numbers stay.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`, some hundred rows or more. NaN and Inf are findings here, not errors.
+        batch_size : int or None
+            Rows of a trial step; None: up to 1024 rows of the sample as one batch.
+
+        Returns
+        -------
+        Diagnosis
+            ``findings``, ``healthy``, ``layers``; ``print`` shows a table, ``plot()`` draws it.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not compiled.
+        ValueError, TypeError
+            For shapes and dtypes that `fit` would refuse.
+
+        Notes
+        -----
+        Looked for: NaN and Inf, unscaled or constant inputs and targets, class imbalance, weights
+        too large, saturated and dead units, gradients that vanish or explode on their way back
+        (X. Glorot, Y. Bengio, 2010), and learning rates too large or too small: `TRIAL_STEPS`
+        updates are tried, and compared with those at a tenth or ten times the rate.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> (x, y), _ = bp.datasets.load_digits(split=True)
+        >>> layers = [bp.layers.Dense(32, "relu"), bp.layers.Dense(10)]
+        >>> model = bp.Sequential(layers, seed=0)
+        >>> model.compile("adam", loss="cross_entropy")
+        >>> model.diagnose(x, y).healthy
+        True
+        >>> [finding.kind for finding in model.diagnose(x * 1000, y).findings][0]
+        'unscaled_input'
+        """
+        from ..diagnosis import diagnose
+
+        self._need_compiled()
+        with self._busy("diagnose"):
+            return diagnose(self, x, y, sample_weight, batch_size)
+
+    def profile(self, x: Any, y: Any = None, *, batch_size: int = 32, repeats: int = 20) -> Profile:
+        """Time and flops of a training step, layer by layer, on one thread, against the machine.
+
+        A copy of the model is timed; the model itself is not touched.
+
+        Parameters
+        ----------
+        x, y
+            As in `fit`; without `y` zeros stand for it, as the time does not depend on it.
+        batch_size : int
+            The first so many rows are the batch.
+        repeats : int
+            Steps that are timed, after two that are not; their median is reported.
+
+        Returns
+        -------
+        Profile
+
+        Raises
+        ------
+        RuntimeError
+            The model is not compiled.
+
+        Examples
+        --------
+        >>> import bpcore as bp, numpy as np
+        >>> model = bp.Sequential([bp.layers.Dense(8, "relu"), bp.layers.Dense(2)], seed=0)
+        >>> model.compile("sgd", loss="mse")
+        >>> profile = model.profile(np.ones((32, 4)), repeats=2)
+        >>> [layer.forward_flops for layer in profile.layers]  # 2 N I O
+        [2048, 1024]
+        """
+        from ..inspection.profiling import profile
+
+        self._need_compiled()
+        with self._busy("profile"):
+            return profile(self, x, y, batch_size, repeats)

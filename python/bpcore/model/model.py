@@ -1,0 +1,466 @@
+"""Model: what a user builds, trains and runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import data, graph
+from ..base import arguments, checks, seeding
+from ..errors import NotBuiltError, ShapeError
+from ..graph.parameter import Array, Parameter
+from ..layers.base import Layer, set_weights
+from ..train.engine import Engine, batch_size_of
+from . import building
+from .trainable import Trainable
+
+Shape = checks.Shape
+
+
+class Model(Trainable):
+    """A network of any acyclic connectivity, from symbolic inputs to outputs.
+
+    Parameters
+    ----------
+    inputs, outputs : Tensor, or list, tuple or dict of Tensor
+        Inputs made by `bpcore.Input`. A dict's keys name the parts of `x`, and of `y`.
+    name : str, optional
+    dtype : {"float32", "float64"}
+        Of all weights and computations.
+    compute : {None, "bfloat16"}
+        What the operands of matrix products are rounded to: nothing by default. With "bfloat16"
+        the products of all layers, forward and backward, multiply operands of 8 bits of mantissa
+        and sum in float32; weights, optimizer, everything else, and the layers' own `forward` and
+        `backward` stay float32. Needs dtype "float32" and a CPU with AVX512_BF16, else
+        RuntimeError.
+    seed : int, optional
+        Of first weights and shuffles; by default from `bpcore.set_seed`, else from the system.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> a = bp.Input((8,))
+    >>> h = bp.layers.Dense(8, activation="relu")(a)
+    >>> model = bp.Model(a, bp.layers.Dense(2)(h + a), seed=0)
+    >>> model.count_params()
+    90
+    """
+
+    _lists_inputs = True  # among its layers
+    _out_keys: list[str] | None
+    _in_kind: Any
+    _out_kind: Any
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Model:
+        arguments.bind(cls, args, kwargs)  # the nearest name for a misspelt argument
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        inputs: Any,
+        outputs: Any,
+        *,
+        name: str | None = None,
+        dtype: str = "float32",
+        compute: str | None = None,
+        seed: Any = None,
+    ) -> None:
+        self._start(name, dtype, compute, seed)
+        self._in_keys, ins = _tensors("inputs", inputs)
+        self._out_keys, outs = _tensors("outputs", outputs)
+        self._in_kind = type(inputs) if isinstance(inputs, (list, tuple, dict)) else None
+        self._out_kind = type(outputs) if isinstance(outputs, (list, tuple, dict)) else None
+        for i, t in enumerate(ins):
+            if not t.node.layer.is_input:
+                raise ValueError(
+                    f"inputs[{i}] is the output of layer {t.name!r}, expected a tensor made by "
+                    "bpcore.Input"
+                )
+            if any(t is other for other in ins[:i]):
+                raise ValueError(f"inputs[{i}] is given twice")
+        nodes = graph.sort(ins, outs)
+        self._build_graph(nodes, ins, outs)
+
+    def _start(self, name: str | None, dtype: Any, compute: Any, seed: Any) -> None:
+        given = checks.object_name("model", name)
+        self.name = given or arguments.snake_case(type(self).__name__)
+        self.dtype = checks.dtype(dtype)
+        self.compute = checks.compute(compute, self.dtype)
+        value = checks.seed(seed)
+        self._seed_told = value is not None or seeding.is_set()  # the next run will have it too
+        self.seed: int = seeding.next_seed() if value is None else value
+        self._stream = 0
+        self._epochs_done = 0
+        self._draws = 0  # training batches so far; random layers depend on it
+        self._nodes: list[graph.Node] = []
+        self._inputs: list[graph.Tensor] = []
+        self._outputs: list[graph.Tensor] = []
+        self._in_keys: list[str] | None = None
+        self._out_keys = None
+        self._in_kind = None
+        self._out_kind = None
+        self._layers: list[Layer] = []
+        self._engine = None
+        self._compiled = None
+        self._unlock()
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()
+        self._eval_lock = threading.Lock()
+        self._trains_in = 0
+        self._fast: Any = None
+
+    def _next_stream(self) -> int:
+        self._stream += 1
+        return self._stream - 1
+
+    # ---- building -----------------------------------------------------------------------------
+    def _build_graph(
+        self, nodes: list[graph.Node], ins: list[graph.Tensor], outs: list[graph.Tensor]
+    ) -> None:
+        layers = graph.unique_layers(nodes)
+        inner = [layer for layer in layers if not layer.is_input]
+        before = self._nodes
+        with building.restored_on_error(layers, self):
+            building.adopt(layers, self)
+            building.build_nodes(nodes)
+            self._nodes, self._inputs, self._outputs = nodes, list(ins), list(outs)
+            self._layers = layers if self._lists_inputs else inner
+            self._make_engine()
+            building.check_parameters(layers, self._built().params)
+            building.note_calls(nodes, before)
+
+    def _make_engine(self) -> None:
+        engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype, self.compute)
+        if self._in_keys is not None:
+            engine.in_names = list(self._in_keys)
+        engine.in_listed = self._in_kind in (list, tuple)
+        engine.out_listed = self._out_kind in (list, tuple)
+        if self._out_keys is not None:
+            engine.out_names = list(self._out_keys)
+        if self._compiled is not None:
+            self._compiled.resolve(
+                engine.out_names, engine.out_shapes, engine.ends, engine.param_names
+            )
+        self._engine = engine
+        self._set_fast()
+
+    def _set_fast(self) -> None:
+        engine = self._engine
+        self._fast = None
+        if (
+            engine
+            and not engine.has_python
+            and len(engine.in_shapes) == 1
+            and len(engine.outputs) == 1
+            and not self._out_kind
+        ):
+            self._fast = engine.net.call
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights exist."""
+        return self._engine is not None
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights; a functional model is built from the start."""
+        shape = checks.shape("input_shape", input_shape)
+        if self._engine is not None and [shape] != self._engine.in_shapes:
+            raise RuntimeError(
+                f"model {self.name!r} is already built for inputs {self._engine.in_shapes}, got "
+                f"{shape}; create a new model"
+            )
+
+    def _built(self, what: str = "") -> Engine:
+        if self._engine is None:
+            raise NotBuiltError(
+                f"model {self.name!r} is not built{what}; call build(input_shape) or fit first"
+            )
+        return self._engine
+
+    def _build_for(self, x: Any) -> None:
+        """Build a Sequential from data."""
+        if self._engine is None:
+            array = data.array("x", x)
+            self.build(data.sample_shape("x", array))
+
+    # ---- what is in it ------------------------------------------------------------------------
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, inputs first, in the order they run."""
+        return list(self._layers)
+
+    def get_layer(self, name: str) -> Layer:
+        """The layer of this name."""
+        for layer in self._layers:
+            if layer.name == name:
+                return layer
+        raise checks.unknown("layer", name, [layer.name for layer in self._layers])
+
+    @property
+    def inputs(self) -> list[graph.Tensor]:
+        """The symbolic inputs."""
+        self._built()
+        return list(self._inputs)
+
+    @property
+    def outputs(self) -> list[graph.Tensor]:
+        """The symbolic outputs, to build further layers on."""
+        self._built()
+        return list(self._outputs)
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All parameters, in the order of the layers."""
+        return [p for layer in self._layers for p in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """The parameters that training changes."""
+        return [p for p in self.weights if p.trainable]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trainable; assigning sets all layers."""
+        return any(layer.trainable for layer in self._layers)
+
+    @trainable.setter
+    def trainable(self, flag: bool) -> None:
+        for layer in self._layers:
+            layer.trainable = flag
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights."""
+        self._built()
+        return [p.value.copy() for p in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Assign all weights; every shape and dtype is checked before one is changed."""
+        self._built()
+        set_weights(f"model {self.name!r}", self.weights, weights)
+
+    def copy_weights(self, other: Model, *, skip_mismatch: bool = False) -> list[str]:
+        """Take the weights that another model has under the same names; returns those names.
+
+        Parameters
+        ----------
+        other : Model
+        skip_mismatch : bool
+            Leave out weights whose shapes differ, instead of raising ShapeError.
+
+        Raises
+        ------
+        ValueError
+            No name fits, or a shape differs; nothing is changed then.
+        """
+        self._built()
+        checks.boolean("skip_mismatch", skip_mismatch)
+        if not isinstance(other, Model):
+            raise TypeError(f"other must be a Model, got {checks.describe(other)}")
+        theirs = {p.name: p for p in other.weights}
+        pairs = [(p, theirs[p.name]) for p in self.weights if p.name in theirs]
+        if skip_mismatch:
+            pairs = [(p, q) for p, q in pairs if p.shape == q.shape]
+        if not pairs:
+            raise ValueError(
+                f"models {self.name!r} and {other.name!r} share no weight, expected equal names: "
+                f"{[p.name for p in self.weights][:3]} and {list(theirs)[:3]}"
+            )
+        set_weights(f"model {self.name!r}", [p for p, _ in pairs], [q.value for _, q in pairs])
+        return [p.name for p, _ in pairs]
+
+    def count_params(self) -> int:
+        """Number of scalar weights."""
+        self._built()
+        return sum(int(p.value.size) for p in self.weights)
+
+    def summary(self) -> str:
+        """Print, and return, a table of layers, shapes and parameters."""
+        from ..inspection.summary import summary
+
+        self._built()
+        text = summary(self)
+        print(text)
+        return text
+
+    # ---- running ------------------------------------------------------------------------------
+    def __call__(self, x: Any, *, out: Any = None) -> Any:
+        """The forward pass at the lowest latency: arrays in, arrays out.
+
+        NaN and Inf pass through; `predict` reports them. `out` is as in `predict`. Many threads may
+        call at once.
+        """
+        fast = self._fast
+        if fast is not None:
+            y = fast(x, out, False)
+            if y is not None:
+                return y
+        if graph.is_symbolic(x):
+            raise TypeError(
+                f"model {self.name!r} got a symbolic tensor, expected arrays; to join graphs call "
+                "its layers on the tensor"
+            )
+        if self._engine is None:
+            self._build_for(x)
+        return self._run(x, None, out, False)
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        batch_size: int | None = 1024,
+        out: Any = None,
+        check_finite: bool = True,
+    ) -> Any:
+        """Outputs for all rows of `x`, in batches; row i does not depend on the other rows.
+
+        May be called while `fit` runs, from a callback or another thread; in the latter case the
+        weights it sees may be those of different steps.
+
+        Parameters
+        ----------
+        x : array (N, ...), frame, or list, tuple or dict for several inputs
+            N may be 0.
+        batch_size : int or None
+        out : ndarray, optional
+            Where to write the output of a model with one output.
+        check_finite : bool
+            Refuse NaN and Inf in `x`.
+        """
+        if self._fast is not None and check_finite is True and batch_size == 1024:
+            y = self._fast(x, out, True)  # a few rows
+            if y is not None:
+                return y
+        self._built()
+        checks.boolean("check_finite", check_finite)
+        batch_size_of(batch_size, 1)
+        return self._run(x, batch_size, out, check_finite)
+
+    def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool) -> Any:
+        self._check_pass("predict")
+        engine = self._built()
+        xs, n = engine.inputs(x, finite=finite, empty=True)
+        size = batch_size_of(batch_size, n)
+        if out is not None:
+            outs = [self._check_out(engine, out, n, xs)]
+        else:
+            outs = [np.empty((n, *shape), dtype=self.dtype) for shape in engine.out_shapes]
+        net = engine.net
+        if n and size >= n:
+            net.forward(xs, False, outs)
+        else:
+            for start in range(0, n, size):
+                rows = slice(start, min(start + size, n))
+                net.forward([a[rows] for a in xs], False, [a[rows] for a in outs])
+        if out is not None:
+            return out
+        if self._out_kind is dict:
+            return dict(zip(engine.out_names, outs, strict=True))
+        if self._out_kind is None:
+            return outs[0]
+        return list(outs)
+
+    def _check_out(self, engine: Engine, out: Any, n: int, xs: list[Array]) -> Array:
+        if len(engine.outputs) > 1:
+            raise ValueError(f"out needs a model with one output, this one has {engine.out_names}")
+        shape = (n, *engine.out_shapes[0])
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out must be an ndarray, got {checks.describe(out)}")
+        if out.shape != shape:
+            raise ShapeError(f"out has shape {out.shape}, expected {shape}")
+        if out.dtype != np.dtype(self.dtype):
+            raise ValueError(f"out has dtype {out.dtype}, expected {self.dtype}, the model's")
+        if not out.flags.writeable or not out.flags.c_contiguous or not out.flags.aligned:
+            raise ValueError("out must be writable, C-contiguous and aligned; pass np.empty(...)")
+        if any(data.overlaps(out, a) for a in (*xs, *(p.value for p in engine.params))):
+            raise ValueError("out overlaps x or the weights; pass an array of its own")
+        return out
+
+    # ---- copying and saving -------------------------------------------------------------------
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write architecture and weights to one safetensors file; see `bpcore.load_model`."""
+        from ..files.save import save_model
+
+        save_model(self, path)
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, optimizer state and counters too; see `bpcore.load_checkpoint`."""
+        from ..files.checkpoint import save_checkpoint
+
+        save_checkpoint(self, path)
+
+    def get_config(self) -> dict[str, Any]:
+        """The architecture as JSON data."""
+        from ..files.architecture import model_config
+
+        self._built()
+        return model_config(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Model:
+        """A model of the architecture that `get_config` described, with new weights."""
+        from ..files.architecture import model_from_config
+
+        result: Model = model_from_config(cls, config, custom_objects)
+        return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The sorted nodes come first, so that pickle meets every node after its inputs and need
+        # not recurse through a deep graph.
+        state = {"_nodes": self._nodes, **self.__dict__, "_engine": None}
+        for key in ("_lock", "_eval_lock", "_fast", "_fit_data"):
+            state.pop(key, None)
+        return {**state, "was_built": self.built}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        built = state.pop("was_built")
+        state["compute"] = checks.compute(state.get("compute"), state["dtype"])
+        self.__dict__.update(state)
+        self._unlock()
+        for layer in self._layers:
+            building.own(layer, self)
+            layer._next_stream = self._next_stream
+        if self._compiled is not None:
+            self._compiled.optimizer.bind(self)
+        building.note_calls(self._nodes)
+        if built:
+            self._make_engine()
+
+    def __reduce__(self) -> Any:
+        return _blank, (type(self),), self.__getstate__()
+
+    def __copy__(self) -> Model:
+        import copy
+
+        return copy.deepcopy(self)
+
+    def __repr__(self) -> str:
+        state = f"{self.count_params()} parameters" if self.built else "not built"
+        return f"<{type(self).__name__} {self.name!r}: {len(self._layers)} layers, {state}>"
+
+
+def _blank(cls: type) -> Any:
+    return object.__new__(cls)
+
+
+def _tensors(name: str, value: Any) -> tuple[list[str] | None, list[graph.Tensor]]:
+    """The tensors, and their keys if they came as a dict."""
+    if isinstance(value, dict):
+        keys: list[str] | None = [checks.object_name(name, key) or "" for key in value]
+        parts = list(value.values())
+    else:
+        keys = None
+        parts = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not parts:
+        raise ValueError(f"{name} must hold at least one tensor, got {value!r}")
+    for i, part in enumerate(parts):
+        if not isinstance(part, graph.Tensor):
+            raise TypeError(
+                f"{name}[{i}] must be a symbolic tensor, got {checks.describe(part)}; start from "
+                "bpcore.Input(shape) and call layers on it"
+            )
+    return keys, parts

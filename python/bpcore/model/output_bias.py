@@ -1,0 +1,234 @@
+"""Output biases from the targets: what a model should say before it has seen any input.
+
+From an output the graph is walked back to the dense layers that make it. An array of the walked
+value's shape goes along and tells which elements of the output each of its elements becomes; what
+lies between is inverted.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import graph
+from ..base import checks
+from ..data import targets
+from ..graph.parameter import Parameter
+from ..losses import GaussianNLL, Loss, Quantile
+from ..train.engine import Engine
+
+Array = np.ndarray[Any, Any]
+_MEAN = {"mean_squared_error", "half_squared_error", "huber", "log_cosh", "poisson"}
+_SHARES = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "kl_divergence": ""}
+
+
+class _Function(NamedTuple):
+    """A step between dense layer and output: a function by name, or y = scale z + offset."""
+
+    name: str
+    scale: Array
+    offset: Array
+
+
+# What to do with a step's value, and where that is allowed: strictly between the two numbers.
+_INVERSE: dict[str, tuple[Callable[[float], Any], float, float]] = {
+    "sigmoid": (lambda v: np.log(v) - np.log1p(-v), 0.0, 1.0),
+    "softmax": (np.log, 0.0, np.inf),  # up to a constant, which softmax ignores
+    "exponential": (np.log, 0.0, np.inf),
+    "softplus": (lambda v: v + np.log(-np.expm1(-v)), 0.0, np.inf),
+    "tanh": (np.arctanh, -1.0, 1.0),
+}
+
+
+class _Dense(NamedTuple):
+    """A dense layer on the way back from an output."""
+
+    layer: str
+    bias: Parameter
+    elements: Array  # (P, units): those of the output that a unit makes
+    functions: list[_Function]  # from the output back; scale and offset (P, units)
+
+
+def set_output_bias(engine: Engine, losses: list[Any], ys: list[targets.Target], ws: Any) -> None:
+    """Set the biases of the dense layers that make the outputs; nothing if one cannot be set."""
+    found: dict[int, tuple[Parameter, Array]] = {}
+    for k, (loss, y, w) in enumerate(zip(losses, ys, ws, strict=True)):
+        name, shape = engine.out_names[k], engine.out_shapes[k]
+        index = np.arange(int(np.prod(shape))).reshape(shape)
+        for dense in _walk(engine.low, engine.outputs[k], index, [], name):
+            if id(dense.bias) in found:
+                raise ValueError(
+                    f"{dense.bias.name!r} is the bias of several outputs, which may need different "
+                    "values; set it by hand"
+                )
+            values = _values(dense, loss, _Targets(loss, y, w, shape), name)
+            found[id(dense.bias)] = dense.bias, dense.bias.check(values)
+    for bias, value in found.values():
+        bias.value = value
+
+
+def _walk(
+    low: graph.Lowering, i: int, index: Array, functions: list[_Function], output: str
+) -> Iterator[_Dense]:
+    """The dense layers that make value `i`; `index` and `functions` have its shape."""
+    op, inputs, params, attrs, name = low.nodes[i]
+
+    def reshaped(f: Callable[[Array], Array]) -> tuple[Array, list[_Function]]:
+        return f(index), [_Function(s.name, f(s.scale), f(s.offset)) for s in functions]
+
+    if op == "dense" and len(params) == 2:
+        units = index.shape[-1]
+        yield _Dense(name, low.params[params[1]], *reshaped(lambda a: a.reshape(-1, units)))
+        return
+    if op == "reshape":
+        shape = low.shapes[inputs[0]]
+        yield from _walk(low, inputs[0], *reshaped(lambda a: a.reshape(shape)), output)
+        return
+    if op == "concatenate":
+        axis, start = attrs["axis"], 0
+        for source in inputs:
+            end = start + low.shapes[source][axis]
+            part = (slice(None),) * axis + (slice(start, end),)
+            yield from _walk(low, source, *reshaped(operator.itemgetter(part)), output)
+            start = end
+        return
+    step = _function(low, i, index.shape)
+    if step is None:
+        raise ValueError(
+            f"output {output!r} cannot be given a bias: it ends in {name!r} ({op}), expected Dense "
+            "layers with use_bias=True, and after them activations, Reshape, Flatten, Concatenate, "
+            "Normalization(invert=True) or arithmetic with constants; set the bias by hand"
+        )
+    yield from _walk(low, step[0], index, [*functions, step[1]], output)
+
+
+def _function(low: graph.Lowering, i: int, shape: checks.Shape) -> tuple[int, _Function] | None:
+    """A node that computes each element from one: its input, and what it does."""
+    op, inputs, params, attrs, _ = low.nodes[i]
+    scale, offset = np.ones(shape), np.zeros(shape)
+    if op in ("activation", "softmax", "log_softmax"):
+        return inputs[0], _Function(low.last_op(i), scale, offset)
+    if op == "batch_normalization" and attrs.get("mode") == "inverse":
+        mean, variance = (low.params[p].value.astype(np.float64) for p in params)
+        return inputs[0], _Function("affine", scale * np.sqrt(variance), offset + mean)
+    constants = [j for j in inputs if low.nodes[j][0] == "constant"]
+    if len(inputs) != 2 or len(constants) != 1:
+        return None
+    source = inputs[1 - inputs.index(constants[0])]
+    if low.shapes[source] != shape or (op != "add" and op != "multiply" and source != inputs[0]):
+        return None
+    value = np.broadcast_to(low.nodes[constants[0]][3]["value"], shape)
+    if op in ("add", "subtract"):
+        offset = value if op == "add" else -value
+    elif op in ("multiply", "divide") and value.all():
+        scale = value if op == "multiply" else 1.0 / value
+    else:
+        return None
+    return source, _Function("affine", scale, offset)
+
+
+class _Targets:
+    """Targets of one output by element of the output, with the samples' weights."""
+
+    def __init__(self, loss: Any, y: targets.Target, w: Array | None, shape: checks.Shape) -> None:
+        self.y, self.labels = y[0].reshape(len(y[0]), -1), y[1]
+        self.w = np.ones(len(self.y)) if w is None else w
+        self.classes = shape[-1]
+        self.parts = loss.parts if isinstance(loss, Loss) else 1
+
+    def of(self, elements: Array) -> tuple[Array, Array, int]:
+        """All targets of the output's `elements`, their weights, and the elements' block."""
+        position, column = np.divmod(elements, self.classes)
+        if self.labels:
+            columns = self.y[:, position] == column
+            block = 0
+        else:
+            width = self.classes // self.parts
+            blocks = column // width
+            block = int(blocks[0])
+            if (blocks != block).any():
+                raise ValueError(
+                    "a unit of the last layer makes outputs of different meaning, so that its bias "
+                    "cannot be set from the targets; set it by hand"
+                )
+            columns = self.y[:, position * width + column % width]
+        values = columns.astype(np.float64).ravel()
+        return values, np.repeat(self.w, len(elements)), block
+
+
+def _values(dense: _Dense, loss: Any, wanted: _Targets, output: str) -> Array:
+    """The bias of every unit."""
+    kind = loss.kind if isinstance(loss, Loss) else ""
+    if kind not in {*_MEAN, *_SHARES, "mean_absolute_error", "quantile", "gaussian_nll"}:
+        raise ValueError(
+            f"output {output!r}: there is no best constant known for the loss "
+            f"{kind or checks.describe(loss)!r}; set the bias by hand"
+        )
+    functions = list(dense.functions)
+    link = _SHARES.get(kind)
+    if link:
+        first = functions[0].name if functions else "affine"
+        if first == "affine":  # the outputs are logits
+            ones = np.ones(dense.elements.shape)
+            functions.insert(0, _Function(link, ones, 0 * ones))
+        elif first == "log_softmax":
+            functions[0] = functions[0]._replace(name="softmax")
+    result = np.empty(dense.elements.shape[-1])
+    for unit in range(len(result)):
+        value = _best(loss, kind, *wanted.of(dense.elements[:, unit]), wanted.classes)
+        for f in functions:
+            value = _inverted(f, unit, value, output)
+        result[unit] = value
+    return result
+
+
+def _best(loss: Any, kind: str, t: Array, w: Array, block: int, classes: int) -> float:
+    """The constant with the smallest loss against targets `t` of weights `w`."""
+    if kind == "mean_absolute_error":
+        return _quantile(t, w, 0.5)
+    if isinstance(loss, Quantile):
+        return _quantile(t, w, loss.levels[block])
+    mean = float(np.average(t, weights=w))
+    if isinstance(loss, GaussianNLL) and block == 1:
+        variance = float(np.average((t - mean) ** 2, weights=w))
+        return float(np.log(max(variance, loss.epsilon)))
+    if kind in _SHARES:
+        smoothing = getattr(loss, "label_smoothing", 0.0)
+        mean = mean * (1.0 - smoothing) + smoothing / (classes if kind == "cross_entropy" else 2)
+        half = 0.5 / len(t)  # half a sample: a class that is never there still has a logarithm
+        mean = min(max(mean, half), 1.0 - half)
+    return mean
+
+
+def _quantile(t: Array, w: Array, level: float) -> float:
+    order = np.argsort(t, kind="stable")
+    total = np.cumsum(w[order])
+    place = np.searchsorted(total, level * total[-1] * (1.0 - 1e-12))
+    return float(t[order[min(int(place), len(t) - 1)]])
+
+
+def _inverted(f: _Function, unit: int, value: float, output: str) -> float:
+    """z of a unit, from y = f(z)."""
+    if f.name == "affine":
+        scale, offset = f.scale[:, unit], f.offset[:, unit]
+        if (scale != scale[0]).any() or (offset != offset[0]).any():
+            raise ValueError(
+                f"output {output!r}: one unit of the last layer is scaled differently at different "
+                "positions, so that its bias cannot be set from the targets; set it by hand"
+            )
+        return float((value - offset[0]) / scale[0])
+    if f.name not in _INVERSE:
+        raise ValueError(
+            f"output {output!r} ends in {f.name!r}, which has no inverse here; expected a linear "
+            f"output or one of {', '.join(sorted(_INVERSE))}; set the bias by hand"
+        )
+    inverse, low, high = _INVERSE[f.name]
+    if not low < value < high:
+        raise ValueError(
+            f"output {output!r} ends in {f.name!r}, whose values are in ({low:g}, {high:g}), but "
+            f"the targets of unit {unit} ask for {value:g}; change the activation or the loss"
+        )
+    return float(inverse(value))

@@ -1,0 +1,98 @@
+"""Sequential: a model that is a chain of layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import graph
+from ..base import checks
+from . import building
+from .model import Model, Shape
+
+
+class Sequential(Model):
+    """Layers one after another; built at the first `fit`, by `build`, or by an Input in front.
+
+    Parameters
+    ----------
+    layers : list of Layer, optional
+        May begin with ``bp.Input(shape)``.
+    name, dtype, compute, seed
+        As in `Model`.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> model = bp.Sequential([bp.layers.Dense(3, "relu"), bp.layers.Dense(1)], seed=0)
+    >>> model.build((2,))
+    >>> [layer.name for layer in model.layers]
+    ['dense', 'dense_1']
+    """
+
+    _lists_inputs = False
+
+    def __init__(
+        self,
+        layers: Any = None,
+        *,
+        name: str | None = None,
+        dtype: str = "float32",
+        compute: str | None = None,
+        seed: Any = None,
+    ) -> None:
+        self._start(name, dtype, compute, seed)
+        self._given_shape: Shape | None = None
+        items = [] if layers is None else layers
+        if not isinstance(items, (list, tuple)):
+            raise TypeError(f"layers must be a list of Layer, got {checks.describe(layers)}")
+        self._extend(list(items))
+
+    def add(self, layer: Any) -> None:
+        """Append a layer."""
+        with self._busy("add"):
+            self._extend([layer])
+
+    def _extend(self, items: list[Any]) -> None:
+        before = len(self._layers)
+        shape = self._given_shape
+        new = list(self._layers)
+        for i, item in enumerate(items, start=before):
+            if isinstance(item, graph.Tensor) and item.node.layer.is_input and not new:
+                shape = item.shape
+                continue
+            layer = building.check_layer(f"layers[{i}]", item)
+            for k, other in enumerate(new):
+                if other is layer:
+                    raise ValueError(
+                        f"layers[{i}] is the same object as layers[{k}]; to share weights use the "
+                        "functional bpcore.Model, where a layer may be called twice"
+                    )
+            owner = building.owner_of(layer)
+            if owner is not None and owner is not self:
+                raise ValueError(
+                    f"layers[{i}] ({layer.label}) already belongs to model {owner.name!r}, "
+                    "expected a new layer; create one, or share layers in a functional bpcore.Model"
+                )
+            new.append(layer)
+        rebuild = shape if shape is not None else self._shape()
+        with building.restored_on_error(new, self):
+            building.adopt(new, self)
+            self._layers, self._given_shape = new, shape
+            if rebuild is not None and new:
+                self._build(rebuild)
+
+    def _shape(self) -> Shape | None:
+        return self._engine.in_shapes[0] if self._engine is not None else None
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for samples of this shape, batch axis left out."""
+        super().build(input_shape)
+        if self._engine is None:
+            self._build(checks.shape("input_shape", input_shape))
+
+    def _build(self, shape: Shape) -> None:
+        if not self._layers:
+            raise ValueError("model needs at least one layer, got 0; add one with add(layer)")
+        with building.restored_on_error(self._layers, self):
+            first, last = building.chain(self._layers, shape)
+            self._build_graph(graph.sort([first], [last]), [first], [last])

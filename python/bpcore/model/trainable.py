@@ -1,0 +1,460 @@
+"""The part of Model that trains: compile, fit, evaluate and their kin."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..callbacks import History
+from ..callbacks.base import CallbackList
+from ..errors import BusyError
+from ..layers.base import Layer
+from ..train import loop
+from ..train.compiled import Compiled
+from ..train.engine import Dataset, Engine, batch_size_of, diverged
+from . import building
+from .inspectable import Inspectable
+
+
+class Trainable(Inspectable):
+    """Base of `Model`: what needs a loss."""
+
+    name: str
+    seed: int
+    stop_training: bool = False
+    _fit_data: Dataset | None = None
+    _layers: list[Layer]
+    _engine: Engine | None
+    _compiled: Compiled | None
+    _lock: threading.Lock
+    _eval_lock: threading.Lock
+    _trains_in: int
+    _epochs_done: int
+
+    def _build_for(self, x: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer given to `compile`."""
+        return self._need_compiled().optimizer
+
+    def _need_compiled(self) -> Compiled:
+        if self._compiled is None:
+            raise RuntimeError(
+                f"model {self.name!r} is not compiled; call compile(optimizer, loss) first"
+            )
+        return self._compiled
+
+    # ---- training -----------------------------------------------------------------------------
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        metrics: Any = (),
+        *,
+        loss_weights: Any = None,
+        gradient_clip_norm: float | None = None,
+        gradient_clip_value: float | None = None,
+        accumulate_steps: int = 1,
+        parameter_groups: Any = None,
+    ) -> None:
+        """Choose optimizer, loss and metrics.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+        loss : str, loss, or list or dict of them by output
+            See `bpcore.losses`; an object with ``value`` and ``gradient`` is a loss as well.
+        metrics : list, or dict or list of lists by output
+            See `bpcore.metrics`.
+        loss_weights : list or dict of float, optional
+            By output; the total loss is the weighted sum.
+        gradient_clip_norm : float, optional
+            Scale all gradients so that their common norm is at most this.
+        gradient_clip_value : float, optional
+            Cut each gradient element to [-value, value].
+        accumulate_steps : int
+            Average the gradients of so many batches for one update.
+        parameter_groups : dict of str to dict, optional
+            Rates and decay of some parameters, by patterns (`fnmatch`) of their names; the first
+            pattern that fits a name counts, and one that fits no name is an error. Options:
+            ``learning_rate_factor``, which multiplies the rate, and ``weight_decay``, in place of
+            the optimizer's.
+
+        Examples
+        --------
+        A slower first layer, and no weight decay for biases:
+
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.layers.Dense(8, "relu"), bp.layers.Dense(1)], seed=0)
+        >>> groups = {
+        ...     "*/bias": {"weight_decay": 0.0},
+        ...     "dense/*": {"learning_rate_factor": 0.1},
+        ... }
+        >>> model.compile(bp.optimizers.AdamW(0.01), "mse", parameter_groups=groups)
+        """
+        compiled = Compiled(
+            optimizer,
+            loss,
+            metrics,
+            loss_weights,
+            gradient_clip_norm,
+            gradient_clip_value,
+            accumulate_steps,
+            parameter_groups,
+        )
+        with self._busy("compile"):
+            if self._engine is not None:
+                engine = self._engine
+                compiled.resolve(
+                    engine.out_names, engine.out_shapes, engine.ends, engine.param_names
+                )
+            compiled.optimizer.bind(self)
+            self._compiled = compiled
+            if self._engine is not None:
+                self._engine.trainers.clear()
+
+    @contextmanager
+    def _busy(self, what: str) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise BusyError(
+                f"model {self.name!r} is training, got a call of {what} meanwhile; wait for fit to "
+                "end, or use another model (predict and save work during fit)"
+            )
+        self._trains_in = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _check_pass(self, what: str) -> None:
+        """Refuse a forward pass beside another thread's training if a layer in Python is in it."""
+        engine = self._engine
+        if (
+            engine is not None
+            and engine.has_python
+            and self._lock.locked()
+            and self._trains_in != threading.get_ident()
+        ):
+            raise BusyError(
+                f"model {self.name!r} is training in another thread and has layers written in "
+                f"Python, which keep what backward needs, got a call of {what} meanwhile; wait for "
+                "fit to end"
+            )
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = 32,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x : array (N, ...), frame, or list, tuple or dict for several inputs; or batches
+            Any real dtype; converted batch by batch. Batches: an iterable of (x, y[, weight]).
+        y : array, or list, tuple or dict for several outputs
+            Labels (N,) for ``cross_entropy``, else the outputs' shape.
+        batch_size : int or None
+            None is the full batch.
+        epochs, initial_epoch : int
+            Epochs `initial_epoch` to `epochs` - 1 are run.
+        verbose : {"auto", 0, 1, 2}
+            0 silent, 1 a progress bar, 2 a line per epoch; "auto": 1 on a terminal, else 2.
+        callbacks : list of Callback
+        validation_split : float
+            This fraction of the rows, the last ones, is held out.
+        validation_data : (x, y) or (x, y, sample_weight)
+        shuffle : bool
+            A new order for each epoch, from the model's seed.
+        class_weight : dict of class to weight
+            Multiplies the sample weights.
+        sample_weight : array (N,)
+        checkpoint : path, optional
+            Where to save the run, safely, so that the same call in a new process goes on where this
+            one stopped, to the same bits. Of a finished run the call returns the History at once.
+        checkpoint_every : int, optional
+            Save after so many batches (where no gradients wait for `accumulate_steps`); None: after
+            every epoch.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            Before any work, with the model unchanged.
+        TrainingDiverged
+            The loss or a gradient became NaN or Inf; weights are those before the batch.
+        BusyError
+            The model is already training.
+        CheckpointError
+            The file at `checkpoint` is damaged, in use, or of another model, data or arguments.
+        """
+        options = loop.Options(
+            batch_size,
+            epochs,
+            verbose,
+            validation_split,
+            shuffle,
+            initial_epoch,
+            steps_per_epoch,
+            validation_steps,
+            validation_batch_size,
+            validation_freq,
+            checkpoint,
+            checkpoint_every,
+        )
+        hooks = CallbackList(callbacks)
+        compiled = self._need_compiled()
+        with self._busy("fit"):
+            batches = loop.Batches(x) if loop.is_batches(x, y) else None
+            if batches is not None:
+                if options.checkpoint is not None:
+                    raise ValueError(
+                        "checkpoint needs arrays, got an iterable of batches, which cannot be "
+                        "taken up in the middle; give arrays or memmaps, or call save_checkpoint "
+                        "from a callback"
+                    )
+                if options.split or sample_weight is not None or class_weight is not None:
+                    raise ValueError(
+                        "validation_split, sample_weight and class_weight need arrays; give "
+                        "weights as the third item of each batch"
+                    )
+                train = None
+                first = batches.peek()
+                self._prepared(compiled, first[0], first[1], first[2])
+            else:
+                if options.split and validation_data is None:
+                    x, y, sample_weight, validation_data = loop.split(
+                        x, y, sample_weight, options.split
+                    )
+                train = self._prepared(
+                    compiled, x, y, sample_weight, class_weight, check=validation_data
+                )
+            validation = None
+            if validation_data is not None:
+                validation = self._validation(compiled, validation_data)
+            run = loop.Loop(self, options, hooks)
+            if options.checkpoint is not None and train is not None:
+                return run.run_saved(train, validation)
+            return run.run(train, batches, validation)
+
+    def _validation(self, compiled: Compiled, value: Any) -> Dataset:
+        vx, vy, vw = loop.validation_parts(value)
+        return self._built().dataset(compiled, vx, vy, vw, names=("validation x", "validation y"))
+
+    def _prepared(
+        self,
+        compiled: Compiled,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        check: Any = None,
+    ) -> Dataset:
+        """Build if needed and check all data; a failure leaves the model as it was, unbuilt too."""
+        engine = self._engine
+        if engine is not None:
+            engine.refresh()
+            return engine.dataset(compiled, x, y, sample_weight, class_weight)
+        with building.restored_on_error(self._layers, self):
+            self._build_for(x)
+            dataset = self._built().dataset(compiled, x, y, sample_weight, class_weight)
+            if check is not None:
+                self._validation(compiled, check)
+            return dataset
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
+        """One update from one batch: forward, loss, backward, accumulate, update.
+
+        Returns
+        -------
+        dict of str to float
+            Loss and metrics of the batch, before the update.
+        """
+        compiled = self._need_compiled()
+        with self._busy("train_on_batch"):
+            item = self._prepared(compiled, x, y, sample_weight)
+            engine = self._built()
+            trainer = engine.trainer("train", compiled)
+            optimizer = compiled.optimizer
+            trainer.step, trainer.draw = optimizer.iterations, self._draws
+            rate = optimizer.current_rate()
+            compiled.reset_metrics()
+            try:
+                trainer.train_step(item.xs, item.ys, item.ws, rate, update=True, reset=True)
+            except _core.Diverged as error:
+                raise diverged(error, -1, rate) from None
+            finally:
+                optimizer.iterations, self._draws = int(trainer.step), int(trainer.draw)
+            return compiled.logs(trainer.results())
+
+    def refresh_statistics(self, x: Any, *, batch_size: int | None = 32) -> None:
+        """Set the running statistics of BatchNormalization to their means over the batches of `x`.
+
+        For weights that no batch was trained with, as after averaging them (P. Izmailov et al.,
+        2018). The forward passes are those of training, in order, without updates.
+
+        Parameters
+        ----------
+        x : array (N, ...), or list, tuple or dict for several inputs
+        batch_size : int or None
+            None is all rows at once.
+
+        Raises
+        ------
+        ValueError
+            No BatchNormalization layer of the model is trainable.
+        """
+        with self._busy("refresh_statistics"):
+            engine = self._built()
+            engine.refresh()
+            xs, n = engine.inputs(x)
+            size = batch_size_of(batch_size, n)
+            live = [
+                attrs
+                for op, _, _, attrs, _ in engine.low.nodes
+                if op == "batch_normalization" and attrs["mode"] == "batch"
+            ]
+            if not live:
+                raise ValueError(f"model {self.name!r} has no trainable BatchNormalization layer")
+            numbers = [attrs["numbers"] for attrs in live]
+            before = [(p, p.value.copy()) for p in engine.params if not p.trainable]
+            try:
+                for k, start in enumerate(range(0, n, size)):
+                    for attrs, usual in zip(live, numbers, strict=True):
+                        attrs["numbers"] = {**usual, "momentum": k / (k + 1)}  # a plain mean
+                    net = engine.low.network(engine.outputs)
+                    net.forward([a[start : start + size] for a in xs], True, None, self._draws + k)
+            except BaseException:
+                for p, value in before:
+                    p.value[...] = value
+                raise
+            finally:
+                for attrs, usual in zip(live, numbers, strict=True):
+                    attrs["numbers"] = usual
+
+    def set_output_bias(
+        self, y: Any, *, class_weight: Any = None, sample_weight: Any = None
+    ) -> None:
+        """Set the biases of the last Dense layers to the best constant prediction of `y`.
+
+        With a kernel of zeros the initial loss of a cross entropy is then the entropy of the class
+        priors, and early training need not learn them first. Only these biases change.
+
+        Parameters
+        ----------
+        y, class_weight, sample_weight
+            As in `fit`.
+
+        Raises
+        ------
+        ValueError
+            If an output does not end in Dense layers with a bias (activations, reshapes,
+            ``Concatenate``, ``Normalization(invert=True)`` and arithmetic with constants may
+            follow), or the loss has no best constant.
+
+        Notes
+        -----
+        Through the inverse of what follows the layer: the logarithm of each class's share
+        (``cross_entropy``, ``kl_divergence``), the logit of the rate (``binary_cross_entropy``),
+        the median (``mean_absolute_error``), the quantiles (``quantile``), mean and log-variance
+        (``gaussian_nll``), the mean (``mean_squared_error``, ``half_squared_error``, ``poisson``,
+        and near enough ``huber``, ``log_cosh``). A class without a sample counts as half of one.
+
+        Examples
+        --------
+        >>> import bpcore as bp, numpy as np
+        >>> model = bp.Sequential([bp.layers.Dense(2, kernel_initializer="zeros")])
+        >>> model.build((3,))
+        >>> model.compile(loss="cross_entropy")
+        >>> model.set_output_bias([0, 1, 1, 1])
+        >>> np.exp(model.weights[1].value).round(6).tolist()
+        [0.25, 0.75]
+        """
+        from .output_bias import set_output_bias
+
+        compiled, engine = self._need_compiled(), self._built(" (set_output_bias)")
+        with self._busy("set_output_bias"):
+            ys, ws = engine.targets_of(compiled, y, None, sample_weight, class_weight)
+            set_output_bias(engine, compiled.losses, ys, ws)
+
+    def evaluate(
+        self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
+    ) -> dict[str, float]:
+        """Loss and metrics on data, without training."""
+        self._check_pass("evaluate")
+        compiled = self._need_compiled()
+        engine = self._built()
+        batch_size_of(batch_size, 1)
+        batches = loop.Batches(x) if loop.is_batches(x, y) else None
+        item = None if batches else engine.dataset(compiled, x, y, sample_weight)
+        # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
+        held = compiled.metric_states() if self._lock.locked() else []
+        try:
+            if item is None:
+                return self._evaluate_batches(batches)
+            return self._evaluate(item, batch_size, "", None)
+        finally:
+            for metric, state in held:
+                metric.set_state(state)
+
+    def _evaluate(
+        self, item: Dataset, batch_size: int | None, prefix: str, steps: int | None
+    ) -> dict[str, float]:
+        compiled, engine = self._need_compiled(), self._built()
+        with self._eval_lock:
+            trainer = engine.trainer("eval", compiled)
+            compiled.reset_metrics()
+            trainer.set_data(item.xs, item.ys, item.ws)
+            trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
+            end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
+            rate = np.array([0.0])
+            try:
+                while trainer.batch < end:
+                    trainer.run(rate, end - trainer.batch, loop.SLICE)
+            except _core.Diverged as error:
+                raise diverged(error, -1, None) from None
+            return compiled.logs(trainer.results(), prefix)
+
+    def _evaluate_batches(self, batches: Any) -> dict[str, float]:
+        compiled, engine = self._need_compiled(), self._built()
+        with self._eval_lock:
+            trainer = engine.trainer("eval", compiled)
+            compiled.reset_metrics()
+            first = True
+            for part in batches.epoch(None):
+                item = engine.dataset(compiled, part[0], part[1], part[2])
+                try:
+                    trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
+                except _core.Diverged as error:
+                    raise diverged(error, -1, None) from None
+                first = False
+            if first:
+                raise ValueError("x gave no batch, expected at least 1")
+            return compiled.logs(trainer.results())

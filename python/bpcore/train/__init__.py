@@ -1,0 +1,1 @@
+"""One fit: what compile was told, the engine, the loop, and going on after a stop."""

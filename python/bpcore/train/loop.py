@@ -1,0 +1,411 @@
+"""The training loop: epochs, validation, callbacks, progress. The steps themselves run in the core.
+
+The core works in slices of at most 50 ms, so that Ctrl-C takes effect within 0.1 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import _core, data
+from ..base import checks, seeding
+from ..base.progress import Progress, verbosity
+from ..callbacks import History
+from ..callbacks.base import CallbackList
+from ..errors import TrainingDiverged
+from .engine import Dataset, batch_size_of, diverged
+
+SLICE = 0.05  # seconds in the core between looks at signals and the bar
+_RATES = 4096  # rates computed ahead when there is a schedule
+
+
+class Options:
+    """The arguments of `fit`, checked before any work."""
+
+    def __init__(
+        self,
+        batch_size: Any,
+        epochs: Any,
+        verbose: Any,
+        validation_split: Any,
+        shuffle: Any,
+        initial_epoch: Any,
+        steps_per_epoch: Any,
+        validation_steps: Any,
+        validation_batch_size: Any,
+        validation_freq: Any,
+        checkpoint: Any = None,
+        checkpoint_every: Any = None,
+    ) -> None:
+        self.batch_size = batch_size
+        batch_size_of(batch_size, 1)
+        self.epochs = checks.integer("epochs", epochs, 0)
+        self.verbose = verbosity(verbose)
+        self.split = checks.real("validation_split", validation_split, 0.0, 1.0, open_high=True)
+        self.shuffle = checks.boolean("shuffle", shuffle)
+        self.initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
+        self.steps = _optional("steps_per_epoch", steps_per_epoch)
+        self.validation_steps = _optional("validation_steps", validation_steps)
+        self.validation_freq = checks.integer("validation_freq", validation_freq)
+        self.validation_batch_size = 1024
+        if validation_batch_size is not None:
+            self.validation_batch_size = checks.integer(
+                "validation_batch_size", validation_batch_size
+            )
+        self.checkpoint_every = _optional("checkpoint_every", checkpoint_every)
+        if checkpoint is None and checkpoint_every is not None:
+            raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
+        self.checkpoint = None if checkpoint is None else checks.path(checkpoint)
+
+
+def _optional(name: str, value: Any) -> int | None:
+    return None if value is None else checks.integer(name, value)
+
+
+def sized(value: Any) -> bool:
+    """Whether `value` has rows to divide."""
+    if isinstance(value, (str, bytes, set, frozenset)) or not hasattr(value, "__getitem__"):
+        return False
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
+
+
+def split(x: Any, y: Any, weight: Any, fraction: float) -> tuple[Any, Any, Any, Any]:
+    """Training part and (x, y[, weight]) of the last rows, as Keras has it."""
+
+    def first(value: Any) -> Any:
+        if isinstance(value, dict):
+            return next(iter(value.values()), None)
+        return value[0] if several(value) else value
+
+    def several(value: Any) -> bool:
+        if isinstance(value, tuple):
+            return len(value) > 0
+        return isinstance(value, list) and len(value) > 0 and hasattr(value[0], "shape")
+
+    if not sized(first(x)):
+        data.array("x", first(x))  # says what is wrong with most of what has no rows
+        raise TypeError(f"x must be an array or a list of rows, got {checks.describe(x)}")
+    n = len(first(x))
+    cut = int(n * (1.0 - fraction))
+    if cut < 1 or cut >= n:
+        raise ValueError(
+            f"validation_split={fraction} of {n} samples leaves {cut} for training and {n - cut} "
+            "for validation, expected at least 1 each"
+        )
+
+    def part(value: Any, rows: slice) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, dict):
+            return {key: part(item, rows) for key, item in value.items()}
+        if several(value):
+            return type(value)(part(item, rows) for item in value)
+        if not sized(value):
+            return value  # the checks of the training part refuse it
+        return value.iloc[rows] if hasattr(value, "iloc") else value[rows]
+
+    head, tail = slice(None, cut), slice(cut, None)
+    held = (part(x, tail), part(y, tail))
+    if weight is not None:
+        held = (*held, part(weight, tail))  # type: ignore[assignment]
+    return part(x, head), part(y, head), part(weight, head), held
+
+
+def validation_parts(value: Any) -> tuple[Any, Any, Any]:
+    """(x, y, sample_weight or None) from `validation_data`."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+        got = f"{len(value)} items" if isinstance(value, (tuple, list)) else checks.describe(value)
+        raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {got}")
+    return value[0], value[1], value[2] if len(value) == 3 else None
+
+
+class Loop:
+    """One call of fit on a built and compiled model that is marked busy."""
+
+    def __init__(self, model: Any, options: Options, hooks: CallbackList) -> None:
+        self.model, self.options = model, options
+        self.compiled = model._compiled
+        self.engine = model._engine
+        self.optimizer = self.compiled.optimizer
+        self.history = History()
+        self.trainer = self.engine.trainer("train", self.compiled)
+        self.hooks = hooks
+        self.progress: Progress
+        self.saver: Any = None  # a resume.Run
+        self.first_batch = 0
+
+    def sync(self) -> None:
+        """Counters of the core, as the model has them."""
+        self.optimizer.iterations = int(self.trainer.step)
+        self.model._draws = int(self.trainer.draw)
+
+    def run_saved(self, train: Dataset, validation: Dataset | None) -> History:
+        """All epochs, or those that the run's checkpoint leaves to do."""
+        from .resume import Run
+
+        self.saver = Run(self, train, validation)
+        with self.saver.open():
+            found = self.saver.finished()
+            return self.run(train, None, validation) if found is None else found
+
+    def run(self, train: Dataset | None, batches: Any, validation: Dataset | None) -> History:
+        """All epochs."""
+        options, model = self.options, self.model
+        first = options.initial_epoch
+        steps = options.steps
+        if train is not None:
+            size = batch_size_of(options.batch_size, train.n)
+            steps = -(-train.n // size) if steps is None else min(steps, -(-train.n // size))
+        parameters = {
+            "epochs": options.epochs,
+            "steps": steps,
+            "verbose": options.verbose,
+            "validation": validation is not None,
+            "validation_freq": options.validation_freq,
+            "logs": self.compiled.log_names(validation is not None),
+        }
+        self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
+        self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
+        model.stop_training = False
+        self.trainer.step, self.trainer.draw = self.optimizer.iterations, model._draws
+        ended = False
+        model._fit_data = train  # for callbacks that look at it
+        try:
+            self.hooks.begin(model, parameters)
+            if self.saver is not None:
+                first = self._resume(steps)
+            logs = {key: values[-1] for key, values in self.history.history.items()}
+            for epoch in range(first, options.epochs):
+                if model.stop_training and self.first_batch == 0:
+                    break
+                try:
+                    logs = self._epoch(epoch, train, batches, steps, validation)
+                except TrainingDiverged as error:
+                    if not self.hooks.accept(error):
+                        raise
+                    break
+                if self.saver is not None:
+                    self.saver.after_epoch(epoch)
+            self.sync()
+            self.hooks.call("on_train_end", logs=logs)
+            ended = True
+        finally:
+            try:
+                self.sync()
+                model._fit_data = None
+                self.progress.close()
+            finally:  # Ctrl-C while the bar is drawn
+                self.hooks.exit(failed=not ended)
+        if self.saver is not None:
+            self.saver.finish()
+        return self.history
+
+    def _resume(self, steps: int | None) -> int:
+        """Take up the run where its checkpoint is; the epoch to go on with."""
+        options = self.options
+        first, self.first_batch = self.saver.restore()
+        self.engine = self.model._engine
+        self.trainer = self.engine.trainer("train", self.compiled)
+        self.trainer.step, self.trainer.draw = self.optimizer.iterations, self.model._draws
+        self.progress.due((first - options.initial_epoch) * (steps or 0))
+        return int(first)
+
+    def _epoch(
+        self, epoch: int, train: Dataset | None, batches: Any, steps: int | None, validation: Any
+    ) -> dict[str, float]:
+        self.progress.epoch_begin()
+        if self.first_batch == 0:  # else a resumed epoch
+            self.hooks.call("on_epoch_begin", epoch)
+        self.compiled.reset_metrics()
+        if train is not None:
+            self._array_epoch(epoch, train, steps)
+        else:
+            self._batch_epoch(epoch, batches, steps)
+        if self.trainer.pending:  # gradients of a rest of accumulate_steps, or of a stop
+            self.trainer.flush(float(self.optimizer.rates(int(self.trainer.step), 1)[0]))
+        self.model._epochs_done += 1
+        logs: dict[str, float] = self.compiled.logs(self.trainer.results())
+        self.sync()
+        if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
+            options = self.options
+            self.hooks.call("on_test_begin")
+            with self.hooks.around_validation():
+                found = self.model._evaluate(
+                    validation, options.validation_batch_size, "val_", options.validation_steps
+                )
+                logs.update(found)
+                self.hooks.call("on_test_end", logs=found)
+                self._tell(epoch, logs)
+        else:
+            self._tell(epoch, logs)
+        return logs
+
+    def _tell(self, epoch: int, logs: dict[str, float]) -> None:
+        self.progress.epoch_end(epoch, logs)
+        self.hooks.call("on_epoch_end", epoch, logs=logs)
+        self.history.record(epoch, logs)  # what callbacks have added
+
+    def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
+        trainer = self.trainer
+        trainer.set_data(train.xs, train.ys, train.ws)
+        trainer.start_epoch(
+            batch_size_of(self.options.batch_size, train.n),
+            shuffle=self.options.shuffle,
+            seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
+            epoch=self.model._epochs_done,
+            first_batch=self.first_batch,
+            update=True,
+        )
+        stop = False
+        if self.first_batch:
+            self.saver.restore_results(trainer)
+            self.progress.due(self.first_batch)
+            self.first_batch = 0
+            stop = self.model.stop_training
+        end = trainer.n_batches if steps is None else steps
+        hooks = self.hooks.has_batch_hooks
+        schedule = Rates(self.optimizer)
+        while trainer.batch < end and not stop:
+            batch = int(trainer.batch)
+            if hooks:
+                self.hooks.call("on_train_batch_begin", batch)
+            rates = schedule.next(int(trainer.step))
+            # A single rate means "for all steps" to the core; the last of a schedule is for one.
+            single = hooks or (rates.size == 1 and not schedule.constant)
+            limit = 1 if single else end - batch
+            if self.saver is not None:
+                limit = min(limit, self.saver.batches_left())
+            self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
+            if hooks:
+                self.sync()
+                logs = self.compiled.logs(trainer.results())
+                self.hooks.call("on_train_batch_end", batch, logs=logs)
+            if self.saver is not None:
+                self.saver.after_batches(epoch, int(trainer.batch) - batch)
+            stop = self._stops(epoch, int(trainer.batch) - batch)
+
+    def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> None:
+        trainer = self.trainer
+        done = 0
+        schedule = Rates(self.optimizer)
+        for part in batches.epoch(steps):
+            item = self.engine.dataset(self.compiled, part[0], part[1], part[2])
+            if self.hooks.has_batch_hooks:
+                self.hooks.call("on_train_batch_begin", done)
+            rate = float(schedule.next(int(trainer.step))[0])
+            reset = done == 0
+            self._guarded(
+                epoch,
+                lambda d=item, r=rate, f=reset: trainer.train_step(
+                    d.xs, d.ys, d.ws, r, update=True, reset=f, more=True
+                ),
+                batch=done,
+            )
+            if self.hooks.has_batch_hooks:
+                self.sync()
+                logs = self.compiled.logs(trainer.results())
+                self.hooks.call("on_train_batch_end", done, logs=logs)
+            done += 1
+            if self._stops(epoch, 1):
+                break
+        if done == 0:
+            raise ValueError(
+                f"x gave no batch in epoch {epoch + 1}, expected at least 1; an iterator can be "
+                "used once: pass steps_per_epoch, or an object that starts anew at each iter()"
+            )
+
+    def _stops(self, epoch: int, batches: int) -> bool:
+        """After a slice or batch: refresh the bar, look at clocks; whether to stop now."""
+        if self.progress.due(batches):
+            self.progress.show(epoch, self.compiled.logs(self.trainer.results()))
+        for item in self.hooks.slice_hooks:
+            item.on_train_slice_end()
+        return bool(self.model.stop_training)
+
+    def _guarded(self, epoch: int, work: Any, batch: int | None = None) -> None:
+        try:
+            work()
+        except _core.Diverged as error:
+            rate = self.optimizer.current_rate()
+            raise diverged(error, epoch, rate, batch) from None
+
+
+class Rates:
+    """Learning rates for the coming updates, computed ahead in one go for a schedule."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.constant = False
+        self.rate: Any = None
+        self.first = -1
+        self.values = np.empty(0)
+
+    def next(self, step: int) -> np.ndarray[Any, Any]:
+        """Rates from `step` on, at least one; one alone is meant for all steps if constant."""
+        rate = self.optimizer.learning_rate  # a callback may have assigned another
+        self.constant = isinstance(rate, float)
+        if self.constant:
+            return np.array([rate])
+        offset = step - self.first
+        if self.first < 0 or offset >= len(self.values) or self.rate is not rate:
+            self.rate = rate
+            self.first, offset = step, 0
+            self.values = self.optimizer.rates(step, _RATES)
+        return np.ascontiguousarray(self.values[offset:])
+
+
+class Batches:
+    """An iterable of batches (x, y) or (x, y, sample_weight)."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.once = iter(source) is source
+        self.iterator = iter(source)
+        self.peeked: list[Any] = []
+
+    def peek(self) -> tuple[Any, Any, Any]:
+        """The first batch, which will come again."""
+        if not self.peeked:
+            try:
+                self.peeked.append(next(self.iterator))
+            except StopIteration:
+                raise ValueError("x gave no batch, expected at least 1") from None
+        return self._parts(self.peeked[0])
+
+    def epoch(self, steps: int | None) -> Iterator[tuple[Any, Any, Any]]:
+        """The batches of an epoch."""
+        done = 0
+        restarted = False
+        while steps is None or done < steps:
+            if self.peeked:
+                item = self.peeked.pop()
+            else:
+                try:
+                    item = next(self.iterator)
+                except StopIteration:
+                    if self.once or (steps is None and done) or restarted:
+                        break
+                    self.iterator = iter(self.source)
+                    restarted = True
+                    continue
+            restarted = False
+            yield self._parts(item)
+            done += 1
+        if steps is None and not self.once:
+            self.iterator = iter(self.source)
+
+    @staticmethod
+    def _parts(item: Any) -> tuple[Any, Any, Any]:
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+            raise TypeError(
+                f"each batch must be (x, y) or (x, y, sample_weight), got {checks.describe(item)}"
+            )
+        return item[0], item[1], item[2] if len(item) == 3 else None
+
+
+def is_batches(x: Any, y: Any) -> bool:
+    """Whether fit gets batches instead of arrays."""
+    return y is None and data.is_batches(x)

@@ -1,0 +1,45 @@
+"""A loss written in Python, as the core calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+
+Array = np.ndarray[Any, Any]
+
+
+class PythonLoss:
+    """A user's loss object as the core calls it: row losses, and the delta of the batch's mean."""
+
+    def __init__(self, loss: Any, dtype: str) -> None:
+        self.loss, self.dtype = loss, dtype
+        self.label = type(loss).__name__
+
+    def __call__(self, y: Array, p: Array, w: Array | None) -> tuple[Array, Array]:
+        n = p.shape[0]
+        value = np.asarray(self.loss.value(y, p), dtype=np.float64)
+        gradient = np.asarray(self.loss.gradient(y, p))
+        if gradient.shape != p.shape:
+            raise ShapeError(
+                f"{self.label}.gradient returned shape {gradient.shape}, expected {p.shape}"
+            )
+        if value.shape == (n,):  # per-row losses, gradient of each row's loss
+            scale = np.full(n, 1.0 / n) if w is None else np.asarray(w, dtype=np.float64) / n
+            delta = gradient * scale.reshape((n,) + (1,) * (p.ndim - 1))
+        elif value.shape == () or value.size == 1:  # the batch's mean and its gradient
+            if w is not None and not (np.asarray(w) == 1).all():
+                raise ValueError(
+                    f"{self.label}.value returned one number for the batch, so sample weights "
+                    "cannot be applied; return an array (N,) of losses per row"
+                )
+            value, delta = np.full(n, float(value.reshape(()))), gradient
+        else:
+            raise ShapeError(
+                f"{self.label}.value returned shape {value.shape}, expected () or ({n},)"
+            )
+        if not np.isfinite(delta).all():
+            raise ValueError(f"{self.label}.gradient returned NaN or Inf, expected finite values")
+        return value, np.ascontiguousarray(delta, dtype=self.dtype)
