@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from .base import arguments, checks
+from .base.memory import Array
 
-Array = np.ndarray[Any, Any]
 _NOTHING: tuple[Any, Any] = (None, lambda: None)
 _EPSILON = 1e-7  # Keras' backend.epsilon()
 

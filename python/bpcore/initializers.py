@@ -15,11 +15,9 @@ import numpy as np
 
 from . import _core
 from .base import checks
+from .base.arguments import snake_case
+from .base.memory import Array, Shape, aligned_copy, empty
 from .base.sampling import fans, normal, orthonormalise_rows, truncated_normal, uniform
-from .graph.parameter import aligned_copy
-
-Array = np.ndarray[Any, Any]
-Shape = tuple[int, ...]
 
 # The standard deviation of a unit normal cut at +-2: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 _TRUNCATED_STDDEV = 0.87962566103423978
@@ -106,7 +104,7 @@ class _Drawn(Initializer):
         cls = type(self)
         if cls.values is not _Drawn.values or cls.__call__ is not Initializer.__call__:
             return super()._parameter(shape, dtype, seed, stream)  # a subclass has its own
-        return self._drawn(_core.empty(shape, dtype), seed, stream)
+        return self._drawn(empty(shape, dtype), seed, stream)
 
     def _drawn(self, out: Array, seed: int, stream: int) -> Array:
         flat, done = out.reshape(-1), 0
@@ -403,11 +401,7 @@ __all__ = [cls.__name__ for cls in _CLASSES] + [
 ]
 
 
-def _snake(name: str) -> str:
-    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
-
-
-_BY_NAME: dict[str, type[Initializer]] = {_snake(c.__name__): c for c in _CLASSES}
+_BY_NAME: dict[str, type[Initializer]] = {snake_case(c.__name__): c for c in _CLASSES}
 del _BY_NAME["from_array"]  # needs an argument
 _BY_NAME["random_uniform"], _BY_NAME["random_normal"] = Uniform, Normal
 _BY_CLASS_NAME = {c.__name__: c for c in (*_CLASSES, RandomUniform, RandomNormal)}

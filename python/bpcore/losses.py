@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from .base import arguments, checks
+from .base.memory import Array, Shape
 from .errors import ShapeError
-
-Array = np.ndarray[Any, Any]
 
 
 class Loss(arguments.Configured):
@@ -41,7 +40,7 @@ class Loss(arguments.Configured):
     def _options(self) -> list[float]:
         return [float(getattr(self, self.option_name))] if self.option_name else []
 
-    def target_shape(self, shape: checks.Shape) -> checks.Shape:
+    def target_shape(self, shape: Shape) -> Shape:
         """Of one sample of y, for an output of per-sample `shape`."""
         if shape[-1] % self.parts:
             raise ShapeError(

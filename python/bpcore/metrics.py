@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from .base import arguments, checks
-
-Array = np.ndarray[Any, Any]
+from .base.memory import Array
 
 
 class Context:

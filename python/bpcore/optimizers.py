@@ -14,8 +14,9 @@ import numpy as np
 
 from . import _core, schedules
 from .base import arguments, checks
+from .base.memory import Array, aligned_copy, empty
 from .errors import ShapeError
-from .graph.parameter import Array, Parameter
+from .graph.parameter import Parameter
 
 
 class Optimizer(arguments.Configured):
@@ -146,7 +147,7 @@ class Optimizer(arguments.Configured):
             if not fits or any(a.shape != p.shape or a.dtype != p.dtype for a in arrays or []):
                 arrays = []
                 for value in initial:
-                    array = _core.empty(p.shape, p.dtype.name)
+                    array = empty(p.shape, p.dtype.name)
                     array[...] = value
                     arrays.append(array)
                 self._slots[p] = arrays
@@ -170,7 +171,7 @@ class Optimizer(arguments.Configured):
                     raise ShapeError(
                         f"optimizer state of {p.name}: expected {p.shape}, got {array.shape}"
                     )
-                own = _core.empty(p.shape, p.dtype.name)
+                own = empty(p.shape, p.dtype.name)
                 own[...] = array
                 new[p].append(own)
         self.iterations = checks.integer("iterations", state["iterations"], 0, 2**62)
@@ -186,12 +187,7 @@ class Optimizer(arguments.Configured):
         self.__dict__.update(state)
         self._slots = {}
         for p, arrays in items:
-            own = []
-            for array in arrays:
-                copy = _core.empty(array.shape, array.dtype.name)
-                copy[...] = array
-                own.append(copy)
-            self._slots[p] = own
+            self._slots[p] = [aligned_copy(array) for array in arrays]
 
 
 def _decay(value: Any) -> float:

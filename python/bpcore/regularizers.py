@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from .base import arguments, checks
+from .base.memory import Array
 
-Array = np.ndarray[Any, Any]
 _NOTHING: tuple[Any, Any] = (None, lambda: None)
 
 # Orthogonal: a vector shorter than this is scaled by 1 / _SHORTEST, as in keras.ops.normalize.

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from .base import arguments, checks
-
-Array = np.ndarray[Any, Any]
+from .base.memory import Array
 
 
 def _rate(name: str, value: Any) -> float:

@@ -16,8 +16,8 @@ import numpy as np
 
 from .. import _core
 from ..errors import ShapeError
+from .memory import Shape
 
-Shape = tuple[int, ...]
 MAX_SIZE = 2**31 - 1  # of one axis: BLAS-like interfaces and file formats count axes in int32
 MAX_ELEMENTS = 2**40  # of one array: 4 TiB of float32; beyond it is a typing error
 

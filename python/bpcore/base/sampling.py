@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-
-Array = np.ndarray[Any, Any]
-Shape = tuple[int, ...]
+from .memory import Array, Shape
 
 _BLOCK = 1 << 15  # numbers at a time: all of a weight's, as float64, would be twice its size
 _PANEL = 32  # rows orthogonalised at a time; wide enough that matrix products do the work

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..base import checks
-from .base import Array, Logs, Stateful, copy_all
+from ..base.memory import Array
+from .base import Logs, Stateful, copy_all
 
 
 class _Averaging(Stateful):

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
-
 from ..base import arguments, checks
+from ..base.memory import Array
 from ..errors import TrainingDiverged
 
 Logs = dict[str, float]
-Array = np.ndarray[Any, Any]
 
 
 class Callback:

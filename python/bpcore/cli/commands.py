@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..base.memory import Array
 from ..files import atomic
-
-Array = np.ndarray[Any, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,10 +13,8 @@ import numpy as np
 
 from .. import _core
 from ..base import checks
+from ..base.memory import Array, Shape
 from ..errors import ShapeError
-
-Array = np.ndarray[Any, Any]
-Shape = checks.Shape
 
 
 def array(name: str, value: Any) -> Array:

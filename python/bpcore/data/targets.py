@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from ..base import checks
+from ..base.memory import Array, Shape
 from ..errors import ShapeError
 from ..losses import Loss
 from . import arrays
 
-Array = np.ndarray[Any, Any]
 Target = tuple[Array, bool]
 _CHUNK = 65536  # rows checked at a time, so that a memmap is not read as a whole
 
 
 def prepare(
-    name: str, value: Any, loss: Any, shape: checks.Shape, n: int, layer: str, dtype: str
+    name: str, value: Any, loss: Any, shape: Shape, n: int, layer: str, dtype: str
 ) -> Target:
     """(array, is_labels) for one output of per-sample `shape` made by `layer`."""
     y = arrays.array(name, value)
@@ -41,11 +41,11 @@ def prepare(
     return y, False
 
 
-def _is_distribution(y: Array, shape: checks.Shape) -> bool:
+def _is_distribution(y: Array, shape: Shape) -> bool:
     return y.ndim == len(shape) + 1 and y.shape[1:] == shape and shape[-1] > 1
 
 
-def _labels(name: str, y: Array, shape: checks.Shape, layer: str) -> Array:
+def _labels(name: str, y: Array, shape: Shape, layer: str) -> Array:
     classes = shape[-1]
     if classes == 1:
         raise ValueError(
@@ -83,7 +83,7 @@ def _labels(name: str, y: Array, shape: checks.Shape, layer: str) -> Array:
     return np.ascontiguousarray(y, dtype=np.int32)
 
 
-def _dense(name: str, y: Array, shape: checks.Shape, layer: str) -> Array:
+def _dense(name: str, y: Array, shape: Shape, layer: str) -> Array:
     n = y.shape[0]
     if y.shape[1:] == shape:
         return y
@@ -157,7 +157,7 @@ def _signs(name: str, y: Array) -> Array:
     raise ValueError(f"{name} row {row}: hinge expects targets -1 and 1 (or 0 and 1)")
 
 
-def class_of_rows(target: Target, shape: checks.Shape) -> Array:
+def class_of_rows(target: Target, shape: Shape) -> Array:
     """The class number of every row, for class weights."""
     y, labels = target
     if labels:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..graph.parameter import Array
+from ..base.memory import Array
 from ..inspection.trace import POINTWISE, calls_of
 from ..train.engine import Dataset
 from .report import LayerReport

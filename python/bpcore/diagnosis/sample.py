@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import data
-from ..graph.parameter import Array
+from ..base.memory import Array
 from ..train.engine import Dataset
 from .report import Finding
 

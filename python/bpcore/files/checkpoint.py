@@ -18,8 +18,8 @@ import numpy as np
 from .. import _core
 from .._version import __version__
 from ..base import arguments, checks
+from ..base.memory import Array
 from ..errors import BusyError, CheckpointError, FormatError
-from ..graph.parameter import Array
 from ..layers.noise import RandomLayer
 from . import container, save
 from .atomic import write_atomically

@@ -22,9 +22,8 @@ import numpy as np
 
 from .._version import __version__
 from ..base.checks import MAX_ELEMENTS, MAX_SIZE
+from ..base.memory import Array
 from ..errors import FormatError
-
-Array = np.ndarray[Any, Any]
 
 FORMAT_VERSION = 1
 MAX_HEADER = 2**24  # bytes

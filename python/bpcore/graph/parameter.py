@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, constraints, regularizers
+from .. import constraints, regularizers
 from ..base import checks
+from ..base.memory import Array, aligned_copy, empty
 from ..errors import ShapeError
-
-Array = np.ndarray[Any, Any]
 
 
 class Reserve:
@@ -104,7 +103,7 @@ class Parameter:
     def grad(self) -> Array:
         """Gradient, of the value's shape and dtype."""
         if self._grad is None:
-            self._grad = _core.empty(self.shape, self.dtype.name)
+            self._grad = empty(self.shape, self.dtype.name)
         return self._grad
 
     @grad.setter
@@ -173,13 +172,6 @@ class Parameter:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._value = aligned_copy(self._value)  # pickle does not keep the alignment
-
-
-def aligned_copy(value: Array) -> Array:
-    """A copy in the core's memory, on a cache line."""
-    result: Array = _core.empty(tuple(value.shape), value.dtype.name)
-    result[...] = value
-    return result
 
 
 def _fit(

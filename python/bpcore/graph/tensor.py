@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base import checks
+from ..base.memory import Shape
 
 if TYPE_CHECKING:
     from ..layers.base import Layer
@@ -24,7 +25,7 @@ _count = itertools.count()
 class Node:
     """One call of `layer` on `inputs`."""
 
-    def __init__(self, layer: Layer, inputs: tuple[Tensor, ...], shape: checks.Shape) -> None:
+    def __init__(self, layer: Layer, inputs: tuple[Tensor, ...], shape: Shape) -> None:
         self.order = next(_count)
         self.layer = layer
         self.inputs = inputs
@@ -47,7 +48,7 @@ class Tensor:
 
     __array_ufunc__ = None  # so that ndarray + Tensor comes to __radd__
 
-    def __init__(self, shape: checks.Shape, node: Node) -> None:
+    def __init__(self, shape: Shape, node: Node) -> None:
         self.shape = shape
         self.node = node
 
@@ -210,7 +211,7 @@ class Lowering:
     def __init__(self, dtype: str, compute: str) -> None:
         self.dtype, self.compute = dtype, compute
         self.nodes: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], str]] = []
-        self.shapes: list[checks.Shape] = []
+        self.shapes: list[Shape] = []
         self.params: list[Parameter] = []
         self.shared_layers: set[int] = set()  # ids of layers with several calls
         self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
@@ -220,7 +221,7 @@ class Lowering:
         self,
         op: str,
         inputs: Sequence[int],
-        shape: checks.Shape,
+        shape: Shape,
         name: str,
         params: Sequence[Parameter] = (),
         /,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph.parameter import Array
+from ..base.memory import Array
 
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
 _ALL = 400  # up to so many weights each is checked by itself; beyond, random directions

@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import _core, data
 from ..base import checks
+from ..base.memory import Array, Shape
 from ..base.threads import threads
-from ..graph.parameter import Array
 from ..losses import Loss
 
 PHASES = ("forward", "backward", "update")
@@ -209,7 +209,7 @@ def profile(model: Any, x: Any, y: Any, batch_size: Any, repeats: Any) -> Profil
     return Profile(_layers(runs), middle["gather"], middle["loss"], n, peak, bandwidth)
 
 
-def _zeros(loss: Any, shape: checks.Shape, n: int) -> Array:
+def _zeros(loss: Any, shape: Shape, n: int) -> Array:
     """Targets that any loss takes: class 0 for labels, else zeros."""
     kind = loss.kind if isinstance(loss, Loss) else ""
     if kind == "cross_entropy":

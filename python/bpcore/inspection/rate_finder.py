@@ -12,10 +12,10 @@ import numpy as np
 
 from .. import _core
 from ..base import checks, optional, seeding
+from ..base.memory import Array
 from ..train import loop
 from ..train.engine import Dataset, batch_size_of
 
-Array = np.ndarray[Any, Any]
 _SMOOTHING = 0.9  # of the running loss that decides when to stop; bias-corrected
 _EXPLODED = 4.0  # times the smallest running loss ends the run
 _SETTLE = 0.1  # of the run: before it the averages are of too few batches to judge

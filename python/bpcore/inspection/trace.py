@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..graph.parameter import Array
+from ..base.memory import Array
 from ..graph.tensor import Place
 
 POINTWISE = ("activation", "softmax", "log_softmax")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import activations, graph
-from ..graph.parameter import Array
-from .base import CoreLayer, Layer, Shape
+from ..base.memory import Array, Shape
+from .base import CoreLayer, Layer
 
 
 class FunctionLayer(Layer):

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, graph
+from .. import graph
 from ..base import arguments, checks, seeding
+from ..base.memory import Array, Shape, empty
 from ..errors import NotBuiltError, ShapeError
-from ..graph.parameter import Array, Parameter, reserve
-
-Shape = checks.Shape
+from ..graph.parameter import Parameter, reserve
 
 
 class GradientDict(dict[str, Array]):
@@ -257,7 +256,7 @@ class Layer(arguments.Configured):
         try:
             if held is not None:
                 held.take(local, sizes)
-                value = _core.empty(sizes, self.dtype)
+                value = empty(sizes, self.dtype)
             else:
                 value = told._parameter(sizes, self.dtype, self._seed, stream)
             if value.shape != sizes:
@@ -475,9 +474,3 @@ class CoreLayer(Layer):
         if custom or type(self).backward is not CoreLayer.backward:  # a subclass has its own maths
             return super().lower(low, inputs, shapes, shape)
         return self.core_lower(low, inputs, shapes, shape)
-
-
-def empty(shape: Shape, dtype: str) -> Array:
-    """An aligned array of zeros."""
-    result: Array = _core.empty(shape, dtype)
-    return result

@@ -8,11 +8,9 @@ import numpy as np
 
 from .. import _core, graph
 from ..base import checks
+from ..base.memory import Array, Shape, empty
 from ..errors import ShapeError
-from ..graph.parameter import Array
 from . import base
-
-Shape = checks.Shape
 
 
 def check_result(what: str, result: Any, shape: tuple[int, ...], dtype: str) -> Array:
@@ -48,7 +46,7 @@ class PythonNode:
         self.several = isinstance(layer.input_shape, list)
         self.shared = shared
         # Own arrays for this call: the core reads them after all backward passes are done.
-        self.grads = [base.empty(p.shape, dtype) for p in layer.weights]
+        self.grads = [empty(p.shape, dtype) for p in layer.weights]
         self._saved: dict[str, Any] = {}
         self._n = 0
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from .. import activations, graph
 from ..base import arguments, checks
+from ..base.memory import Shape
 from ..errors import NotBuiltError, ShapeError
 from .activation import lower_activation
-from .base import CoreLayer, Shape
+from .base import CoreLayer
 
 
 class Dense(CoreLayer):

@@ -6,7 +6,8 @@ from typing import Any
 
 from .. import graph
 from ..base import checks
-from .base import CoreLayer, Shape
+from ..base.memory import Shape
+from .base import CoreLayer
 
 
 class InputLayer(CoreLayer):

@@ -8,8 +8,9 @@ import numpy as np
 
 from .. import graph
 from ..base import checks
+from ..base.memory import Shape
 from ..errors import ShapeError
-from .base import CoreLayer, Shape
+from .base import CoreLayer
 
 
 class Merge(CoreLayer):

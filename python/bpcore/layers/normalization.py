@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import data, graph
 from ..base import checks
-from ..graph.parameter import Array
-from .base import CoreLayer, Shape
+from ..base.memory import Array, Shape
+from .base import CoreLayer
 from .dense import single
 
 

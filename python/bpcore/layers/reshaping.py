@@ -7,8 +7,9 @@ from typing import Any
 
 from .. import graph
 from ..base import checks
+from ..base.memory import Shape
 from ..errors import ShapeError
-from .base import CoreLayer, Shape
+from .base import CoreLayer
 from .dense import single
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import graph
 from ..base import arguments, checks
+from ..base.memory import Shape
 from ..graph.parameter import Parameter
 from ..layers.base import Layer
 
@@ -149,7 +150,7 @@ def check_parameters(layers: Sequence[Layer], used: Sequence[Parameter]) -> None
             )
 
 
-def chain(layers: Sequence[Layer], shape: checks.Shape) -> tuple[graph.Tensor, graph.Tensor]:
+def chain(layers: Sequence[Layer], shape: Shape) -> tuple[graph.Tensor, graph.Tensor]:
     """The graph of a Sequential: a new input, then layer after layer."""
     from ..layers.input import Input
 

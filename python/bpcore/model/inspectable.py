@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core
 from ..base import checks
-from ..graph.parameter import Array
+from ..base.memory import Array
 from ..train.engine import Dataset, Engine, diverged
 
 if TYPE_CHECKING:

@@ -11,14 +11,13 @@ import numpy as np
 
 from .. import data, graph
 from ..base import arguments, checks, seeding
+from ..base.memory import Array
 from ..errors import NotBuiltError, ShapeError
-from ..graph.parameter import Array, Parameter
+from ..graph.parameter import Parameter
 from ..layers.base import Layer, set_weights
 from ..train.engine import Engine, batch_size_of
 from . import building
 from .trainable import Trainable
-
-Shape = checks.Shape
 
 
 class Model(Trainable):

@@ -15,12 +15,12 @@ import numpy as np
 
 from .. import graph
 from ..base import checks
+from ..base.memory import Array, Shape
 from ..data import targets
 from ..graph.parameter import Parameter
 from ..losses import GaussianNLL, Loss, Quantile
 from ..train.engine import Engine
 
-Array = np.ndarray[Any, Any]
 _MEAN = {"mean_squared_error", "half_squared_error", "huber", "log_cosh", "poisson"}
 _SHARES = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "kl_divergence": ""}
 
@@ -105,7 +105,7 @@ def _walk(
     yield from _walk(low, step[0], index, [*functions, step[1]], output)
 
 
-def _function(low: graph.Lowering, i: int, shape: checks.Shape) -> tuple[int, _Function] | None:
+def _function(low: graph.Lowering, i: int, shape: Shape) -> tuple[int, _Function] | None:
     """A node that computes each element from one: its input, and what it does."""
     op, inputs, params, attrs, _ = low.nodes[i]
     scale, offset = np.ones(shape), np.zeros(shape)
@@ -133,7 +133,7 @@ def _function(low: graph.Lowering, i: int, shape: checks.Shape) -> tuple[int, _F
 class _Targets:
     """Targets of one output by element of the output, with the samples' weights."""
 
-    def __init__(self, loss: Any, y: targets.Target, w: Array | None, shape: checks.Shape) -> None:
+    def __init__(self, loss: Any, y: targets.Target, w: Array | None, shape: Shape) -> None:
         self.y, self.labels = y[0].reshape(len(y[0]), -1), y[1]
         self.w = np.ones(len(self.y)) if w is None else w
         self.classes = shape[-1]

@@ -6,8 +6,9 @@ from typing import Any
 
 from .. import graph
 from ..base import checks
+from ..base.memory import Shape
 from . import building
-from .model import Model, Shape
+from .model import Model
 
 
 class Sequential(Model):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from .. import losses, metrics, optimizers
 from ..base import checks
+from ..base.memory import Shape
 from ..losses import Loss
 from .groups import Groups
 from .python_loss import PythonLoss
 
-Array = np.ndarray[Any, Any]
 # Ends of a network whose values cannot be the probabilities a cross entropy takes logarithms of.
 _RECTIFIERS = {"relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu"}
 _NO_PROBABILITY = _RECTIFIERS | {"mish", "softplus", "softsign", "tanh", "exponential"}
@@ -71,7 +69,7 @@ class Compiled:
     def resolve(
         self,
         names: list[str],
-        shapes: list[checks.Shape],
+        shapes: list[Shape],
         ends: list[str],
         parameters: list[str],
     ) -> None:
@@ -213,7 +211,7 @@ class Compiled:
         }
 
 
-def _check_parts(loss: Loss, shape: checks.Shape, items: list[metrics.Metric]) -> None:
+def _check_parts(loss: Loss, shape: Shape, items: list[metrics.Metric]) -> None:
     """Whether output and metrics go with a loss that has several outputs for each target."""
     loss.target_shape(shape)
     for metric in items:

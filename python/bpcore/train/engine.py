@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import _core, constraints, data, graph, regularizers
 from ..base import checks
+from ..base.memory import Array
 from ..data import targets
 from ..errors import TrainingDiverged, place
 from ..graph.parameter import Parameter
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from .compiled import Compiled
-
-Array = np.ndarray[Any, Any]
 
 
 class Dataset:

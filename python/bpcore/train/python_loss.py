@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..base.memory import Array
 from ..errors import ShapeError
-
-Array = np.ndarray[Any, Any]
 
 
 class PythonLoss:

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import metrics
 from ..base import arguments, checks
+from ..base.memory import Array
 from ..callbacks import History
 from ..callbacks.base import Stateful
 from ..errors import CheckpointError, FormatError
@@ -22,7 +23,6 @@ from ..files import checkpoint, container, save
 from ..files.atomic import locked
 from ..files.checkpoint import decode, encode
 from ..files.container import shown
-from ..graph.parameter import Array
 from .engine import Dataset
 
 _SAMPLE = 2**26  # bytes of an array that are hashed; of a larger one evenly spaced rows

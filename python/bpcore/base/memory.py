@@ -1,0 +1,25 @@
+"""Arrays of the core's memory, and the types by which arrays and shapes are named everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+
+Array = np.ndarray[Any, Any]
+Shape = tuple[int, ...]
+
+
+def empty(shape: Shape, dtype: str) -> Array:
+    """An array of zeros that begins on a cache line, where vectors of any width are aligned."""
+    result: Array = _core.empty(shape, dtype)
+    return result
+
+
+def aligned_copy(value: Array) -> Array:
+    """A copy in the core's memory, on a cache line."""
+    result = empty(tuple(value.shape), value.dtype.name)
+    result[...] = value
+    return result
