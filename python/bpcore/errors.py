@@ -77,6 +77,34 @@ class TrainingDiverged(RuntimeError):
         return place(self.layer, self.tensor)
 
 
+def diverged(
+    error: RuntimeError, epoch: int, rate: float | None, batch: int | None = None
+) -> TrainingDiverged:
+    """The core's report as an exception with a hint; `batch`: its number, if the core has not."""
+    info = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
+    batch = int(info.get("batch", -1)) if batch is None else batch
+    layer, tensor = str(info.get("layer", "")), str(info.get("tensor", "loss"))
+    row, sample = int(info.get("row", -1)), int(info.get("sample", -1))
+    words = place(layer, tensor)
+    where = f"batch {batch}" if batch >= 0 else "the batch"
+    if epoch >= 0:
+        where = f"epoch {epoch + 1}, {where}"
+    if row >= 0:
+        where += f", row {row}" + (f" (row {sample} of x)" if sample >= 0 else "")
+    hint = f"lower the learning rate (now {rate:.4g})" if rate is not None else "scale the data"
+    return TrainingDiverged(
+        f"training diverged: the {words} became NaN or Inf in {where}, expected finite "
+        f"numbers; the weights are those before this batch; {hint}, scale the data, or clip "
+        "gradients with compile(gradient_clip_norm=...)",
+        batch=batch,
+        epoch=epoch,
+        layer=layer,
+        tensor=tensor,
+        row=row,
+        sample=sample,
+    )
+
+
 class FormatError(ValueError):
     """A file is not a bpcore model, or is damaged."""
 

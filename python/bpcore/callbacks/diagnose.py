@@ -6,10 +6,9 @@ import copy
 from typing import Any
 
 from ..base import checks
+from ..data.dataset import Dataset, subset
 from ..diagnosis import diagnose, examine
-from ..diagnosis.measure import subset
 from ..diagnosis.report import Diagnosis
-from ..train.engine import Dataset
 from .base import Callback, Logs
 
 _ROWS = 1024  # of the training data, if no sample is given

@@ -15,6 +15,7 @@ from .. import _core
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..errors import ShapeError
+from . import frames
 
 
 def array(name: str, value: Any) -> Array:
@@ -60,9 +61,9 @@ def _to_array(name: str, value: Any) -> Array:
         return value.view(np.ndarray)
     module = type(value).__module__.partition(".")[0]
     if module == "pandas":
-        return _from_pandas(name, value)
+        return frames.from_pandas(name, value)
     if module == "polars":
-        return _from_polars(name, value)
+        return frames.from_polars(name, value)
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{name}: sparse input is not supported; use {name}.toarray()")
     if isinstance(value, (list, tuple)):
@@ -101,46 +102,6 @@ def _from_list(name: str, value: Sequence[Any]) -> Array:
     except Exception as error:
         raise TypeError(f"{name}: the list cannot be converted to an array: {error}") from error
     return result if result.size or result.ndim > 1 else result.astype(np.float64)
-
-
-def _from_pandas(name: str, frame: Any) -> Array:
-    columns = frame.items() if hasattr(frame, "columns") else [(frame.name, frame)]
-    parts = []
-    for label, column in columns:
-        if getattr(column.dtype, "kind", "O") not in "fiub":
-            raise TypeError(
-                f"{name}: column {label!r} has dtype {column.dtype}; expected a real number dtype; "
-                "encode or drop it"
-            )
-        if not isinstance(column.dtype, np.dtype) and column.isna().any():
-            row = int(np.flatnonzero(column.isna().to_numpy())[0])
-            raise ValueError(
-                f"{name}: column {label!r} has a missing value (NA) at row {row}; fill or drop it"
-            )
-        parts.append(column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", None)))
-    if not hasattr(frame, "columns"):
-        return np.asarray(parts[0])
-    if not parts:
-        return np.empty((len(frame), 0))
-    if len({p.dtype for p in parts}) == 1:
-        return np.asarray(frame.to_numpy(dtype=parts[0].dtype))
-    return np.column_stack(parts)
-
-
-def _from_polars(name: str, frame: Any) -> Array:
-    columns = frame.get_columns() if hasattr(frame, "get_columns") else [frame]
-    for column in columns:
-        if not (column.dtype.is_numeric() or str(column.dtype) == "Boolean"):
-            raise TypeError(
-                f"{name}: column {column.name!r} has dtype {column.dtype}; expected a real number "
-                "dtype; encode or drop it"
-            )
-        if column.null_count():
-            raise ValueError(
-                f"{name}: column {column.name!r} has {column.null_count()} null values; "
-                "fill or drop them"
-            )
-    return np.asarray(frame.to_numpy())
 
 
 def features(name: str, value: Any, shape: Shape, layer: str) -> Array:
@@ -236,15 +197,6 @@ def structure(name: str, value: Any, names: Sequence[str], listed: bool) -> list
     if len(value) != len(names):
         raise ValueError(f"{name}: got {len(value)} arrays, expected {len(names)}: {list(names)}")
     return list(value)
-
-
-def is_batches(value: Any) -> bool:
-    """Whether `value` yields batches: an iterator, or an iterable that is no container of data."""
-    if isinstance(value, (np.ndarray, list, tuple, dict, str, bytes, set, frozenset)):
-        return False
-    if hasattr(value, "__array__") or hasattr(value, "toarray") or hasattr(value, "to_numpy"):
-        return False
-    return hasattr(value, "__iter__")
 
 
 def sample_weights(name: str, value: Any, n: int) -> Array:

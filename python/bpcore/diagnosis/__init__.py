@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 from ..base import checks
-from ..train.engine import Dataset
+from ..data.dataset import Dataset
 from . import rules, sample
 from .measure import Measurement
 from .report import KINDS, Diagnosis, Finding, LayerReport

@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import _core
 from ..base.memory import Array
+from ..data.dataset import Dataset, subset
 from ..inspection.trace import POINTWISE, calls_of
-from ..train.engine import Dataset
 from .report import LayerReport
 
 # |z| from which a slope f' is below 5 % of its largest; "low": only on the negative side.
@@ -25,16 +25,6 @@ _DEAD = 1e-4  # an output this small, and such a share of the layer's largest de
 _VALUES = 2**23  # of a block's activations: 64 MB in float64
 TRIAL_STEPS = 20  # enough for a rate 100 times too large to show, few enough to wait for
 TRIAL_ROWS = 1024
-
-
-def subset(item: Dataset, rows: Any) -> Dataset:
-    """Some rows of a data set: a slice or indices."""
-    return Dataset(
-        len(range(item.n)[rows]) if isinstance(rows, slice) else len(rows),
-        [x[rows] for x in item.xs],
-        [(np.ascontiguousarray(y[rows]) if labels else y[rows], labels) for y, labels in item.ys],
-        [None if w is None else np.ascontiguousarray(w[rows]) for w in item.ws],
-    )
 
 
 class Tally:

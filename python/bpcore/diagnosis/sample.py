@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import data
 from ..base.memory import Array
-from ..train.engine import Dataset
+from ..data.dataset import Dataset
 from .report import Finding
 
 # Root mean squares of a feature. Initializers are made for 1 (X. Glorot, Y. Bengio, 2010; Y. LeCun

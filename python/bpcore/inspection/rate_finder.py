@@ -13,8 +13,8 @@ import numpy as np
 from .. import _core
 from ..base import checks, optional, seeding
 from ..base.memory import Array
-from ..train import loop
-from ..train.engine import Dataset, batch_size_of
+from ..data.batches import Batches, is_batches
+from ..data.dataset import Dataset, batch_size_of
 
 _SMOOTHING = 0.9  # of the running loss that decides when to stop; bias-corrected
 _EXPLODED = 4.0  # times the smallest running loss ends the run
@@ -127,8 +127,8 @@ def find(
 def _batches(model: Any, x: Any, y: Any, batch_size: Any) -> Iterator[Dataset]:
     """Batches without end, in a new order for each epoch."""
     compiled = model._need_compiled()
-    if loop.is_batches(x, y):
-        source = loop.Batches(x)
+    if is_batches(x, y):
+        source = Batches(x)
         first = source.peek()
         model._prepared(compiled, *first)
         while True:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .. import _core
 from ..base import checks
 from ..base.memory import Array
-from ..train.engine import Dataset, Engine, diverged
+from ..data.dataset import Dataset
+from ..errors import diverged
+from ..train.engine import Engine
 
 if TYPE_CHECKING:
     from ..diagnosis import Diagnosis

@@ -12,10 +12,11 @@ import numpy as np
 from .. import data, graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array
+from ..data.dataset import batch_size_of
 from ..errors import NotBuiltError, ShapeError
 from ..graph.parameter import Parameter
 from ..layers.base import Layer, set_weights
-from ..train.engine import Engine, batch_size_of
+from ..train.engine import Engine
 from . import building
 from .trainable import Trainable
 

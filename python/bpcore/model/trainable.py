@@ -13,11 +13,14 @@ import numpy as np
 from .. import _core
 from ..callbacks import History
 from ..callbacks.base import CallbackList
-from ..errors import BusyError
+from ..data.batches import Batches, is_batches, split, validation_parts
+from ..data.dataset import Dataset, batch_size_of
+from ..errors import BusyError, diverged
 from ..layers.base import Layer
 from ..train import loop
 from ..train.compiled import Compiled
-from ..train.engine import Dataset, Engine, batch_size_of, diverged
+from ..train.engine import Engine
+from ..train.options import Options
 from . import building
 from .inspectable import Inspectable
 
@@ -215,7 +218,7 @@ class Trainable(Inspectable):
         CheckpointError
             The file at `checkpoint` is damaged, in use, or of another model, data or arguments.
         """
-        options = loop.Options(
+        options = Options(
             batch_size,
             epochs,
             verbose,
@@ -232,7 +235,7 @@ class Trainable(Inspectable):
         hooks = CallbackList(callbacks)
         compiled = self._need_compiled()
         with self._busy("fit"):
-            batches = loop.Batches(x) if loop.is_batches(x, y) else None
+            batches = Batches(x) if is_batches(x, y) else None
             if batches is not None:
                 if options.checkpoint is not None:
                     raise ValueError(
@@ -250,9 +253,7 @@ class Trainable(Inspectable):
                 self._prepared(compiled, first[0], first[1], first[2])
             else:
                 if options.split and validation_data is None:
-                    x, y, sample_weight, validation_data = loop.split(
-                        x, y, sample_weight, options.split
-                    )
+                    x, y, sample_weight, validation_data = split(x, y, sample_weight, options.split)
                 train = self._prepared(
                     compiled, x, y, sample_weight, class_weight, check=validation_data
                 )
@@ -265,7 +266,7 @@ class Trainable(Inspectable):
             return run.run(train, batches, validation)
 
     def _validation(self, compiled: Compiled, value: Any) -> Dataset:
-        vx, vy, vw = loop.validation_parts(value)
+        vx, vy, vw = validation_parts(value)
         return self._built().dataset(compiled, vx, vy, vw, names=("validation x", "validation y"))
 
     def _prepared(
@@ -412,7 +413,7 @@ class Trainable(Inspectable):
         compiled = self._need_compiled()
         engine = self._built()
         batch_size_of(batch_size, 1)
-        batches = loop.Batches(x) if loop.is_batches(x, y) else None
+        batches = Batches(x) if is_batches(x, y) else None
         item = None if batches else engine.dataset(compiled, x, y, sample_weight)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compiled.metric_states() if self._lock.locked() else []

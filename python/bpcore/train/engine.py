@@ -5,24 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core, constraints, data, graph, regularizers
-from ..base import checks
 from ..base.memory import Array
 from ..data import targets
-from ..errors import TrainingDiverged, place
+from ..data.dataset import Dataset
 from ..graph.parameter import Parameter
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from .compiled import Compiled
-
-
-class Dataset:
-    """Inputs, targets and weights as the core takes them; `n` samples."""
-
-    __slots__ = ("n", "ws", "xs", "ys")
-
-    def __init__(
-        self, n: int, xs: list[Array], ys: list[targets.Target], ws: list[Array | None]
-    ) -> None:
-        self.n, self.xs, self.ys, self.ws = n, xs, ys, ws
 
 
 class Engine:
@@ -234,38 +222,3 @@ def _unique(names: list[str]) -> list[str]:
             k += 1
         result.append(candidate)
     return result
-
-
-def diverged(
-    error: RuntimeError, epoch: int, rate: float | None, batch: int | None = None
-) -> TrainingDiverged:
-    """The core's report as an exception with a hint; `batch`: its number, if the core has not."""
-    info = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
-    batch = int(info.get("batch", -1)) if batch is None else batch
-    layer, tensor = str(info.get("layer", "")), str(info.get("tensor", "loss"))
-    row, sample = int(info.get("row", -1)), int(info.get("sample", -1))
-    words = place(layer, tensor)
-    where = f"batch {batch}" if batch >= 0 else "the batch"
-    if epoch >= 0:
-        where = f"epoch {epoch + 1}, {where}"
-    if row >= 0:
-        where += f", row {row}" + (f" (row {sample} of x)" if sample >= 0 else "")
-    hint = f"lower the learning rate (now {rate:.4g})" if rate is not None else "scale the data"
-    return TrainingDiverged(
-        f"training diverged: the {words} became NaN or Inf in {where}, expected finite "
-        f"numbers; the weights are those before this batch; {hint}, scale the data, or clip "
-        "gradients with compile(gradient_clip_norm=...)",
-        batch=batch,
-        epoch=epoch,
-        layer=layer,
-        tensor=tensor,
-        row=row,
-        sample=sample,
-    )
-
-
-def batch_size_of(value: Any, n: int) -> int:
-    """`batch_size` as an int in [1, n]; None is the full batch."""
-    if value is None:
-        return max(1, n)
-    return min(checks.integer("batch_size", value, 1, 2**62), max(1, n))

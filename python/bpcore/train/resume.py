@@ -18,12 +18,12 @@ from ..base import arguments, checks
 from ..base.memory import Array
 from ..callbacks import History
 from ..callbacks.base import Stateful
+from ..data.dataset import Dataset
 from ..errors import CheckpointError, FormatError
 from ..files import checkpoint, container, save
 from ..files.atomic import locked
 from ..files.checkpoint import decode, encode
 from ..files.container import shown
-from .engine import Dataset
 
 _SAMPLE = 2**26  # bytes of an array that are hashed; of a larger one evenly spaced rows
 _CHUNK = 2**22

@@ -1,0 +1,37 @@
+"""Data that were checked against a model: inputs, targets and weights as the core takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..base import checks
+from ..base.memory import Array
+from .targets import Target
+
+
+class Dataset:
+    """Inputs, targets and weights as the core takes them; `n` samples."""
+
+    __slots__ = ("n", "ws", "xs", "ys")
+
+    def __init__(self, n: int, xs: list[Array], ys: list[Target], ws: list[Array | None]) -> None:
+        self.n, self.xs, self.ys, self.ws = n, xs, ys, ws
+
+
+def subset(item: Dataset, rows: Any) -> Dataset:
+    """Some rows of a data set: a slice or indices."""
+    return Dataset(
+        len(range(item.n)[rows]) if isinstance(rows, slice) else len(rows),
+        [x[rows] for x in item.xs],
+        [(np.ascontiguousarray(y[rows]) if labels else y[rows], labels) for y, labels in item.ys],
+        [None if w is None else np.ascontiguousarray(w[rows]) for w in item.ws],
+    )
+
+
+def batch_size_of(value: Any, n: int) -> int:
+    """`batch_size` as an int in [1, n]; None is the full batch."""
+    if value is None:
+        return max(1, n)
+    return min(checks.integer("batch_size", value, 1, 2**62), max(1, n))

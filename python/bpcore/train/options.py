@@ -1,0 +1,52 @@
+"""The arguments of `fit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..base import checks
+from ..base.progress import verbosity
+from ..data.dataset import batch_size_of
+
+
+class Options:
+    """The arguments of `fit`, checked before any work."""
+
+    def __init__(
+        self,
+        batch_size: Any,
+        epochs: Any,
+        verbose: Any,
+        validation_split: Any,
+        shuffle: Any,
+        initial_epoch: Any,
+        steps_per_epoch: Any,
+        validation_steps: Any,
+        validation_batch_size: Any,
+        validation_freq: Any,
+        checkpoint: Any = None,
+        checkpoint_every: Any = None,
+    ) -> None:
+        self.batch_size = batch_size
+        batch_size_of(batch_size, 1)
+        self.epochs = checks.integer("epochs", epochs, 0)
+        self.verbose = verbosity(verbose)
+        self.split = checks.real("validation_split", validation_split, 0.0, 1.0, open_high=True)
+        self.shuffle = checks.boolean("shuffle", shuffle)
+        self.initial_epoch = checks.integer("initial_epoch", initial_epoch, 0)
+        self.steps = _optional("steps_per_epoch", steps_per_epoch)
+        self.validation_steps = _optional("validation_steps", validation_steps)
+        self.validation_freq = checks.integer("validation_freq", validation_freq)
+        self.validation_batch_size = 1024
+        if validation_batch_size is not None:
+            self.validation_batch_size = checks.integer(
+                "validation_batch_size", validation_batch_size
+            )
+        self.checkpoint_every = _optional("checkpoint_every", checkpoint_every)
+        if checkpoint is None and checkpoint_every is not None:
+            raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
+        self.checkpoint = None if checkpoint is None else checks.path(checkpoint)
+
+
+def _optional(name: str, value: Any) -> int | None:
+    return None if value is None else checks.integer(name, value)
