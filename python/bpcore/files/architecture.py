@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import graph
 from ..base import checks
-from ..layers.base import Layer
+from ..layers.base import Layer, layers_of
 
 MAX_LAYERS = 10_000  # of a file
 _ENTRY = {"class_name", "name", "named", "trainable", "frozen", "config"}
@@ -46,7 +46,7 @@ def model_config(model: Any) -> dict[str, Any]:
         config["input_shape"] = list(model._inputs[0].shape)
         config["layers"] = [layer_entry(layer) for layer in model.layers]
     else:
-        layers = graph.unique_layers(model._nodes)
+        layers = layers_of(model._nodes)
         number = {id(layer): i for i, layer in enumerate(layers)}
         place = {id(node): i for i, node in enumerate(model._nodes)}
         config["layers"] = [layer_entry(layer) for layer in layers]

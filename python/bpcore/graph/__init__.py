@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from .lowering import Lowering, Place, lower
+from .parameter import Parameter
 from .tensor import (
-    Lowering,
     Node,
-    Place,
     Tensor,
     connect,
     is_symbolic,
-    lower,
     sort,
     unique_layers,
 )
@@ -17,6 +16,7 @@ from .tensor import (
 __all__ = [
     "Lowering",
     "Node",
+    "Parameter",
     "Place",
     "Tensor",
     "connect",

@@ -1,4 +1,4 @@
-"""Symbolic tensors, the graph that calls on them record, and its lowering to nodes of the core.
+"""Symbolic tensors, and the graph that calls of layers on them record.
 
 A `Tensor` is the output of a `Node`; a `Node` is one call of a layer on tensors. References point
 backward only (from outputs to inputs), so a graph is freed with its last output.
@@ -7,19 +7,37 @@ backward only (from outputs to inputs), so a graph is freed with its last output
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
 
 from ..base import checks
 from ..base.memory import Shape
 
-if TYPE_CHECKING:
-    from ..layers.base import Layer
-    from .parameter import Parameter
-
 _count = itertools.count()
+
+
+class Layer(Protocol):
+    """What a graph asks of a layer; `bpcore.layers.Layer` answers."""
+
+    is_input: bool
+
+    @property
+    def name(self) -> str:
+        """Unique in its model."""
+
+    @property
+    def label(self) -> str:
+        """Class and name, for messages."""
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimizers change its weights."""
+
+    def infer_shape(self, input_shape: Any) -> Shape:
+        """The per-sample shape of the output, after checks of the inputs' shape or shapes."""
+
+    def lower(self, low: Any, inputs: list[int], shapes: list[Shape], shape: Shape) -> int:
+        """Write one call down in a `Lowering`; the number of its output."""
 
 
 class Node:
@@ -47,6 +65,8 @@ class Tensor:
     """
 
     __array_ufunc__ = None  # so that ndarray + Tensor comes to __radd__
+    # From the name of an operation and its operands to a tensor; `layers.merging` puts it here.
+    arithmetic: ClassVar[Callable[[str, Any, Any], Tensor]]
 
     def __init__(self, shape: Shape, node: Node) -> None:
         self.shape = shape
@@ -58,31 +78,31 @@ class Tensor:
         return self.node.layer.name
 
     def __add__(self, other: Any) -> Tensor:
-        return _binary("Add", self, other)
+        return Tensor.arithmetic("Add", self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return _binary("Add", other, self)
+        return Tensor.arithmetic("Add", other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return _binary("Subtract", self, other)
+        return Tensor.arithmetic("Subtract", self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return _binary("Subtract", other, self)
+        return Tensor.arithmetic("Subtract", other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return _binary("Multiply", self, other)
+        return Tensor.arithmetic("Multiply", self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return _binary("Multiply", other, self)
+        return Tensor.arithmetic("Multiply", other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return _binary("Divide", self, other)
+        return Tensor.arithmetic("Divide", self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return _binary("Divide", other, self)
+        return Tensor.arithmetic("Divide", other, self)
 
     def __neg__(self) -> Tensor:
-        return _binary("Multiply", self, -1.0)
+        return Tensor.arithmetic("Multiply", self, -1.0)
 
     def __bool__(self) -> bool:
         raise TypeError("a symbolic tensor has no truth value; it is computed when the model runs")
@@ -92,25 +112,6 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"<Tensor {self.name!r} {self.shape}>"
-
-
-def _binary(kind: str, left: Any, right: Any) -> Tensor:
-    from ..layers import merging
-
-    layer = getattr(merging, kind)()
-    operands = []
-    for value in (left, right):
-        if not isinstance(value, Tensor):
-            try:
-                array = np.asarray(value)
-            except Exception:
-                array = np.asarray(None)
-            if array.dtype.kind not in "fiub":
-                result: Tensor = NotImplemented
-                return result
-            value = merging.Constant(array).tensor()
-        operands.append(value)
-    return connect(layer, operands)
 
 
 def is_symbolic(value: Any) -> bool:
@@ -196,100 +197,3 @@ def _check_ends(
 def unique_layers(nodes: Sequence[Node]) -> list[Layer]:
     """The layers of nodes, each once, in order of first use."""
     return list({id(n.layer): n.layer for n in nodes}.values())
-
-
-class Place:
-    """Where a node of the graph went: numbers of its inputs, its z and its output in the core."""
-
-    def __init__(self, inputs: list[int], z: int, a: int) -> None:
-        self.inputs, self.z, self.a = inputs, z, a
-
-
-class Lowering:
-    """Collects the core's nodes and parameters while layers write themselves down."""
-
-    def __init__(self, dtype: str, compute: str) -> None:
-        self.dtype, self.compute = dtype, compute
-        self.nodes: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], str]] = []
-        self.shapes: list[Shape] = []
-        self.params: list[Parameter] = []
-        self.shared_layers: set[int] = set()  # ids of layers with several calls
-        self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
-        self._numbers: dict[int, int] = {}
-
-    def add(
-        self,
-        op: str,
-        inputs: Sequence[int],
-        shape: Shape,
-        name: str,
-        params: Sequence[Parameter] = (),
-        /,
-        **attrs: Any,
-    ) -> int:
-        """Append a node whose value has `shape`; its number."""
-        numbers = tuple(self._number(p) for p in params)
-        self.nodes.append((op, tuple(inputs), numbers, attrs, name))
-        self.shapes.append(shape)
-        return len(self.nodes) - 1
-
-    def set_mode(self, i: int, layer: Layer, trained: str, frozen: str) -> None:
-        """Node `i` works in one mode or the other, by whether its layer is trainable."""
-        self._modes.append((self.nodes[i][3], layer, trained, frozen))
-
-    def flags(self) -> list[bool]:
-        """All that `network` depends on and that may change: who is trainable."""
-        layers = [layer for _, layer, *_ in self._modes]
-        return [p.trainable for p in self.params] + [layer.trainable for layer in layers]
-
-    def _number(self, parameter: Parameter) -> int:
-        if id(parameter) not in self._numbers:
-            self._numbers[id(parameter)] = len(self.params)
-            self.params.append(parameter)
-        return self._numbers[id(parameter)]
-
-    def last_op(self, i: int) -> str:
-        """The op that makes value `i`, or the function if it is an activation."""
-        op, _, _, attrs, _ = self.nodes[i]
-        return str(attrs["function"]) if op == "activation" else op
-
-    def network(self, outputs: Sequence[int], trainable: Sequence[bool] | None = None) -> Any:
-        """The compiled graph."""
-        from .. import _core
-
-        flags = [p.trainable for p in self.params] if trainable is None else list(trainable)
-        for attrs, layer, trained, frozen in self._modes:
-            attrs["mode"] = trained if layer.trainable else frozen
-        return _core.Network(
-            self.dtype,
-            self.nodes,
-            list(outputs),
-            [p.value for p in self.params],
-            [p.name for p in self.params],
-            flags,
-            self.compute,
-        )
-
-
-def lower(
-    nodes: Sequence[Node], inputs: Sequence[Tensor], dtype: str, compute: str
-) -> tuple[Lowering, dict[int, Place]]:
-    """Write a sorted graph down; the k-th input tensor becomes the core's k-th input node."""
-    low = Lowering(dtype, compute)
-    places: dict[int, Place] = {}
-    for t in inputs:
-        i = low.add("input", (), t.shape, t.name, shape=t.shape)
-        places[id(t.node)] = Place([], i, i)
-    calls: dict[int, int] = {}
-    for node in nodes:
-        calls[id(node.layer)] = calls.get(id(node.layer), 0) + 1
-    low.shared_layers = {key for key, n in calls.items() if n > 1}
-    for node in nodes:
-        if id(node) in places:
-            continue
-        arguments = [places[id(t.node)].a for t in node.inputs]
-        first = len(low.nodes)
-        a = node.layer.lower(low, arguments, [t.shape for t in node.inputs], node.output.shape)
-        z = min(first, a)
-        places[id(node)] = Place(arguments, z, a)
-    return low, places

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..base.memory import Array
-from ..graph.tensor import Place
+from ..graph import Place
 
 POINTWISE = ("activation", "softmax", "log_softmax")
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import activations, graph
 from ..base.memory import Array, Shape
-from .base import CoreLayer, Layer
+from .base import Layer
+from .core import CoreLayer
 
 
 class FunctionLayer(Layer):

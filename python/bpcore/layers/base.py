@@ -1,7 +1,7 @@
 """The base of all layers: names, weights, building, and use alone as a brick.
 
 A layer in plain Python subclasses `Layer` and defines ``forward`` and ``backward``; the built-in
-ones subclass `CoreLayer` and write themselves down as nodes of the compiled graph (``lower``).
+ones subclass `CoreLayer` of `layers/core.py`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from .. import graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array, Shape, empty
-from ..errors import NotBuiltError, ShapeError
+from ..errors import ShapeError
 from ..graph.parameter import Parameter, reserve
+from .python_node import PythonNode, call_forward
 
 
 class GradientDict(dict[str, Array]):
@@ -343,8 +344,6 @@ class Layer(arguments.Configured):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         """Write this call down; by default as a callback to forward and backward."""
-        from .callback import PythonNode
-
         node = PythonNode(self, shapes, shape, low.dtype, shared=id(self) in low.shared_layers)
         return low.add(
             "python",
@@ -418,6 +417,11 @@ def _guarded_build(method: Callable[..., None]) -> Callable[..., None]:
 Layer.build = _guarded_build(Layer.__dict__["build"])  # type: ignore[method-assign]
 
 
+def layers_of(nodes: Sequence[graph.Node]) -> list[Layer]:
+    """The layers of nodes, each once, in order of first use."""
+    return cast(list[Layer], graph.unique_layers(nodes))
+
+
 def set_weights(label: str, parameters: Sequence[Parameter], weights: Sequence[Any]) -> None:
     """Assign several parameters, or none of them if one does not fit."""
     if isinstance(weights, (str, bytes)) or not hasattr(weights, "__len__"):
@@ -430,47 +434,3 @@ def set_weights(label: str, parameters: Sequence[Parameter], weights: Sequence[A
     ]
     for p, array in zip(parameters, new, strict=True):
         p.value[...] = array
-
-
-def call_forward(layer: Layer, x: Any, training: bool) -> Any:
-    """Call a user's forward, whether or not it takes `training`."""
-    if arguments.takes(type(layer).forward, "training"):
-        return layer.forward(x, training)
-    return layer.forward(x)
-
-
-class CoreLayer(Layer):
-    """A layer whose mathematics is in the core; alone it runs as a network of one layer."""
-
-    def forward(self, x: Any, training: bool = False) -> Any:
-        """y = f(x) for x of shape (N, \\*input_shape), or a list of such arrays."""
-        if not self.built:
-            raise NotBuiltError(f"{self.label} is not built; call build(input_shape) first")
-        return self._get_brick().forward(x, training)
-
-    def backward(self, dy: Any) -> Any:
-        """dL/dx from dL/dy (of the output's shape); adds dL/dw to `gradients`."""
-        if self._brick is None:
-            raise RuntimeError(f"{self.label}: call forward(x) before backward(dy)")
-        return self._brick.backward(dy)
-
-    def _get_brick(self) -> Any:
-        from .callback import Brick
-
-        if self._brick is None:
-            self._brick = Brick(self)
-        return self._brick
-
-    def core_lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        """Append this layer's nodes; the number of its output."""
-        raise NotImplementedError(f"{type(self).__name__} must define core_lower")
-
-    def lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        custom = type(self).forward is not CoreLayer.forward
-        if custom or type(self).backward is not CoreLayer.backward:  # a subclass has its own maths
-            return super().lower(low, inputs, shapes, shape)
-        return self.core_lower(low, inputs, shapes, shape)

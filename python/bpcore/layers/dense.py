@@ -10,7 +10,7 @@ from ..base import arguments, checks
 from ..base.memory import Shape
 from ..errors import NotBuiltError, ShapeError
 from .activation import lower_activation
-from .base import CoreLayer
+from .core import CoreLayer
 
 
 class Dense(CoreLayer):

@@ -10,7 +10,7 @@ from .. import graph
 from ..base import checks
 from ..base.memory import Shape
 from ..errors import ShapeError
-from .base import CoreLayer
+from .core import CoreLayer
 
 
 class Merge(CoreLayer):
@@ -169,3 +169,27 @@ def several(layer: Any, input_shape: Any) -> list[Shape]:
             f"call it as {type(layer).__name__}()([a, b])"
         )
     return [tuple(s) for s in input_shape]
+
+
+_OPERATIONS = {cls.__name__: cls for cls in (Add, Subtract, Multiply, Divide)}
+
+
+def arithmetic(kind: str, left: Any, right: Any) -> graph.Tensor:
+    """What ``+ - * /`` on symbolic tensors mean; numbers and arrays become constants."""
+    layer = _OPERATIONS[kind]()
+    operands = []
+    for value in (left, right):
+        if not isinstance(value, graph.Tensor):
+            try:
+                array = np.asarray(value)
+            except Exception:
+                array = np.asarray(None)
+            if array.dtype.kind not in "fiub":
+                result: graph.Tensor = NotImplemented
+                return result
+            value = Constant(array).tensor()
+        operands.append(value)
+    return graph.connect(layer, operands)
+
+
+graph.Tensor.arithmetic = staticmethod(arithmetic)

@@ -7,7 +7,7 @@ from typing import Any
 from .. import graph
 from ..base import checks, seeding
 from ..base.memory import Shape
-from .base import CoreLayer
+from .core import CoreLayer
 
 
 class RandomLayer(CoreLayer):

@@ -9,7 +9,7 @@ import numpy as np
 from .. import data, graph
 from ..base import checks
 from ..base.memory import Array, Shape
-from .base import CoreLayer
+from .core import CoreLayer
 from .dense import single
 
 

@@ -9,7 +9,7 @@ from .. import graph
 from ..base import checks
 from ..base.memory import Shape
 from ..errors import ShapeError
-from .base import CoreLayer
+from .core import CoreLayer
 from .dense import single
 
 

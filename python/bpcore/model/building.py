@@ -6,7 +6,7 @@ import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from .. import graph
 from ..base import arguments, checks
@@ -122,15 +122,16 @@ def note_calls(nodes: Sequence[graph.Node], before: Sequence[graph.Node] = ()) -
     """Tell the layers where in models they are called now; `before`: in the model's last graph."""
     gone = {id(node) for node in before}
     for node in nodes:
-        calls = [(call, call()) for call in node.layer._calls]
+        layer = cast(Layer, node.layer)
+        calls = [(call, call()) for call in layer._calls]
         kept = [c for c, n in calls if n is not None and n is not node and id(n) not in gone]
-        node.layer._calls = [*kept, weakref.ref(node)]
+        layer._calls = [*kept, weakref.ref(node)]
 
 
 def build_nodes(nodes: Sequence[graph.Node]) -> None:
     """Make the weights of all layers of a sorted graph."""
     for node in nodes:
-        layer = node.layer
+        layer = cast(Layer, node.layer)
         if layer.is_input or not node.inputs:
             continue
         shapes = [t.shape for t in node.inputs]

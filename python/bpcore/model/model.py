@@ -15,7 +15,7 @@ from ..base.memory import Array
 from ..data.dataset import batch_size_of
 from ..errors import NotBuiltError, ShapeError
 from ..graph.parameter import Parameter
-from ..layers.base import Layer, set_weights
+from ..layers.base import Layer, layers_of, set_weights
 from ..train.engine import Engine
 from . import building
 from .trainable import Trainable
@@ -122,7 +122,7 @@ class Model(Trainable):
     def _build_graph(
         self, nodes: list[graph.Node], ins: list[graph.Tensor], outs: list[graph.Tensor]
     ) -> None:
-        layers = graph.unique_layers(nodes)
+        layers = layers_of(nodes)
         inner = [layer for layer in layers if not layer.is_input]
         before = self._nodes
         with building.restored_on_error(layers, self):

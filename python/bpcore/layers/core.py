@@ -1,4 +1,7 @@
-"""Between the core and Python: layers in plain Python as nodes, and built-in layers alone."""
+"""The base of the built-in layers, whose mathematics is in the core, and their use alone.
+
+A built-in layer writes itself down as nodes of the compiled graph (`CoreLayer.core_lower`).
+"""
 
 from __future__ import annotations
 
@@ -7,82 +10,15 @@ from typing import Any
 import numpy as np
 
 from .. import _core, graph
-from ..base import checks
-from ..base.memory import Array, Shape, empty
-from ..errors import ShapeError
-from . import base
-
-
-def check_result(what: str, result: Any, shape: tuple[int, ...], dtype: str) -> Array:
-    """What a Python method returned: an ndarray of this shape and dtype, without NaN or Inf."""
-    if not isinstance(result, np.ndarray):
-        raise TypeError(
-            f"{what} returned {checks.describe(result)}, expected an ndarray of shape {shape} and "
-            f"dtype {dtype}"
-        )
-    if result.shape != shape:
-        raise ShapeError(f"{what} returned shape {result.shape}, expected {shape}")
-    if result.dtype != np.dtype(dtype):
-        raise TypeError(
-            f"{what} returned dtype {result.dtype}, expected {dtype}, the model's; "
-            f"return y.astype({dtype!r})"
-        )
-    if not np.isfinite(result).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
-        raise ValueError(
-            f"{what} returned {result[where]} at {list(where)}, expected finite values; "
-            "check for divisions by 0, logarithms and overflow"
-        )
-    return np.ascontiguousarray(result)
-
-
-class PythonNode:
-    """One call of a Python layer in a compiled graph."""
-
-    def __init__(
-        self, layer: base.Layer, shapes: list[Shape], shape: Shape, dtype: str, *, shared: bool
-    ) -> None:
-        self.layer, self.shapes, self.shape, self.dtype = layer, shapes, shape, dtype
-        self.several = isinstance(layer.input_shape, list)
-        self.shared = shared
-        # Own arrays for this call: the core reads them after all backward passes are done.
-        self.grads = [empty(p.shape, dtype) for p in layer.weights]
-        self._saved: dict[str, Any] = {}
-        self._n = 0
-
-    def forward(self, xs: list[Array], training: bool) -> Array:
-        """For the core: the layer's forward, its result checked."""
-        self._n = int(xs[0].shape[0])
-        y = base.call_forward(self.layer, list(xs) if self.several else xs[0], training)
-        what = f"{self.layer.label}: {type(self.layer).__name__}.forward"
-        y = check_result(what, y, (self._n, *self.shape), self.dtype)
-        if self.shared:  # the next call overwrites what this one keeps for backward
-            self._saved = dict(self.layer.__dict__)
-        return y
-
-    def backward(self, dy: Array) -> list[Array | None]:
-        """For the core: the layer's backward; leaves this call's weight gradients in `grads`."""
-        layer = self.layer
-        if self.shared:
-            layer.__dict__.update(self._saved)
-        layer.zero_gradients()
-        dx = layer.backward(dy)
-        what = f"{layer.label}: {type(layer).__name__}.backward"
-        for p, own in zip(layer.weights, self.grads, strict=True):
-            own[...] = check_result(f"{what}: {p.local_name}.grad", p.grad, p.shape, self.dtype)
-        results = list(dx) if self.several and isinstance(dx, (list, tuple)) else [dx]
-        if len(results) != len(self.shapes):
-            raise ShapeError(f"{what} returned {len(results)} arrays, expected {len(self.shapes)}")
-        return [
-            check_result(what, d, (self._n, *s), self.dtype)
-            for d, s in zip(results, self.shapes, strict=True)
-        ]
+from ..base.memory import Array, Shape
+from ..errors import NotBuiltError, ShapeError
+from .base import Layer
 
 
 class Brick:
     """A network of one built-in layer, for `CoreLayer.forward` and `backward`."""
 
-    def __init__(self, layer: base.CoreLayer) -> None:
+    def __init__(self, layer: Any) -> None:
         self.layer = layer
         self.several = isinstance(layer.input_shape, list)
         self.shapes: list[Shape] = layer.input_shape if self.several else [layer.input_shape]
@@ -160,3 +96,38 @@ class Brick:
     def _loss(self, y: Array, p: Array, w: Any) -> tuple[Array, Array]:
         assert self.dy is not None
         return np.zeros(p.shape[0]), self.dy
+
+
+class CoreLayer(Layer):
+    """A layer whose mathematics is in the core; alone it runs as a network of one layer."""
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """y = f(x) for x of shape (N, \\*input_shape), or a list of such arrays."""
+        if not self.built:
+            raise NotBuiltError(f"{self.label} is not built; call build(input_shape) first")
+        return self._get_brick().forward(x, training)
+
+    def backward(self, dy: Any) -> Any:
+        """dL/dx from dL/dy (of the output's shape); adds dL/dw to `gradients`."""
+        if self._brick is None:
+            raise RuntimeError(f"{self.label}: call forward(x) before backward(dy)")
+        return self._brick.backward(dy)
+
+    def _get_brick(self) -> Any:
+        if self._brick is None:
+            self._brick = Brick(self)
+        return self._brick
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        """Append this layer's nodes; the number of its output."""
+        raise NotImplementedError(f"{type(self).__name__} must define core_lower")
+
+    def lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        custom = type(self).forward is not CoreLayer.forward
+        if custom or type(self).backward is not CoreLayer.backward:  # a subclass has its own maths
+            return super().lower(low, inputs, shapes, shape)
+        return self.core_lower(low, inputs, shapes, shape)

@@ -1,0 +1,106 @@
+"""The lowering of a graph: its layers write themselves down as nodes of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _core
+from ..base.memory import Shape
+from .parameter import Parameter
+from .tensor import Layer, Node, Tensor
+
+
+class Place:
+    """Where a node of the graph went: numbers of its inputs, its z and its output in the core."""
+
+    def __init__(self, inputs: list[int], z: int, a: int) -> None:
+        self.inputs, self.z, self.a = inputs, z, a
+
+
+class Lowering:
+    """Collects the core's nodes and parameters while layers write themselves down."""
+
+    def __init__(self, dtype: str, compute: str) -> None:
+        self.dtype, self.compute = dtype, compute
+        self.nodes: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], str]] = []
+        self.shapes: list[Shape] = []
+        self.params: list[Parameter] = []
+        self.shared_layers: set[int] = set()  # ids of layers with several calls
+        self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
+        self._numbers: dict[int, int] = {}
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[int],
+        shape: Shape,
+        name: str,
+        params: Sequence[Parameter] = (),
+        /,
+        **attrs: Any,
+    ) -> int:
+        """Append a node whose value has `shape`; its number."""
+        numbers = tuple(self._number(p) for p in params)
+        self.nodes.append((op, tuple(inputs), numbers, attrs, name))
+        self.shapes.append(shape)
+        return len(self.nodes) - 1
+
+    def set_mode(self, i: int, layer: Layer, trained: str, frozen: str) -> None:
+        """Node `i` works in one mode or the other, by whether its layer is trainable."""
+        self._modes.append((self.nodes[i][3], layer, trained, frozen))
+
+    def flags(self) -> list[bool]:
+        """All that `network` depends on and that may change: who is trainable."""
+        layers = [layer for _, layer, *_ in self._modes]
+        return [p.trainable for p in self.params] + [layer.trainable for layer in layers]
+
+    def _number(self, parameter: Parameter) -> int:
+        if id(parameter) not in self._numbers:
+            self._numbers[id(parameter)] = len(self.params)
+            self.params.append(parameter)
+        return self._numbers[id(parameter)]
+
+    def last_op(self, i: int) -> str:
+        """The op that makes value `i`, or the function if it is an activation."""
+        op, _, _, attrs, _ = self.nodes[i]
+        return str(attrs["function"]) if op == "activation" else op
+
+    def network(self, outputs: Sequence[int], trainable: Sequence[bool] | None = None) -> Any:
+        """The compiled graph."""
+        flags = [p.trainable for p in self.params] if trainable is None else list(trainable)
+        for attrs, layer, trained, frozen in self._modes:
+            attrs["mode"] = trained if layer.trainable else frozen
+        return _core.Network(
+            self.dtype,
+            self.nodes,
+            list(outputs),
+            [p.value for p in self.params],
+            [p.name for p in self.params],
+            flags,
+            self.compute,
+        )
+
+
+def lower(
+    nodes: Sequence[Node], inputs: Sequence[Tensor], dtype: str, compute: str
+) -> tuple[Lowering, dict[int, Place]]:
+    """Write a sorted graph down; the k-th input tensor becomes the core's k-th input node."""
+    low = Lowering(dtype, compute)
+    places: dict[int, Place] = {}
+    for t in inputs:
+        i = low.add("input", (), t.shape, t.name, shape=t.shape)
+        places[id(t.node)] = Place([], i, i)
+    calls: dict[int, int] = {}
+    for node in nodes:
+        calls[id(node.layer)] = calls.get(id(node.layer), 0) + 1
+    low.shared_layers = {key for key, n in calls.items() if n > 1}
+    for node in nodes:
+        if id(node) in places:
+            continue
+        arguments = [places[id(t.node)].a for t in node.inputs]
+        first = len(low.nodes)
+        a = node.layer.lower(low, arguments, [t.shape for t in node.inputs], node.output.shape)
+        z = min(first, a)
+        places[id(node)] = Place(arguments, z, a)
+    return low, places
