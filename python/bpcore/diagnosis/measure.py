@@ -174,6 +174,16 @@ class Measurement:
             if norms is not None and counts.any():
                 report.delta_ratio = float(np.median(norms[counts] / last[counts]))
 
+    def before_ends(self, xs: list[Array], like: Dataset) -> list[Array]:
+        """What the last activations get for the rows of `xs`; targets are those of `like`."""
+        trainer = self.engine.trainer("trace", self.compiled)
+        trainer.gradients(xs, like.ys, like.ws, wrt_inputs=False)
+        return [
+            trainer.value(place.z).astype(np.float64)
+            for name, _, place in calls_of(self.twin)
+            if name in self._ends
+        ]
+
     # ---- weights and the optimizer's step -----------------------------------------------------
     def _by_layer(self, arrays: dict[str, Array]) -> dict[str, list[tuple[Array, Array | None]]]:
         return {
