@@ -64,6 +64,44 @@ def test_healthy_nets_have_no_finding_before_and_after_training(case):
     assert found.healthy, f"{found}"
 
 
+def test_one_row_a_batch_behind_batch_normalization():
+    x, y = faults.digits()
+    layers = [L.Dense(32), L.BatchNormalization(), L.Activation("relu"), L.Dense(10)]
+    model = faults.compiled(bp.Sequential(layers, seed=0))
+    first = model.diagnose(x, y, batch_size=1).findings[0]
+    assert (first.kind, first.layer) == ("single_row_batches", "batch_normalization")
+    assert model.diagnose(x, y, batch_size=32).healthy
+    plain = faults.compiled(faults.net([32]))
+    assert "single_row_batches" not in str(plain.diagnose(x, y, batch_size=1))
+
+
+def test_overfitting_needs_rows_that_were_not_trained_with():
+    (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
+    x, y = x[:150], y[:150]
+    model = faults.compiled(faults.net([128, 128]))
+    assert model.diagnose(x, y, validation_data=(xt, yt)).healthy
+    model.fit(x, y, epochs=60, verbose=0)
+    found = model.diagnose(x, y, validation_data=(xt, yt)).findings
+    assert [f.kind for f in found] == ["overfitting"] and "constant guess" not in str(found[0])
+    watch = bp.callbacks.Diagnose(every=30)
+    model.fit(x, y, epochs=30, validation_data=(xt, yt), verbose=0, callbacks=[watch])
+    assert [f.kind for f in watch.last.findings] == ["overfitting"]
+
+
+def test_what_was_learned_by_heart_is_told_from_what_was_not():
+    def words(model, x, y):
+        return str(model.diagnose(x, y).findings[0])
+
+    assert "go apart" in words(*faults.permuted_labels(task="regression"))
+    model, x, y = faults.permuted_labels()
+    flat = bp.Sequential([L.Dense(1, kernel_initializer="zeros")], seed=0)
+    faults.compiled(flat, loss="mse")
+    noise = np.random.default_rng(5).normal(size=(2000, 1))
+    assert "both stay at the constant guess" in words(flat, np.tile(x, (2, 1))[:2000, 20:24], noise)
+    found = model.diagnose(x, y, validation_data=(x, y))
+    assert [f.kind for f in found.findings] == ["no_signal"]
+
+
 # ---- the numbers --------------------------------------------------------------------------------
 def by_hand(w, x, y):
     """tanh, then linear, half squared error: everything in float64 NumPy."""

@@ -5,6 +5,7 @@ An activation may also be an object with ``f(z)`` and ``df(z)``, both elementwis
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .base import checks
@@ -33,6 +34,40 @@ NAMES = (
     "exponential",
 )
 _ALIASES = {"swish": "silu", "identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
+
+
+# The least and the greatest value, where there is one: of gelu and kin to four digits, rounded
+# outwards.
+_BOUNDS = {
+    "sigmoid": (0.0, 1.0),
+    "hard_sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "relu": (0.0, math.inf),
+    "relu6": (0.0, 6.0),
+    "elu": (-1.0, math.inf),
+    "selu": (-1.7581, math.inf),
+    "celu": (-1.0, math.inf),
+    "gelu": (-0.17, math.inf),
+    "gelu_tanh": (-0.1701, math.inf),
+    "silu": (-0.2785, math.inf),
+    "mish": (-0.3089, math.inf),
+    "softplus": (0.0, math.inf),
+    "softsign": (-1.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "log_softmax": (-math.inf, 0.0),
+    "exponential": (0.0, math.inf),
+}
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """Between which numbers the values of an activation lie; infinities where there is no bound.
+
+    >>> bounds("tanh")
+    (-1.0, 1.0)
+    >>> bounds("linear")
+    (-inf, inf)
+    """
+    return _BOUNDS.get(name, (-math.inf, math.inf))
 
 
 def names() -> list[str]:

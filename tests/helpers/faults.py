@@ -114,6 +114,58 @@ def unscaled_target(factor=1000.0):
     return compiled(net([64], outputs=1), loss="mse"), x, factor * y
 
 
+def constant_weights(value=0.0, init="zeros"):
+    """All units of the hidden layers alike."""
+    init = bp.initializers.Constant(value) if value else init
+    return (compiled(net([32, 16], "tanh", init)), *digits())
+
+
+def out_of_reach(end="sigmoid", shift=2.0):
+    x, y = regression()
+    return compiled(net([32], "tanh", "glorot_uniform", 1, end), loss="mse"), x, y + shift
+
+
+def xor(rows=4, hidden=(), end=None, loss="mse"):
+    """A linear network on targets that are no straight line."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * (rows // 4), float) - 0.5
+    if rows > 4:
+        x = x + np.random.default_rng(0).normal(0, 0.1, x.shape)
+    y = (x[:, :1] * x[:, 1:] < 0) * 1.0
+    model = compiled(net(hidden, "linear", "glorot_uniform", 1, end), opt.SGD(0.1), loss)
+    return model, x, y
+
+
+def permuted_labels(seed=0, epochs=0, task="digits"):
+    x, y = digits() if task == "digits" else regression()
+    y = np.random.default_rng(seed).permutation(y)
+    outputs, loss = (10, "cross_entropy") if task == "digits" else (1, "mse")
+    model = compiled(net([64], outputs=outputs, seed=seed), loss=loss)
+    if epochs:
+        model.fit(x, y, epochs=epochs, verbose=0)
+    return model, x, y
+
+
+def pure_noise(width=8, outputs=1):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(800, width)), rng.normal(size=(800, outputs))
+    return compiled(net([32, 32], outputs=outputs), loss="mse"), x, y
+
+
+def heavy_dropout(rate=0.95):
+    layers = [L.Dense(64, "relu"), L.Dropout(rate), L.Dense(10)]
+    return (compiled(bp.Sequential(layers, seed=0)), *digits())
+
+
+def plateau(penalty=0.3):
+    """Weight decay that drives every kernel to 0: a constant is all that is left."""
+    decay = bp.regularizers.L2(penalty)
+    layers = [L.Dense(n, f, kernel_regularizer=decay) for n, f in ((32, "tanh"), (10, None))]
+    model = compiled(bp.Sequential(layers, seed=0), opt.Adam(1e-2))
+    x, y = digits()
+    model.fit(x, y, epochs=30, verbose=0)
+    return model, x, y
+
+
 FAULTS = {  # name: (plant, the kind that must come first, gradings)
     "deep sigmoid from N(0, 1)": (deep_sigmoid, "saturation",
         [{"width": 40}, {"width": 30, "seed": 1}, {"width": 50}, {"width": 100}]),
@@ -132,6 +184,17 @@ FAULTS = {  # name: (plant, the kind that must come first, gradings)
     "class imbalance": (imbalance, "class_imbalance", [{"rare": 0.03}, {"rare": 0.003}]),
     "learning rate far too low": (low_rate, "learning_rate_too_low",
         [{"rate": 1e-6}, {"rate": 1e-10}, {"optimizer": opt.SGD, "rate": 1e-6}]),
+    "weights all 0": (constant_weights, "symmetric_weights", [{"value": 0.1}]),
+    "targets out of reach": (out_of_reach, "unreachable_target",
+        [{"end": "relu", "shift": -3.0}, {"end": "tanh"}, {"end": "softplus", "shift": -1.0}]),
+    "a line through XOR": (xor, "linear_model",
+        [{"rows": 40}, {"rows": 400}, {"rows": 400, "hidden": (8, 8)},
+         {"rows": 400, "end": "sigmoid", "loss": "binary_cross_entropy"}]),
+    "permuted labels": (permuted_labels, "no_signal",
+        [{"seed": 1}, {"epochs": 3}, {"epochs": 40}, {"task": "regression"}]),
+    "pure noise": (pure_noise, "no_signal", [{"width": 2}, {"outputs": 3}]),
+    "dropout of 0.95": (heavy_dropout, "heavy_dropout", [{"rate": 0.9}]),
+    "plateau": (plateau, "plateau", [{"penalty": 1.0}]),
     "unscaled target": (unscaled_target, "unscaled_target", [{"factor": 50.0}]),
 }  # fmt: skip
 
@@ -165,8 +228,10 @@ def healthy():
     yield "warm-up", compiled(net([64]), opt.Adam(rate)), x, y, 32, 4
     yield "residual", compiled(residual()), x, y, 32, 4
     yield "linear", compiled(net([]), opt.SGD(0.1)), x, y, 32, 4
-    noise = np.random.default_rng(1).integers(0, 10, len(x))
-    yield "labels at random", compiled(net([64])), x, noise, 32, 4
+    head = [L.Dense(64, "relu"), L.Dense(10, kernel_initializer="zeros")]
+    yield "zero head", compiled(bp.Sequential(head, seed=0)), x, y, 32, 4
+    dropout = [L.Dropout(0.2), L.Dense(64, "relu"), L.Dropout(0.5), L.Dense(10)]
+    yield "dropout", compiled(bp.Sequential(dropout, seed=0)), x, y, 32, 10
     binary = (y % 2).astype(int)
     yield "binary", compiled(net([32], outputs=1, end="sigmoid"), loss="bce"), x, binary, 32, 10
     yield "hinge", compiled(net([32], "tanh", outputs=1), loss="hinge"), x, binary, 32, 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from ..base import checks
@@ -71,23 +72,23 @@ class Diagnose(Callback):
                 "Diagnose(x=..., y=...)"
             )
         if not self.epochs:
-            self._record(0)
+            self._record(0, math.nan)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if (epoch + 1) % self.every == 0:
-            self._record(epoch + 1)
+            self._record(epoch + 1, (logs or {}).get("val_loss", math.nan))
 
-    def _record(self, epochs: int) -> None:
-        self.records.append(self._look())
+    def _record(self, epochs: int, held: float) -> None:
+        self.records.append(self._look(held))
         self.epochs.append(epochs)
 
-    def _look(self) -> Diagnosis:
+    def _look(self, held: float) -> Diagnosis:
         if self.x is not None:
             return diagnose(self.model, self.x, self.y, None, None)
         item: Dataset = self.model._fit_data
         rows = slice(None, None, max(1, -(-item.n // _ROWS)))
         twin = copy.deepcopy(self.model)
-        return examine(twin, subset(item, rows), None, [])
+        return examine(twin, subset(item, rows), None, [], held)
 
     def to_pandas(self) -> Any:
         """All records by layer, as a pandas DataFrame indexed by epochs done and layer."""

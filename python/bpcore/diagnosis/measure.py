@@ -25,6 +25,7 @@ _DEAD = 1e-4  # an output this small, and such a share of the layer's largest de
 _VALUES = 2**23  # of a block's activations: 64 MB in float64
 TRIAL_STEPS = 20  # enough for a rate 100 times too large to show, few enough to wait for
 TRIAL_ROWS = 1024
+CONSTANT = 0.01  # a standard deviation over rows, as a share of an output's size or of 1
 
 
 class Tally:
@@ -91,7 +92,9 @@ class Measurement:
         Where the first value was not finite: ``layer``, ``tensor``, ``row`` of the sample.
     """
 
-    def __init__(self, twin: Any, item: Dataset, batch_size: int | None) -> None:
+    def __init__(
+        self, twin: Any, item: Dataset, batch_size: int | None, *, brief: bool = False
+    ) -> None:
         self.twin, self.item = twin, item
         self.engine, self.compiled = twin._engine, twin._compiled
         self.loss = math.nan
@@ -104,6 +107,8 @@ class Measurement:
         self.batch = len(order) if batch_size is None else min(batch_size, len(order))
         with np.errstate(all="ignore"):
             self._pass()
+            if brief:  # the loss alone is wanted
+                return
             self._weights()
             if self.flaw is None:
                 self._next_step()
@@ -183,6 +188,17 @@ class Measurement:
             for name, _, place in calls_of(self.twin)
             if name in self._ends
         ]
+
+    def has_zero_kernel(self) -> bool:
+        """Whether some kernel is all 0, as that of a last layer or a residual branch may begin."""
+        return any(p.value.ndim >= 2 and not p.value.any() for p in self.engine.params)
+
+    def outputs_are_constant(self) -> bool:
+        """Whether what the last activations get hardly differs from row to row."""
+        part = subset(self.item, slice(0, TRIAL_ROWS))
+        values = self.before_ends(part.xs, part)
+        return all(float(v.std(axis=0).max()) <= CONSTANT * max(1.0, float(np.abs(v).max()))
+                   for v in values)  # fmt: skip
 
     # ---- weights and the optimizer's step -----------------------------------------------------
     def _by_layer(self, arrays: dict[str, Array]) -> dict[str, list[tuple[Array, Array | None]]]:

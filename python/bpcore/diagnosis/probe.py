@@ -7,6 +7,7 @@ neighbour and a straight line through the same data say whether there is anythin
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from typing import Any
@@ -14,19 +15,20 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..engine import Dataset
+from ..base.memory import Array
+from ..data.dataset import Dataset
 from ..optimizers import Adam
-from ..parameter import Array
 from .measure import Measurement, subset
 
 ROWS = 2048  # of the sample, at the most
 HELD_OUT = 0.25
-FEWEST = 120  # rows below which a quarter is too few to judge by
+FEWEST = 120  # rows, of which a quarter is enough to judge by
 BATCH = 32
 STEPS = 400
 RATE = 3e-3  # of Adam: a healthy network of ten layers learns at it, and a shallow one in time
 FLOPS = 4e10  # of all steps: some tenths of a second; a network that takes more is not probed
 NEIGHBOURS = 7
+STRAIGHT = 1e-3  # of the way between two samples' outputs: a bend is more
 _AFFINE_ROWS = 16  # of a test whether the network is a straight line between two samples
 
 
@@ -38,12 +40,13 @@ class Probe:
     ----------
     train, held, guess : float
         Mean losses on the rows trained with and on those held out, and that of the best constant
-        of the first on the second.
+        on the second.
     rows, held_rows : int
+        Too few rows to judge by are all trained with, and none is held out.
     linear : bool
         Whether the network is a linear map up to its last activation.
     signal : bool
-        Whether a simple judge finds more than a constant in the rows held out.
+        Whether a simple judge finds more than a constant in the rows held out; True without any.
     """
 
     train: float
@@ -56,46 +59,54 @@ class Probe:
 
 
 def is_linear(m: Measurement) -> bool:
-    """Whether the outputs, before their last activation, are straight lines between samples."""
+    """Whether the outputs, before their last activation, are straight lines between samples.
+
+    The weights must not be so small that every activation is a straight line.
+    """
     n = min(_AFFINE_ROWS, m.item.n // 2)
     first, second = subset(m.item, slice(0, n)), subset(m.item, slice(n, 2 * n))
     middle = [(a.astype(np.float64) + b) / 2 for a, b in zip(first.xs, second.xs, strict=True)]
     values = [m.before_ends(xs, first) for xs in (first.xs, second.xs, middle)]
-    tolerance = 100 * np.finfo(m.twin.dtype).eps
+    rounding = 100 * np.finfo(m.twin.dtype).eps
     for a, b, c in zip(*values, strict=True):
-        size = max(float(np.abs(a).max()), float(np.abs(b).max()))
-        if not float(np.abs((a + b) / 2 - c).max()) <= tolerance * size:
+        size, apart = float(np.abs(a).max()), float(np.abs(a - b).max())
+        if apart <= rounding * size:  # too close to tell
+            return False
+        if not float(np.abs((a + b) / 2 - c).max()) <= STRAIGHT * apart + rounding * size:
             return False
     return True
 
 
 def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
-    """Train the measurement's copy from new weights; None where that says nothing.
+    """Train a copy of the model from new weights; None where that would say nothing.
 
     Parameters
     ----------
     m : Measurement
-        Its copy of the model is spoilt.
     loss_of_guess : callable
-        ``loss_of_guess(train, held)`` of two data sets: the loss on `held` of the best constant
-        for `train`; nan if it is not known.
+        The loss of the best constant on a data set; nan if it is not known.
     """
-    engine, item = m.engine, m.item
+    item = m.item
+    twin = copy.deepcopy(m.twin)
+    engine = twin._engine
     cost = 3.0 * engine.net.flops_per_sample * BATCH * STEPS
-    if item.n < FEWEST or cost > FLOPS or engine.has_python:
+    if cost > FLOPS or engine.has_python:
         return None
     order = np.random.default_rng(1).permutation(item.n)[:ROWS]
-    cut = int(len(order) * (1 - HELD_OUT))
-    train, held = subset(item, order[:cut]), subset(item, order[cut:])
-    guess = loss_of_guess(train, held)
+    few = item.n < FEWEST
+    cut = item.n if few else int(len(order) * (1 - HELD_OUT))
+    train = subset(item, order[:cut])
+    held = train if few else subset(item, order[cut:])
+    guess = loss_of_guess(held)
     if not math.isfinite(guess) or guess <= 0:
         return None
-    _new_weights(m)
-    m.twin.compile(
+    _new_weights(engine)
+    linear = is_linear(Measurement(twin, item, None, brief=True))
+    twin.compile(
         Adam(RATE, epsilon=1e-7), m.compiled.loss, loss_weights=m.compiled.loss_weights,
         gradient_clip_norm=1.0,
     )  # fmt: skip
-    compiled = m.twin._compiled
+    compiled = twin._compiled
     trainer = engine.trainer("train", compiled)
     rows = np.random.default_rng(2)
     for _ in range(STEPS):
@@ -109,14 +120,14 @@ def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
         float(judge.train_step(part.xs, part.ys, part.ws, 0.0, update=False, reset=True))
         for part in (train, held)
     ]
-    signal = any(_signal(train, held, k) for k in range(len(compiled.losses)))
-    return Probe(*ends, guess, train.n, held.n, is_linear(m), signal)
+    signal = few or any(_signal(train, held, k) for k in range(len(compiled.losses)))
+    return Probe(ends[0], ends[1], guess, train.n, 0 if few else held.n, linear, signal)
 
 
-def _new_weights(m: Measurement) -> None:
+def _new_weights(engine: Any) -> None:
     """Kernels as Glorot draws them, biases 0; what normalizes stays."""
     rng = np.random.default_rng(0)
-    for p in m.engine.params:
+    for p in engine.params:
         if not p.trainable:
             continue
         if p.value.ndim >= 2:

@@ -11,7 +11,10 @@ KINDS = (
     "non_finite",
     "constant_input",
     "constant_target",
+    "unreachable_target",
     "nothing_trainable",
+    "single_row_batches",
+    "symmetric_weights",
     "unscaled_input",
     "paralysis",
     "exploding_gradients",
@@ -21,9 +24,14 @@ KINDS = (
     "vanishing_gradients",
     "unscaled_target",
     "learning_rate_too_high",
+    "heavy_dropout",
     "class_imbalance",
     "learning_rate_too_low",
     "loss_above_guess",
+    "linear_model",
+    "no_signal",
+    "overfitting",
+    "plateau",
 )
 SEVERITIES = ("critical", "warning")
 
@@ -36,10 +44,13 @@ class Finding:
     ----------
     kind : str
         One of ``"non_finite"``, ``"constant_input"``, ``"constant_target"``,
-        ``"nothing_trainable"``, ``"unscaled_input"``, ``"paralysis"``,
+        ``"unreachable_target"``, ``"nothing_trainable"``, ``"single_row_batches"``,
+        ``"symmetric_weights"``, ``"unscaled_input"``, ``"paralysis"``,
         ``"exploding_gradients"``, ``"overflow"``, ``"saturation"``, ``"dead_units"``,
         ``"vanishing_gradients"``, ``"unscaled_target"``, ``"learning_rate_too_high"``,
-        ``"class_imbalance"``, ``"learning_rate_too_low"``, ``"loss_above_guess"``.
+        ``"heavy_dropout"``, ``"class_imbalance"``, ``"learning_rate_too_low"``,
+        ``"loss_above_guess"``, ``"linear_model"``, ``"no_signal"``, ``"overfitting"``,
+        ``"plateau"``.
     severity : {"critical", "warning"}
         Critical: the model cannot learn while this lasts.
     message : str

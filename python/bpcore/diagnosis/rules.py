@@ -8,8 +8,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+
 from ..errors import place
+from ..layers import BatchNormalization
+from ..layers.noise import RandomLayer
 from .measure import TRIAL_STEPS, Measurement
+from .probe import Probe
 from .report import Finding, LayerReport
 
 # Kernels: rms times root of fan-in. 1 to 1.4 by Glorot's and He's rules; trained nets reach 3;
@@ -41,6 +46,11 @@ GAIN = 0.98  # what a smaller or larger rate must reach, as a share of the loss 
 SLOW_STEPS = (
     3e3  # to lower the loss by a tenth; SGD at 0.001 takes 300, Adam at 0.001 10 (measured)
 )
+SAME_WEIGHTS = 1e-6  # units of a layer whose weights and gradients differ by less stay alike
+HEAVY_DROPOUT = 0.8  # N. Srivastava and others, 2014, find 0.5 to 0.8 kept best, and 0.1 far worse
+AT_GUESS = 0.01  # a loss this close to a constant guess's, as a share of it
+LEARNS = 0.95  # a short training ends below this share of a constant guess's loss if it learns
+APART = 0.5  # the training loss over that of validation; healthy nets stay above it
 ABOVE_GUESS = 30.0  # a regression through two relu layers may begin at 10 (measured)
 TAME = (
     "Initialize with gain 1 ('glorot_uniform', 'he_normal', 'orthogonal'), normalize between "
@@ -50,7 +60,11 @@ TAME = (
 
 def find(m: Measurement, guess: float) -> list[Finding]:
     """All findings on weights, signals and steps."""
-    findings = [*_overflow(m), *_paralysis(m, guess), *_through_depth(m)]
+    findings = [*_single_rows(m), *_heavy_dropout(m), *_overflow(m)]
+    alike = _symmetric(m)
+    if alike:  # what else there is to see follows from it
+        return [*findings, *alike]
+    findings += [*_paralysis(m, guess), *_through_depth(m)]
     if not m.loss < LEARNED * guess:
         findings += [*_saturation(m), *_dead(m)]
     rate = _rate(m, guess) if m.flaw is None else []
@@ -59,6 +73,56 @@ def find(m: Measurement, guess: float) -> list[Finding]:
         findings.remove(exploding[0])  # no rate is small enough: it is the gradients
         return [*findings, dataclasses.replace(exploding[0], severity="critical")]
     return [*findings, *rate]
+
+
+def _single_rows(m: Measurement) -> list[Finding]:
+    if m.batch > 1:
+        return []
+    for layer in m.twin.layers:
+        if isinstance(layer, BatchNormalization) and layer.trainable:
+            message = (
+                f"a batch is one row, whose values {layer.name!r} normalizes to 0: its variance is "
+                "0 in training, and no input gets through."
+            )
+            remedy = "Use batches of 16 rows or more, or LayerNormalization."
+            return [Finding("single_row_batches", "critical", message, remedy, layer.name)]
+    return []
+
+
+def _heavy_dropout(m: Measurement) -> list[Finding]:
+    rates = [
+        (float(getattr(x, "rate", 0.0)), x.name)
+        for x in m.twin.layers
+        if isinstance(x, RandomLayer)
+    ]
+    rate, layer = max(rates, default=(0.0, ""))
+    if rate <= HEAVY_DROPOUT:
+        return []
+    message = f"{layer!r} drops {rate:.0%} of its inputs in training: too few are left to learn by."
+    remedy = "Use a rate of 0.2 to 0.5; the rate is what is dropped, not what is kept."
+    return [Finding("heavy_dropout", "warning", message, remedy, layer)]
+
+
+def _symmetric(m: Measurement) -> list[Finding]:
+    """Units with the same weights and the same gradient: they stay the same for ever."""
+    for p in m.engine.params:
+        g = m.gradients.get(p.name)
+        if g is None or p.value.ndim < 2 or p.shape[-1] < 2:
+            continue
+        alike = all(
+            float(np.ptp(a, axis=-1).max()) <= SAME_WEIGHTS * float(np.abs(a).max())
+            for a in (p.value.astype(np.float64), g)
+        )
+        if alike:
+            layer = p.name.rpartition("/")[0]
+            what = "are 0" if not p.value.any() else "are equal"
+            message = (
+                f"the weights of all {p.shape[-1]} units of {layer!r} {what} and get the same "
+                "gradient: the units stay alike, as if there were only one."
+            )
+            remedy = "Draw first weights at random: 'glorot_uniform', or 'he_normal' for relu."
+            return [Finding("symmetric_weights", "critical", message, remedy, layer)]
+    return []
 
 
 def _overflow(m: Measurement) -> list[Finding]:
@@ -115,6 +179,8 @@ def _through_depth(m: Measurement) -> list[Finding]:
             f"{factor} to {large.layer!r}."
         )
         return [Finding("exploding_gradients", severity, message, TAME, large.layer)]
+    if small.delta_ratio == 0 and m.has_zero_kernel():  # gone after the first update
+        return []
     shut = [x.saturated for x in m.hidden() if not math.isnan(x.saturated)]
     saturated = max(shut, default=0.0)
     if small.delta_ratio < (VANISHING_SATURATED if saturated > SATURATION else VANISHING):
@@ -256,6 +322,65 @@ def _too_low(m: Measurement) -> list[Finding]:
             remedy = f"Begin with a learning rate of about {factor * rate:.2g}."
             return [Finding("learning_rate_too_low", "warning", message, remedy)]
     return []
+
+
+# ---- what the data allow ----------------------------------------------------------------------
+def of_probe(m: Measurement, guess: float, found: Probe | None) -> list[Finding]:
+    """What a short training from new weights says; `m` is as it was before that."""
+    if found is None:
+        return []
+    numbers = (
+        f"a short training from new weights reached {found.train:.4g} on {found.rows:,} rows"
+        + (f" and {found.held:.4g} on {found.held_rows:,} others" if found.held_rows else "")
+        + f"; a constant guess gets {found.guess:.4g}"
+    )
+    if found.held < LEARNS * found.guess or (found.signal and not found.linear):
+        return _plateau(m, guess, numbers)
+    if found.signal:
+        message = f"{numbers}: the outputs are a straight line of the inputs, the targets are not."
+        remedy = "Put a hidden layer with an activation ('relu', 'tanh') before the last one."
+        return [Finding("linear_model", "critical", message, remedy)]
+    ends = (
+        "training and held-out loss go apart, it learned the rows by heart"
+        if found.train < LEARNS * found.guess
+        else "both stay at the constant guess"
+    )
+    message = f"{numbers}: {ends}. Neither neighbours nor a line predict held-out targets."
+    remedy = (
+        "Look whether rows of x and y belong together (shuffled apart, sorted, joined wrongly), "
+        "and whether the inputs can tell the targets at all; more rows may show a weak signal."
+    )
+    return [Finding("no_signal", "warning", message, remedy)]
+
+
+def _plateau(m: Measurement, guess: float, numbers: str) -> list[Finding]:
+    """The loss is that of a constant, the outputs are constant, and steps do not change it."""
+    if not abs(m.loss - guess) <= AT_GUESS * guess or not m.outputs_are_constant():
+        return []
+    if abs(m.pace(m.peak_rate())) * SLOW_STEPS > 0.1 * m.loss:
+        return []
+    message = (
+        f"the loss, {m.loss:.4g}, is that of a constant guess, the outputs are the same for all "
+        f"rows, and steps hardly change them; {numbers}."
+    )
+    remedy = (
+        "Lower penalties and weight decay, start from new weights, warm the rate up, and look at "
+        "the layers' numbers before the loss gets there."
+    )
+    return [Finding("plateau", "critical", message, remedy)]
+
+
+def overfitting(loss: float, held: float, guess: float) -> list[Finding]:
+    """Training far below validation."""
+    if not (loss < APART * held and held - loss > (1 - LEARNS) * guess):
+        return []
+    worse = f", more than a constant guess's {guess:.4g}" if held > guess else ""
+    message = f"the loss is {loss:.4g} in training and {held:.4g} in validation{worse}."
+    remedy = (
+        "Stop earlier (EarlyStopping), use dropout or weight decay, a smaller network, more data; "
+        + ("look whether x and y belong together." if worse else "augment the data you have.")
+    )
+    return [Finding("overfitting", "warning", message, remedy)]
 
 
 def above_guess(m: Measurement, guess: float) -> list[Finding]:

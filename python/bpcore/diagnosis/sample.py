@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import data
+from .. import activations, data
 from ..base.memory import Array
 from ..data.dataset import Dataset
 from .report import Finding
@@ -21,14 +21,20 @@ LARGE_TARGET = 20.0  # rms of a regression's target: outputs begin near 0 with s
 # Shares of classes; a class in 21 still trains, one in 50 hardly shows in the mean loss.
 IMBALANCE = 20.0  # largest share over smallest
 ROWS_PER_CLASS = 20  # fewer rows say nothing of shares
+FEW_OUTSIDE = 0.01  # of the targets: an outlier or two cost little
 _REGRESSION = {"mean_squared_error", "half_squared_error", "mean_absolute_error", "huber",
                "log_cosh"}  # fmt: skip
 # Layers behind which the scale of the data does not matter, or that take numbers of words.
 _RESCALING = ("Normalization", "Embedding", "Rescaling")
 
 
-def prepare(twin: Any, x: Any, y: Any, sample_weight: Any) -> tuple[Dataset | None, list[Finding]]:
-    """The rows that are finite, checked as `fit` does, and a finding for those that are not."""
+def prepare(
+    twin: Any, x: Any, y: Any, sample_weight: Any, prefix: str = ""
+) -> tuple[Dataset | None, list[Finding]]:
+    """The rows that are finite, checked as `fit` does, and a finding for those that are not.
+
+    `prefix` stands before "x" and "y" in messages.
+    """
     if twin._engine is None:
         twin._build_for(x)
     engine, compiled = twin._engine, twin._compiled
@@ -44,7 +50,7 @@ def prepare(twin: Any, x: Any, y: Any, sample_weight: Any) -> tuple[Dataset | No
     for kind, names, arrays in (("x", engine.in_names, xs), ("y", engine.out_names, parts)):
         for name, array in zip(names, arrays, strict=True):
             data.rows(kind, array, "x", n)
-            label = kind if len(arrays) == 1 else f"{kind}[{name!r}]"
+            label = prefix + (kind if len(arrays) == 1 else f"{kind}[{name!r}]")
             finding, rows = _non_finite(label, name, array, twin.dtype)
             good &= rows
             findings += finding
@@ -155,6 +161,7 @@ def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[F
         else:
             numbers[name] = {"mean": float(flat.mean()), "std": float(flat.std())}
             findings += _values(name, flat, kind)
+            findings += _reach(name, flat, engine.ends[k])
             guess = _guess(flat, kind, weight, loss)
         total += compiled.weights[k] * guess * float(weight.mean())
     return numbers, findings, total
@@ -218,6 +225,21 @@ def _values(name: str, flat: Array, kind: str) -> list[Finding]:
     )
     remedy = "Train on (y - mean) / std, and turn predictions back."
     return [Finding("unscaled_target", "warning", message, remedy, name)]
+
+
+def _reach(name: str, flat: Array, end: str) -> list[Finding]:
+    """Targets that the last activation cannot give."""
+    low, high = activations.bounds(end)
+    outside = (flat < low) | (flat > high)
+    share = float(outside.mean())
+    if share <= FEW_OUTSIDE:
+        return []
+    message = (
+        f"{share:.0%} of the targets, which lie between {flat.min():.4g} and {flat.max():.4g}, are "
+        f"outside what {end!r} can give: {low:g} to {high:g}."
+    )
+    remedy = "End in a linear layer, or scale the targets into that range."
+    return [Finding("unreachable_target", "critical", message, remedy, name)]
 
 
 def _guess(flat: Array, kind: str, weight: Array, loss: Any) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import _core
 from ..base import checks
 from ..base.memory import Array
+from ..data.batches import validation_parts
 from ..data.dataset import Dataset
 from ..errors import diverged
 from ..train.engine import Engine
@@ -175,7 +176,13 @@ class Inspectable:
         return rate_finder.find(rate_finder.copied(self), x, y, batch_size, low, high, steps)
 
     def diagnose(
-        self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int | None = None
+        self,
+        x: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        batch_size: int | None = None,
+        validation_data: Any = None,
     ) -> Diagnosis:
         """Why does it not learn? Findings in words with remedies, and the numbers by layer.
 
@@ -188,6 +195,8 @@ class Inspectable:
             As in `fit`, some hundred rows or more. NaN and Inf are findings here, not errors.
         batch_size : int or None
             Rows of a trial step; None: up to 1024 rows of the sample as one batch.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Rows that the model was not trained with, for a finding on overfitting.
 
         Returns
         -------
@@ -205,8 +214,10 @@ class Inspectable:
         -----
         Looked for: NaN and Inf, unscaled or constant inputs and targets, class imbalance, weights
         too large, saturated and dead units, gradients that vanish or explode on their way back
-        (X. Glorot, Y. Bengio, 2010), and learning rates too large or too small: `TRIAL_STEPS`
-        updates are tried, and compared with those at a tenth or ten times the rate.
+        (X. Glorot, Y. Bengio, 2010), units that stay alike, and learning rates too large or too
+        small: `TRIAL_STEPS` updates are tried, and compared with those at a tenth or ten times the
+        rate. Then a copy with new weights is trained for 400 steps on three quarters of the sample:
+        it shows a linear model that cannot bend, targets with no signal, and a plateau.
 
         Examples
         --------
@@ -224,7 +235,8 @@ class Inspectable:
 
         self._need_compiled()
         with self._busy("diagnose"):
-            return diagnose(self, x, y, sample_weight, batch_size)
+            parts = None if validation_data is None else validation_parts(validation_data)
+            return diagnose(self, x, y, sample_weight, batch_size, parts)
 
     def profile(self, x: Any, y: Any = None, *, batch_size: int = 32, repeats: int = 20) -> Profile:
         """Time and flops of a training step, layer by layer, on one thread, against the machine.
