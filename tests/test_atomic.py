@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -49,7 +50,7 @@ def test_order_of_a_write(tmp_path, monkeypatch):
     for name in ("open", "write", "fsync", "close", "replace"):
         record(name)
     atomic.write_atomically(tmp_path / "file", b"data")
-    expected = ["open", "write", "fsync", "close", "replace", "open", "fsync", "close"]
+    expected = ["open", "write", "fsync", "replace", "close", "open", "fsync", "close"]
     assert calls == expected
 
 
@@ -267,7 +268,7 @@ bp.load_model(sys.argv[1])
 
 
 def test_order_of_system_calls(tmp_path):
-    """open O_EXCL, writes, fsync, close, rename, fsync of the folder, as the kernel sees it."""
+    """open O_EXCL, writes, fsync, rename, close, fsync of the folder, as the kernel sees it."""
     if not shutil.which("strace"):
         pytest.skip("needs strace")
     trace = tmp_path / "trace"
@@ -300,32 +301,97 @@ def test_order_of_system_calls(tmp_path):
     calls = [
         re.search(r"(\w+)\(", line)[1].removesuffix("at2").removesuffix("at") for line in lines
     ]
-    assert calls == ["open", "write", "fsync", "close", "rename", "open", "fsync", "close"], lines
+    assert calls == ["open", "write", "fsync", "rename", "close", "open", "fsync", "close"], lines
     assert "O_EXCL" in lines[0] and ".tmp" in lines[2] and f"<{tmp_path}>" in lines[6]
 
 
 def test_what_killed_writers_left_is_removed(tmp_path):
-    prefix, own = atomic._prefix("file"), os.getpid()
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    token = "0123abcd"
-    stale = [
-        f"{prefix}{atomic._NODE}.{dead.pid}.{token}.tmp",
-        f"{prefix}{atomic._NODE}.{own}.{token}.tmp",
-        f"{prefix}00000000.1.{token}.tmp",
-    ]
+    """A lock tells who lives, where locks can be asked; else a day must have passed."""
+    prefix, token = atomic._prefix("file"), "0123456789abcdef"
+    here, elsewhere = f"{prefix}{atomic._KERNEL}.", f"{prefix}00000000."
+    earlier = f"{elsewhere}1.01234567.tmp"  # of version 0.1
+    stale = [f"{here}{token}.tmp", f"{elsewhere}{token}.tmp", earlier]
     kept = [
-        f"{prefix}{atomic._NODE}.{os.getppid()}.{token}.tmp",
-        f"{prefix}00000001.1.{token}.tmp",
+        f"{here}{token[::-1]}.tmp",  # its writer lives
+        f"{elsewhere}{token[::-1]}.tmp",
+        f"{elsewhere}{os.getpid()}.01234567.tmp",
         ".other.tmp",
         "file.tmp",
-        f"{prefix}{atomic._NODE}.x.{token}.tmp",
+        f"{here}x.{token}.tmp",
     ]
     for name in stale + kept:
         (tmp_path / name).write_bytes(b"")
-    os.utime(tmp_path / stale[2], (0, 0))
-    atomic.write_atomically(tmp_path / "file", b"1")
+    for name in stale[1:]:
+        os.utime(tmp_path / name, (0, 0))
+    with open(tmp_path / kept[0]) as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        os.utime(tmp_path / kept[0], (0, 0))
+        atomic.write_atomically(tmp_path / "file", b"1")
     assert sorted(os.listdir(tmp_path)) == sorted([*kept, "file"])
+
+
+def test_without_locks_age_tells_who_is_abandoned(tmp_path, monkeypatch):
+    def unsupported(*arguments):
+        raise OSError(errno.EOPNOTSUPP, "no locks here")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", unsupported)
+    names = [f"{atomic._prefix('file')}{atomic._KERNEL}.{k:016x}.tmp" for k in range(2)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    os.utime(tmp_path / names[0], (0, 0))
+    atomic.write_atomically(tmp_path / "file", b"1")
+    assert sorted(os.listdir(tmp_path)) == sorted([names[1], "file"])
+
+
+def test_a_file_that_one_who_cleans_up_has_taken_is_made_anew(tmp_path, monkeypatch):
+    """Between its making and its locking a new file looks abandoned."""
+    real, taken = fcntl.flock, []
+
+    def beaten(handle, operation):
+        if isinstance(handle, int) and len(taken) < 2:
+            (name,) = [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+            taken.append(name)
+            with open(tmp_path / name) as cleaner:
+                real(cleaner, operation)
+                os.unlink(tmp_path / name)
+                if len(taken) == 1:
+                    return real(handle, operation)  # while it is held: an error
+        return real(handle, operation)
+
+    monkeypatch.setattr(atomic.fcntl, "flock", beaten)
+    atomic.write_atomically(tmp_path / "file", b"1")
+    assert len(set(taken)) == 2 and os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"1"
+
+
+HAMMER = """
+import os, sys
+os.getpid = lambda: 7  # as in containers, whose processes begin to count anew
+from bpcore.files import atomic
+data = os.urandom(50_000)
+sys.stdout.write("ready")
+sys.stdout.flush()
+sys.stdin.readline()
+for _ in range(60):
+    atomic.write_atomically(sys.argv[1], data)
+"""
+
+
+def test_writers_that_take_each_other_for_themselves(tmp_path):
+    """Three processes of one number and one host's name save one path: all saves succeed."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-c", HAMMER, str(tmp_path / "m")]
+    writers = [subprocess.Popen(command, env=env, **pipe) for _ in range(3)]
+    for writer in writers:
+        assert writer.stdout.read(5) == b"ready"
+    for writer in writers:
+        writer.stdin.write(b"\n")
+        writer.stdin.flush()
+    for writer in writers:
+        _, errors = writer.communicate(timeout=60)
+        assert writer.returncode == 0, errors.decode()
+    assert os.listdir(tmp_path) == ["m"] and (tmp_path / "m").stat().st_size == 50_000
 
 
 def test_two_threads_and_a_reader(tmp_path):
@@ -359,32 +425,6 @@ def hostile_good():
     document, arrays = files.model_parts()
     arrays["a/bias"] += 1
     return files.forged(document, arrays)
-
-
-# ---- locks ---------------------------------------------------------------------------------------
-
-
-def test_a_lock_ends_with_its_holder(tmp_path):
-    path = str(tmp_path / "run")
-    code = """
-import sys, time
-from bpcore.files import atomic
-with atomic.locked(sys.argv[1]):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    holder = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, env=env)
-    assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(BlockingIOError, match=str(holder.pid)), atomic.locked(path):
-        pass
-    holder.kill()
-    holder.wait()
-    holder.stdout.close()
-    own = pytest.raises(BlockingIOError, match=str(os.getpid()))
-    with atomic.locked(path), own, atomic.locked(path):
-        pass
-    assert not os.listdir(tmp_path)
 
 
 def test_saving_during_a_fit_of_another_thread(tmp_path):

@@ -156,9 +156,9 @@ def twice(**options):
 
 
 def locked(e):
-    from bpcore.files import atomic
+    from bpcore.files import lock
 
-    with atomic.locked(at(e, "run")):
+    with lock.take(at(e, "run")):
         run(e)
 
 

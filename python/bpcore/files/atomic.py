@@ -7,16 +7,24 @@ import fcntl
 import os
 import re
 import stat
-import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
-_NODE = f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # where process numbers hold
-_OLD = 86400.0  # seconds after which a temporary file of another machine is taken for abandoned
-_open_files: set[str] = set()  # temporary files that threads of this process are writing
-_open_lock = threading.Lock()
+_OLD = 86400.0  # seconds after which a temporary file whose writer cannot be asked is abandoned
+
+
+def _kernel() -> str:
+    """Where locks of files hold: the running kernel, however many containers share its names."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            told = file.read()
+    except OSError:  # not Linux
+        told = os.uname().nodename.encode()
+    return f"{zlib.crc32(told):08x}"
+
+
+_KERNEL = _kernel()
 
 
 def write_atomically(
@@ -26,7 +34,8 @@ def write_atomically(
 
     Temporary file in the same directory, write, fsync, rename, fsync of the directory. The mode of
     an existing file is kept and a symbolic link is followed; a new file's mode is the umask's.
-    Temporary files that killed processes left for the same path are removed first.
+    Temporary files that killed processes left for the same path are removed first: a living writer
+    has its file locked, whatever container it runs in.
 
     Raises
     ------
@@ -43,34 +52,28 @@ def write_atomically(
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"cannot save {target!r}: there is no directory {folder!r}")
     _remove_stale(folder, name)
-    token = os.urandom(4).hex()
-    temporary = os.path.join(folder, f"{_prefix(name)}{_NODE}.{os.getpid()}.{token}.tmp")
-    handle = -1
-    with _open_lock:
-        _open_files.add(temporary)
+    handle, temporary = -1, ""
     try:
-        try:
-            handle = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666
-            )
-            if mode is not None:
-                os.fchmod(handle, mode)
-            for piece in [data] if isinstance(data, bytes) else data:
-                rest = memoryview(piece)
-                while rest:  # a write may be short
-                    rest = rest[os.write(handle, rest) :]
-            os.fsync(handle)
-        finally:
-            if handle >= 0:
-                os.close(handle)
-        os.replace(temporary, target)
+        while handle < 0:
+            token = os.urandom(8).hex()
+            temporary = os.path.join(folder, f"{_prefix(name)}{_KERNEL}.{token}.tmp")
+            handle = _created(temporary)
+        if mode is not None:
+            os.fchmod(handle, mode)
+        for piece in [data] if isinstance(data, bytes) else data:
+            rest = memoryview(piece)
+            while rest:  # a write may be short
+                rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+        os.replace(temporary, target)  # while it is locked: nobody takes it for abandoned
     except BaseException:
         with contextlib.suppress(OSError):  # not there: before it was opened, or after the rename
             os.unlink(temporary)
         raise
     finally:
-        with _open_lock:
-            _open_files.discard(temporary)
+        if handle >= 0:
+            with contextlib.suppress(OSError):  # all of it is on the disk since the fsync
+                os.close(handle)
     _sync_directory(folder)
 
 
@@ -113,35 +116,55 @@ def _prefix(name: str) -> str:
     return f".{os.fsencode(name)[:160].decode(errors='ignore')}."
 
 
+def _created(temporary: str) -> int:
+    """A new file, locked as long as it is open; -1 if one who cleans up was faster."""
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = os.fstat(handle).st_nlink == 0
+        except BlockingIOError:
+            taken = True
+        except OSError:  # a file system without locks, where only age tells who is abandoned
+            taken = False
+    except BaseException:
+        os.close(handle)
+        raise
+    if taken:
+        os.close(handle)
+        return -1
+    return handle
+
+
 def _remove_stale(folder: str, name: str) -> None:
     """Remove what killed writers of the same file left behind; never a reason to fail."""
-    pattern = re.compile(re.escape(_prefix(name)) + r"([0-9a-f]{8})\.([0-9]+)\.[0-9a-f]{8}\.tmp")
+    # The second form is that of version 0.1, whose writers held no lock.
+    pattern = re.compile(
+        re.escape(_prefix(name))
+        + r"(?:([0-9a-f]{8})\.[0-9a-f]{16}|[0-9a-f]{8}\.[0-9]+\.[0-9a-f]{8})\.tmp"
+    )
     with contextlib.suppress(OSError):
         for entry in os.listdir(folder):
             match = pattern.fullmatch(entry)
-            file = os.path.join(folder, entry)
-            if match and _abandoned(file, match[1], int(match[2])):
+            if match:
                 with contextlib.suppress(OSError):
-                    os.unlink(file)
+                    _remove_abandoned(os.path.join(folder, entry), match[1] == _KERNEL)
 
 
-def _abandoned(file: str, node: str, process: int) -> bool:
-    if node != _NODE:
-        return time.time() - os.stat(file).st_mtime > _OLD
-    if process == os.getpid():
-        with _open_lock:
-            return file not in _open_files
-    return not _alive(process)
-
-
-def _alive(process: int) -> bool:
+def _remove_abandoned(file: str, locks_tell: bool) -> None:
+    """Remove a temporary file unless its writer lives, which then has it locked."""
+    handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:
+            locks_tell = False
+        if locks_tell or time.time() - os.fstat(handle).st_mtime > _OLD:
+            os.unlink(file)
+    finally:
+        os.close(handle)
 
 
 def _mode_of(target: str) -> int | None:
@@ -167,51 +190,3 @@ def _sync_directory(folder: str) -> None:
             os.close(handle)
     except OSError as error:
         raise OSError(error.errno, f"saved, but {folder!r} could not be synced to disk") from error
-
-
-@contextlib.contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Be the only one, of all processes and threads, that works with `path`.
-
-    The lock is the system's on the file ``<path>.lock``, so it ends with the process that holds it,
-    however that dies; the file only carries its number and is removed at the end.
-
-    Raises
-    ------
-    BlockingIOError
-        Another process, or another thread of this one, holds it.
-    """
-    file = os.path.realpath(path) + ".lock"
-    handle = _take_lock(file)
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # while it is still held, so it is no one else's
-            os.unlink(file)
-        os.close(handle)
-
-
-def _take_lock(file: str) -> int:
-    while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _same_file(handle, file):
-                return handle
-        except BlockingIOError:
-            holder = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
-            os.close(handle)
-            raise BlockingIOError(f"{file!r} is held by process {holder or '?'}") from None
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # its last holder has removed it meanwhile
-
-
-def _same_file(handle: int, file: str) -> Any:
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(file))
-    except FileNotFoundError:
-        return False

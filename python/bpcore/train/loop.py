@@ -16,6 +16,7 @@ from ..callbacks import History
 from ..callbacks.base import CallbackList
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import TrainingDiverged, diverged
+from ..files import lock
 from .options import Options
 
 SLICE = 0.05  # seconds in the core between looks at signals and the bar
@@ -47,9 +48,13 @@ class Loop:
         from .resume import Run
 
         self.saver = Run(self, train, validation)
-        with self.saver.open():
-            found = self.saver.finished()
-            return self.run(train, None, validation) if found is None else found
+        with self.saver.take() as held:
+            try:
+                self.saver.read()
+                found = self.saver.finished()
+                return self.run(train, None, validation) if found is None else found
+            finally:
+                lock.remove(held)
 
     def run(self, train: Dataset | None, batches: Any, validation: Dataset | None) -> History:
         """All epochs."""

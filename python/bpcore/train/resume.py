@@ -5,8 +5,8 @@ A file belongs to one run: model, data and arguments. They are compared before a
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +20,7 @@ from ..callbacks import History
 from ..callbacks.base import Stateful
 from ..data.dataset import Dataset
 from ..errors import CheckpointError, FormatError
-from ..files import checkpoint, container, save
-from ..files.atomic import locked
+from ..files import checkpoint, container, lock, save
 from ..files.checkpoint import decode, encode
 from ..files.container import shown
 
@@ -51,30 +50,34 @@ class Run:
         for item in self.items:  # what cannot be saved is better known before the first epoch
             encode(item.get_state(), {}, f"state of callback {type(item).__name__}")
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
-        """Hold the file, and read it if it is there."""
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path))
-            except BlockingIOError as error:
-                raise CheckpointError(
-                    f"{self.file}: another fit works with this checkpoint ({error}); wait for it, "
-                    "or pass another path"
-                ) from error
-            try:
-                content = container.read(self.path, max_bytes=_ANY)  # it was written by a fit
-                self.arrays = content.arrays
-                self._compare(checkpoint.checked_kind(content, self.file))
-            except FileNotFoundError:
-                pass  # a new run
-            except CheckpointError:
-                raise
-            except FormatError as error:
-                raise CheckpointError(
-                    f"{error}; to start afresh delete the file, or pass another path"
-                ) from error
-            yield
+    def take(self) -> io.FileIO:
+        """Hold the path until the file returned is closed, which is what ``with`` does."""
+        try:
+            return lock.take(self.path)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"{self.file}: another fit works with this checkpoint ({error}); wait for it, or "
+                "pass another path"
+            ) from error
+        except FileExistsError as error:
+            raise CheckpointError(
+                f"{self.file}: cannot be locked: {error}; move that file away, or pass another path"
+            ) from error
+
+    def read(self) -> None:
+        """Read the file if it is there; nothing of the model is changed."""
+        try:
+            content = container.read(self.path, max_bytes=_ANY)  # it was written by a fit
+            self.arrays = content.arrays
+            self._compare(checkpoint.checked_kind(content, self.file))
+        except FileNotFoundError:
+            pass  # a new run
+        except CheckpointError:
+            raise
+        except FormatError as error:
+            raise CheckpointError(
+                f"{error}; to start afresh delete the file, or pass another path"
+            ) from error
 
     def _compare(self, document: dict[str, Any]) -> None:
         """Refuse the file of another run; check all of one's own."""
