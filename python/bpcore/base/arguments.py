@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .plain import Plain
 
 
 def snake_case(name: str) -> str:
@@ -57,29 +58,22 @@ def takes(function: Callable[..., Any], name: str) -> bool:
     )
 
 
-def plain(key: str, value: Any) -> Any:
-    """A constructor argument as JSON can hold it."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if key.endswith("initializer"):
-        from .. import initializers
+class PlainArguments(Plain):
+    """Arguments of constructors: arrays become lists, objects their class and ``get_config()``."""
 
-        return initializers.serialize(initializers.get(value))
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [plain(key, item) for item in value]
-    if isinstance(value, dict):
-        return {str(k): plain(key, item) for k, item in value.items()}
-    if hasattr(value, "get_config"):
-        value = value() if isinstance(value, type) else value
-        return {"class_name": type(value).__name__, "config": value.get_config()}
-    raise TypeError(
-        f"argument {key!r} = {checks.describe(value)} cannot be saved; give it a get_config "
-        "method, or pass a name, number or list"
-    )
+    def other(self, value: Any, where: str) -> Any:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if hasattr(value, "get_config"):
+            value = value() if isinstance(value, type) else value
+            return {"class_name": type(value).__name__, "config": value.get_config()}
+        raise TypeError(
+            f"argument {where!r} = {checks.describe(value)} cannot be saved; give it a get_config "
+            "method, or pass a name, number or list"
+        )
+
+
+plain = PlainArguments()
 
 
 def named(
@@ -120,7 +114,11 @@ class Configured:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as far as JSON can hold them."""
-        return {key: plain(key, value) for key, value in self._config_args.items()}
+        return {key: self._plain(key, value) for key, value in self._config_args.items()}
+
+    def _plain(self, key: str, value: Any) -> Any:
+        """An argument as data."""
+        return plain(value, key)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

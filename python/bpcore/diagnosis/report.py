@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
+from ..base.plain import Plain
+
 # A chain of causes: what stands earlier explains what stands later, so it is to be mended first.
 KINDS = (
     "non_finite",
@@ -196,7 +198,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON data; nan and infinities as None."""
-        result: dict[str, Any] = plain(
+        result: dict[str, Any] = _Numbers()(
             {
                 "findings": [dataclasses.asdict(f) for f in self.findings],
                 "layers": [dataclasses.asdict(layer) for layer in self.layers],
@@ -294,12 +296,8 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:.0%}" if name in _SHARES else f"{value:.3g}"
 
 
-def plain(value: Any) -> Any:
-    """JSON data: NumPy scalars as Python's, numbers that are not finite as None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+class _Numbers(Plain):
+    """Numbers that are not finite become None: JSON has none."""
+
+    def number(self, value: float, where: str) -> Any:
+        return value if math.isfinite(value) else None

@@ -19,6 +19,7 @@ from .. import _core
 from .._version import __version__
 from ..base import arguments, checks
 from ..base.memory import Array
+from ..base.plain import Plain
 from ..errors import BusyError, CheckpointError, FormatError
 from ..layers.noise import RandomLayer
 from . import container, save
@@ -211,7 +212,7 @@ def _slot_names(optimizer: Any) -> list[str]:
 def rate_as_data(optimizer: Any) -> Any:
     """The learning rate: a number, a schedule's configuration, or None for a Python function."""
     try:
-        return arguments.plain("learning_rate", optimizer.learning_rate)
+        return arguments.plain(optimizer.learning_rate, "learning_rate")
     except TypeError:
         return None
 
@@ -305,32 +306,36 @@ def _checked_slots(
 # ---- states of callbacks and metrics as data -----------------------------------------------------
 
 
+class _Encoder(Plain):
+    """Arrays are put aside, numbers that are not finite marked."""
+
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        self.arrays = arrays
+
+    def key(self, key: Any, where: str) -> str:
+        if not isinstance(key, str) or key.startswith("$"):
+            raise TypeError(f"{where}: key {key!r} must be a str that does not start with '$'")
+        return key
+
+    def number(self, value: float, where: str) -> Any:
+        if isinstance(value, int):
+            return checks.integer(where, value, -_MAX_COUNT, 2**64)
+        return value if math.isfinite(value) else {"$float": str(value)}
+
+    def other(self, value: Any, where: str) -> Any:
+        if isinstance(value, np.ndarray):
+            name = f"@array/{len(self.arrays)}"
+            self.arrays[name] = value
+            return {"$array": name}
+        raise TypeError(
+            f"{where} is {checks.describe(value)}, expected numbers, strings, arrays, lists and "
+            "dicts, which a checkpoint can hold"
+        )
+
+
 def encode(value: Any, arrays: dict[str, Array], where: str) -> Any:
     """`value` as JSON data, its arrays put aside; TypeError with the place for anything else."""
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, np.generic):
-        return encode(value.item(), arrays, where)
-    if isinstance(value, int):
-        checks.integer(where, value, -_MAX_COUNT, 2**64)
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"$float": str(value)}
-    if isinstance(value, np.ndarray):
-        key = f"@array/{len(arrays)}"
-        arrays[key] = value
-        return {"$array": key}
-    if isinstance(value, (list, tuple)):
-        return [encode(item, arrays, f"{where}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str) or key.startswith("$"):
-                raise TypeError(f"{where}: key {key!r} must be a str that does not start with '$'")
-        return {key: encode(item, arrays, f"{where}.{key}") for key, item in value.items()}
-    raise TypeError(
-        f"{where} is {checks.describe(value)}, expected numbers, strings, arrays, lists and dicts, "
-        "which a checkpoint can hold"
-    )
+    return _Encoder(arrays)(value, where)
 
 
 def decode(value: Any, arrays: Mapping[str, Array]) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import initializers
 from ..base import checks
+from ..base.plain import Plain
 from ..errors import FormatError, NotBuiltError
 from ..graph.parameter import Reserve, reserve
 from ..model.model import Model
@@ -154,7 +155,8 @@ def _checked_hash(sha256: Any) -> str | None:
 
 def describe(model: Any) -> dict[str, Any]:
     """Class and configuration as data; TypeError if a layer is not."""
-    return {"class_name": type(model).__name__, "config": to_json(model.get_config(), "config")}
+    config = _Description()(model.get_config(), "config")
+    return {"class_name": type(model).__name__, "config": config}
 
 
 def arrays_of(model: Any) -> dict[str, np.ndarray]:
@@ -243,25 +245,20 @@ def check_weights(
             raise FormatError(f"{file}: weight {key!r} holds a variance < 0, expected >= 0")
 
 
-def to_json(value: Any, where: str) -> Any:
-    """`value` as JSON data; TypeError with the place for what is not data."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, np.generic):
-        return to_json(value.item(), where)
-    if isinstance(value, float):
+class _Description(Plain):
+    """A model's configuration; everything is finite, since JSON has no other numbers."""
+
+    def number(self, value: float, where: str) -> Any:
         if not math.isfinite(value):
             raise TypeError(f"cannot save the model: {where} is {value}, expected a finite number")
         return value
-    if isinstance(value, initializers.Initializer):
-        return to_json(initializers.serialize(value), where)
-    if isinstance(value, np.ndarray):
-        return to_json(value.tolist(), where)
-    if isinstance(value, Mapping):
-        return {str(key): to_json(part, f"{where}.{key}") for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(part, f"{where}[{i}]") for i, part in enumerate(value)]
-    raise TypeError(
-        f"cannot save the model: {where} is a {type(value).__name__}, which is not data; give the "
-        "layer a get_config() that describes it with numbers, strings, lists and dicts"
-    )
+
+    def other(self, value: Any, where: str) -> Any:
+        if isinstance(value, initializers.Initializer):
+            return self(initializers.serialize(value), where)
+        if isinstance(value, np.ndarray):
+            return self(value.tolist(), where)
+        raise TypeError(
+            f"cannot save the model: {where} is a {type(value).__name__}, which is not data; give "
+            "the layer a get_config() that describes it with numbers, strings, lists and dicts"
+        )

@@ -367,6 +367,15 @@ class Layer(arguments.Configured):
             config["trainable"] = self._trainable
         return config
 
+    def _plain(self, key: str, value: Any) -> Any:
+        """An argument as data; what an initializer may be given as is more than data."""
+        scalars = (bool, int, float, str, np.generic)
+        if key.endswith("initializer") and value is not None and not isinstance(value, scalars):
+            from .. import initializers
+
+            return initializers.serialize(initializers.get(value))
+        return super()._plain(key, value)
+
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {"_brick": None, "_next_stream": None, "_owner": None, "_calls": []}
         return {**self.__dict__, **state}

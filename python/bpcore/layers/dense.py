@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import activations, graph
-from ..base import arguments, checks
+from ..base import checks
 from ..base.memory import Shape
 from ..errors import NotBuiltError, ShapeError
 from .activation import lower_activation
@@ -190,7 +190,7 @@ class TiedDense(CoreLayer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the other layer by its name."""
         others = {key: value for key, value in self._config_args.items() if key != "tied_to"}
-        plain = {key: arguments.plain(key, value) for key, value in others.items()}
+        plain = {key: self._plain(key, value) for key, value in others.items()}
         plain.update(name=self._given_name, trainable=self._trainable)
         return {"tied_to": getattr(self.tied_to, "name", self.tied_to), **plain}
 

@@ -278,11 +278,12 @@ def _described(model: Any) -> dict[str, Any]:
     if not model._seed_told:
         inner.pop("seed", None)
     compiled = model._compiled
+    plain = _Told()
     told = {
-        "optimizer": [type(compiled.optimizer).__name__, _plain(compiled.optimizer._config_args)],
-        "loss": _plain(compiled.loss),
-        "metrics": _plain(compiled.metrics),
-        "loss_weights": _plain(compiled.loss_weights),
+        "optimizer": [type(compiled.optimizer).__name__, plain(compiled.optimizer._config_args)],
+        "loss": plain(compiled.loss),
+        "metrics": plain(compiled.metrics),
+        "loss_weights": plain(compiled.loss_weights),
         "gradient_clip_norm": compiled.clip_norm,
         "gradient_clip_value": compiled.clip_value,
         "accumulate_steps": compiled.accumulate_steps,
@@ -295,17 +296,15 @@ def _described(model: Any) -> dict[str, Any]:
     return {"model": config, "compile": told, "counters": counters, "weights at the start": start}
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it; a Python object by its name."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    try:
-        return arguments.plain("", value)
-    except TypeError:
-        owner = value if hasattr(value, "__qualname__") else type(value)
-        return f"{owner.__module__}.{owner.__qualname__}"
+class _Told(arguments.PlainArguments):
+    """What `compile` was told; a Python object that is no data by its name."""
+
+    def other(self, value: Any, where: str) -> Any:
+        try:
+            return super().other(value, where)
+        except TypeError:
+            owner = value if hasattr(value, "__qualname__") else type(value)
+            return f"{owner.__module__}.{owner.__qualname__}"
 
 
 def _moments(value: Array) -> list[float]:
