@@ -37,6 +37,9 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Bo
     config.k = get_or(options, "k", 5);
     config.classes = get_or(options, "classes", 0);
     config.threshold = get_or(options, "threshold", 0.5);
+    config.positions = loss.positions;
+    config.width = loss.width;
+    config.target_width = loss.target_width;
     if (loss.logits && loss.config.kind == Loss::kBinaryCrossEntropyLogits) {
       config.threshold = std::log(config.threshold / (1 - config.threshold));
     }
@@ -45,6 +48,13 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Bo
     return config;
   }
   throw BadInput("unknown metric '" + name + "'");
+}
+
+// What counts up by one at a time and is to have room for it.
+std::int64_t counter(const char* name, std::int64_t value) {
+  check(value >= 0 && value <= std::int64_t{1} << 62,
+        std::string(name) + ": got " + std::to_string(value) + ", expected 0 to 2^62");
+  return value;
 }
 
 template <class T> class PyTrainer {
@@ -330,10 +340,13 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("delta", &P::delta, py::arg("node"))
       .def("results", &P::results)
       .def("gathered", &P::gathered)
+      .def("gathered_sizes", [](P& p) { return p.core().gathered_sizes(); })
       .def("set_gathered", &P::set_gathered, py::arg("state"))
       .def("describe", [](P& p) { return p.core().describe(); })
-      .def_property("step", [](P& p) { return p.core().step; }, [](P& p, std::int64_t step) { p.core().step = step; })
-      .def_property("draw", [](P& p) { return p.core().draw; }, [](P& p, std::int64_t draw) { p.core().draw = draw; })
+      .def_property("step", [](P& p) { return p.core().step; },
+                    [](P& p, std::int64_t step) { p.core().step = counter("step", step); })
+      .def_property("draw", [](P& p) { return p.core().draw; },
+                    [](P& p, std::int64_t draw) { p.core().draw = counter("draw", draw); })
       .def_property_readonly("batch", [](P& p) { return p.core().batch(); })
       .def_property_readonly("pending", [](P& p) { return p.core().pending(); })
       .def_property_readonly("n_batches", [](P& p) { return p.core().n_batches(); })
@@ -347,6 +360,19 @@ py::object make(const py::object& net, const py::list& losses, const std::vector
   return py::cast(new PyTrainer<T>(net.cast<std::shared_ptr<Network<T>>>(), losses, loss_weights, metrics, optimizer, slots,
                                    clip_norm, clip_value, accumulate_steps, fuse, parameters),
                   py::return_value_policy::take_ownership);
+}
+
+// A fact about one of an optimizer's slots.
+template <class F> void def_slot(py::module_& m, const char* name, F of) {
+  m.def(
+      name,
+      [of](const py::dict& optimizer, int slot) {
+        const OptimizerConfig config = parse_optimizer(optimizer);
+        check(slot >= 0 && slot < slot_count(config),
+              "slot: got " + std::to_string(slot) + ", expected 0 to " + std::to_string(slot_count(config) - 1));
+        return of(config, slot);
+      },
+      py::arg("optimizer"), py::arg("slot"));
 }
 
 }  // namespace
@@ -367,11 +393,9 @@ void bind_trainer(py::module_& m) {
       py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0, py::arg("accumulate_steps") = 1,
       py::arg("fuse") = true, py::arg("parameters") = py::dict());
   m.def("slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); }, py::arg("optimizer"));
-  m.def("slot_name", [](const py::dict& optimizer, int k) { return slot_name(parse_optimizer(optimizer), k); },
-        py::arg("optimizer"), py::arg("slot"));
-  m.def("slot_initial_value",
-        [](const py::dict& optimizer, int k) { return slot_initial_value(parse_optimizer(optimizer), k); },
-        py::arg("optimizer"), py::arg("slot"));
+  def_slot(m, "slot_name", slot_name);
+  def_slot(m, "slot_initial_value", slot_initial_value);
+  def_slot(m, "slot_lowest", slot_lowest);
 }
 
 }  // namespace bp

@@ -34,15 +34,11 @@ template <class T> bool Metric<T>::needs_dense_target() const {
 
 template <class T> void Metric<T>::reset() {
   scored_.clear();
-  const auto classes = static_cast<std::size_t>(config_.classes);
-  sums_.assign(config_.kind == MetricKind::kConfusion ? classes * classes : config_.kind == MetricKind::kR2 ? 0 : 2, 0.0);
+  sums_.assign(static_cast<std::size_t>(sums_size()), 0.0);
 }
 
 template <class T> void Metric<T>::add(const OutputBatch<T>& batch) {
   if (config_.kind == MetricKind::kCallback) return config_.callback->add(batch);
-  if (config_.kind == MetricKind::kR2 && sums_.empty()) {
-    sums_.assign(static_cast<std::size_t>(4 * batch.positions * batch.target_width), 0.0);
-  }
   for (std::int64_t row = 0; row < batch.n; ++row) {
     const double weight = batch.weight != nullptr ? static_cast<double>(batch.weight[row]) : 1.0;
     switch (config_.kind) {
@@ -132,6 +128,9 @@ template <class T> void Metric<T>::add_r2(const OutputBatch<T>& b, std::int64_t 
 // Area under the ROC curve: the weighted share of (positive, negative) pairs in the right order, ties counting half.
 template <class T> double Metric<T>::area() const {
   std::vector<Scored> sorted = scored_;
+  for (const Scored& s : sorted) {
+    if (std::isnan(s.score)) return s.score;  // it has no place in an order
+  }
   std::stable_sort(sorted.begin(), sorted.end(), [](const Scored& a, const Scored& b) { return a.score < b.score; });
   double area = 0, negatives = 0, positives = 0;
   for (std::size_t i = 0; i < sorted.size();) {
@@ -143,7 +142,6 @@ template <class T> double Metric<T>::area() const {
     area += tied_positive * (negatives + tied_negative / 2);
     negatives += tied_negative;
     positives += tied_positive;
-    if (std::isnan(score)) return score;
   }
   return positives > 0 && negatives > 0 ? area / (positives * negatives) : std::nan("");
 }
@@ -160,17 +158,29 @@ template <class T> std::vector<double> Metric<T>::gathered() const {
   return values;
 }
 
+template <class T> std::int64_t Metric<T>::sums_size() const {
+  switch (config_.kind) {
+    case MetricKind::kConfusion:
+      return std::int64_t{config_.classes} * config_.classes;
+    case MetricKind::kR2:
+      return 4 * config_.positions * config_.target_width;
+    default:
+      return 2;
+  }
+}
+
+template <class T> std::int64_t Metric<T>::gathered_size(std::int64_t samples, bool labels) const {
+  if (config_.kind != MetricKind::kAuc) return sums_size();
+  return 3 * samples * config_.positions * (labels ? 1 : config_.width);
+}
+
 template <class T> void Metric<T>::set_gathered(const std::vector<double>& values) {
   reset();
   if (config_.kind != MetricKind::kAuc) {
-    const bool grows = config_.kind == MetricKind::kR2;  // its size is that of the first batch
-    check(grows ? values.size() % 4 == 0 : values.size() == sums_.size(),
-          "the gathered sums of a metric have a wrong size");
     sums_ = values;
     return;
   }
-  check(values.size() % 3 == 0, "the gathered scores of auc have a wrong size");
-  for (std::size_t i = 0; i < values.size(); i += 3) {
+  for (std::size_t i = 0; i + 2 < values.size(); i += 3) {
     scored_.push_back({values[i], values[i + 1], values[i + 2] != 0.0});
   }
 }

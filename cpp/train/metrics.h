@@ -28,8 +28,9 @@ enum class MetricKind { kAccuracy, kTopK, kBinaryAccuracy, kConfusion, kAuc, kMa
 
 template <class T> struct MetricConfig {
   MetricKind kind = MetricKind::kAccuracy;
-  int k = 5;               // top_k
-  int classes = 0;         // confusion
+  int k = 5;                                                // top_k
+  int classes = 0;                                          // confusion
+  std::int64_t positions = 1, width = 1, target_width = 1;  // of the output, as in OutputBatch
   double threshold = 0.5;  // on what `prediction` holds (the trainer turns a probability into a logit)
   std::shared_ptr<MetricCallback<T>> callback;
 };
@@ -49,6 +50,9 @@ template <class T> class Metric {
   std::vector<double> state() const;
   // All that has been gathered, for a checkpoint: the sums; of auc (score, weight, positive) by prediction.
   std::vector<double> gathered() const;
+  // How many numbers that is after so many samples; `labels`: their targets are class labels.
+  std::int64_t gathered_size(std::int64_t samples, bool labels) const;
+  // Goes on from what gathered() gave; the caller has compared its size.
   void set_gathered(const std::vector<double>& values);
 
  private:
@@ -56,6 +60,7 @@ template <class T> class Metric {
   void add_confusion(const OutputBatch<T>& batch, std::int64_t row, double weight);
   void add_r2(const OutputBatch<T>& batch, std::int64_t row, double weight);
   double area() const;
+  std::int64_t sums_size() const;
 
   MetricConfig<T> config_;
   std::vector<double> sums_;

@@ -2,6 +2,7 @@
 #include "train/optimizer.h"
 
 #include <cmath>
+#include <string_view>
 
 namespace bp {
 
@@ -46,7 +47,8 @@ double nadam_mu(const OptimizerConfig& config, std::int64_t step) {
 double nadam_product(const OptimizerConfig& config, std::int64_t step, NadamProduct* cache) {
   NadamProduct at;
   if (cache != nullptr && cache->step <= step) at = *cache;
-  while (at.step < step) at.product *= nadam_mu(config, ++at.step);
+  while (at.step < step && at.product != 0) at.product *= nadam_mu(config, ++at.step);  // 0 stays 0
+  at.step = step;
   if (cache != nullptr) *cache = at;
   return at.product;
 }
@@ -78,6 +80,12 @@ const char* slot_name(const OptimizerConfig& config, int slot) {
 
 double slot_initial_value(const OptimizerConfig& config, int slot) {
   return config.kind == Optimizer::kRprop && slot == 1 ? config.learning_rate : 0.0;
+}
+
+double slot_lowest(const OptimizerConfig& config, int slot) {
+  const std::string_view name = slot_name(config, slot);
+  const bool signed_slot = name == "velocity" || name == "mean" || name == "gradient";
+  return signed_slot ? -std::numeric_limits<double>::infinity() : 0.0;
 }
 
 template <class T>

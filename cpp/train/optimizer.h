@@ -44,6 +44,8 @@ int slot_count(const OptimizerConfig& config);                              // a
 const char* slot_name(const OptimizerConfig& config, int slot);             // for checkpoints: "momentum", "square", ...
 double slot_initial_value(const OptimizerConfig& config, int slot);         // 0, but rprop's step: learning_rate
 
+double slot_lowest(const OptimizerConfig& config, int slot);  // 0 for mean squares, norms and steps
+
 // The constants of step `step` (from 1), computed in double.
 template <class T>
 Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int64_t step, NadamProduct* cache = nullptr);

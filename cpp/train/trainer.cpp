@@ -45,15 +45,43 @@ template <class T> void Trainer<T>::reset_results() {
   }
 }
 
+template <class T> std::vector<std::vector<std::int64_t>> Trainer<T>::gathered_sizes() const {
+  std::vector<std::vector<std::int64_t>> sizes;
+  for (std::size_t k = 0; k < metrics_.size(); ++k) {
+    sizes.emplace_back();
+    const bool labels = k < source_.ys.size() && source_.ys[k].label != nullptr;
+    for (const Metric<T>& metric : metrics_[k]) sizes.back().push_back(metric.gathered_size(samples_done(), labels));
+  }
+  return sizes;
+}
+
 template <class T>
 void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics) {
-  check(results.loss.size() == config_->losses.size() && metrics.size() == metrics_.size() && results.samples >= 0,
-        "the results are those of a trainer with other outputs");
-  for (std::size_t k = 0; k < metrics.size(); ++k) {
-    check(metrics[k].size() == metrics_[k].size(), "the results are those of a trainer with other metrics");
-    for (std::size_t i = 0; i < metrics[k].size(); ++i) metrics_[k][i].set_gathered(metrics[k][i]);
+  check(results.loss.size() == config_->losses.size() && metrics.size() == metrics_.size(),
+        "gathered: got " + std::to_string(results.loss.size()) + " losses and metrics of " +
+            std::to_string(metrics.size()) + " outputs, expected " + std::to_string(config_->losses.size()));
+  check(results.samples == samples_done(), "gathered: got " + std::to_string(results.samples) + " samples, expected " +
+                                               std::to_string(samples_done()) + ", those of the batches done");
+  const auto sizes = gathered_sizes();
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    const std::string where = "gathered: output " + std::to_string(k) + ": ";
+    check(metrics[k].size() == sizes[k].size(),
+          where + "got " + std::to_string(metrics[k].size()) + " metrics, expected " + std::to_string(sizes[k].size()));
+    for (std::size_t i = 0; i < sizes[k].size(); ++i) {
+      check(static_cast<std::int64_t>(metrics[k][i].size()) == sizes[k][i],
+            where + "metric " + std::to_string(i) + ": got " + std::to_string(metrics[k][i].size()) +
+                " numbers, expected " + std::to_string(sizes[k][i]));
+    }
+  }
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    for (std::size_t i = 0; i < sizes[k].size(); ++i) metrics_[k][i].set_gathered(metrics[k][i]);
   }
   results_ = std::move(results);
+}
+
+template <class T> void Trainer<T>::set_data(BatchSource<T> source) {
+  source_ = std::move(source);
+  batch_ = n_batches_ = 0;  // an order of other data would lead beyond these
 }
 
 template <class T>
@@ -61,7 +89,10 @@ void Trainer<T>::start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_
                              std::int64_t first_batch, bool update) {
   check(batch_size >= 1, "batch_size must be at least 1");
   batch_size_ = std::min(batch_size, std::max<std::int64_t>(source_.n, 1));
-  n_batches_ = (source_.n + batch_size_ - 1) / batch_size_;
+  const std::int64_t n_batches = (source_.n + batch_size_ - 1) / batch_size_;
+  check(first_batch >= 0 && first_batch <= n_batches,
+        "first_batch: got " + std::to_string(first_batch) + ", expected 0 to " + std::to_string(n_batches));
+  n_batches_ = n_batches;
   batch_ = first_batch;
   update_ = update;
   shuffle_ = shuffle;

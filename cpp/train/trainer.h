@@ -1,6 +1,8 @@
 // The epoch loop: batches in order or shuffled, steps, sums and metrics. Returns to the caller after a slice of time.
 #pragma once
 
+#include <algorithm>
+
 #include "train/step.h"
 
 namespace bp {
@@ -23,7 +25,7 @@ template <class T> class Trainer {
   Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
           std::vector<std::vector<MetricConfig<T>>> metrics);
 
-  void set_data(BatchSource<T> source) { source_ = std::move(source); }
+  void set_data(BatchSource<T> source);  // and an epoch of its own is to be started
   void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
                    bool update);
   // A data set that is one batch of an epoch whose other batches come later: gradients go on accumulating.
@@ -38,7 +40,10 @@ template <class T> class Trainer {
   // One step on all of the data as one batch, timed; at rate 0, but an optimizer's state moves.
   BatchProfile profile();
   void reset_results();
-  // Goes on from what an earlier trainer of the same configuration had gathered in the epoch.
+  // How many numbers each metric has gathered in the epoch's batches so far.
+  std::vector<std::vector<std::int64_t>> gathered_sizes() const;
+  // Goes on from what an earlier trainer of the same configuration and data had gathered in these batches; BadInput,
+  // and nothing is changed, if it cannot be that.
   void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics);
 
   TrainingStep<T>& last_step() { return *last_; }
@@ -63,6 +68,7 @@ template <class T> class Trainer {
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
   double add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics);
   void add_penalty(double penalty, std::int64_t n);
+  std::int64_t samples_done() const { return std::min(batch_ * batch_size_, source_.n); }
 
   alignas(64) std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<StepConfig<T>> config_;

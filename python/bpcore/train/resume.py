@@ -18,7 +18,7 @@ from ..base import arguments, checks
 from ..base.memory import Array
 from ..callbacks import History
 from ..callbacks.base import Stateful
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, batch_size_of
 from ..errors import CheckpointError, FormatError
 from ..files import checkpoint, container, lock, save
 from ..files.checkpoint import decode, encode
@@ -35,6 +35,7 @@ class Run:
 
     def __init__(self, loop: Any, train: Dataset, validation: Dataset | None) -> None:
         self.loop, self.model, self.options = loop, loop.model, loop.options
+        self.train = train
         self.path = self.options.checkpoint
         self.file = shown(self.path, 1000)
         self.items = list(loop.hooks.items)  # the user's callbacks
@@ -116,16 +117,19 @@ class Run:
             for item in held["callbacks"]:
                 self._decoded(item["state"])
             if batch:
-                self._check_results(held)
+                self._check_results(held, batch)
             elif held["gathered"] is not None or held["metrics"] != []:
                 raise ValueError("results of an epoch that has not begun")
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise FormatError(f"{self.file}: fit: {reason}") from error
 
-    def _check_results(self, held: dict[str, Any]) -> None:
+    def _check_results(self, held: dict[str, Any], batch: int) -> None:
         """A trial on the trainer, which begins its epochs anew in any case."""
-        self.loop.trainer.set_gathered(self._decoded(held["gathered"]))
+        trainer, train = self.loop.trainer, self.train
+        trainer.set_data(train.xs, train.ys, train.ws)
+        trainer.start_epoch(batch_size_of(self.options.batch_size, train.n), first_batch=batch)
+        trainer.set_gathered(self._decoded(held["gathered"]))
         states = self._decoded(held["metrics"])
         kinds = [[type(part) for part in state] for state in states]
         if kinds != [[float, float, dict]] * len(self._python_metrics()):
