@@ -59,9 +59,8 @@ if TYPE_CHECKING:
         schedules,
     )
     from .base.config import show_config
-    from .files.checkpoint import load_checkpoint
-    from .files.save import load_model
     from .inspection.rate_finder import LearningRateFinder
+    from .model.loading import load_checkpoint, load_model
 
 _MODULES = (
     "activations",
@@ -80,8 +79,8 @@ _MODULES = (
 )
 _NAMES = {
     "LearningRateFinder": "inspection.rate_finder",
-    "load_checkpoint": "files.checkpoint",
-    "load_model": "files.save",
+    "load_checkpoint": "model.loading",
+    "load_model": "model.loading",
     "show_config": "base.config",
 }
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from .. import _core
 from ..base.memory import Array
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, subset
 from ..optimizers import Adam
-from .measure import Measurement, subset
+from .measure import Measurement
 
 ROWS = 2048  # of the sample, at the most
 HELD_OUT = 0.25

@@ -26,8 +26,6 @@ from . import container, save
 from .atomic import write_atomically
 from .container import shown
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
-
 KIND = "checkpoint"
 _STATE = {"seed", "stream", "epochs_done", "draws", "iterations", "learning_rate", "fma"}
 _LATER = {"random"}  # not in the first files
@@ -73,61 +71,6 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
     document = {"kind": KIND, "model": save.describe(model)}
     state, arrays = capture(model)
     write(name, {**document, "state": state}, arrays)
-
-
-def load_checkpoint(
-    path: str | os.PathLike[str],
-    custom_objects: Mapping[str, Any] | None = None,
-    *,
-    max_bytes: int | None = None,
-) -> Any:
-    """Read a model that `Model.save_checkpoint`, or `fit` with ``checkpoint=``, wrote.
-
-    It is built and compiled; optimizer state and counters are those of the moment, so that the next
-    `fit` goes on with the same bits. The file is checked as `load_model` checks one.
-
-    Parameters
-    ----------
-    path : path
-    custom_objects : dict of name to class, optional
-    max_bytes : int, optional
-        The largest file to read; 8 GiB by default.
-
-    Raises
-    ------
-    CheckpointError
-        The file holds a model without optimizer state, or one with parts in Python.
-    FormatError
-        It is damaged or does not fit together.
-
-    Examples
-    --------
-    >>> import bpcore as bp, tempfile, os
-    >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0)
-    >>> model.compile("adam", "mse")
-    >>> logs = model.train_on_batch([[1.0, 2.0]], [[1.0]])
-    >>> path = os.path.join(tempfile.mkdtemp(), "m.ckpt")
-    >>> model.save_checkpoint(path)
-    >>> bp.load_checkpoint(path).optimizer.iterations
-    1
-    """
-    name = checks.path(path)
-    custom = save.checked_objects(custom_objects)
-    if max_bytes is not None:
-        max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
-    content, file = container.read(name, max_bytes=max_bytes), shown(name, 1000)
-    document = checked_kind(content, file)
-    if document.get("model") is None:
-        raise CheckpointError(
-            f"{file}: of a model with a layer, loss, metric or schedule in Python that a file "
-            "cannot describe; make the model and call fit with checkpoint= this path"
-        )
-    own = {key: a for key, a in content.arrays.items() if not key.startswith("@")}
-    model = save.rebuild(document["model"], own, custom, file)
-    if model._compiled is None:
-        raise CheckpointError(f"{file}: the model is not compiled, expected optimizer and loss")
-    prepare(model, document["state"], content.arrays, file)()
-    return model
 
 
 def write(name: str, document: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:

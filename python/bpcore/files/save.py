@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,17 +18,11 @@ from .. import initializers
 from ..base import checks
 from ..base.plain import Plain
 from ..errors import FormatError, NotBuiltError
-from ..graph.parameter import Reserve, reserve
-from ..model.model import Model
-from ..model.sequential import Sequential
-from . import architecture as architecture  # here, so that reading a file imports nothing
 from . import container
 from .atomic import write_atomically
-from .container import FORMAT_VERSION, shown
+from .container import FORMAT_VERSION
 
-_SLACK = 2**16  # elements beyond those of the file, for a message that names what is missing
-
-__all__ = ["FORMAT_VERSION", "load_model", "save_model"]
+__all__ = ["FORMAT_VERSION", "save_model"]
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
@@ -60,96 +53,6 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     write_atomically(name, container.pack({"model": describe(model)}, arrays))
 
 
-def load_model(
-    path: str | os.PathLike[str],
-    custom_objects: Mapping[str, Any] | None = None,
-    *,
-    compute: str | None = None,
-    sha256: str | None = None,
-    allow_nonfinite: bool = False,
-    max_bytes: int | None = None,
-) -> Any:
-    """Read a model that `save_model` wrote.
-
-    Nothing in the file is trusted: sizes are compared with the file before anything is allocated,
-    names of classes come from a closed list, the SHA-256 inside finds damage, and every value goes
-    through the checks of the constructors. Memory stays within twice the file and a constant.
-
-    Parameters
-    ----------
-    path : path
-    custom_objects : dict of name to class, optional
-        Layer classes of your own that the model uses.
-    compute : str, optional
-        As in `Model`, in place of what the file says: ``"float32"`` where the CPU has no bfloat16.
-    sha256 : str, optional
-        The file's own SHA-256 in hexadecimal, as ``sha256sum`` prints it, from whom you trust: the
-        hash inside a file says nothing about who wrote it.
-    allow_nonfinite : bool
-        Accept weights that are NaN or Inf.
-    max_bytes : int, optional
-        The largest file to read; 8 GiB by default.
-
-    Raises
-    ------
-    FormatError
-        (a ValueError) The file is not a bpcore model, is damaged, or does not fit together.
-    OSError
-        The file cannot be read.
-
-    Examples
-    --------
-    >>> import bpcore as bp, tempfile, os
-    >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0)
-    >>> path = os.path.join(tempfile.mkdtemp(), "m.safetensors")
-    >>> model.save(path)
-    >>> bool((bp.load_model(path).predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
-    True
-    """
-    name = checks.path(path)
-    custom = checked_objects(custom_objects)
-    finite = not checks.boolean("allow_nonfinite", allow_nonfinite)
-    if compute not in (None, "float32", "float64", "bfloat16"):
-        raise ValueError(f"compute must be None, a dtype or 'bfloat16', got {compute!r}")
-    if max_bytes is not None:
-        max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
-    content = container.read(name, sha256=_checked_hash(sha256), max_bytes=max_bytes)
-    file = shown(name, 1000)
-    if "kind" in content.document:
-        raise FormatError(
-            f"{file}: holds a {shown(str(content.document['kind']))}, expected a model; read a "
-            "checkpoint with bpcore.load_checkpoint"
-        )
-    strange = sorted(set(content.document) - {"format", "bpcore", "model"})
-    if strange:
-        raise FormatError(f"{file}: unknown entry {shown(strange[0])}, expected 'model' alone")
-    model = rebuild(content.document.get("model"), content.arrays, custom, file, compute)
-    fill(model, content.arrays, file, finite)
-    return model
-
-
-def checked_objects(custom_objects: Any) -> dict[str, Any]:
-    """`custom_objects` as a dict of names to classes."""
-    if custom_objects is None:
-        return {}
-    if not isinstance(custom_objects, Mapping):
-        raise TypeError(
-            "custom_objects must be a dict of names to classes, got "
-            f"{checks.describe(custom_objects)}"
-        )
-    return dict(custom_objects)
-
-
-def _checked_hash(sha256: Any) -> str | None:
-    if sha256 is None:
-        return None
-    if not isinstance(sha256, str):
-        raise TypeError(f"sha256 must be a str, got {checks.describe(sha256)}")
-    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-        raise ValueError(f"sha256 must be 64 hexadecimal digits, got {checks.describe(sha256)}")
-    return sha256.lower()
-
-
 # ---- model <-> document ------------------------------------------------------------------------
 
 
@@ -167,54 +70,6 @@ def arrays_of(model: Any) -> dict[str, np.ndarray]:
             raise ValueError(f"two parameters are named {parameter.name!r}; give the layers names")
         arrays[parameter.name] = np.asarray(parameter.value)
     return arrays
-
-
-def rebuild(
-    document: Any,
-    arrays: Mapping[str, np.ndarray],
-    custom: dict[str, Any],
-    file: str,
-    compute: str | None = None,
-) -> Any:
-    """A model as the document describes it, with weights of zero until `fill`."""
-    if not isinstance(document, dict) or set(document) != {"class_name", "config"}:
-        raise FormatError(f"{file}: the architecture lacks 'class_name' or 'config'")
-    class_name, config = document["class_name"], document["config"]
-    if not isinstance(class_name, str) or not isinstance(config, dict):
-        raise FormatError(f"{file}: the architecture lacks 'class_name' or 'config'")
-    known = {"Sequential": Sequential, "Model": Model, **custom}
-    if class_name not in known:
-        raise FormatError(
-            f"{file}: unknown model class {shown(class_name)}; known: {', '.join(sorted(known))}; "
-            f"pass custom_objects={{{shown(class_name)}: ...}} if it is your own"
-        )
-    if compute is not None:
-        config = {**config, "compute": compute}
-    held = reserve.set(Reserve(sum(array.size for array in arrays.values()) + _SLACK))
-    try:
-        return known[class_name].from_config(config, custom_objects=custom)
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        MemoryError,
-        RuntimeError,
-    ) as error:
-        reason = str(error)[:500]
-        if not reason.isprintable():
-            reason = ascii(reason)
-        raise FormatError(f"{file}: the architecture cannot be built: {reason}") from error
-    finally:
-        reserve.reset(held)
-
-
-def fill(model: Any, arrays: Mapping[str, np.ndarray], file: str, finite: bool = True) -> None:
-    """Check every array against its parameter, then copy all of them."""
-    check_weights(model, arrays, file, finite)
-    for parameter in model.weights:
-        parameter.value[...] = arrays[parameter.name]
 
 
 def check_weights(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Model(Trainable):
     """
 
     _lists_inputs = True  # among its layers
+    _STRUCTURE = frozenset({"nodes", "inputs", "outputs"})  # entries of `_structure`
     _out_keys: list[str] | None
     _in_kind: Any
     _out_kind: Any
@@ -395,7 +396,7 @@ class Model(Trainable):
 
     def get_config(self) -> dict[str, Any]:
         """The architecture as JSON data."""
-        from ..files.architecture import model_config
+        from .describing import model_config
 
         self._built()
         return model_config(self)
@@ -403,10 +404,29 @@ class Model(Trainable):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Model:
         """A model of the architecture that `get_config` described, with new weights."""
-        from ..files.architecture import model_from_config
+        from .describing import model_from_config
 
         result: Model = model_from_config(cls, config, custom_objects)
         return result
+
+    def _structure(self) -> dict[str, Any]:
+        """Layers and connections as data."""
+        from ..files.architecture import structure
+
+        return structure(
+            self._nodes,
+            (self._in_keys, self._inputs, self._in_kind),
+            (self._out_keys, self._outputs, self._out_kind),
+        )
+
+    @classmethod
+    def _from_layers(
+        cls, layers: list[Layer], config: Mapping[str, Any], options: dict[str, Any]
+    ) -> Model:
+        """A model of these layers, connected as `_structure` told."""
+        from ..files.architecture import connect
+
+        return cls(*connect(config, layers), **options)
 
     def __getstate__(self) -> dict[str, Any]:
         # The sorted nodes come first, so that pickle meets every node after its inputs and need

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .. import graph
 from ..base import checks
 from ..base.memory import Shape
+from ..layers.base import Layer
 from . import building
 from .model import Model
 
@@ -31,6 +33,7 @@ class Sequential(Model):
     """
 
     _lists_inputs = False
+    _STRUCTURE = frozenset({"input_shape"})
 
     def __init__(
         self,
@@ -84,6 +87,20 @@ class Sequential(Model):
 
     def _shape(self) -> Shape | None:
         return self._engine.in_shapes[0] if self._engine is not None else None
+
+    def _structure(self) -> dict[str, Any]:
+        from ..files.architecture import layer_entry
+
+        layers = [layer_entry(layer) for layer in self._layers]
+        return {"input_shape": list(self._inputs[0].shape), "layers": layers}
+
+    @classmethod
+    def _from_layers(
+        cls, layers: list[Layer], config: Mapping[str, Any], options: dict[str, Any]
+    ) -> Sequential:
+        model = cls(layers, **options)
+        model.build(tuple(config["input_shape"]))
+        return model
 
     def build(self, input_shape: Any) -> None:
         """Make the weights for samples of this shape, batch axis left out."""

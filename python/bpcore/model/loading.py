@@ -1,0 +1,215 @@
+"""Models from files: `bpcore.load_model` and `bpcore.load_checkpoint`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..base import checks
+from ..base.memory import Array
+from ..errors import CheckpointError, FormatError
+from ..files import checkpoint, container, save
+from ..files.container import shown
+from ..graph.parameter import Reserve, reserve
+from . import describing as describing  # here, so that reading a file imports nothing
+from .model import Model
+from .sequential import Sequential
+
+_SLACK = 2**16  # elements beyond those of the file, for a message that names what is missing
+
+__all__ = ["load_checkpoint", "load_model"]
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    *,
+    compute: str | None = None,
+    sha256: str | None = None,
+    allow_nonfinite: bool = False,
+    max_bytes: int | None = None,
+) -> Any:
+    """Read a model that `save_model` wrote.
+
+    Nothing in the file is trusted: sizes are compared with the file before anything is allocated,
+    names of classes come from a closed list, the SHA-256 inside finds damage, and every value goes
+    through the checks of the constructors. Memory stays within twice the file and a constant.
+
+    Parameters
+    ----------
+    path : path
+    custom_objects : dict of name to class, optional
+        Layer classes of your own that the model uses.
+    compute : str, optional
+        As in `Model`, in place of what the file says: ``"float32"`` where the CPU has no bfloat16.
+    sha256 : str, optional
+        The file's own SHA-256 in hexadecimal, as ``sha256sum`` prints it, from whom you trust: the
+        hash inside a file says nothing about who wrote it.
+    allow_nonfinite : bool
+        Accept weights that are NaN or Inf.
+    max_bytes : int, optional
+        The largest file to read; 8 GiB by default.
+
+    Raises
+    ------
+    FormatError
+        (a ValueError) The file is not a bpcore model, is damaged, or does not fit together.
+    OSError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> import bpcore as bp, tempfile, os
+    >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "m.safetensors")
+    >>> model.save(path)
+    >>> bool((bp.load_model(path).predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
+    True
+    """
+    name = checks.path(path)
+    custom = _checked_objects(custom_objects)
+    finite = not checks.boolean("allow_nonfinite", allow_nonfinite)
+    if compute not in (None, "float32", "float64", "bfloat16"):
+        raise ValueError(f"compute must be None, a dtype or 'bfloat16', got {compute!r}")
+    if max_bytes is not None:
+        max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
+    content = container.read(name, sha256=_checked_hash(sha256), max_bytes=max_bytes)
+    file = shown(name, 1000)
+    if "kind" in content.document:
+        raise FormatError(
+            f"{file}: holds a {shown(str(content.document['kind']))}, expected a model; read a "
+            "checkpoint with bpcore.load_checkpoint"
+        )
+    strange = sorted(set(content.document) - {"format", "bpcore", "model"})
+    if strange:
+        raise FormatError(f"{file}: unknown entry {shown(strange[0])}, expected 'model' alone")
+    model = _rebuild(content.document.get("model"), content.arrays, custom, file, compute)
+    _fill(model, content.arrays, file, finite)
+    return model
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    *,
+    max_bytes: int | None = None,
+) -> Any:
+    """Read a model that `Model.save_checkpoint`, or `fit` with ``checkpoint=``, wrote.
+
+    It is built and compiled; optimizer state and counters are those of the moment, so that the next
+    `fit` goes on with the same bits. The file is checked as `load_model` checks one.
+
+    Parameters
+    ----------
+    path : path
+    custom_objects : dict of name to class, optional
+    max_bytes : int, optional
+        The largest file to read; 8 GiB by default.
+
+    Raises
+    ------
+    CheckpointError
+        The file holds a model without optimizer state, or one with parts in Python.
+    FormatError
+        It is damaged or does not fit together.
+
+    Examples
+    --------
+    >>> import bpcore as bp, tempfile, os
+    >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0)
+    >>> model.compile("adam", "mse")
+    >>> logs = model.train_on_batch([[1.0, 2.0]], [[1.0]])
+    >>> path = os.path.join(tempfile.mkdtemp(), "m.ckpt")
+    >>> model.save_checkpoint(path)
+    >>> bp.load_checkpoint(path).optimizer.iterations
+    1
+    """
+    name = checks.path(path)
+    custom = _checked_objects(custom_objects)
+    if max_bytes is not None:
+        max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
+    content, file = container.read(name, max_bytes=max_bytes), shown(name, 1000)
+    document = checkpoint.checked_kind(content, file)
+    if document.get("model") is None:
+        raise CheckpointError(
+            f"{file}: of a model with a layer, loss, metric or schedule in Python that a file "
+            "cannot describe; make the model and call fit with checkpoint= this path"
+        )
+    own = {key: a for key, a in content.arrays.items() if not key.startswith("@")}
+    model = _rebuild(document["model"], own, custom, file)
+    if model._compiled is None:
+        raise CheckpointError(f"{file}: the model is not compiled, expected optimizer and loss")
+    checkpoint.prepare(model, document["state"], content.arrays, file)()
+    return model
+
+
+def _checked_objects(custom_objects: Any) -> dict[str, Any]:
+    """`custom_objects` as a dict of names to classes."""
+    if custom_objects is None:
+        return {}
+    if not isinstance(custom_objects, Mapping):
+        raise TypeError(
+            "custom_objects must be a dict of names to classes, got "
+            f"{checks.describe(custom_objects)}"
+        )
+    return dict(custom_objects)
+
+
+def _checked_hash(sha256: Any) -> str | None:
+    if sha256 is None:
+        return None
+    if not isinstance(sha256, str):
+        raise TypeError(f"sha256 must be a str, got {checks.describe(sha256)}")
+    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"sha256 must be 64 hexadecimal digits, got {checks.describe(sha256)}")
+    return sha256.lower()
+
+
+def _rebuild(
+    document: Any,
+    arrays: Mapping[str, Array],
+    custom: dict[str, Any],
+    file: str,
+    compute: str | None = None,
+) -> Any:
+    """A model as the document describes it, with weights of zero until `_fill`."""
+    if not isinstance(document, dict) or set(document) != {"class_name", "config"}:
+        raise FormatError(f"{file}: the architecture lacks 'class_name' or 'config'")
+    class_name, config = document["class_name"], document["config"]
+    if not isinstance(class_name, str) or not isinstance(config, dict):
+        raise FormatError(f"{file}: the architecture lacks 'class_name' or 'config'")
+    known = {"Sequential": Sequential, "Model": Model, **custom}
+    if class_name not in known:
+        raise FormatError(
+            f"{file}: unknown model class {shown(class_name)}; known: {', '.join(sorted(known))}; "
+            f"pass custom_objects={{{shown(class_name)}: ...}} if it is your own"
+        )
+    if compute is not None:
+        config = {**config, "compute": compute}
+    held = reserve.set(Reserve(sum(array.size for array in arrays.values()) + _SLACK))
+    try:
+        return known[class_name].from_config(config, custom_objects=custom)
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        MemoryError,
+        RuntimeError,
+    ) as error:
+        reason = str(error)[:500]
+        if not reason.isprintable():
+            reason = ascii(reason)
+        raise FormatError(f"{file}: the architecture cannot be built: {reason}") from error
+    finally:
+        reserve.reset(held)
+
+
+def _fill(model: Any, arrays: Mapping[str, Array], file: str, finite: bool = True) -> None:
+    """Check every array against its parameter, then copy all of them."""
+    save.check_weights(model, arrays, file, finite)
+    for parameter in model.weights:
+        parameter.value[...] = arrays[parameter.name]
