@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -33,6 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--memmap-mb", type=int, default=400, help="size of the file of rows")
     parser.add_argument("--compiled", action="store_true", help="also PyTorch with torch.compile")
     parser.add_argument(
+        "--against",
+        metavar="REF",
+        help="only compare this install with another: a revision, or the path of its interpreter",
+    )
+    parser.add_argument(
         "--publish",
         action="store_true",
         help="write docs/benchmarks.md and the README's table, also with --compiled and --isa v3",
@@ -45,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         isa.limit(arguments.isa)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)  # before NumPy and the others are imported
+    if arguments.against:
+        return against_other(arguments, threads)
     rounds = arguments.rounds or (3 if arguments.quick else 7)
     figures = run(arguments, threads, rounds)
     if arguments.json == "-":
@@ -58,6 +66,23 @@ def main(argv: list[str] | None = None) -> int:
         older = "v3" if figures["bpcore"]["isa"] == "v4" else None
         publish.publish(figures, limited_figures(older, arguments) if older else None)
     return 0
+
+
+def against_other(arguments, threads: int) -> int:
+    """Old and new in turns; 1 if the rule does not hold."""
+    from .against import compare, installs, worker
+
+    old, new = installs.resolve(arguments.against), installs.present()
+    names = [name for name in worker.LINES if (arguments.network or "") in name]
+    turns = arguments.rounds or (7 if arguments.quick else 21)
+    print(f"old: {old.label}; new: {new.label}; {threads} threads, medians\n")
+    lines = compare.run(old, new, names, turns, threads)
+    holds, sentence = compare.verdict(lines)
+    print(compare.table(lines) + "\n\n" + sentence)
+    if arguments.json:
+        figures = [dataclasses.asdict(line) for line in lines]
+        Path(arguments.json).write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    return 0 if holds else 1
 
 
 def limited_figures(name: str, arguments) -> dict:

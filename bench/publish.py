@@ -97,12 +97,29 @@ def matmul_section(figures: dict) -> list[str]:
     ]
 
 
+HOW_TO = (
+    "`pip install '.[bench]' && python -m bench` prints the tables on this page "
+    "(`--help` lists what can be chosen). Whether a change of bpcore costs speed is asked apart: "
+    "`python -m bench --against REF` compares the installed bpcore (new) with another (old), REF "
+    "being a revision, which is built once into `build/against`, or the path of a Python "
+    "interpreter that has another bpcore. Each has a process of its own, started once; the two "
+    "take turns, after their answers were compared bit by bit. The lines are the training steps of "
+    "the first table, `model(x)` and `predict`; a line's ratio is the median over pairs of "
+    "neighbouring turns. The rule: the geometric mean of the ratios is at most 1.03 and no line "
+    "is above 1.06. It takes a minute or two, and the exit code is 1 where the rule does not hold. "
+    "Run it on a quiet machine; `--against HEAD` shows what the machine's noise is."
+)
+
+
 def document(figures: dict, limited: dict | None) -> str:
     parts = [
         "# Benchmarks",
         "Written by `python -m bench --publish`; do not edit. One machine's figures on one day: "
         "run it on yours.",
-        f"Machine: {processor()}, {figures['threads']} threads, {figures['bpcore'].get('isa')} "
+        "## How to measure",
+        HOW_TO,
+        "## The machine",
+        f"{processor()}, {figures['threads']} threads, {figures['bpcore'].get('isa')} "
         f"kernels, Python {platform.python_version()}, {platform.system()}. "
         f"Versions: {versions()}.",
         "## One training step",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from unittest import mock
 
 import numpy as np
 import pytest
+from bench.against import compare, installs, worker
 from bench.limits import gain, inference, memory, resident
 from bench.limits.options import Options, in_child
 from bench.networks import NETWORKS
@@ -44,3 +47,62 @@ def test_resident_memory_sees_what_is_touched():
 def test_work_in_a_fresh_interpreter():
     found = in_child("calls", calls=100, repeats=10)
     assert found["calls"] == 100 and found["p99"] >= found["median"]
+
+
+class Stub:
+    """A side whose unit of work takes a told time; every fourth turn the machine is busy."""
+
+    def __init__(self, seconds, answer=(1.0,)):
+        self.each, self.answer, self.turns = seconds, [np.array(answer)], 0
+
+    def ask(self, prepare=None, save=None):
+        if save:
+            np.savez(save, *self.answer)
+        return {"digest": worker.digest(self.answer), "steps": 10}
+
+    def seconds(self, count):
+        self.turns += 1
+        return self.each * count * (3 if self.turns % 4 == 0 else 1)
+
+
+@pytest.mark.parametrize("factor, holds", [(1.0, True), (1.05, False), (0.5, True)])
+def test_an_install_that_is_slower_is_found(factor, holds):
+    line = compare.measure(Stub(0.01), Stub(0.01 * factor), "step", 21)
+    assert np.median(line.old) == pytest.approx(0.001) and len(line.old) == 21
+    assert line.ratio == pytest.approx(factor) and line.spread[0] <= line.ratio <= line.spread[1]
+    assert compare.verdict([line])[0] == holds
+
+
+def test_one_slow_line_breaks_the_rule():
+    lines = [compare.Line(str(k), (1.0,), (ratio,)) for k, ratio in enumerate([0.9, 1.0, 1.07])]
+    holds, sentence = compare.verdict(lines)
+    assert not holds and "mean 0.988" in sentence and "worst line 1.070" in sentence
+    assert "| 2 | 1000000 | 1070000 | 1.070 |" in compare.table(lines)
+
+
+def test_answers_are_compared_before_anything_is_timed():
+    near, far = Stub(0.01, (1.0 + 1e-7,)), Stub(0.01, (1.1,))
+    assert compare.measure(Stub(0.01), Stub(0.01), "step", 3).bits == ""
+    assert "1.0e-07 apart" in compare.measure(Stub(0.01), near, "step", 3).bits
+    with pytest.raises(SystemExit, match=r"differ by 1\.0e-01; nothing was timed"):
+        compare.measure(Stub(0.01), far, "step", 3)
+    assert near.turns > 0 and far.turns == 0
+
+
+def test_two_processes_take_turns():
+    here = installs.present()
+    (line,) = compare.run(here, here, [worker.CALL], 3, threads=1)
+    assert line.bits == "" and 0.2 < line.ratio < 5 and 1e-7 < np.median(line.new) < 1e-3
+    names = [worker.PREDICT_MANY, NETWORKS[4].name]
+    assert {len(worker.prepared(name)[0]) for name in names} == {1, 6}
+
+
+def test_an_install_must_be_what_was_asked_for(tmp_path):
+    with pytest.raises(SystemExit, match="neither the path of a Python interpreter nor a revision"):
+        installs.resolve("no-such-revision")
+    assert installs.resolve(sys.executable).folder is None
+    environment = installs.present().environment(1)
+    with mock.patch.object(installs.Install, "environment", lambda install, threads: environment):
+        other = installs.Install("old", sys.executable, tmp_path / "empty")
+        with pytest.raises(SystemExit, match="old: bpcore comes from"):
+            compare.Side(other, 1)

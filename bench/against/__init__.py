@@ -1,0 +1,1 @@
+"""Two installs of bpcore side by side: `python -m bench --against REF`."""
