@@ -350,8 +350,9 @@ def test_dict_table_frame_and_plot():
     assert list(frame.index) == ["dense", "dense_1", "dense_2"]
     assert frame.loc["dense", "weight_gain"] == found.layers[0].weight_gain
     pytest.importorskip("matplotlib")
-    figure = found.plot()
-    assert len(figure.axes) == 4 and "paralysis" in figure.get_suptitle()
+    axes = found.plot()
+    assert len(axes) == 4 and "paralysis" in axes[0].figure.get_suptitle()
+    assert found.plot(axes) == axes
 
 
 # ---- the callback -------------------------------------------------------------------------------

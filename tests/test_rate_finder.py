@@ -141,8 +141,8 @@ def test_plot():
     import matplotlib.pyplot as plt
 
     found = network().find_learning_rate(*data())
-    ax = found.plot()
+    (ax,) = found.plot()
     assert ax.get_xscale() == "log"
     np.testing.assert_array_equal(ax.get_lines()[0].get_ydata(), found.losses)
-    assert found.plot(ax) is ax
+    assert found.plot(ax) == found.plot(axes=[ax]) == [ax]
     plt.close("all")

@@ -26,6 +26,9 @@ def describe(value: Any) -> str:
     """``type value`` for messages, cut to a readable length."""
     if isinstance(value, np.ndarray):
         return f"ndarray of dtype {value.dtype} and shape {value.shape}"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple):  # a frame or an array of another library: not its content
+        return f"{type(value).__name__} of shape {shape}"
     text = repr(value)
     if len(text) > 80:
         text = text[:77] + "..."

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import checks, optional
+from ..base import checks, drawing, optional
 from .base import Callback, Logs
 
 
@@ -85,16 +85,7 @@ class History(Callback):
                 raise checks.unknown("key of the history", name, known)
         if not names:
             raise ValueError("the history is empty, expected at least one finished epoch")
-        plt = optional.require("matplotlib.pyplot", "plot", "History.plot")
-        if axes is None:
-            size = (4.8 * len(names), 3.6)
-            _, made = plt.subplots(1, len(names), squeeze=False, figsize=size, layout="constrained")
-            axes = list(made[0])
-        axes = list(axes) if hasattr(axes, "__len__") else [axes]
-        if len(axes) != len(names):
-            raise ValueError(
-                f"axes: got {len(axes)}, expected {len(names)}, one for each of {names}"
-            )
+        axes = drawing.panels("History.plot", names, axes)
         for name, ax in zip(names, axes, strict=True):
             self._panel(name, ax)
         return axes

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from ..base.plain import Plain
+from ..base import drawing
 
 # A chain of causes: what stands earlier explains what stands later, so it is to be mended first.
 KINDS = (
@@ -243,22 +244,33 @@ class Diagnosis:
             raise ImportError("to_pandas needs pandas; run pip install pandas") from error
         return pd.DataFrame([dataclasses.asdict(layer) for layer in self.layers]).set_index("layer")
 
-    def plot(self) -> Any:
-        """Draw the numbers through depth; a matplotlib Figure with four axes."""
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError("plot needs matplotlib; run pip install bpcore[plot]") from error
-        figure = Figure(figsize=(11, 7), layout="constrained")
-        axes = figure.subplots(2, 2, sharex=True)
-        places = range(len(self.layers))
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the numbers through depth.
+
+        Parameters
+        ----------
+        axes : list of four matplotlib Axes, optional
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        list of matplotlib Axes
+            Four; ``report.plot()[0].figure.savefig("diagnosis.png")`` writes the figure.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
         panels = (
             ("gradients through depth", ("delta_norm", "gradient_norm"), "log"),
             ("activations through depth", ("activation_mean", "activation_variance"), "symlog"),
             ("next step over weights", ("update_ratio", "weight_gain"), "log"),
             ("saturated and dead", ("saturated", "dead"), "linear"),
         )
-        for axis, (title, names, scale) in zip(axes.flat, panels, strict=True):
+        drawn_in = drawing.panels("Diagnosis.plot", [title for title, _, _ in panels], axes, 2)
+        places = range(len(self.layers))
+        for axis, (title, names, scale) in zip(drawn_in, panels, strict=True):
             for name in names:
                 values = [getattr(layer, name) for layer in self.layers]
                 drawn = [v if math.isfinite(v) and (v > 0 or scale != "log") else math.nan
@@ -272,8 +284,8 @@ class Diagnosis:
             axis.legend()
             axis.set_xticks(places, [layer.layer for layer in self.layers], rotation=60)
         kinds = ", ".join(f.kind.replace("_", " ") for f in self.findings)
-        figure.suptitle(kinds or "healthy")
-        return figure
+        drawn_in[0].figure.suptitle(kinds or "healthy")
+        return drawn_in
 
 
 def _table(layers: list[LayerReport]) -> list[str]:

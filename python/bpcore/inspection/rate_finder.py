@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..base import checks, optional, seeding
+from ..base import checks, drawing, seeding
 from ..base.memory import Array
 from ..data.batches import Batches, is_batches
 from ..data.dataset import Dataset, batch_size_of
@@ -43,17 +43,25 @@ class LearningRateFinder:
         self.smoothed = smooth(losses, max(1, round(_WINDOW * steps)))
         self.suggestion = suggest(rates, self.smoothed, round(_SETTLE * steps))
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the losses over the rates with the suggestion; returns the matplotlib Axes.
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the losses over the rates with the suggestion.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        list of matplotlib Axes
+            One; ``found.plot()[0].figure.savefig("rates.png")`` writes the figure.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         """
-        plt = optional.require("matplotlib.pyplot", "plot", "LearningRateFinder.plot")
-        if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+        (ax,) = drawn = drawing.panels("LearningRateFinder.plot", ["loss"], axes)
         ax.plot(self.rates, self.losses, color="0.8", label="loss of the batch")
         ax.plot(self.rates, self.smoothed, label="smoothed")
         ax.axvline(self.suggestion, linestyle="--", color="0.3", label=f"{self.suggestion:.2g}")
@@ -63,7 +71,7 @@ class LearningRateFinder:
         margin = 0.2 * max(high - low, 1e-3 * abs(high))
         ax.set_ylim(low - margin, max(high, float(np.median(self.losses))) + 2.0 * margin)
         ax.legend()
-        return ax
+        return drawn
 
     def __repr__(self) -> str:
         span = f"{self.rates[0]:.3g} to {self.rates[-1]:.3g}"

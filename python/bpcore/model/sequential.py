@@ -35,6 +35,14 @@ class Sequential(Model):
     _lists_inputs = False
     _STRUCTURE = frozenset({"input_shape"})
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Sequential:
+        if len(args) > 1:
+            raise TypeError(
+                f"{cls.__name__} takes one list of layers, got {len(args)} arguments; give one "
+                f"list: {cls.__name__}([layer, layer])"
+            )
+        return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
+
     def __init__(
         self,
         layers: Any = None,
