@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,14 +35,16 @@ class Optimizer(arguments.Configured):
     _slots: dict[Parameter, list[Array]]
     _owner: Any
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
-        if "lr" in kwargs and "learning_rate" not in kwargs:
-            kwargs["learning_rate"] = kwargs.pop("lr")
-        self: Optimizer = super().__new__(cls, *args, **kwargs)
-        self._slots = {}
-        self._owner = None
-        self.iterations = 0
-        return self
+    if not TYPE_CHECKING:  # editors and type checkers look at __init__
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
+            if "lr" in kwargs and "learning_rate" not in kwargs:
+                kwargs["learning_rate"] = kwargs.pop("lr")
+            self: Optimizer = super().__new__(cls, *args, **kwargs)
+            self._slots = {}
+            self._owner = None
+            self.iterations = 0
+            return self
 
     def __init__(self, learning_rate: Any) -> None:
         self.learning_rate = learning_rate

@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,15 +102,31 @@ def blank(cls: type) -> Any:
     return object.__new__(cls)
 
 
+class ShownSignature:
+    """Makes ``help`` and editors show a class with the arguments of ``__init__``.
+
+    Without it they would show the ``*args, **kwargs`` of ``__new__``.
+    """
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:  # an object that can be called has a signature of its own
+            raise AttributeError("__signature__")
+        signature = _signature(owner)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 class Configured:
     """Base of classes that keep their constructor's arguments (bound in ``__new__``)."""
 
     _config_args: dict[str, Any]
+    __signature__ = ShownSignature()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        self = super().__new__(cls)
-        self._config_args = bind(cls, args, kwargs)
-        return self
+    if not TYPE_CHECKING:  # editors and type checkers look at __init__
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            self = super().__new__(cls)
+            self._config_args = bind(cls, args, kwargs)
+            return self
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as far as JSON can hold them."""

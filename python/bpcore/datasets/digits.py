@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
+Pair = tuple[np.ndarray, np.ndarray]
+
 _FILE = Path(__file__).with_name("digits.npz")
 _TEST_EVERY = 5  # of each class, in the order of the file, every fifth sample is a test sample
+
+
+@overload
+def load_digits(
+    split: Literal[False] = False,
+    *,
+    images: bool = False,
+    dtype: Any = "float32",
+    scale: bool = True,
+) -> Pair: ...
+
+
+@overload
+def load_digits(
+    split: Literal[True], *, images: bool = False, dtype: Any = "float32", scale: bool = True
+) -> tuple[Pair, Pair]: ...
 
 
 def load_digits(

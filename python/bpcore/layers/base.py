@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
@@ -84,22 +84,24 @@ class Layer(arguments.Configured):
     _calls: list[Callable[[], graph.Node | None]]  # weak references
     _brick: Any
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
-        self: Layer = super().__new__(cls, *args, **kwargs)
-        # Set here, so that a subclass which forgets super().__init__() works all the same.
-        self._given_name = None
-        self._name = arguments.snake_case(cls.__name__)
-        self._trainable = True
-        self._dtype = None
-        self._weights = []
-        self._input_shape = self._seen_shape = None
-        self._building = False
-        self._seed = None
-        self._next_stream = None
-        self._owner = None  # weak reference to the model
-        self._calls = []
-        self._brick = None
-        return self
+    if not TYPE_CHECKING:  # editors and type checkers look at __init__
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Layer:
+            self: Layer = super().__new__(cls, *args, **kwargs)
+            # Set here, so that a subclass which forgets super().__init__() works all the same.
+            self._given_name = None
+            self._name = arguments.snake_case(cls.__name__)
+            self._trainable = True
+            self._dtype = None
+            self._weights = []
+            self._input_shape = self._seen_shape = None
+            self._building = False
+            self._seed = None
+            self._next_stream = None
+            self._owner = None  # weak reference to the model
+            self._calls = []
+            self._brick = None
+            return self
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: str | None = None
@@ -330,6 +332,14 @@ class Layer(arguments.Configured):
     def backward(self, dy: Any) -> Any:
         """dL/dx from dL/dy of the last `forward`; adds dL/dw to each weight's ``grad``."""
         raise TypeError(f"{type(self).__name__} has no backward method; define backward(self, dy)")
+
+    @overload
+    def __call__(
+        self, x: graph.Tensor | Sequence[graph.Tensor], training: bool = False
+    ) -> graph.Tensor: ...
+
+    @overload
+    def __call__(self, x: Any, training: bool = False) -> Any: ...
 
     def __call__(self, x: Any, training: bool = False) -> Any:
         if graph.is_symbolic(x):

@@ -101,11 +101,12 @@ class Brick:
 class CoreLayer(Layer):
     """A layer whose mathematics is in the core; alone it runs as a network of one layer."""
 
-    def forward(self, x: Any, training: bool = False) -> Any:
+    def forward(self, x: Any, training: bool = False) -> Array:
         """y = f(x) for x of shape (N, \\*input_shape), or a list of such arrays."""
         if not self.built:
             raise NotBuiltError(f"{self.label} is not built; call build(input_shape) first")
-        return self._get_brick().forward(x, training)
+        y: Array = self._get_brick().forward(x, training)
+        return y
 
     def backward(self, dy: Any) -> Any:
         """dL/dx from dL/dy (of the output's shape); adds dL/dw to `gradients`."""

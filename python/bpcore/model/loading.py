@@ -30,7 +30,7 @@ def load_model(
     sha256: str | None = None,
     allow_nonfinite: bool = False,
     max_bytes: int | None = None,
-) -> Any:
+) -> Model:
     """Read a model that `save_model` wrote.
 
     Nothing in the file is trusted: sizes are compared with the file before anything is allocated,
@@ -87,7 +87,8 @@ def load_model(
         raise FormatError(f"{file}: unknown entry {shown(strange[0])}, expected 'model' alone")
     model = _rebuild(content.document.get("model"), content.arrays, custom, file, compute)
     _fill(model, content.arrays, file, finite)
-    return model
+    loaded: Model = model
+    return loaded
 
 
 def load_checkpoint(

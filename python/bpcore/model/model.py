@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,13 +52,16 @@ class Model(Trainable):
 
     _lists_inputs = True  # among its layers
     _STRUCTURE = frozenset({"nodes", "inputs", "outputs"})  # entries of `_structure`
+    __signature__ = arguments.ShownSignature()
     _out_keys: list[str] | None
     _in_kind: Any
     _out_kind: Any
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Model:
-        arguments.bind(cls, args, kwargs)  # the nearest name for a misspelt argument
-        return super().__new__(cls)
+    if not TYPE_CHECKING:  # editors and type checkers look at __init__
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Model:
+            arguments.bind(cls, args, kwargs)  # the nearest name for a misspelt argument
+            return super().__new__(cls)
 
     def __init__(
         self,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import graph
 from ..base import checks
-from ..base.memory import Shape
+from ..base.memory import Array, Shape
 from ..layers.base import Layer
 from . import building
 from .model import Model
@@ -35,13 +35,28 @@ class Sequential(Model):
     _lists_inputs = False
     _STRUCTURE = frozenset({"input_shape"})
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Sequential:
-        if len(args) > 1:
-            raise TypeError(
-                f"{cls.__name__} takes one list of layers, got {len(args)} arguments; give one "
-                f"list: {cls.__name__}([layer, layer])"
-            )
-        return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
+    if TYPE_CHECKING:  # one output, so one array
+
+        def __call__(self, x: Any, *, out: Any = None) -> Array: ...
+
+        def predict(
+            self,
+            x: Any,
+            *,
+            batch_size: int | None = 1024,
+            out: Any = None,
+            check_finite: bool = True,
+        ) -> Array: ...
+
+    if not TYPE_CHECKING:  # editors and type checkers look at __init__
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Sequential:
+            if len(args) > 1:
+                raise TypeError(
+                    f"{cls.__name__} takes one list of layers, got {len(args)} arguments; give one "
+                    f"list: {cls.__name__}([layer, layer])"
+                )
+            return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
 
     def __init__(
         self,

@@ -17,6 +17,7 @@ from ..data.batches import Batches, is_batches, split, validation_parts
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import BusyError, diverged
 from ..layers.base import Layer
+from ..optimizers import Optimizer
 from ..train import loop
 from ..train.compiled import Compiled
 from ..train.engine import Engine
@@ -44,7 +45,7 @@ class Trainable(Inspectable):
         raise NotImplementedError
 
     @property
-    def optimizer(self) -> Any:
+    def optimizer(self) -> Optimizer:
         """The optimizer given to `compile`."""
         return self._need_compiled().optimizer
 
