@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 
 from ..base import checks, drawing, optional
+from ..base.plain import Plain
 from .base import Callback, Logs
+
+
+class _Numbers(Plain):
+    """What a callback has added to the logs, as JSON can hold it."""
+
+    def other(self, value: Any, where: str) -> Any:
+        if hasattr(value, "tolist"):  # arrays, and tensors of other libraries
+            return self(value.tolist(), where)
+        return float(value) if hasattr(value, "__float__") else str(value)
+
+
+_numbers = _Numbers()
 
 
 class History(Callback):
@@ -17,7 +30,7 @@ class History(Callback):
     ----------
     history : dict of str to list of float
         ``"loss"``, metrics, ``"val_loss"``, ... and what callbacks add to `logs`: one number per
-        epoch that had it.
+        epoch that had it. All of it is JSON data: arrays that a callback adds become lists.
     epoch : list of int
         The epochs' numbers.
     epochs : dict of str to list of int
@@ -40,7 +53,7 @@ class History(Callback):
             epochs = self.epochs.setdefault(key, [])
             if not epochs or epochs[-1] != epoch:
                 epochs.append(epoch)
-                self.history.setdefault(key, []).append(value)
+                self.history.setdefault(key, []).append(_numbers(value, key))
 
     def to_pandas(self) -> Any:
         """The history as a pandas DataFrame with the epoch as index; NaN where there is no number.

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
-from ..base.plain import Plain
 from ..base import drawing
+from ..base.plain import Plain
 
 # A chain of causes: what stands earlier explains what stands later, so it is to be mended first.
 KINDS = (
