@@ -84,10 +84,8 @@ def test_history_is_json_whatever_a_callback_adds():
     found = network().fit(*data(), epochs=2, verbose=0, callbacks=[Adds()]).history
     again = json.loads(json.dumps(found))
     assert again == found and again["by_class"] == [[0.0, 1.0, 2.0]] * 2
-    assert (
-        again["count"] == [0, 1] and again["shape"] == [[2, 3]] * 2
-    assert again["flag"] == [True] * 2
-    )
+    assert again["count"] == [0, 1] and again["flag"] == [True] * 2
+    assert again["shape"] == [[2, 3]] * 2
 
 
 def test_every_plot_gives_a_list_of_axes():
