@@ -125,7 +125,7 @@ void TeamState::wait(std::uint32_t arrival) {
   if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
 }
 
-void TeamState::await(const std::atomic<int>& count, int least) const {
+void TeamState::await(const std::atomic<std::int64_t>& count, std::int64_t least) const {
   for (int spin = 0; count.load(std::memory_order_acquire) < least; ++spin) {
     if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
     if (spin < kSpins) {

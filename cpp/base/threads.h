@@ -32,7 +32,7 @@ class TeamState {  // what may wait throws TeamAborted when a member failed
  public:
   std::uint32_t arrive(int members);
   void wait(std::uint32_t arrival);
-  void await(const std::atomic<int>& count, int least) const;
+  void await(const std::atomic<std::int64_t>& count, std::int64_t least) const;
   void abort(std::exception_ptr error);
   void rethrow();
 
@@ -61,7 +61,7 @@ class Team {
     arrived_ = true;
   }
   // Until another member has counted to `least`; what it wrote before that can then be read.
-  void await(const std::atomic<int>& count, int least) const { state_.await(count, least); }
+  void await(const std::atomic<std::int64_t>& count, std::int64_t least) const { state_.await(count, least); }
   const int rank, size;
 
  private:

@@ -9,8 +9,8 @@
 namespace bp {
 namespace {
 
-// Rows of a gradient's tiles (train/update.cpp), where there are so many that a tile more or less is a small part of a share.
-constexpr std::int64_t kTileRows = 28, kManyTiles = 8;
+// Whole tiles a thread, where there are so many that a tile more or less is a small part of a share.
+constexpr std::int64_t kManyTiles = 8;
 
 template <class T> Matmul<T> part_of(const Matmul<T>& whole, int rank, int parts) {
   Matmul<T> part = whole;

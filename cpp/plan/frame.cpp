@@ -5,7 +5,7 @@
 namespace bp {
 
 template <class T>
-Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity, std::int64_t spare)
+Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
     : plan_(std::move(plan)), capacity_(capacity) {
   const std::size_t n = plan_->graph().nodes.size();
   const auto& steps = plan_->steps();
@@ -22,8 +22,7 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity, std:
     const int v = static_cast<int>(i);
     if (plan_->root(v) != v || !plan_->computed(v)) continue;
     const std::int64_t size = checked_mul(capacity, plan_->graph().size(v));
-    const std::int64_t more = made[i] < 0 ? checked_mul(capacity, spare) : 0;
-    requests.push_back({&values_[i], size + more, training ? -1 : made[i], training ? end : plan_->last_use(v), 0});
+    requests.push_back({&values_[i], size, training ? -1 : made[i], training ? end : plan_->last_use(v), 0});
     if (plan_->has_gradient(v)) requests.push_back({&gradients_[i], size, -1, end, 0});
   }
   for (std::size_t s = 0; s < steps.size(); ++s) {

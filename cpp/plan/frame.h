@@ -8,8 +8,7 @@ namespace bp {
 template <class T> class Frame {
  public:
   // In training every value lives to the end of the step. In inference values share memory by lifetime.
-  // spare: elements a sample that input values have room for besides their own.
-  Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity, std::int64_t spare = 0);
+  Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity);
 
   std::int64_t capacity() const { return capacity_; }
   std::int64_t bytes() const { return arena_.size() * static_cast<std::int64_t>(sizeof(T)); }

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 #include "plan/inference.h"
@@ -261,7 +262,7 @@ template <class T> BatchProfile Trainer<T>::profile() {
   job.learning_rate = 1e-3;  // 0 would spare a step the work; the weights are a copy
   job.step = 1;
   BatchProfile found;
-  run_team(1, [&](Team&) { found = step_.profile(job); });
+  run_team(1, [&](Team& alone) { found = step_.probe().profile(alone, job); });
   return found;
 }
 

@@ -1,0 +1,70 @@
+// What a training step is told: once (StepConfig), of the data (BatchSource), and of each batch (BatchJob).
+#pragma once
+
+#include "plan/gather.h"
+#include "train/constraint.h"
+#include "train/loss.h"
+#include "train/optimizer.h"
+#include "train/penalty.h"
+
+namespace bp {
+
+template <class T> struct Target {
+  RowReader<T> dense;                   // or
+  const std::int32_t* label = nullptr;  // (n, positions), C-contiguous
+};
+
+// Where a batch comes from: samples order[rows] (order null: rows themselves) of the caller's arrays.
+template <class T> struct BatchSource {
+  std::vector<RowReader<T>> xs;
+  std::vector<Target<T>> ys;
+  std::vector<RowReader<T>> weights;  // by output; no rows: none
+  std::int64_t n = 0;
+};
+
+template <class T> struct StepConfig {
+  std::vector<BoundLoss<T>> losses;
+  std::vector<char> needs_values;  // by output: some metric wants what predict() returns
+  OptimizerConfig optimizer;
+  bool has_optimizer = false;
+  std::vector<std::vector<T*>> slots;  // by parameter
+  std::vector<ParameterGroup> groups;  // empty: the optimizer's own numbers for all; else group_of is by parameter
+  std::vector<int> group_of;
+  std::vector<PenaltyConfig<T>> penalties;    // by parameter, or empty
+  std::vector<ConstraintConfig> constraints;  // by parameter, or empty
+  double clip_norm = 0, clip_value = 0;
+  int accumulate_steps = 1;
+  bool fuse = true;
+  bool between_may_throw = false;  // some metric is code of the user's
+
+  int group(int param) const { return groups.empty() ? 0 : group_of[static_cast<std::size_t>(param)]; }
+};
+
+// What a batch is to do; equal on every thread of the team.
+template <class T> struct BatchJob {
+  const BatchSource<T>* source;
+  const std::int64_t* order;
+  Rows rows;
+  bool training;          // false: evaluation, forward and loss only
+  bool update;            // false: gradients only, into the materialised arrays
+  bool add_gradients;     // to those of earlier batches
+  bool commit;            // running statistics move
+  double gradient_scale;  // 1 / number of batches accumulated, applied at the update
+  double learning_rate;
+  std::int64_t step;   // the optimizer's, from 1
+  std::uint64_t draw;  // training batches so far: what random layers depend on
+};
+
+// The rows of the next batch, to be asked for ahead: shuffled rows come from far away. None if a thread's share would crowd
+// the level-2 cache, or rows are so short that the gather itself asks for them in time.
+template <class T> Rows next_batch(const BatchJob<T>& job, int threads) {
+  constexpr std::int64_t kPrefetchedValues = 16 << 10, kLongRow = 48;
+  if (job.order == nullptr) return {0, 0};
+  const std::int64_t next = std::min(job.rows.count(), job.source->n - job.rows.end);
+  std::int64_t values = 0;
+  for (const RowReader<T>& reader : job.source->xs) values += reader.row_size();
+  if (values < kLongRow || next * values / threads > kPrefetchedValues) return {0, 0};
+  return {job.rows.end, job.rows.end + next};
+}
+
+}  // namespace bp

@@ -1,0 +1,36 @@
+// The model's outputs in a training step: the targets and weights of a batch, its losses, the first deltas, and what metrics
+// look at.
+#pragma once
+
+#include "train/workspace.h"
+
+namespace bp {
+
+template <class T> class Outputs {
+ public:
+  explicit Outputs(Workspace<T>& work);
+
+  std::size_t count() const { return outputs_.size(); }
+  void make_room(std::int64_t n);
+  void prepare(const BatchSource<T>& source);
+  void gather(Rows rows, const BatchJob<T>& job);
+  // Value and, in training, delta of some samples; notes what is not finite.
+  void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
+  OutputBatch<T> batch(std::size_t k, std::int64_t n) const;  // the last one, of n samples
+  const T* row_loss(std::size_t k) const { return outputs_[k].row_loss.data(); }
+  const BoundLoss<T>& bound(std::size_t k) const { return work_.config->losses[k]; }
+
+ private:
+  struct Arrays {
+    Buffer<T> target, weight, row_weight, row_loss, delta, values;
+    Buffer<std::int32_t> label;
+    bool adds_delta = false;  // another loss has written this value's gradient already
+    bool labelled = false, weighted = false;
+  };
+  void link_values(std::size_t k, Rows rows);
+
+  Workspace<T>& work_;
+  std::vector<Arrays> outputs_;
+};
+
+}  // namespace bp

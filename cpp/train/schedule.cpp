@@ -1,0 +1,142 @@
+#include "train/schedule.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace bp {
+
+template <class T>
+Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
+    : work_(work), outputs_(outputs), relay_(relay) {
+  const auto& steps = work_.plan->steps();
+  calls_.push_back({Phase::kGather, 0, Partition::kRows});
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    calls_.push_back({Phase::kForward, static_cast<int>(s), steps[s].op->partition(true)});
+  }
+  for (std::size_t k = 0; k < outputs_.count(); ++k) {
+    const bool callback = outputs_.bound(k).config.callback != nullptr;
+    calls_.push_back({Phase::kLoss, static_cast<int>(k), callback ? Partition::kWhole : Partition::kRows});
+  }
+  for (std::size_t s = steps.size(); s-- > 0;) {
+    if (!steps[s].backward) continue;
+    const Partition partition = steps[s].op->partition(true);
+    if (by_columns(partition)) calls_.push_back({Phase::kPrepare, static_cast<int>(s), Partition::kRows});
+    calls_.push_back({Phase::kBackward, static_cast<int>(s), partition});
+  }
+}
+
+template <class T> std::int64_t Schedule<T>::scratch(std::int64_t n) const {
+  std::int64_t most = work_.plan->scratch_size(kRowBlock, n);
+  for (const Step<T>& step : work_.plan->steps()) {
+    if (by_columns(step.op->partition(true))) most = std::max(most, step.op->columns_scratch(n));
+  }
+  return std::max(most, relay_.scratch());
+}
+
+template <class T> void Schedule<T>::run(Team& team, const BatchJob<T>& job) {
+  T* scratch = work_.scratch[static_cast<std::size_t>(team.rank)].data();
+  const std::int64_t n = job.rows.count();
+  const auto by_rows = [&](const Call& call) {
+    return call.partition == Partition::kRows || (call.partition == Partition::kColumns && team.size == 1);
+  };
+  std::size_t first = 0, end = calls_.size();
+  while (!job.training && end > 0 && calls_[end - 1].phase > Phase::kLoss) --end;
+  Rows mine = split(n, team.rank, team.size);
+  const bool relays = relay_.runs(team);
+  if (relays) {
+    mine = relay_.pass(team, job, scratch);
+    first = 2;  // the gather and the first step
+  } else if (team.rank == 0) {
+    relay_.rest();
+  }
+  while (first < end) {
+    if (!by_rows(calls_[first])) {
+      team.barrier();
+      if (by_columns(calls_[first].partition)) {
+        make_by_columns(calls_[first], n, team, scratch);
+      } else if (team.rank == 0) {
+        make(calls_[first], {0, n}, team, job, scratch);
+      }
+      const bool another = first + 1 < end && !by_rows(calls_[first + 1]);
+      if (!another) team.barrier();
+      ++first;
+      continue;
+    }
+    std::size_t last = first;
+    while (last < end && by_rows(calls_[last])) ++last;
+    for (Rows block{mine.begin, mine.begin}; block.begin < mine.end; block.begin = block.end) {
+      block.end = std::min(block.begin + kRowBlock, mine.end);
+      for (std::size_t c = first; c < last; ++c) make(calls_[c], block, team, job, scratch);
+    }
+    first = last;
+  }
+  if (relays && team.rank == 0) relay_.look_ahead(team, job);
+}
+
+template <class T>
+void Schedule<T>::make(const Call& call, Rows rows, const Team& team, const BatchJob<T>& job, T* scratch) {
+  switch (call.phase) {
+    case Phase::kGather:
+      work_.gather(rows, job);
+      return outputs_.gather(rows, job);
+    case Phase::kLoss:
+      return outputs_.loss(static_cast<std::size_t>(call.index), rows, job);
+    case Phase::kForward:
+      return work_.frame->forward(static_cast<std::size_t>(call.index), rows, scratch);
+    case Phase::kPrepare:
+      work_.step(call.index).op->prepare_backward(work_.io(call.index), rows);
+      return check_delta(call.index, rows, team, job.rows.count());
+    case Phase::kBackward:
+      break;
+  }
+  if (call.partition == Partition::kColumns) {  // one thread: all columns of these rows
+    const Op<T>& op = *work_.step(call.index).op;
+    return op.backward_columns(work_.io(call.index), rows, {0, op.columns_backward()}, scratch);
+  }
+  work_.frame->backward(static_cast<std::size_t>(call.index), rows, scratch);
+  check_delta(call.index, rows, team, job.rows.count());
+}
+
+// All rows, a thread's share of the columns, cut where vectors end.
+template <class T> void Schedule<T>::make_by_columns(const Call& call, std::int64_t n, const Team& team, T* scratch) {
+  const Op<T>& op = *work_.step(call.index).op;
+  const bool forward = call.phase == Phase::kForward;
+  const Rows columns = split_columns(forward ? op.columns_forward() : op.columns_backward(), team.rank, team.size);
+  if (columns.count() == 0) return;
+  if (forward) {
+    op.forward_columns(work_.io(call.index), {0, n}, columns, scratch);
+  } else {
+    op.backward_columns(work_.io(call.index), {0, n}, columns, scratch);
+  }
+}
+
+template <class T> T Schedule<T>::largest_input(int step, std::size_t input, Rows rows, const Team* team) const {
+  if (step == 0 && team != nullptr && relay_.runs(*team)) return relay_.largest_input(*team, rows);
+  const std::int64_t width = work_.graph->size(work_.step(step).inputs[input]);
+  return kernels<T>().max_abs(work_.io(step).x[input] + rows.begin * width, rows.count() * width);
+}
+
+// |dw| <= max |x| max |delta| (samples in the batch). A delta of at most 1 could only overflow with data beyond any use, so x
+// is looked at only for the others.
+template <class T> bool Schedule<T>::sound_delta(int s, Rows rows, std::int64_t batch, const Team* team) const {
+  const Step<T>& step = work_.step(s);
+  if (step.params.empty()) return true;
+  const std::int64_t size = size_of(step.op->shape);
+  const T most = kernels<T>().max_abs(work_.frame->gradient(step.output) + rows.begin * size, rows.count() * size);
+  bool sound = most <= std::numeric_limits<T>::max();
+  for (std::size_t i = 0; sound && most > T(1) && i < step.inputs.size(); ++i) {
+    const double bound = static_cast<double>(largest_input(s, i, rows, team)) * static_cast<double>(batch) *
+                         static_cast<double>(std::max(work_.graph->size(step.inputs[i]), size));
+    sound = static_cast<double>(most) <= static_cast<double>(std::numeric_limits<T>::max()) / bound || bound == 0;
+  }
+  return sound;
+}
+
+template <class T> void Schedule<T>::check_delta(int s, Rows rows, const Team& team, std::int64_t batch) {
+  if (!sound_delta(s, rows, batch, &team)) work_.flaw();
+}
+
+template class Schedule<float>;
+template class Schedule<double>;
+
+}  // namespace bp

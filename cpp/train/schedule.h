@@ -1,0 +1,66 @@
+// The first half of a training step: forward, loss and backward as a list of calls, who makes each of them on which rows, and
+// where the team meets in between.
+//
+// By blocks of samples a thread takes its samples through all calls without waiting for another. A call by columns, or one
+// that sees the whole batch, stands between two barriers.
+#pragma once
+
+#include "plan/inference.h"
+#include "train/relay.h"
+
+namespace bp {
+
+enum class Phase { kGather, kForward, kLoss, kPrepare, kBackward };
+
+struct Call {
+  Phase phase;
+  int index;  // of the step, or of the output
+  Partition partition;
+};
+
+template <class T> class Schedule {
+ public:
+  Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay);
+
+  std::int64_t scratch(std::int64_t n) const;  // for batches of up to n samples
+
+  // All calls, in training, or those of forward and loss; on every member of the team.
+  void run(Team& team, const BatchJob<T>& job);
+
+  // One after the other on one thread, for whoever looks at each: visit(call, rows).
+  template <class Visit> void each_call(std::int64_t n, Visit&& visit) const;
+  void make(const Call& call, Rows rows, const Team& team, const BatchJob<T>& job, T* scratch);
+  // Whether the delta of a step is finite, and x^T delta will be. Without a team all values lie in the frame.
+  bool sound_delta(int step, Rows rows, std::int64_t batch, const Team* team) const;
+
+ private:
+  void make_by_columns(const Call& call, std::int64_t n, const Team& team, T* scratch);
+  void check_delta(int step, Rows rows, const Team& team, std::int64_t batch);
+  T largest_input(int step, std::size_t input, Rows rows, const Team* team) const;
+
+  Workspace<T>& work_;
+  Outputs<T>& outputs_;
+  Relay<T>& relay_;
+  std::vector<Call> calls_;
+};
+
+template <class T> template <class Visit> void Schedule<T>::each_call(std::int64_t n, Visit&& visit) const {
+  for (std::size_t first = 0; first < calls_.size();) {
+    std::size_t last = first;
+    while (last < calls_.size() && !needs_all_rows(calls_[last].partition)) ++last;
+    if (last == first) {
+      visit(calls_[first++], Rows{0, n});
+      continue;
+    }
+    for (Rows block{0, 0}; block.begin < n; block.begin = block.end) {
+      block.end = std::min(block.begin + kRowBlock, n);
+      for (std::size_t c = first; c < last; ++c) visit(calls_[c], block);
+    }
+    first = last;
+  }
+}
+
+extern template class Schedule<float>;
+extern template class Schedule<double>;
+
+}  // namespace bp

@@ -1,0 +1,65 @@
+#include "train/tiles.h"
+
+#include <algorithm>
+
+#include "ops/team_matmul.h"
+
+namespace bp {
+namespace {
+
+// Of a slab: 512 columns of delta (batch 256: 512 KB) stay in the level-2 cache while 224 rows of the gradient pass,
+// 227 GFLOP/s where 28 whole rows of 2048 columns gave 157.
+constexpr std::int64_t kSlabRows = 224;
+
+std::int64_t rows_of_a_tile(std::int64_t rows, std::int64_t width) {
+  std::int64_t most = kTileElements;  // of a bias, whose rows are single values
+  if (width > 1) most = std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
+  if (width > kSlabColumns) most = kSlabRows;
+  if (most >= rows) return most;
+  // Of equal size, so that threads get equal shares.
+  const std::int64_t tiles = (rows + most - 1) / most, even = (rows + tiles - 1) / tiles;
+  return (even + kTileRows - 1) / kTileRows * kTileRows;
+}
+
+}  // namespace
+
+template <class T> Tiles<T>::Tiles(const Graph<T>& graph, int twice) {
+  for (std::size_t p = 0; p < graph.params.size(); ++p) {
+    const int param = static_cast<int>(p);
+    if (graph.params[p].trainable) cut(graph.params[p], param, param == twice ? 2 : 1);
+  }
+}
+
+template <class T> void Tiles<T>::cut(const ParameterView<T>& view, int param, int passes) {
+  const std::int64_t width = view.row_size(), rows = rows_of_a_tile(view.rows(), width);
+  const int slabs = static_cast<int>((width + kSlabColumns - 1) / kSlabColumns);
+  for (int slab = 0; slab < slabs; ++slab) {
+    for (std::int64_t begin = 0; begin < view.rows(); begin += rows) {
+      const Tile tile{{begin, std::min(begin + rows, view.rows())}, split(width, slab, slabs)};
+      const std::int64_t work = passes * tile.size();
+      tiles_.push_back({tile, param, gradient_size_, work});
+      middle_.push_back(work_ + work / 2);
+      gradient_size_ += align_up<T>(tile.size());
+      work_ += work;
+      elements_ += tile.size();
+    }
+  }
+}
+
+template <class T> Rows Tiles<T>::of(int rank, int size) const {
+  const auto first_in = [&](std::int64_t work) {
+    return std::lower_bound(middle_.begin(), middle_.end(), work) - middle_.begin();
+  };
+  const Rows share = split(work_, rank, size);
+  return {first_in(share.begin), first_in(share.end)};
+}
+
+template <class T> std::int64_t Tiles<T>::end_of_column(std::int64_t t, std::int64_t end) const {
+  for (++t; t < end && (*this)[t].rows.begin > 0;) ++t;
+  return t;
+}
+
+template class Tiles<float>;
+template class Tiles<double>;
+
+}  // namespace bp

@@ -1,0 +1,65 @@
+// The second half of a training step: the gradient of each tile of the parameters over the whole batch, and the optimizer's
+// update of it. Fused, a tile's gradient need not leave the cache; materialised, all gradients are written out first: for a
+// global norm, for accumulation over batches, or because someone wants them.
+#pragma once
+
+#include "train/relay.h"
+#include "train/tiles.h"
+
+namespace bp {
+
+template <class T> class Update {
+ public:
+  Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& relay);
+
+  void materialise();  // allocates the gradient arrays, if they are not there
+  bool materialised() const { return gradients_.size() > 0; }
+  void make_room(int threads);                 // for batches of the workspace's capacity
+  std::int64_t scratch(std::int64_t n) const;  // for batches of up to n samples
+
+  const Tiles<T>& tiles() const { return tiles_; }
+  Penalties<T>& penalties() { return penalties_; }
+  const Constraints<T>& constraints() const { return constraints_; }
+  void set_rate(const BatchJob<T>& job);  // on one thread, while no other updates
+
+  // Accumulate and update, on every member of the team: gradients alone where the job wants no update.
+  void run(Team& team, const BatchJob<T>& job);
+
+  void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
+  std::int64_t gradient_bytes() const { return static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
+
+  // The parts, for whoever takes the time of each. Tiles from t on that are updated at once end at end_of_run().
+  std::int64_t end_of_run(std::int64_t t, std::int64_t end, std::int64_t n) const;
+  bool in_place(int param, std::int64_t n) const { return n <= in_place_[static_cast<std::size_t>(param)]; }
+  void descend(Rows run, const Team& team, std::int64_t n, T* scratch);
+  void accumulate(std::int64_t t, const Team& team, std::int64_t n, bool add, T* g, T* scratch);
+  void clip(T* g, std::int64_t n, double scale) const;  // by value, after scaling
+  void apply(std::int64_t t, const T* g);
+  T* tile_gradient(int rank) { return tile_gradient_[static_cast<std::size_t>(rank)].data(); }
+
+ private:
+  void run_fused(Team& team, const BatchJob<T>& job);
+  void run_materialised(Team& team, const BatchJob<T>& job);
+  const Io<T>& io(int step, const Team& team) const;
+  std::int64_t most_in_place(int param) const;
+  std::int64_t accumulate_scratch(const OwnedTile& tile, const ParameterUse& use, std::int64_t n) const;
+  std::int64_t descend_scratch(std::int64_t n) const;
+  void own_weights(const OwnedTile& tile) const;
+  double norm_scale() const;
+
+  Workspace<T>& work_;
+  const Tiles<T>& tiles_;
+  const Relay<T>& relay_;
+  Penalties<T> penalties_;
+  Constraints<T> constraints_;
+  StepHyper<T> hyper_;
+  std::vector<std::int64_t> in_place_;  // by parameter: batches up to this have no array for its gradient
+  Buffer<T> gradients_;
+  std::vector<double> tile_norm_;
+  std::vector<Buffer<T>> tile_gradient_;  // by thread
+};
+
+extern template class Update<float>;
+extern template class Update<double>;
+
+}  // namespace bp
