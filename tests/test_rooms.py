@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from .helpers import support
+from .helpers import rooms, support
 
 CPP, PYTHON = support.ROOT / "cpp", support.ROOT / "python" / "bpcore"
 ROOMS = ("base", "simd", "kernels", "ops", "plan", "train", "bind")
@@ -22,8 +22,7 @@ def sources(*suffixes):
 
 
 def without_comments(path):
-    text = path.read_text(encoding="utf-8")
-    return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.S)
+    return rooms.without_comments(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(autouse=True)
@@ -95,24 +94,83 @@ def test_files_are_of_a_readable_size():
         assert lines[0].startswith(openings), f"{path.name}: no opening comment"
 
 
-# _core <- checks <- layers, losses, optimizers, initializers <- model <- fit <- estimators, cli
-LEVEL = {"errors": 0, "_version": 0, "checks": 1, "arguments": 1, "layers": 3, "losses": 3,
-         "optimizers": 3, "initializers": 3, "activations": 3, "schedules": 3,
-         "regularizers": 3, "constraints": 3, "groups": 3, "model": 4, "sequential": 4, "fit": 5,
-         "cli": 6, "sklearn": 6}  # fmt: skip
+def test_python_imports_go_down():
+    """All files, and all imports: at the top, in functions, for type checkers."""
+    sources = rooms.modules(PYTHON)
+    assert len(sources) > 90
+    findings = rooms.upward(sources)
+    assert not findings, "\n".join(findings)
 
 
-def test_python_imports_go_one_way():
-    """At module level; an import inside a function runs later and may look up."""
-    for path in PYTHON.rglob("*.py"):
-        parts = path.relative_to(PYTHON).with_suffix("").parts
-        own = LEVEL.get(parts[0])
-        if own is None:
-            continue
-        text = re.sub(r"if TYPE_CHECKING:\n(?:    .*\n|\n)+", "", path.read_text(encoding="utf-8"))
-        for module in re.findall(r"^from \.+(\w+)[\w.]* import|^from \.+ import (\w+)", text, re.M):
-            other = LEVEL.get(module[0] or module[1])
-            assert other is None or other <= own, f"{'/'.join(parts)} imports {module}"
+UPWARD = {
+    "at the top": "from ..model.model import Model\n",
+    "in a function": "def f():\n    from ..model import model\n    return model\n",
+    "the second name of a list": "from .. import losses, model\n",
+    "for type checkers": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+    "    from ..model.model import Model\n",
+    "absolute": "import bpcore.model.model\n",
+    "absolute, a name": "from bpcore.model import model\n",
+    "the package itself": "import bpcore as bp\n",
+    "a room beside": "from ..optimizers import SGD\n",
+}
+
+
+@pytest.mark.parametrize("kind", UPWARD)
+def test_an_upward_import_is_found(kind):
+    sources = dict.fromkeys(("", "model", "model.model", "losses", "layers", "optimizers"), "")
+    assert rooms.upward({**sources, "layers.new": "from ..losses import Loss\n"}) == []
+    found = rooms.upward({**sources, "layers.new": UPWARD[kind]})
+    assert len(found) == 1 and found[0].startswith("layers.new, line ")
+    assert ("optimizers" if "SGD" in UPWARD[kind] else "model" if "model" in UPWARD[kind]
+            else "bpcore") in found[0]  # fmt: skip
+    assert rooms.upward({"attic": ""}) == ["attic: is in no room of the order"]
+
+
+def test_no_circles():
+    """Neither of files nor of rooms, in Python and in C++."""
+    python = rooms.arrows(rooms.modules(PYTHON))
+    cpp = rooms.includes(CPP, ROOMS)
+    for edges, separator in ((python, "."), (cpp, "/")):
+        assert sum(map(len, edges.values())) > 150
+        assert rooms.circle(edges) is None
+        assert rooms.circle(rooms.by_room(edges, separator)) is None
+
+
+def test_a_circle_is_found():
+    one = "def f():\n    from . import two\n"
+    assert rooms.circle(rooms.arrows({"a": "", "a.one": one, "a.two": "from .one import f\n"}))
+    assert rooms.circle(rooms.arrows({"a": "", "a.one": one, "a.two": ""})) is None
+    between = {"a/x.h": {"b/x.h"}, "b/x.h": set(), "b/y.h": {"a/y.h"}, "a/y.h": set()}
+    assert rooms.circle(between) is None
+    assert rooms.circle(rooms.by_room(between, "/")) == ["a", "b", "a"]
+
+
+def texts():
+    """Everything that may name a path: docs, and comments of sources."""
+    for folder in ("docs", "python", "cpp", "tests", "bench", "examples", ".github"):
+        for path in sorted((support.ROOT / folder).rglob("*")):
+            if path.suffix in (".md", ".py", ".cpp", ".h", ".yml"):
+                yield path
+    yield from (support.ROOT / name for name in ("README.md", "CONTRIBUTING.md", "noxfile.py"))
+
+
+def test_paths_in_backticks_exist():
+    findings = [
+        f"{own.relative_to(support.ROOT)}, line {line}: {path}"
+        for own in texts()
+        for line, path in rooms.paths(own.read_text(encoding="utf-8"))
+        if rooms.lost(support.ROOT, own, path)
+    ]
+    assert not findings, "\n".join(findings)
+
+
+def test_a_lost_path_is_found():
+    own = support.ROOT / "docs" / "house.md"
+    named = ("python/bpcore/layers/base.py", "cpp/ops/x.cpp", "layer/weight", "cpp/lost.h")
+    quoted = "a `{}`, `{}`, `{}`,\nand `{}`".format(*named)
+    found = rooms.paths(quoted)
+    assert [line for line, _ in found] == [1, 1, 1, 2]
+    assert [path for _, path in found if rooms.lost(support.ROOT, own, path)] == ["cpp/lost.h"]
 
 
 def test_importing_costs_no_optional_package():

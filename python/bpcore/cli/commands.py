@@ -73,7 +73,10 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    import bpcore as bp
+    from .. import datasets, layers, optimizers, schedules
+    from ..base.threads import get_num_threads, set_num_threads
+    from ..model.loading import load_model
+    from ..model.sequential import Sequential
 
     if arguments.plot is not None:
         _import_pyplot()  # a missing library is said before the work, not after
@@ -81,21 +84,21 @@ def _demo(arguments: argparse.Namespace) -> int:
         if path is not None:
             atomic.check_writable(str(path), option)
     if arguments.threads is not None:
-        bp.set_num_threads(arguments.threads)
-    (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
-    model = bp.Sequential(
+        set_num_threads(arguments.threads)
+    (x, y), (xt, yt) = datasets.load_digits(split=True)
+    model = Sequential(
         [
-            bp.layers.Dense(256, activation="relu"),
-            bp.layers.Dense(128, activation="relu"),
-            bp.layers.Dense(10),
+            layers.Dense(256, activation="relu"),
+            layers.Dense(128, activation="relu"),
+            layers.Dense(10),
         ],
         seed=arguments.seed,
     )
-    decay = bp.schedules.Cosine(4e-3, decay_steps=arguments.epochs * -(-len(x) // 32))
-    model.compile(bp.optimizers.Adam(decay), loss="cross_entropy", metrics=["accuracy"])
+    decay = schedules.Cosine(4e-3, decay_steps=arguments.epochs * -(-len(x) // 32))
+    model.compile(optimizers.Adam(decay), loss="cross_entropy", metrics=["accuracy"])
     print(
         f"bpcore {__version__}: 64-256-128-10 on {len(x)} handwritten digits of 8x8 pixels, "
-        f"{len(xt)} for testing, {bp.get_num_threads()} thread(s)"
+        f"{len(xt)} for testing, {get_num_threads()} thread(s)"
     )
     start = time.perf_counter()
     history = model.fit(
@@ -111,7 +114,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     prediction = np.argmax(model.predict(xt), axis=-1)
     _report(len(x) * arguments.epochs / seconds, seconds, yt, prediction)
     model.save(arguments.save)
-    again = np.argmax(bp.load_model(arguments.save).predict(xt), axis=-1)
+    again = np.argmax(load_model(arguments.save).predict(xt), axis=-1)
     if not np.array_equal(again, prediction):
         raise ValueError(f"{arguments.save}: the model read back predicts something else")
     print(f"model saved to {arguments.save.resolve()}")
