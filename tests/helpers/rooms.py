@@ -146,8 +146,11 @@ def paths(text):
 
 def lost(folder, own, path):
     """Whether a path that the file `own` names is nowhere: neither from the top, nor from where
-    its readers look, nor beside it. A file called x stands for any; ``layer/weight`` is no path.
+    its readers look, nor beside it. A file called x stands for any; ``layer/weight`` is no path,
+    and what lies in ``build/`` is made by a command.
     """
+    if path.startswith("build/"):
+        return False
     roots = (folder, folder / "python", folder / "python/bpcore", folder / "cpp", folder / "tests")
     for place in (*roots, own.parent):
         there = place / path
