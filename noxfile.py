@@ -140,6 +140,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def differential(session: nox.Session) -> None:
+    """2,000 random models trained by bpcore and by PyTorch in float64; differences explained."""
+    session.install(".[test]", "torch>=2.2")
+    session.run("python", "-m", "tests.fuzz.differential", *(session.posargs or ["2000"]))
+
+
+@nox.session
 def stubs(session: nox.Session) -> None:
     """Write the type stubs of the compiled module anew; a test compares them."""
     session.install(".", "pybind11-stubgen>=2.5", "ruff")

@@ -201,3 +201,27 @@ def test_weights_of_one_run_are_not_those_of_the_next(rng):
     one_hot = np.eye(3)[y]
     kinds = [(y, w), (y, None), (one_hot, None), (one_hot, w), (y, None)]
     assert losses(*kinds) == [losses(kind)[0] for kind in kinds]
+
+
+class Squares:
+    """The mean squared error in plain Python, by rows."""
+
+    def value(self, y_true, y_pred):
+        return ((y_pred - y_true) ** 2).mean(axis=1)
+
+    def gradient(self, y_true, y_pred):
+        return 2 * (y_pred - y_true) / y_pred.shape[1]
+
+
+def test_a_loss_in_plain_python_is_weighted_where_it_is_reported(rng):
+    """As the built-in one: in gradients, history and evaluate; a row of weight 0 counts nothing."""
+    x, y, w = rng.normal(size=(12, 3)), rng.normal(size=(12, 2)), rng.uniform(0.2, 2, 12)
+    w[3] = 0
+    found = []
+    for loss in ("mse", Squares()):
+        model = bp.Sequential([bp.layers.Dense(2)], dtype="float64", seed=0)
+        model.compile(optimizer=bp.optimizers.SGD(0.1), loss=loss)
+        first = model.gradients(x, y, sample_weight=w).loss
+        fitted = model.fit(x, y, sample_weight=w, batch_size=5, epochs=2, verbose=0).history["loss"]
+        found.append([first, *fitted, model.evaluate(x, y, sample_weight=w)["loss"]])
+    assert found[1] == pytest.approx(found[0], rel=1e-12)

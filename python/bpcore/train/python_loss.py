@@ -11,7 +11,7 @@ from ..errors import ShapeError
 
 
 class PythonLoss:
-    """A user's loss object as the core calls it: row losses, and the delta of the batch's mean."""
+    """A user's loss object as the core calls it: weighted row losses, and their mean's delta."""
 
     def __init__(self, loss: Any, dtype: str) -> None:
         self.loss, self.dtype = loss, dtype
@@ -26,8 +26,9 @@ class PythonLoss:
                 f"{self.label}.gradient returned shape {gradient.shape}, expected {p.shape}"
             )
         if value.shape == (n,):  # per-row losses, gradient of each row's loss
-            scale = np.full(n, 1.0 / n) if w is None else np.asarray(w, dtype=np.float64) / n
-            delta = gradient * scale.reshape((n,) + (1,) * (p.ndim - 1))
+            weight = np.ones(n) if w is None else np.asarray(w, dtype=np.float64)
+            delta = gradient * (weight / n).reshape((n,) + (1,) * (p.ndim - 1))
+            value = np.where(weight == 0, 0.0, value * weight)
         elif value.shape == () or value.size == 1:  # the batch's mean and its gradient
             if w is not None and not (np.asarray(w) == 1).all():
                 raise ValueError(
