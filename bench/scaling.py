@@ -44,7 +44,7 @@ class Machine:
         return min(self.from_others, total / threads)
 
     def rate(self, rows: int, width: int) -> float:
-        """Flops a second of a product with so many rows and columns on one core."""
+        """Flops a second, on one core, of a product with this number of rows and columns."""
         vectors = math.ceil(width / 16)
         lanes = width / (16 * vectors)  # 10 outputs fill 10 of 16
         chains = min(1.0, rows * min(vectors, 2) / 8)  # 8 chains hide the multiplier's latency

@@ -54,7 +54,7 @@ def train(path, epochs):
 
 
 def run(path, epochs, threads, kill_after=0):
-    """That script in a process of its own, killed after so many batches: (batches, last line)."""
+    """Run the script in a process that is killed after some batches: (batches, last line)."""
     command = [sys.executable, os.path.abspath(__file__), "--worker", path, str(epochs)]
     environment = {**os.environ, "BPCORE_NUM_THREADS": str(threads)}
     batches = 0

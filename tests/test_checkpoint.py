@@ -63,7 +63,7 @@ def everything(model, history):
 
 
 def stopped_after(saves, monkeypatch, work):
-    """Run `work` and stop it just after so many saves; False if it ended before."""
+    """Run `work` and stop it right after a number of saves; False if it ended before."""
     done = []
     real = checkpoint.write
 

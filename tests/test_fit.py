@@ -261,7 +261,7 @@ def test_verbose(capsys):
 
 
 def on_a_terminal(code, columns):
-    """What a terminal of so many columns is sent by Python code."""
+    """What Python code sends to a terminal that has this number of columns."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with subprocess.Popen(

@@ -238,7 +238,7 @@ def test_gradients_left_at_an_epochs_end_make_an_update():
 
 
 class StopAfter(C.Callback):
-    """Ends every epoch after so many batches, without ending the fit."""
+    """Ends every epoch after a number of batches, without ending the fit."""
 
     def __init__(self, batches):
         self.batches = batches

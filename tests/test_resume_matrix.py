@@ -59,7 +59,7 @@ class Interrupt(C.Callback):
 
 
 class StopAt(C.Callback):
-    """Sets stop_training after so many updates."""
+    """Sets stop_training after a number of updates."""
 
     def __init__(self, iterations):
         self.iterations = iterations

@@ -29,8 +29,10 @@ def networks() -> list[Network]:
 
 
 def steps(network: Network, seconds: float) -> int:
-    """Training steps in about so many seconds of one thread, by counts: 1e11 flops and 2e10 bytes
-    of weights and state a second, and 3 microseconds."""
+    """Training steps in about this number of seconds on one thread.
+
+    By counts: 1e11 flops and 2e10 bytes of weights and state a second, and 3 microseconds a step.
+    """
     weights = 4 * sum(i * o for i, o in zip(network.sizes, network.sizes[1:], strict=False))
     moved = weights * (4 + 2 * roofline.SLOTS[network.optimizer])
     return max(4, int(seconds / (roofline.step_flops(network) / 1e11 + moved / 2e10 + 3e-6)))

@@ -23,7 +23,7 @@ from . import train
 
 
 def forked(path, threads, seconds=None):
-    """The hash of a run in a child, or None if it was killed after so many seconds."""
+    """The hash of a run in a child, or None if it was killed after `seconds`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

@@ -16,7 +16,7 @@ _ROWS = 1024  # of the training data, if no sample is given
 
 
 class Diagnose(Callback):
-    """Record `Model.diagnose` before training and every so many epochs.
+    """Record `Model.diagnose` before training and every few epochs.
 
     Parameters
     ----------

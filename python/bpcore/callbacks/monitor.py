@@ -235,7 +235,7 @@ class EarlyStopping(Monitor):
 
 
 class ModelCheckpoint(Monitor):
-    """Save the model at the end of epochs, or of every so many batches, as `Model.save` does.
+    """Save the model, as `Model.save` does, at the end of epochs or every few batches.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ DEAD_ROWS = 32  # on fewer rows a healthy unit may rest by chance
 # units are what it has learned.
 LEARNED = 0.5
 RISE = 1.5  # peak of the trial steps' loss over that at the start, or LEARNED of a guess's
-PEAK_ROWS = 256  # a peak is one over so many rows
+PEAK_ROWS = 256  # a peak in the loss must last over this number of rows
 FARTHER = 1.2  # the loss after a trial at a smaller rate must be lower by this factor
 GAIN = 0.98  # what a smaller or larger rate must reach, as a share of the loss at the start
 SLOW_STEPS = (
@@ -252,7 +252,7 @@ def _dead(m: Measurement) -> list[Finding]:
 
 # ---- the learning rate -------------------------------------------------------------------------
 def _smooth(losses: list[float], width: int) -> list[float]:
-    """Means of so many neighbours: a small batch's loss says little."""
+    """Means over `width` neighbours, because the loss of one small batch says little."""
     return [math.fsum(losses[k : k + width]) / width for k in range(len(losses) - width + 1)]
 
 

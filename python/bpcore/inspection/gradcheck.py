@@ -16,7 +16,7 @@ import numpy as np
 from ..base.memory import Array
 
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
-_ALL = 400  # up to so many weights each is checked by itself; beyond, random directions
+_ALL = 400  # weights of a parameter up to which each is checked by itself; beyond, directions
 _DIRECTIONS = 12
 _GOOD = 1e-9
 

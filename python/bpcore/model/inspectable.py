@@ -248,7 +248,7 @@ class Inspectable:
         x, y
             As in `fit`; without `y` zeros stand for it, as the time does not depend on it.
         batch_size : int
-            The first so many rows are the batch.
+            The batch is this number of rows, the first ones.
         repeats : int
             Steps that are timed, after two that are not; their median is reported.
 

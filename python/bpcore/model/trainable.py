@@ -85,7 +85,7 @@ class Trainable(Inspectable):
         gradient_clip_value : float, optional
             Cut each gradient element to [-value, value].
         accumulate_steps : int
-            Average the gradients of so many batches for one update.
+            Number of batches whose gradients are averaged for one update.
         parameter_groups : dict of str to dict, optional
             Rates and decay of some parameters, by patterns (`fnmatch`) of their names; the first
             pattern that fits a name counts, and one that fits no name is an error. Options:
@@ -201,8 +201,8 @@ class Trainable(Inspectable):
             Where to save the run, safely, so that the same call in a new process goes on where this
             one stopped, to the same bits. Of a finished run the call returns the History at once.
         checkpoint_every : int, optional
-            Save after so many batches (where no gradients wait for `accumulate_steps`); None: after
-            every epoch.
+            Number of batches between two saves (where no gradients wait for `accumulate_steps`);
+            None: after every epoch.
 
         Returns
         -------
