@@ -147,6 +147,13 @@ def differential(session: nox.Session) -> None:
 
 
 @nox.session
+def judges(session: nox.Session) -> None:
+    """Every metric against scikit-learn, on hundreds of random cases."""
+    session.install(".[test,sklearn]")
+    session.run("pytest", *(session.posargs or ["tests/judges/metrics.py"]))
+
+
+@nox.session
 def stubs(session: nox.Session) -> None:
     """Write the type stubs of the compiled module anew; a test compares them."""
     session.install(".", "pybind11-stubgen>=2.5", "ruff")

@@ -10,10 +10,10 @@ import bpcore as bp
 from .reference import metrics as ref
 
 
-def scores(width, metrics, loss, ending="linear", dtype="float64"):
+def scores(width, metrics, loss, ending="linear", dtype="float64", weighted=()):
     """A model that hands its input on: what is measured is known."""
     model = bp.Sequential([bp.Input((width,)), bp.layers.Activation(ending)], dtype=dtype)
-    model.compile(optimizer="sgd", loss=loss, metrics=metrics)
+    model.compile(optimizer="sgd", loss=loss, metrics=metrics, weighted_metrics=weighted)
     return model
 
 
@@ -34,13 +34,14 @@ def binary(rng):
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1024])
 def test_accuracy_and_top_k(classes, batch_size):
     z, labels, w = classes
-    model = scores(6, ["accuracy", bp.metrics.TopK(3)], "cross_entropy")
+    model = scores(6, ["accuracy", bp.metrics.TopK(3)], "cross_entropy", weighted=["accuracy"])
     found = model.evaluate(z, labels, batch_size=batch_size)
     assert found["accuracy"] == pytest.approx(ref.accuracy(labels, z), rel=1e-13)
     top = next(v for k, v in found.items() if k.startswith("top_"))
     assert top == pytest.approx(ref.top_k(labels, z, 3), rel=1e-13)
     found = model.evaluate(z, labels, batch_size=batch_size, sample_weight=w)
-    assert found["accuracy"] == pytest.approx(ref.accuracy(labels, z, w), rel=1e-12)
+    assert found["weighted_accuracy"] == pytest.approx(ref.accuracy(labels, z, w), rel=1e-12)
+    assert found["accuracy"] == pytest.approx(ref.accuracy(labels, z), rel=1e-12)
     one_hot = model.evaluate(z, np.eye(6)[labels])
     assert one_hot["accuracy"] == pytest.approx(ref.accuracy(labels, z), rel=1e-13)
 
@@ -52,7 +53,8 @@ def test_binary_metrics(binary, batch_size, weighted, form):
     p, t, w = binary
     z = np.log(p / (1 - p))
     names = ["binary_accuracy", "precision", "recall", "f1", "auc"]
-    model = scores(1, names, "binary_cross_entropy", "linear" if form == "logits" else "sigmoid")
+    ending = "linear" if form == "logits" else "sigmoid"
+    model = scores(1, [], "binary_cross_entropy", ending, weighted=names)
     p = 1 / (1 + np.exp(-z))
     keep = np.abs(p[:, 0] - 0.5) > 1e-9  # on the threshold a rounding decides
     z, p, t, w = z[keep], p[keep], t[keep], w[keep] if weighted else None
@@ -76,7 +78,7 @@ def test_thresholds(binary, threshold):
 
 def test_multiclass_precision_recall_f1_are_macro_averages(classes):
     z, labels, w = classes
-    model = scores(6, ["precision", "recall", "f1"], "cross_entropy")
+    model = scores(6, [], "cross_entropy", weighted=["precision", "recall", "f1"])
     found = model.evaluate(z, labels, sample_weight=w)
     guess = z.argmax(axis=1)
     parts = np.array([
@@ -93,7 +95,7 @@ def test_regression_metrics(rng, batch_size, weighted):
     t, p = rng.normal(size=(97, 3)) + 5, rng.normal(size=(97, 3)) * 0.3
     p += t
     w = rng.random(97) + 0.1 if weighted else None
-    found = scores(3, ["mae", "mse", "rmse", "r2"], "mse").evaluate(
+    found = scores(3, [], "mse", weighted=["mae", "mse", "rmse", "r2"]).evaluate(
         p, t, batch_size=batch_size, sample_weight=w
     )
     mean = lambda e: np.average(e.mean(axis=1), weights=w)  # noqa: E731
@@ -109,6 +111,16 @@ def test_r2_survives_a_large_mean(rng):
     found = scores(1, ["r2"], "mse").evaluate(p, t)["r2"]
     centred = t - t.mean()
     assert found == pytest.approx(1 - ((p - t) ** 2).sum() / (centred**2).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("constant", [0.0, 3.0, 1e12 / 3, -1e-9])
+def test_r2_of_a_constant_target_is_1_or_0(constant, rng):
+    """As scikit-learn has it, and whatever the weights round to."""
+    t, w = np.full((60, 1), constant), rng.uniform(0.1, 3, 60)
+    model = scores(1, ["r2"], "mse", weighted=["r2"])
+    exact, off = (model.evaluate(p, t, sample_weight=w) for p in (t, t + 1))
+    assert exact["r2"] == exact["weighted_r2"] == 1.0
+    assert off["r2"] == off["weighted_r2"] == 0.0
 
 
 @pytest.mark.parametrize("name", ["auc", "precision", "recall", "f1"])

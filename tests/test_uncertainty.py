@@ -183,6 +183,7 @@ def test_metrics_compare_the_targets_with_mean_or_median(loss, rng):
     assert found["r2"] == pytest.approx(r2.mean(), rel=1e-11)
     assert found["watch"] == pytest.approx(found["loss"], rel=1e-12)
     assert seen[0] == ((7, 2), (7, 2 * loss.parts))
+    model.compile("sgd", loss, weighted_metrics=["mse"])
     weighted = model.evaluate(p, t, sample_weight=weight)["mse"]
     assert weighted == pytest.approx((weight @ (e**2)).sum() / weight.sum() / 2, rel=1e-12)
 

@@ -23,10 +23,10 @@ template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight,
   return config;
 }
 
-template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const BoundLoss<T>& loss, const Shape& shape) {
+template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Shape& shape) {
   static const std::pair<const char*, MetricKind> kNames[] = {
       {"accuracy", MetricKind::kAccuracy}, {"top_k", MetricKind::kTopK}, {"binary_accuracy", MetricKind::kBinaryAccuracy},
-      {"confusion", MetricKind::kConfusion}, {"auc", MetricKind::kAuc}, {"mae", MetricKind::kMae},
+      {"counts", MetricKind::kCounts}, {"auc", MetricKind::kAuc}, {"mae", MetricKind::kMae},
       {"mse", MetricKind::kMse}, {"r2", MetricKind::kR2}, {"python", MetricKind::kCallback}};
   const auto name = tuple[0].cast<std::string>();
   const py::dict options(tuple[1]);
@@ -34,16 +34,11 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Bo
     if (name != known) continue;
     MetricConfig<T> config;
     config.kind = kind;
+    config.weighted = get_or(options, "weighted", false);
+    config.labels = get_or(options, "labels", false);
+    config.pooled = get_or(options, "pooled", false);
     config.k = get_or(options, "k", 5);
-    config.classes = get_or(options, "classes", 0);
     config.threshold = get_or(options, "threshold", 0.5);
-    config.positions = loss.positions;
-    config.width = loss.width;
-    config.target_width = loss.target_width;
-    if (loss.logits && loss.config.kind == Loss::kBinaryCrossEntropyLogits) {
-      config.threshold = std::log(config.threshold / (1 - config.threshold));
-    }
-    if (loss.config.kind == Loss::kHinge) config.threshold = 2 * config.threshold - 1;  // targets -1 and 1, not 0 and 1
     if (kind == MetricKind::kCallback) config.callback = std::make_shared<PythonMetric<T>>(options["call"], shape);
     return config;
   }
@@ -79,7 +74,7 @@ template <class T> class PyTrainer {
       all_metrics.emplace_back();
       for (py::handle metric : py::list(metrics[k])) {
         all_metrics.back().push_back(
-            parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric), config->losses.back(), shape));
+            parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric), shape));
         const BoundLoss<T>& bound = config->losses.back();
         check(bound.target_width == bound.width || Metric<T>(all_metrics.back().back()).needs_values(),
               "a metric does not go with a loss of several values per target");
@@ -107,7 +102,6 @@ template <class T> class PyTrainer {
       source.ys.push_back(target(keep.back(), pair[1].cast<bool>(), losses[k], source.n));
       for (const Metric<T>& metric : trainer_->metrics()[k]) {
         check(source.ys.back().label == nullptr || !metric.needs_dense_target(), "a metric does not take class labels");
-        check(source.ys.back().label == nullptr || !metric.is_area() || losses[k].width == 2, "auc of labels takes two classes");
       }
       source.weights.emplace_back();
       if (weights[k].is_none()) continue;

@@ -69,6 +69,7 @@ template <class T> OutputBatch<T> Outputs<T>::batch(std::size_t k, std::int64_t 
           loss.positions,
           loss.width,
           loss.target_width,
+          value,
           prediction,
           point,
           out.labelled ? nullptr : out.target.data(),

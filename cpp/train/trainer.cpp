@@ -11,6 +11,15 @@ namespace bp {
 
 namespace {
 
+template <class T> MetricConfig<T> bound(MetricConfig<T> metric, const BoundLoss<T>& loss, const Graph<T>& graph) {
+  const Shape& shape = graph.shapes[static_cast<std::size_t>(loss.output)];
+  metric.classes = shape.empty() ? 1 : shape.back();
+  metric.values = loss.positions * loss.target_width;
+  if (loss.logits) metric.scores = loss.config.kind == Loss::kCrossEntropyLogits ? Scores::kClassLogits : Scores::kLogits;
+  if (loss.config.kind == Loss::kHinge) metric.threshold = 2 * metric.threshold - 1;  // targets -1 and 1, not 0 and 1
+  return metric;
+}
+
 template <class T>
 std::shared_ptr<StepConfig<T>> with_needs(std::shared_ptr<StepConfig<T>> config,
                                           const std::vector<std::vector<MetricConfig<T>>>& metrics) {
@@ -30,9 +39,9 @@ template <class T>
 Trainer<T>::Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
                     std::vector<std::vector<MetricConfig<T>>> metrics)
     : graph_(graph), config_(with_needs(std::move(config), metrics)), step_(graph, config_, false), last_(&step_) {
-  for (const auto& of_output : metrics) {
+  for (std::size_t k = 0; k < metrics.size(); ++k) {
     metrics_.emplace_back();
-    for (const MetricConfig<T>& metric : of_output) metrics_.back().emplace_back(metric);
+    for (const MetricConfig<T>& metric : metrics[k]) metrics_.back().emplace_back(bound(metric, config_->losses[k], *graph_));
   }
   metrics_.resize(config_->losses.size());
   reset_results();
@@ -50,8 +59,7 @@ template <class T> std::vector<std::vector<std::int64_t>> Trainer<T>::gathered_s
   std::vector<std::vector<std::int64_t>> sizes;
   for (std::size_t k = 0; k < metrics_.size(); ++k) {
     sizes.emplace_back();
-    const bool labels = k < source_.ys.size() && source_.ys[k].label != nullptr;
-    for (const Metric<T>& metric : metrics_[k]) sizes.back().push_back(metric.gathered_size(samples_done(), labels));
+    for (const Metric<T>& metric : metrics_[k]) sizes.back().push_back(metric.gathered_size(samples_done()));
   }
   return sizes;
 }

@@ -1,9 +1,16 @@
 """The exceptions of bpcore; every one is also a built-in exception, so both kinds of handler work.
+Warnings are classes of their own, to be filtered by.
 
 Each message says what came, what was expected and why, and what to do.
 """
 
 from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class ShapeError(ValueError):
@@ -113,11 +120,37 @@ class CheckpointError(FormatError):
     """A checkpoint does not fit the model, the data or the arguments."""
 
 
+class MismatchWarning(UserWarning):
+    """Parts that do not mean anything together: an end of the network, a loss, metrics, targets.
+
+    Training goes on. Each is said once for a compiled model.
+    """
+
+
+class UndefinedMetricWarning(UserWarning):
+    """A metric has no value for the data it saw, and is NaN."""
+
+
+class NonFiniteWarning(RuntimeWarning):
+    """`Model.evaluate`, or the validation of a fit, met NaN or Inf."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """A warning whose place is the line of the user's that called into the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level - 1)
+
+
 __all__ = [
     "BusyError",
     "CheckpointError",
     "FormatError",
+    "MismatchWarning",
+    "NonFiniteWarning",
     "NotBuiltError",
     "ShapeError",
     "TrainingDiverged",
+    "UndefinedMetricWarning",
 ]

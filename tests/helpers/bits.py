@@ -228,7 +228,7 @@ def options_run():
     model = classifier(
         gradient_clip_norm=0.5,
         accumulate_steps=2,
-        metrics=["accuracy", "f1"],
+        weighted_metrics=["accuracy", "f1"],  # what the release of the numbers calls metrics
         parameter_groups={"*/bias": {"weight_decay": 0.1, "learning_rate_factor": 0.5}},
     )
     weights = {k: 1 + k / 8 for k in range(7)}

@@ -11,6 +11,7 @@ from . import checks
 INTERVAL = 0.1  # seconds between refreshes: more often is only a slower fit (keras#102, #13351)
 _LOSSES = ("loss", "val_loss")
 _LINES = 1.0  # seconds between lines that stay above the bar: quick epochs would flood the screen
+_SHOWN = 4  # numbers of a list
 _BAR = 24  # columns that the share, the bar and the time take at least
 
 
@@ -23,12 +24,15 @@ def verbosity(value: Any) -> int:
     return value
 
 
-def number(value: float) -> str:
-    """Four significant digits."""
+def number(value: float | list[float]) -> str:
+    """Four significant digits; of a list the first numbers."""
+    if isinstance(value, list):
+        rest = " ..." if len(value) > _SHOWN else ""
+        return f"[{' '.join(map(number, value[:_SHOWN]))}{rest}]"
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 else f"{value:.4g}"
 
 
-def listed(logs: dict[str, float], width: int | None = None) -> str:
+def listed(logs: dict[str, Any], width: int | None = None) -> str:
     """Names and numbers, losses first; whole items that fit into `width` columns, at least one."""
     keys = sorted(logs, key=lambda key: _LOSSES.index(key) if key in _LOSSES else 2)
     text = ""
@@ -64,7 +68,7 @@ class Progress:
         self.bar: Any = None
         self.last = self.last_line = 0.0
         self.pending = 0
-        self.validation: dict[str, float] = {}
+        self.validation: dict[str, Any] = {}
         self.epoch_start = time.perf_counter()
         if verbose == 1 and epochs > 0:
             from tqdm.auto import tqdm
@@ -91,7 +95,7 @@ class Progress:
         self.pending += batches
         return time.perf_counter() - self.last >= INTERVAL
 
-    def show(self, epoch: int, logs: dict[str, float]) -> None:
+    def show(self, epoch: int, logs: dict[str, Any]) -> None:
         """Refresh the bar."""
         name = f"epoch {epoch + 1}/{self.last_epoch}"
         columns = self.bar.format_dict["ncols"]
@@ -103,7 +107,7 @@ class Progress:
         self.pending = 0
         self.last = time.perf_counter()
 
-    def epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+    def epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         """The epoch's numbers."""
         if self.bar is None and self.verbose != 2:
             return

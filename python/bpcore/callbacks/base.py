@@ -32,8 +32,8 @@ class Callback:
     params : dict
         ``epochs``, ``steps`` (batches per epoch, None if not known), ``verbose``, ``validation``
         (whether there is any), ``validation_freq``, ``logs`` (the names that the logs of an epoch
-        have when they reach this callback) and ``logs_complete`` (False if a callback before this
-        one may add others).
+        have when they reach this callback), ``logs_complete`` (False if a callback before this one
+        may add others) and ``lists`` (those names whose values are lists of numbers).
     adds : tuple of str
         Names that the callback adds to the logs.
 

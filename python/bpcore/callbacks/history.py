@@ -8,6 +8,7 @@ import numpy as np
 
 from ..base import checks, drawing, optional
 from ..base.plain import Plain
+from ..base.progress import number
 from .base import Callback, Logs
 
 
@@ -30,7 +31,8 @@ class History(Callback):
     ----------
     history : dict of str to list of float
         ``"loss"``, metrics, ``"val_loss"``, ... and what callbacks add to `logs`: one number per
-        epoch that had it. All of it is JSON data: arrays that a callback adds become lists.
+        epoch that had it, of a metric with ``average=None`` a list of numbers. All of it is JSON
+        data: arrays that a callback adds become lists.
     epoch : list of int
         The epochs' numbers.
     epochs : dict of str to list of int
@@ -130,5 +132,5 @@ class History(Callback):
         return {**self.__dict__, "model": None}
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{k}={v[-1]:.4g}" for k, v in self.history.items() if v)
+        last = ", ".join(f"{k}={number(v[-1])}" for k, v in self.history.items() if v)
         return f"<History of {len(self.epoch)} epochs{': ' if last else ''}{last}>"

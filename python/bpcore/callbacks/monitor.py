@@ -64,6 +64,12 @@ class Monitor(Stateful):
         """Raise ValueError if no epoch of the coming fit can have the monitored number."""
         params = getattr(self, "params", {})
         names = params.get("logs", ())
+        if self.monitor in params.get("lists", ()):
+            raise ValueError(
+                f"{type(self).__name__} monitors {self.monitor!r}, which is a list of numbers "
+                "because of average=None, expected one number; monitor a metric with "
+                "average='macro'"
+            )
         if self.monitor not in names and params.get("logs_complete", False):
             self._never_comes(f"the epochs of this fit have only {', '.join(names)}", names)
 

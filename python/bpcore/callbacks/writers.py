@@ -17,7 +17,8 @@ _MISSING = "NA"
 class CSVLogger(Stateful):
     """Write a line per epoch to a CSV file: the epoch (from 0), then the logs by name.
 
-    Numbers are written so that reading them gives the same bits; what an epoch lacks is ``NA``.
+    Numbers are written so that reading them gives the same bits, lists of them in brackets; what an
+    epoch lacks is ``NA``.
     Each line is in the file when its epoch ends. A run that is resumed from a checkpoint goes on
     after the line of that checkpoint's last epoch.
 
@@ -71,7 +72,7 @@ class CSVLogger(Stateful):
         new = [key for key in (logs if known else self._expected(logs)) if key not in known]
         if new or not known:
             self._widen([*(known or ["epoch"]), *new])
-        row = {**{key: repr(float(value)) for key, value in logs.items()}, "epoch": str(epoch)}
+        row = {**{key: _cell(value) for key, value in logs.items()}, "epoch": str(epoch)}
         line = self._lines([[row.get(key, _MISSING) for key in self._columns]])
         with open(self.filename, "a", newline="", encoding="utf-8") as file:
             file.write(line)
@@ -118,6 +119,23 @@ class CSVLogger(Stateful):
     def set_state(self, state: dict[str, Any]) -> None:
         super().set_state(state)
         self._rows = int(state["rows"])
+
+
+def _cell(value: Any) -> str:
+    """A number of the logs, or a list of them."""
+    several = isinstance(value, list)
+    return repr([float(v) for v in value]) if several else repr(float(value))
+
+
+def _scalars(logs: Logs) -> dict[str, float]:
+    """The logs with lists taken apart, as TensorBoard wants them."""
+    scalars = {}
+    for key, value in logs.items():
+        if isinstance(value, list):
+            scalars.update({f"{key}_{k}": v for k, v in enumerate(value)})
+        else:
+            scalars[key] = value
+    return scalars
 
 
 class TensorBoard(Stateful):
@@ -181,11 +199,11 @@ class TensorBoard(Stateful):
     def _batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._batches += 1
         if self._batches % self.update_freq == 0:
-            for key, value in (logs or {}).items():
+            for key, value in _scalars(logs or {}).items():
                 self._writer("train").add_scalar(f"batch_{key}", value, self._batches)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        for key, value in (logs or {}).items():
+        for key, value in _scalars(logs or {}).items():
             name = "validation" if key.startswith("val_") else "train"
             if key != "learning_rate":
                 tag = f"epoch_{key.removeprefix('val_')}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .lowering import Lowering, Place, lower
+from .lowering import End, Lowering, Place, lower
 from .parameter import Parameter
 from .tensor import (
     Node,
@@ -14,6 +14,7 @@ from .tensor import (
 )
 
 __all__ = [
+    "End",
     "Lowering",
     "Node",
     "Parameter",

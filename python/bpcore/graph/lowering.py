@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _core
 from ..base.memory import Shape
@@ -16,6 +16,16 @@ class Place:
 
     def __init__(self, inputs: list[int], z: int, a: int) -> None:
         self.inputs, self.z, self.a = inputs, z, a
+
+
+class End(NamedTuple):
+    """An output of a network, and what makes its values."""
+
+    name: str
+    shape: Shape
+    op: str  # the last one, or its function if that is an activation
+    function: str  # the same behind reshapes
+    alpha: float  # of that function
 
 
 class Lowering:
@@ -65,6 +75,14 @@ class Lowering:
         """The op that makes value `i`, or the function if it is an activation."""
         op, _, _, attrs, _ = self.nodes[i]
         return str(attrs["function"]) if op == "activation" else op
+
+    def end(self, name: str, i: int) -> End:
+        """Value `i` as an output of a network."""
+        source = i
+        while self.nodes[source][0] == "reshape":
+            source = self.nodes[source][1][0]
+        alpha = float(self.nodes[source][3].get("alpha", 0.0))
+        return End(name, self.shapes[i], self.last_op(i), self.last_op(source), alpha)
 
     def network(self, outputs: Sequence[int], trainable: Sequence[bool] | None = None) -> Any:
         """The compiled graph."""

@@ -112,7 +112,7 @@ def find(
     compiled = model._need_compiled()
     for rate, part in zip(rates, _batches(model, x, y, batch_size), strict=False):
         trainer = model._built().trainer("train", compiled)
-        compiled.reset_metrics()
+        compiled.measures.reset()
         try:
             trainer.train_step(part.xs, part.ys, part.ws, float(rate), update=True, reset=True)
         except _core.Diverged:

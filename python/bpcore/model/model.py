@@ -147,9 +147,7 @@ class Model(Trainable):
         if self._out_keys is not None:
             engine.out_names = list(self._out_keys)
         if self._compiled is not None:
-            self._compiled.resolve(
-                engine.out_names, engine.out_shapes, engine.ends, engine.param_names
-            )
+            self._compiled.resolve(engine.ends(), engine.param_names)
         self._engine = engine
         self._set_fast()
 

@@ -68,6 +68,7 @@ class Trainable(Inspectable):
         gradient_clip_value: float | None = None,
         accumulate_steps: int = 1,
         parameter_groups: Any = None,
+        weighted_metrics: Any = (),
     ) -> None:
         """Choose optimizer, loss and metrics.
 
@@ -77,7 +78,7 @@ class Trainable(Inspectable):
         loss : str, loss, or list or dict of them by output
             See `bpcore.losses`; an object with ``value`` and ``gradient`` is a loss as well.
         metrics : list, or dict or list of lists by output
-            See `bpcore.metrics`.
+            See `bpcore.metrics`. They count every sample alike, whatever its weight in the loss.
         loss_weights : list or dict of float, optional
             By output; the total loss is the weighted sum.
         gradient_clip_norm : float, optional
@@ -91,6 +92,11 @@ class Trainable(Inspectable):
             pattern that fits a name counts, and one that fits no name is an error. Options:
             ``learning_rate_factor``, which multiplies the rate, and ``weight_decay``, in place of
             the optimizer's.
+        weighted_metrics : list, or dict or list of lists by output
+            As `metrics`, but a sample counts by the weight that it has in the loss: the product of
+            its sample weight and the weight of its class; in validation and `evaluate` there are
+            only the sample weights given for these, and a ``class_weight`` of the loss itself. One
+            whose name is among `metrics` too is ``weighted_<name>`` in the logs.
 
         Examples
         --------
@@ -113,13 +119,12 @@ class Trainable(Inspectable):
             gradient_clip_value,
             accumulate_steps,
             parameter_groups,
+            weighted_metrics,
         )
         with self._busy("compile"):
             if self._engine is not None:
                 engine = self._engine
-                compiled.resolve(
-                    engine.out_names, engine.out_shapes, engine.ends, engine.param_names
-                )
+                compiled.resolve(engine.ends(), engine.param_names)
             compiled.optimizer.bind(self)
             self._compiled = compiled
             if self._engine is not None:
@@ -307,14 +312,14 @@ class Trainable(Inspectable):
             optimizer = compiled.optimizer
             trainer.step, trainer.draw = optimizer.iterations, self._draws
             rate = optimizer.current_rate()
-            compiled.reset_metrics()
+            compiled.measures.reset()
             try:
                 trainer.train_step(item.xs, item.ys, item.ws, rate, update=True, reset=True)
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
             finally:
                 optimizer.iterations, self._draws = int(trainer.step), int(trainer.draw)
-            return compiled.logs(trainer.results())
+            return compiled.measures.logs(trainer.results())
 
     def refresh_statistics(self, x: Any, *, batch_size: int | None = 32) -> None:
         """Set the running statistics of BatchNormalization to their means over the batches of `x`.
@@ -417,7 +422,7 @@ class Trainable(Inspectable):
         batches = Batches(x) if is_batches(x, y) else None
         item = None if batches else engine.dataset(compiled, x, y, sample_weight)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
-        held = compiled.metric_states() if self._lock.locked() else []
+        held = compiled.measures.states() if self._lock.locked() else []
         try:
             if item is None:
                 return self._evaluate_batches(batches)
@@ -432,7 +437,7 @@ class Trainable(Inspectable):
         compiled, engine = self._need_compiled(), self._built()
         with self._eval_lock:
             trainer = engine.trainer("eval", compiled)
-            compiled.reset_metrics()
+            compiled.measures.reset()
             trainer.set_data(item.xs, item.ys, item.ws)
             trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
             end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
@@ -442,13 +447,13 @@ class Trainable(Inspectable):
                     trainer.run(rate, end - trainer.batch, loop.SLICE)
             except _core.Diverged as error:
                 raise diverged(error, -1, None) from None
-            return compiled.logs(trainer.results(), prefix)
+            return compiled.measures.logs(trainer.results(), prefix)
 
     def _evaluate_batches(self, batches: Any) -> dict[str, float]:
         compiled, engine = self._need_compiled(), self._built()
         with self._eval_lock:
             trainer = engine.trainer("eval", compiled)
-            compiled.reset_metrics()
+            compiled.measures.reset()
             first = True
             for part in batches.epoch(None):
                 item = engine.dataset(compiled, part[0], part[1], part[2])
@@ -459,4 +464,4 @@ class Trainable(Inspectable):
                 first = False
             if first:
                 raise ValueError("x gave no batch, expected at least 1")
-            return compiled.logs(trainer.results())
+            return compiled.measures.logs(trainer.results())

@@ -38,7 +38,6 @@ class Engine:
             if i < n_inputs or i in self.outputs:  # the core wants a node of its own per output
                 i = self.low.add("reshape", (i,), t.shape, t.name, shape=t.shape)
             self.outputs.append(i)
-        self.ends = [self.low.last_op(i) for i in self.outputs]
         self.params: list[Parameter] = self.low.params
         self.flags = self.low.flags()
         self.net = self.low.network(self.outputs)
@@ -46,6 +45,10 @@ class Engine:
         self.has_python = any(node[0] == "python" for node in self.low.nodes)
         self.trainers: dict[str, Any] = {}
         self._specs: dict[str, Any] = {}
+
+    def ends(self) -> list[graph.End]:
+        """The outputs, as losses and metrics ask for them."""
+        return [self.low.end(*pair) for pair in zip(self.out_names, self.outputs, strict=True)]
 
     @property
     def param_names(self) -> list[str]:
@@ -73,7 +76,7 @@ class Engine:
         if spec:
             active = compiled.optimizer.slots(self.params, self.flags[: len(self.params)])
         metrics = (
-            compiled.core_metrics() if purpose in ("train", "eval") else [[] for _ in self.outputs]
+            compiled.measures.specs if purpose in ("train", "eval") else [[] for _ in self.outputs]
         )
         parameters: dict[str, Any] = {}
         if any(item[0] is not None for item in penalties):
@@ -170,7 +173,8 @@ class Engine:
             label = names[1] if len(parts) == 1 else f"{names[1]}[{out!r}]"
             target = targets.prepare(label, part, loss, shape, n, out, self.dtype)
             ys.append((self._detached(target[0]), target[1]))
-            compiled.check_metrics(len(ys) - 1, label, target[1])
+            if target[1]:
+                compiled.measures.refuse_labels(len(ys) - 1, label)
         weight_name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
         ws = self._weights(weight_name, sample_weight, n)
         for k, loss in enumerate(compiled.losses):

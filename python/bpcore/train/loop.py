@@ -70,7 +70,8 @@ class Loop:
             "verbose": options.verbose,
             "validation": validation is not None,
             "validation_freq": options.validation_freq,
-            "logs": self.compiled.log_names(validation is not None),
+            "logs": self.compiled.measures.log_names(validation is not None),
+            "lists": self.compiled.measures.listed(),
         }
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
@@ -124,7 +125,7 @@ class Loop:
         self.progress.epoch_begin()
         if self.first_batch == 0:  # else a resumed epoch
             self.hooks.call("on_epoch_begin", epoch)
-        self.compiled.reset_metrics()
+        self.compiled.measures.reset()
         if train is not None:
             self._array_epoch(epoch, train, steps)
         else:
@@ -132,7 +133,7 @@ class Loop:
         if self.trainer.pending:  # gradients of a rest of accumulate_steps, or of a stop
             self.trainer.flush(float(self.optimizer.rates(int(self.trainer.step), 1)[0]))
         self.model._epochs_done += 1
-        logs: dict[str, float] = self.compiled.logs(self.trainer.results())
+        logs: dict[str, float] = self.compiled.measures.logs(self.trainer.results())
         self.sync()
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
             options = self.options
@@ -186,7 +187,7 @@ class Loop:
             self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if hooks:
                 self.sync()
-                logs = self.compiled.logs(trainer.results())
+                logs = self.compiled.measures.logs(trainer.results(), final=False)
                 self.hooks.call("on_train_batch_end", batch, logs=logs)
             if self.saver is not None:
                 self.saver.after_batches(epoch, int(trainer.batch) - batch)
@@ -211,7 +212,7 @@ class Loop:
             )
             if self.hooks.has_batch_hooks:
                 self.sync()
-                logs = self.compiled.logs(trainer.results())
+                logs = self.compiled.measures.logs(trainer.results(), final=False)
                 self.hooks.call("on_train_batch_end", done, logs=logs)
             done += 1
             if self._stops(epoch, 1):
@@ -225,7 +226,8 @@ class Loop:
     def _stops(self, epoch: int, batches: int) -> bool:
         """After a slice or batch: refresh the bar, look at clocks; whether to stop now."""
         if self.progress.due(batches):
-            self.progress.show(epoch, self.compiled.logs(self.trainer.results()))
+            logs = self.compiled.measures.logs(self.trainer.results(), final=False)
+            self.progress.show(epoch, logs)
         for item in self.hooks.slice_hooks:
             item.on_train_slice_end()
         return bool(self.model.stop_training)

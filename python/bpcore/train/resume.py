@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from ..files.container import shown
 _SAMPLE = 2**26  # bytes of an array that are hashed; of a larger one evenly spaced rows
 _CHUNK = 2**22
 _ANY = 2**62
+_FORM = 2  # of what an epoch has gathered; without the number it is the first
 _FIT = {"run", "position", "finished", "stopped", "gathered", "metrics", "history", "callbacks"}
 
 
@@ -100,6 +102,18 @@ class Run:
         self.apply = checkpoint.prepare(self.model, document["state"], own, self.file)
         self.held = held
         checkpoint.warn_of_differences(document, self.file)
+        self._warn_of_old_metrics(held["gathered"])
+
+    def _warn_of_old_metrics(self, gathered: Any) -> None:
+        """In the first form all metrics were weighted."""
+        weighted = any(self.told["data"]["sample_weight"])
+        if gathered and "form" not in gathered and weighted and any(gathered["metrics"]):
+            warnings.warn(
+                f"{self.file}: the metrics of the epoch in progress were weighted up to there, and "
+                "are not from now on: compile has weighted_metrics for those that are to be; this "
+                "epoch's are of both kinds",
+                stacklevel=4,
+            )
 
     def _check_position(self, held: dict[str, Any]) -> None:
         options = self.options
@@ -129,7 +143,7 @@ class Run:
         trainer, train = self.loop.trainer, self.train
         trainer.set_data(train.xs, train.ys, train.ws)
         trainer.start_epoch(batch_size_of(self.options.batch_size, train.n), first_batch=batch)
-        trainer.set_gathered(self._decoded(held["gathered"]))
+        trainer.set_gathered(self._gathered(held, trainer.gathered_sizes()))
         states = self._decoded(held["metrics"])
         kinds = [[type(part) for part in state] for state in states]
         if kinds != [[float, float, dict]] * len(self._python_metrics()):
@@ -137,6 +151,18 @@ class Run:
 
     def _decoded(self, value: Any) -> Any:
         return decode(value, self.arrays)
+
+    def _gathered(self, held: dict[str, Any], sizes: list[list[int]]) -> Any:
+        """What the core had gathered of the epoch."""
+        gathered = self._decoded(held["gathered"])
+        if "form" not in gathered:
+            specs = self.loop.compiled.measures.specs
+            for states, kinds, counts in zip(gathered["metrics"], specs, sizes, strict=True):
+                for i, (state, spec, size) in enumerate(zip(states, kinds, counts, strict=True)):
+                    states[i] = _of_today(spec, state, size)
+        elif gathered["form"] != _FORM:
+            raise ValueError(f"gathered: form {checks.describe(gathered['form'])}")
+        return gathered
 
     # ---- resuming -------------------------------------------------------------------------------
     def finished(self) -> History | None:
@@ -175,13 +201,13 @@ class Run:
 
     def restore_results(self, trainer: Any) -> None:
         """What the epoch in progress had gathered."""
-        trainer.set_gathered(self._decoded(self.held["gathered"]))
+        trainer.set_gathered(self._gathered(self.held, trainer.gathered_sizes()))
         states = self._decoded(self.held["metrics"])
         for (metric, _), state in zip(self._python_metrics(), states, strict=True):
             metric.set_state(tuple(state))
 
     def _python_metrics(self) -> list[tuple[metrics.PythonMetric, Any]]:
-        states: list[tuple[metrics.PythonMetric, Any]] = self.loop.compiled.metric_states()
+        states: list[tuple[metrics.PythonMetric, Any]] = self.loop.compiled.measures.states()
         return states
 
     # ---- saving ---------------------------------------------------------------------------------
@@ -211,7 +237,7 @@ class Run:
         if checkpoint.flawed_weight(model):  # the next batch will say so; the last good file stays
             return
         state, arrays = checkpoint.capture(model)
-        gathered = loop.trainer.gathered() if position[1] else None
+        gathered = {**loop.trainer.gathered(), "form": _FORM} if position[1] else None
         states = [state for _, state in self._python_metrics()] if position[1] else []
         names = ("epoch", "history", "epochs")
         history = {name: getattr(loop.history, name) for name in names}
@@ -238,6 +264,21 @@ class Run:
         self.since = 0
 
 
+def _of_today(spec: tuple[str, dict[str, Any]], state: Any, size: int) -> Any:
+    """Running sums of a metric as the first files have them, as they are now."""
+    kind, options = spec
+    if kind == "counts":  # [true, predicted] by class: hits, predicted and true
+        classes = math.isqrt(np.size(state))
+        square = np.reshape(state, (classes, classes))
+        return np.concatenate([np.diag(square), square.sum(axis=0), square.sum(axis=1)])
+    if kind == "auc" and np.size(state) != size and np.size(state) % 6 == 0:
+        # each of two columns by itself: score, weight, positive
+        a, weight, first, b, _, second = np.reshape(state, (-1, 6)).T
+        both = [a, b, weight, first, second] if options["labels"] else [b - a, weight, second]
+        return np.stack(both, axis=1).ravel()
+    return state
+
+
 def _checked_history(
     value: Any,
 ) -> tuple[list[int], dict[str, list[float]], dict[str, list[int]]]:
@@ -251,7 +292,10 @@ def _checked_history(
     if set(columns) != set(places):
         raise ValueError(f"history: epochs of {shown(str(list(places)))}, not of its columns")
     for name, column in columns.items():
-        if not isinstance(column, list) or not all(isinstance(v, (int, float)) for v in column):
+        if not isinstance(column, list):
+            raise ValueError(f"history: {name} is {checks.describe(column)}, expected a list")
+        flat = [v for item in column for v in (item if isinstance(item, list) else [item])]
+        if not all(isinstance(v, (int, float)) for v in flat):
             raise ValueError(f"history: {name} is {checks.describe(column)}, expected numbers")
         if len(column) != len(places[name]) or not set(places[name]) <= set(epochs):
             raise ValueError(f"history: {name} has epochs {shown(str(places[name]))}")
@@ -286,13 +330,15 @@ def _described(model: Any) -> dict[str, Any]:
     told = {
         "optimizer": [type(compiled.optimizer).__name__, plain(compiled.optimizer._config_args)],
         "loss": plain(compiled.loss),
-        "metrics": plain(compiled.metrics),
+        "metrics": plain(compiled.measures.plain),
         "loss_weights": plain(compiled.loss_weights),
         "gradient_clip_norm": compiled.clip_norm,
         "gradient_clip_value": compiled.clip_value,
         "accumulate_steps": compiled.accumulate_steps,
         "parameter_groups": compiled.groups.get_config(),
     }
+    if compiled.measures.weighted:  # not in the first files
+        told["weighted_metrics"] = plain(compiled.measures.weighted)
     start = None
     if model._seed_told or trained:
         start = {p.name: _moments(p.value) for p in model.weights}
