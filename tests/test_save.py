@@ -273,11 +273,10 @@ CHECKPOINT_1 = [0.5013156309723854]
 
 
 def test_names_that_no_file_can_hold(tmp_path):
-    for name, flaw in {"..": "'..' part", "ä" * 150: "255 bytes"}.items():
+    for name, flaw in {"..": "'..' part", "ä" * 150: "1 to 255"}.items():
         model = bp.Sequential([bp.layers.Dense(2, name=name)], seed=0)
-        model.build((2,))
         with pytest.raises(ValueError, match=flaw):
-            model.save(tmp_path / "m")
+            model.build((2,))
     model = bp.Sequential([bp.layers.Dense(2, name='5" \\ größe')], seed=0)
     model.build((2,))
     model.save(tmp_path / "m")

@@ -164,11 +164,20 @@ class Optimizer(arguments.Configured):
         }
 
     def set_state(self, parameters: list[Parameter], state: Mapping[str, Any]) -> None:
-        """Take what `state` gave; shapes are checked before anything is changed."""
+        """Take what `state` gave; all of it is checked before anything is changed."""
         new: dict[Parameter, list[Array]] = {}
+        count = _core.slot_count(self.spec())
         for p, arrays in zip(parameters, state["slots"], strict=True):
             new[p] = []
+            if len(arrays) not in (0, count):
+                raise ValueError(
+                    f"optimizer state of {p.name}: got {len(arrays)} arrays, expected {count}"
+                )
             for array in arrays:
+                if array.dtype.kind not in "fiub":
+                    raise TypeError(
+                        f"optimizer state of {p.name}: got dtype {array.dtype}, expected {p.dtype}"
+                    )
                 if tuple(array.shape) != p.shape:
                     raise ShapeError(
                         f"optimizer state of {p.name}: expected {p.shape}, got {array.shape}"

@@ -49,6 +49,15 @@ def bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, 
     return result
 
 
+def kept(value: Any) -> Any:
+    """Lists and dicts as they are now: what their maker does to them later changes nothing."""
+    if type(value) in (list, tuple):
+        return type(value)(kept(item) for item in value)
+    if type(value) is dict:
+        return {key: kept(item) for key, item in value.items()}
+    return value
+
+
 @functools.lru_cache(maxsize=512)
 def takes(function: Callable[..., Any], name: str) -> bool:
     """Whether a function has an argument of this name (or ``**kwargs``)."""
@@ -125,7 +134,7 @@ class Configured:
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
             self = super().__new__(cls)
-            self._config_args = bind(cls, args, kwargs)
+            self._config_args = {k: kept(value) for k, value in bind(cls, args, kwargs).items()}
             return self
 
     def get_config(self) -> dict[str, Any]:

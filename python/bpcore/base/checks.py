@@ -20,6 +20,8 @@ from .memory import Shape
 
 MAX_SIZE = 2**31 - 1  # of one axis: BLAS-like interfaces and file formats count axes in int32
 MAX_ELEMENTS = 2**40  # of one array: 4 TiB of float32; beyond it is a typing error
+MAX_RANK = 8  # of a weight: axes that files hold
+MAX_NAME = 255  # bytes of UTF-8 of a weight's name, layer and slash included
 
 
 def describe(value: Any) -> str:
@@ -167,6 +169,18 @@ def object_name(what: str, value: Any) -> str | None:
     return value
 
 
+def name_flaw(name: str, limit: int = MAX_NAME) -> str:
+    """What keeps a weight's name out of files, or nothing."""
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= limit:
+        return f"has {size} bytes, expected 1 to {limit}"
+    if not name.isprintable():
+        return "holds a control or invisible character"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "has an empty, '.' or '..' part"
+    return ""
+
+
 def shape(name: str, value: Any) -> Shape:
     """A per-sample shape: positive ints, no batch axis (a leading None is dropped)."""
     forms = "expected the shape of one sample without the batch axis, like (784,) or (28, 28, 1)"
@@ -194,8 +208,11 @@ def shape(name: str, value: Any) -> Shape:
 
 
 def elements(name: str, sizes: Sequence[int], itemsize: int = 4) -> int:
-    """The number of elements of a shape; an error before anything so large is allocated."""
-    count = math.prod(sizes)
+    """The number of elements of a shape; an error before anything so large is allocated.
+
+    A size of 0 counts as 1: what takes no memory is to be described in files all the same.
+    """
+    count = math.prod(size or 1 for size in sizes)
     if count > MAX_ELEMENTS:
         gib = count * itemsize / 2**30
         raise ValueError(
@@ -203,6 +220,19 @@ def elements(name: str, sizes: Sequence[int], itemsize: int = 4) -> int:
             f"the limit is {MAX_ELEMENTS} elements"
         )
     return count
+
+
+def weight_shape(name: str, value: Any, itemsize: int) -> Shape:
+    """The shape of a weight, one that files hold; sizes may be 0."""
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    sizes = tuple(integer(f"{name}: size", n, 0) for n in given)
+    if len(sizes) > MAX_RANK:
+        raise ValueError(
+            f"{name}: shape {sizes} has {len(sizes)} axes, expected at most {MAX_RANK}, because "
+            "files hold no more; reshape the value where it is used"
+        )
+    elements(name, sizes, itemsize)
+    return sizes
 
 
 def path(value: Any) -> str:

@@ -24,6 +24,8 @@ class Plain:
     """
 
     def __call__(self, value: Any, where: str = "") -> Any:
+        if isinstance(value, np.longdouble):  # the one number whose item() is no Python number
+            value = float(value)
         if isinstance(value, np.generic):
             value = value.item()
         if value is None or isinstance(value, (bool, str)):

@@ -24,14 +24,28 @@ def only(what: str, config: Mapping[str, Any], known: set[str]) -> None:
 
 def layer_entry(layer: Layer) -> dict[str, Any]:
     """One layer: class, its name in the model, and the constructor's arguments."""
+    config = layer.get_config()
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f"{layer.label}: get_config() gave {checks.describe(config)}, expected a dict of the "
+            "constructor's arguments"
+        )
     return {
         "class_name": type(layer).__name__,
         "name": layer.name,
         "named": layer._given_name is not None,
         "trainable": layer.trainable,
         "frozen": [p.local_name for p in layer.weights if not p._trainable],
-        "config": layer.get_config(),
+        "config": config,
     }
+
+
+def check_counts(config: Mapping[str, Any]) -> None:
+    """Refuse to describe, and to make, a model of more parts than a file may ask for."""
+    for part, most in (("layers", MAX_LAYERS), ("nodes", 10 * MAX_LAYERS)):
+        count = len(config.get(part, ()))
+        if count > most:
+            raise ValueError(f"the model has {count} {part}, a file describes at most {most}")
 
 
 def structure(
@@ -71,8 +85,6 @@ def structure(
 
 def make_layers(entries: Sequence[Mapping[str, Any]], custom: Mapping[str, Any]) -> list[Layer]:
     """All layers of a model."""
-    if len(entries) > MAX_LAYERS:
-        raise ValueError(f"{len(entries)} layers, expected at most {MAX_LAYERS}")
     layers = [_make_layer(entry, custom) for entry in entries]
     by_name = {entry["name"]: layer for entry, layer in zip(entries, layers, strict=True)}
     for layer in layers:
@@ -114,8 +126,6 @@ def _own(key: str, value: Any, custom: Mapping[str, Any]) -> Any:
 def connect(config: Mapping[str, Any], layers: list[Layer]) -> tuple[Any, Any]:
     """The graph's inputs and outputs, in the structure they had."""
     tensors: list[graph.Tensor] = []
-    if len(config["nodes"]) > 10 * MAX_LAYERS:
-        raise ValueError(f"{len(config['nodes'])} nodes, expected at most {10 * MAX_LAYERS}")
     for entry in config["nodes"]:
         only("node", entry, _NODE)
         layer = layers[checks.integer("layer", entry["layer"], 0, len(layers) - 1)]

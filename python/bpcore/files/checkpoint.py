@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from ..base import arguments, checks
 from ..base.memory import Array
 from ..base.plain import Plain
 from ..errors import BusyError, CheckpointError, FormatError
+from ..graph.parameter import assign, check_writable
 from ..layers.noise import RandomLayer
 from . import container, save
 from .atomic import write_atomically
@@ -30,6 +32,8 @@ KIND = "checkpoint"
 _STATE = {"seed", "stream", "epochs_done", "draws", "iterations", "learning_rate", "fma"}
 _LATER = {"random"}  # not in the first files
 _MAX_COUNT = 2**62
+_SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
+_ARRAY = re.compile("@array/[0-9]+")  # what `encode` puts aside
 
 
 def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
@@ -78,6 +82,11 @@ def write(name: str, document: Mapping[str, Any], arrays: Mapping[str, Array]) -
     write_atomically(name, container.pack(document, arrays))
 
 
+def is_weight(key: str) -> bool:
+    """Whether a tensor is a weight, ``<layer>/<weight>``, whatever the layer is called."""
+    return key.count("/") == 1 and not _ARRAY.fullmatch(key)
+
+
 def checked_kind(content: container.Content, file: str) -> dict[str, Any]:
     """The document of a checkpoint, or an error that says what the file is instead."""
     document = content.document
@@ -120,10 +129,16 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     """Counters as data, and the arrays of weights and optimizer; they are not copied."""
     optimizer = model._need_compiled().optimizer
     arrays = save.arrays_of(model)
+    taken = next((name for name in arrays if not is_weight(name)), None)
+    if taken is not None:
+        raise ValueError(
+            f"weight {taken!r} has a name that checkpoints need for themselves, expected another; "
+            "rename the layer"
+        )
     names = _slot_names(optimizer)
     for p in model.weights:
         for slot, array in zip(names, optimizer._slots.get(p, []), strict=False):
-            arrays[f"@optimizer/{slot}/{p.name}"] = array
+            arrays[f"{_SLOT}{slot}/{p.name}"] = array
     state = {
         "seed": model.seed,
         "stream": model._stream,
@@ -165,8 +180,9 @@ def prepare(
 ) -> Callable[[], None]:
     """Check everything against the model; the function returned puts it in, and cannot fail."""
     optimizer = model._need_compiled().optimizer
-    weights = {key: a for key, a in arrays.items() if not key.startswith("@")}
+    weights = {key: a for key, a in arrays.items() if is_weight(key)}
     save.check_weights(model, weights, file)
+    check_writable(model.weights)
     slots = _checked_slots(model, optimizer, arrays, file)
     try:
         seed = checks.seed(state["seed"])
@@ -182,8 +198,7 @@ def prepare(
         raise FormatError(f"{file}: state: {error}") from error
 
     def apply() -> None:
-        for p in model.weights:
-            p.value[...] = weights[p.name]
+        assign(model.weights, [weights[p.name] for p in model.weights])
         optimizer.set_state(model.weights, {"iterations": counts["iterations"], "slots": slots})
         if changed:
             optimizer.learning_rate = trial.learning_rate
@@ -222,10 +237,11 @@ def _checked_slots(
     model: Any, optimizer: Any, arrays: Mapping[str, Array], file: str
 ) -> list[list[Array]]:
     """The optimizer's arrays by parameter: of each all or none."""
-    names, rest = _slot_names(optimizer), {k for k in arrays if k.startswith("@optimizer/")}
+    names = _slot_names(optimizer)
+    rest = {key for key in arrays if key.startswith(_SLOT) and not is_weight(key)}
     result = []
     for p in model.weights:
-        keys = [f"@optimizer/{slot}/{p.name}" for slot in names]
+        keys = [f"{_SLOT}{slot}/{p.name}" for slot in names]
         here = [key for key in keys if key in arrays]
         if here and len(here) < len(keys):
             lost = next(key for key in keys if key not in arrays)

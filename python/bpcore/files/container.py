@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..base.checks import MAX_ELEMENTS, MAX_SIZE
+from ..base.checks import MAX_ELEMENTS, MAX_NAME, MAX_RANK, MAX_SIZE, name_flaw
 from ..base.memory import Array
 from ..errors import FormatError
 
@@ -29,12 +29,11 @@ FORMAT_VERSION = 1
 MAX_HEADER = 2**24  # bytes
 MAX_BYTES = 2**33  # of a whole file, unless the caller says otherwise
 MAX_TENSORS = 100_000
-MAX_RANK = 8
-MAX_NAME = 255  # bytes of UTF-8
 MAX_NESTING = 64
+MAX_DIGITS = 40  # of an integer
 _MAX_PARSED = 2**24  # bytes that the values of a document take, 10,000 layers at least
 _MAX_TOKENS = 2_000_000  # brackets of a document
-_MAX_DIGITS = 40  # of an integer
+_MORE = 64  # bytes of a name of several slashes beyond MAX_NAME: @optimizer/<slot>/<weight>
 
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "I64": "<i8", "U64": "<u8", "I32": "<i4", "U32": "<u4",
@@ -63,7 +62,7 @@ _PREFIX = b'{"__metadata__":{"bpcore":"'
 _VERSION = re.compile(rb'\{"format":([0-9]{1,9}),"bpcore":"([0-9A-Za-z.+-]{1,40})",')
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
 _ENTRY = re.compile(
-    rb',"((?:[^"\\]|\\["\\]){0,300})":\{"dtype":"([A-Z0-9_]{1,8})","shape":\[([0-9,]{0,120})\],'
+    rb',"((?:[^"\\]|\\["\\]){0,400})":\{"dtype":"([A-Z0-9_]{1,8})","shape":\[([0-9,]{0,120})\],'
     rb'"data_offsets":\[([0-9]{1,20}),([0-9]{1,20})\]\}'
 )
 _CONTROL = re.compile(rb"[\x00-\x1f]")
@@ -93,6 +92,11 @@ def pack(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[b
     ValueError
         A name or the document is beyond what `read` takes back.
     """
+    folded: set[str] = set()
+    for name, array in arrays.items():
+        flaw = _name_flaw(name, folded) or _shape_flaw(array.shape)
+        if flaw:
+            raise ValueError(f"cannot save: tensor {shown(name)} {flaw}; rename or reshape it")
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     tensors = {name: _little(name, arrays[name]) for name in order}
     body = {"format": FORMAT_VERSION, "bpcore": __version__, **document}
@@ -101,9 +105,6 @@ def pack(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[b
     header = ['{"__metadata__":{"bpcore":', json.dumps(text), "}"]
     offset = 0
     for name, array in tensors.items():
-        flaw = name_flaw(name)
-        if flaw:
-            raise ValueError(f"cannot save: tensor name {shown(name)} {flaw}; rename the layer")
         entry = {
             "dtype": _CODES[array.dtype],
             "shape": array.shape,
@@ -151,14 +152,24 @@ def _digest(body: bytes, arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def name_flaw(name: str) -> str:
-    """What is wrong with a tensor's name, or nothing."""
-    if not 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_NAME:
-        return f"must have 1 to {MAX_NAME} bytes"
-    if not name.isprintable():
-        return "holds a control or invisible character"
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        return "has an empty, '.' or '..' part"
+def _name_flaw(name: str, folded: set[str]) -> str:
+    """What is wrong with a tensor's name, or nothing; `folded` gathers normal forms."""
+    flaw = name_flaw(name, MAX_NAME + (_MORE if name.count("/") > 1 else 0))
+    if flaw or name.isascii():
+        return flaw
+    normal = unicodedata.normalize("NFC", name)
+    if normal in folded:
+        return "is another's name in the normal form NFC of Unicode"
+    folded.add(normal)
+    return ""
+
+
+def _shape_flaw(shape: tuple[int, ...]) -> str:
+    """What is wrong with a tensor's shape, or nothing; sizes of 0 count as 1."""
+    if len(shape) > MAX_RANK:
+        return f"has {len(shape)} axes, expected at most {MAX_RANK}"
+    if max(shape, default=0) > MAX_SIZE or math.prod(n or 1 for n in shape) > MAX_ELEMENTS:
+        return f"has shape {shape}, expected sizes up to {MAX_SIZE} and {MAX_ELEMENTS} elements"
     return ""
 
 
@@ -394,14 +405,9 @@ def _name(raw: bytes, folded: set[str]) -> str:
         raise _Flaw("name", "other bytes", "UTF-8") from None
     if "\\" in name:
         name = name.replace('\\"', '"').replace("\\\\", "\\")
-    flaw = name_flaw(name)
+    flaw = _name_flaw(name, folded)
     if flaw:
         raise _Flaw("name", shown(name), f"another, since this {flaw}")
-    if not name.isascii():
-        normal = unicodedata.normalize("NFC", name)
-        if normal in folded:
-            raise _Flaw("name", shown(name), "names that differ in NFC")
-        folded.add(normal)
     return name
 
 
@@ -417,8 +423,9 @@ def _tensor(entry: re.Match[bytes], offset: int, size: int) -> tuple[str, tuple[
     if any(part[0] == 48 and len(part) > 1 for part in (*parts, entry[4], entry[5])):
         raise _Flaw("shape and data_offsets", numbers, "numbers without leading zeros")
     shape, begin, end = tuple(numbers[:-2]), numbers[-2], numbers[-1]
-    if max(shape, default=0) > MAX_SIZE or math.prod(n or 1 for n in shape) > MAX_ELEMENTS:
-        raise _Flaw("shape", list(shape), f"sizes up to {MAX_SIZE}, {MAX_ELEMENTS} elements")
+    flaw = _shape_flaw(shape)
+    if flaw:
+        raise _Flaw("shape", list(shape), f"another, since this {flaw}")
     if begin != offset:
         raise _Flaw("begin", begin, f"{offset}: no holes, no overlap")
     wanted = offset + math.prod(shape) * int(DTYPES[code][2])
@@ -452,8 +459,9 @@ def _check_nesting(text: bytes, where: str) -> None:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits, expected at most {_MAX_DIGITS}")
+    count = len(digits.removeprefix("-"))
+    if count > MAX_DIGITS:
+        raise ValueError(f"a number of {count} digits, expected at most {MAX_DIGITS}")
     return int(digits)
 
 

@@ -58,7 +58,12 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
 
 def describe(model: Any) -> dict[str, Any]:
     """Class and configuration as data; TypeError if a layer is not."""
-    config = _Description()(model.get_config(), "config")
+    try:
+        config = _Description()(model.get_config(), "config")
+    except RecursionError as error:
+        raise TypeError(
+            "cannot save the model: its description is nested without end, expected plain data"
+        ) from error
     return {"class_name": type(model).__name__, "config": config}
 
 
@@ -104,7 +109,13 @@ class _Description(Plain):
     """A model's configuration; everything is finite, since JSON has no other numbers."""
 
     def number(self, value: float, where: str) -> Any:
-        if not math.isfinite(value):
+        if isinstance(value, int):
+            if abs(value) >= 10**container.MAX_DIGITS:
+                raise TypeError(
+                    f"cannot save the model: {where} is an int of more than "
+                    f"{container.MAX_DIGITS} digits, which files do not hold; give it as a str"
+                )
+        elif not math.isfinite(value):
             raise TypeError(f"cannot save the model: {where} is {value}, expected a finite number")
         return value
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
+from collections import deque
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -71,6 +75,7 @@ class Parameter:
         self._owner = owner
         self.local_name = local_name
         self._value = value  # of the core's memory, and nobody else's
+        self._view: Array = value.view()
         self._grad: Array | None = None
         self._trainable = checks.boolean("trainable", trainable)
 
@@ -92,12 +97,18 @@ class Parameter:
 
     @property
     def value(self) -> Array:
-        """The array itself; it stays valid after the model is gone."""
-        return self._value
+        """A view of the array in training; it stays valid after the model is gone.
+
+        A shape or dtype assigned to it in place is the view's alone: the weight keeps its own.
+        """
+        told, seen = self._value, self._view
+        if seen.shape != told.shape or seen.dtype != told.dtype or seen.strides != told.strides:
+            self._view = told.view()
+        return self._view
 
     @value.setter
     def value(self, new: Any) -> None:
-        self._value[...] = self.check(new)
+        assign([self], [self.check(new)])
 
     @property
     def grad(self) -> Array:
@@ -149,12 +160,13 @@ class Parameter:
     def convert(self, dtype: str) -> None:
         """Take another dtype; views taken before keep the old array."""
         self._value = aligned_copy(self._value.astype(dtype))
+        self._view = self._value.view()
         self._grad = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy or (dtype is not None and np.dtype(dtype) != self.dtype):
             return self._value.astype(dtype or self.dtype)
-        return self._value
+        return self.value
 
     def __matmul__(self, other: Any) -> Any:
         return self._value @ np.asarray(other)
@@ -167,11 +179,32 @@ class Parameter:
         return f"<Parameter {self.name!r} {self.shape} {self.dtype}{frozen}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_grad": None}
+        state = {**self.__dict__, "_grad": None}
+        state.pop("_view")
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._value = aligned_copy(self._value)  # pickle does not keep the alignment
+        self._view = self._value.view()
+
+
+def check_writable(parameters: Sequence[Parameter]) -> None:
+    """Refuse weights whose arrays their user has made read-only."""
+    for p in parameters:
+        if not p.value.flags.writeable:
+            raise ValueError(
+                f"{p.name}: its value is read-only, expected an array that takes new weights; "
+                "nothing was changed; set value.flags.writeable = True"
+            )
+
+
+def assign(parameters: Sequence[Parameter], arrays: Sequence[Array]) -> None:
+    """Copy arrays, each of its parameter's shape and dtype, into all parameters or into none."""
+    check_writable(parameters)
+    copies = [(p.value, ..., array) for p, array in zip(parameters, arrays, strict=True)]
+    # One call of the interpreter: no signal handler, and so no Ctrl-C, comes between two copies.
+    deque(itertools.starmap(operator.setitem, copies), maxlen=0)
 
 
 def _fit(

@@ -17,7 +17,7 @@ from .. import graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array, Shape, empty
 from ..errors import ShapeError
-from ..graph.parameter import Parameter, reserve
+from ..graph.parameter import Parameter, assign, reserve
 from .python_node import PythonNode, call_forward
 
 
@@ -249,9 +249,13 @@ class Layer(arguments.Configured):
         local = checks.object_name("weight", name)
         if local is None or any(p.local_name == local for p in self._weights):
             raise ValueError(f"{self.label}: weight name {name!r} is missing or used twice")
-        given = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-        sizes = tuple(checks.integer(f"weight {name!r}: size", n, 0) for n in given)
-        checks.elements(f"{self.label}: weight {name!r}", sizes, int(self.dtype[-2:]) // 8)
+        if self.built:
+            raise RuntimeError(
+                f"{self.label}: weight {name!r} is added after build, when models no longer take "
+                "it up; call add_weight in build"
+            )
+        what = f"{self.label}: weight {name!r}"
+        sizes = checks.weight_shape(what, shape, int(self.dtype[-2:]) // 8)
         stream = self._next_stream() if self._next_stream else len(self._weights)
         if self._seed is None:
             self._seed = seeding.next_seed()
@@ -451,5 +455,4 @@ def set_weights(label: str, parameters: Sequence[Parameter], weights: Sequence[A
         p.check(w, f"weights[{i}] ({p.name})")
         for i, (p, w) in enumerate(zip(parameters, weights, strict=True))
     ]
-    for p, array in zip(parameters, new, strict=True):
-        p.value[...] = array
+    assign(parameters, new)

@@ -197,6 +197,11 @@ class TiedDense(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
+        if self.tied_to.kernel is None:
+            raise ValueError(
+                f"{self.label} is tied to {self.tied_to.label}, which is not built, so not in this "
+                "model, expected a layer of the same model; call that layer in it, before this one"
+            )
         weights = [self.tied_to.kernel, *self._weights]
         z = low.add("dense", inputs, shape, self.name, weights, mode="transposed")
         return lower_activation(low, z, shape, self.name, self.activation)

@@ -410,7 +410,7 @@ class Normalization(CoreLayer):
             raise ValueError(
                 f"{self.label}.adapt: got {len(mean)} features, expected {self.mean.shape[0]}"
             )
-        self.mean.value, self.variance.value = mean, variance
+        self.set_weights([mean, variance])
         self._given = (mean, variance)
 
     def convert(self, dtype: str) -> None:

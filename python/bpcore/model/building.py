@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,7 +80,8 @@ def assign_names(layers: Sequence[Layer], model: Any) -> list[str]:
 @contextmanager
 def restored_on_error(layers: Sequence[Layer], *objects: Any) -> Iterator[None]:
     """Put layers and objects back into their state if the block raises."""
-    held = [(item, dict(item.__dict__)) for item in (*layers, *objects)]
+    weights = [p for layer in layers for p in layer._weights]  # another dtype gives new arrays
+    held = [(item, dict(item.__dict__)) for item in (*layers, *weights, *objects)]
     lists = [(layer, list(layer._weights)) for layer in layers]
     try:
         yield
@@ -87,8 +89,8 @@ def restored_on_error(layers: Sequence[Layer], *objects: Any) -> Iterator[None]:
         for item, state in held:
             item.__dict__.clear()
             item.__dict__.update(state)
-        for layer, weights in lists:
-            layer._weights = weights
+        for layer, own in lists:
+            layer._weights = own
         raise
 
 
@@ -140,7 +142,7 @@ def build_nodes(nodes: Sequence[graph.Node]) -> None:
 
 
 def check_parameters(layers: Sequence[Layer], used: Sequence[Parameter]) -> None:
-    """Every parameter in use is a weight of the layers: files and callbacks rely on it."""
+    """Every parameter in use is a weight of the layers, of a name that files hold."""
     own = {id(p) for layer in layers for p in layer.weights}
     for p in used:
         if id(p) not in own:
@@ -148,6 +150,18 @@ def check_parameters(layers: Sequence[Layer], used: Sequence[Parameter]) -> None
                 f"the model uses {p.name!r}, whose layer is not one of the model's layers, "
                 "expected that layer in the same model; make one model of both, and further "
                 "models of its inner layers"
+            )
+    normal: dict[str, str] = {}
+    for name in (p.name for layer in layers for p in layer.weights):
+        flaw = checks.name_flaw(name)
+        if flaw:
+            raise ValueError(f"weight {name!r} {flaw}; give the layer another name")
+        form = name if name.isascii() else unicodedata.normalize("NFC", name)
+        other = normal.setdefault(form, name)
+        if other is not name and not name.isascii():
+            raise ValueError(
+                f"weights {other!a} and {name!a} look the same (they are one in the "
+                "normal form NFC of Unicode), expected names that differ; rename a layer"
             )
 
 

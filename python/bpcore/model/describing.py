@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..base import checks
 from ..files import architecture
 
 _ENTRIES = {"name", "dtype", "compute", "seed", "layers", "compile"}  # and those of the structure
@@ -12,10 +13,22 @@ _ENTRIES = {"name", "dtype", "compute", "seed", "layers", "compile"}  # and thos
 
 def model_config(model: Any) -> dict[str, Any]:
     """The whole model: layers, connections, inputs, outputs, what it was compiled with."""
-    config: dict[str, Any] = {"name": model.name, "dtype": model.dtype, "seed": model.seed}
+    engine = model._built()
+    for key, used in (("dtype", engine.dtype), ("compute", engine.low.compute)):
+        if getattr(model, key) != used:
+            raise ValueError(
+                f"model.{key} is {checks.describe(getattr(model, key))}, but the model was built "
+                f"with {used!r}; make a new model for another {key}"
+            )
+    config: dict[str, Any] = {
+        "name": checks.object_name("model", model.name),
+        "dtype": model.dtype,
+        "seed": checks.seed(model.seed),
+    }
     if model.compute != model.dtype:
         config["compute"] = model.compute
     config.update(model._structure())
+    architecture.check_counts(config)
     if model._compiled is not None:
         try:
             config["compile"] = model._compiled.get_config()
@@ -27,6 +40,7 @@ def model_config(model: Any) -> dict[str, Any]:
 def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
     """A model from `model_config`'s data, built and compiled, with new weights."""
     architecture.only("model", config, _ENTRIES | cls._STRUCTURE)
+    architecture.check_counts(config)
     entries = list(config["layers"])
     layers = architecture.make_layers(entries, dict(custom or {}))
     options = {key: config[key] for key in ("name", "dtype", "seed")}

@@ -12,7 +12,7 @@ from ..base.memory import Array
 from ..errors import CheckpointError, FormatError
 from ..files import checkpoint, container, save
 from ..files.container import shown
-from ..graph.parameter import Reserve, reserve
+from ..graph.parameter import Reserve, assign, reserve
 from . import describing as describing  # here, so that reading a file imports nothing
 from .model import Model
 from .sequential import Sequential
@@ -138,7 +138,7 @@ def load_checkpoint(
             f"{file}: of a model with a layer, loss, metric or schedule in Python that a file "
             "cannot describe; make the model and call fit with checkpoint= this path"
         )
-    own = {key: a for key, a in content.arrays.items() if not key.startswith("@")}
+    own = {key: a for key, a in content.arrays.items() if checkpoint.is_weight(key)}
     model = _rebuild(document["model"], own, custom, file)
     if model._compiled is None:
         raise CheckpointError(f"{file}: the model is not compiled, expected optimizer and loss")
@@ -212,5 +212,4 @@ def _rebuild(
 def _fill(model: Any, arrays: Mapping[str, Array], file: str, finite: bool = True) -> None:
     """Check every array against its parameter, then copy all of them."""
     save.check_weights(model, arrays, file, finite)
-    for parameter in model.weights:
-        parameter.value[...] = arrays[parameter.name]
+    assign(model.weights, [arrays[parameter.name] for parameter in model.weights])

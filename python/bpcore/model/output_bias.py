@@ -17,7 +17,7 @@ from .. import graph
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..data import targets
-from ..graph.parameter import Parameter
+from ..graph.parameter import Parameter, assign
 from ..losses import GaussianNLL, Loss, Quantile
 from ..train.engine import Engine
 
@@ -66,8 +66,7 @@ def set_output_bias(engine: Engine, losses: list[Any], ys: list[targets.Target],
                 )
             values = _values(dense, loss, _Targets(loss, y, w, shape), name)
             found[id(dense.bias)] = dense.bias, dense.bias.check(values)
-    for bias, value in found.values():
-        bias.value = value
+    assign([bias for bias, _ in found.values()], [value for _, value in found.values()])
 
 
 def _walk(

@@ -425,16 +425,21 @@ class Trainable(Inspectable):
         held = compiled.measures.states() if self._lock.locked() else []
         try:
             if item is None:
-                return self._evaluate_batches(batches)
-            return self._evaluate(item, batch_size, "", None)
+                return self._evaluate_batches(compiled, batches)
+            return self._evaluate(compiled, item, batch_size)
         finally:
             for metric, state in held:
                 metric.set_state(state)
 
     def _evaluate(
-        self, item: Dataset, batch_size: int | None, prefix: str, steps: int | None
+        self,
+        compiled: Compiled,  # what the data were prepared for: another thread may compile
+        item: Dataset,
+        batch_size: int | None,
+        prefix: str = "",
+        steps: int | None = None,
     ) -> dict[str, float]:
-        compiled, engine = self._need_compiled(), self._built()
+        engine = self._built()
         with self._eval_lock:
             trainer = engine.trainer("eval", compiled)
             compiled.measures.reset()
@@ -449,8 +454,8 @@ class Trainable(Inspectable):
                 raise diverged(error, -1, None) from None
             return compiled.measures.logs(trainer.results(), prefix)
 
-    def _evaluate_batches(self, batches: Any) -> dict[str, float]:
-        compiled, engine = self._need_compiled(), self._built()
+    def _evaluate_batches(self, compiled: Compiled, batches: Any) -> dict[str, float]:
+        engine = self._built()
         with self._eval_lock:
             trainer = engine.trainer("eval", compiled)
             compiled.measures.reset()

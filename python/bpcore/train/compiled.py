@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import losses, optimizers
-from ..base import checks
+from ..base import arguments, checks
 from ..graph import End
 from ..losses import Loss
 from . import advice
@@ -36,7 +36,7 @@ class Compiled:
                 "loss='mse'"
             )
         self.optimizer = optimizers.get(optimizer)
-        self.loss, self.loss_weights = loss, loss_weights
+        self.loss, self.loss_weights = arguments.kept(loss), arguments.kept(loss_weights)
         self.clip_norm = self._clip("gradient_clip_norm", clip_norm)
         self.clip_value = self._clip("gradient_clip_value", clip_value)
         self.accumulate_steps = checks.integer("accumulate_steps", accumulate_steps)
@@ -99,8 +99,6 @@ class Compiled:
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs; TypeError if something is a Python object."""
-        from ..base import arguments
-
         return {
             "optimizer": {
                 "class_name": type(self.optimizer).__name__,

@@ -68,7 +68,7 @@ class Engine:
         spec = compiled.optimizer.spec() if purpose == "train" else None
         penalties = [regularizers.spec(p) for p in self.params]
         bounds = [constraints.spec(p) for p in self.params] if spec else []
-        key = (spec, [item[0] for item in penalties], [item[0] for item in bounds])
+        key = (compiled, spec, [item[0] for item in penalties], [item[0] for item in bounds])
         found = self.trainers.get(purpose)
         if found is not None and self._specs.get(purpose) == key:
             return found

@@ -139,9 +139,8 @@ class Loop:
             options = self.options
             self.hooks.call("on_test_begin")
             with self.hooks.around_validation():
-                found = self.model._evaluate(
-                    validation, options.validation_batch_size, "val_", options.validation_steps
-                )
+                size, most = options.validation_batch_size, options.validation_steps
+                found = self.model._evaluate(self.compiled, validation, size, "val_", most)
                 logs.update(found)
                 self.hooks.call("on_test_end", logs=found)
                 self._tell(epoch, logs)

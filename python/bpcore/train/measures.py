@@ -29,7 +29,7 @@ class Measures:
     """What was given to `compile` as ``metrics`` and ``weighted_metrics``."""
 
     def __init__(self, plain: Any, weighted: Any) -> None:
-        self.plain, self.weighted = plain, weighted
+        self.plain, self.weighted = arguments.kept(plain), arguments.kept(weighted)
         for item in (*leaves(plain), *leaves(weighted)):
             metrics.get(item)  # an unknown name is an error at once
         self.names: list[str] = []

@@ -98,8 +98,8 @@ class Run:
                 "to start afresh delete the file, or pass another path"
             )
         self._check_position(held)
-        own = {k: a for k, a in self.arrays.items() if not k.startswith("@array/")}
-        self.apply = checkpoint.prepare(self.model, document["state"], own, self.file)
+        state = document["state"]
+        self.apply = checkpoint.prepare(self.model, state, self.arrays, self.file)
         self.held = held
         checkpoint.warn_of_differences(document, self.file)
         self._warn_of_old_metrics(held["gathered"])
