@@ -154,6 +154,13 @@ def judges(session: nox.Session) -> None:
 
 
 @nox.session
+def bits(session: nox.Session) -> None:
+    """5,000 random trainings: one result for all threads, tiers, layouts, splits and resumes."""
+    session.install(".[test]")
+    session.run("python", "-m", "tests.fuzz.bits", *(session.posargs or ["5000"]))
+
+
+@nox.session
 def stubs(session: nox.Session) -> None:
     """Write the type stubs of the compiled module anew; a test compares them."""
     session.install(".", "pybind11-stubgen>=2.5", "ruff")

@@ -93,6 +93,8 @@ class Spec:
 class Maker:
     """Makes one spec; the same for the same seed."""
 
+    widths = WIDTHS
+
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng([20, seed])
         self.seed = seed
@@ -189,7 +191,7 @@ class Maker:
         return made
 
     def move_dense(self) -> None:
-        self.make_dense(self.some(), int(self.one(WIDTHS)), self.function())
+        self.make_dense(self.some(), int(self.one(self.widths)), self.function())
 
     def move_again(self) -> None:
         """A dense layer once more, on another value of its input's shape."""
@@ -403,7 +405,7 @@ class Maker:
             rank = int(self.one((1, 1, 1, 2, 3, 4)))
             shape = (
                 *(int(self.rng.integers(1, 4)) for _ in range(rank - 1)),
-                int(self.one(WIDTHS)),
+                int(self.one(self.widths)),
             )
             self.call(-1, (), shape)
         moves = [getattr(self, name) for name in dir(self) if name.startswith("move_")]
