@@ -10,7 +10,7 @@ from .arrays import (
     rows,
     sample_shape,
     sample_weights,
-    structure,
+    table,
 )
 
 __all__ = [
@@ -21,5 +21,5 @@ __all__ = [
     "rows",
     "sample_shape",
     "sample_weights",
-    "structure",
+    "table",
 ]

@@ -18,8 +18,24 @@ from ..errors import ShapeError
 from . import frames
 
 
+class Table:
+    """An array that was converted from what a user gave."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+
+def table(name: str, value: Any) -> Table:
+    """`value` as it is after conversion, which a table has behind it."""
+    return value if isinstance(value, Table) else Table(array(name, value))
+
+
 def array(name: str, value: Any) -> Array:
     """`value` as an ndarray of a real dtype that the core reads; not copied if it is one."""
+    if isinstance(value, Table):
+        return value.array
     if type(value) is not np.ndarray:
         value = _to_array(name, value)
     kind = value.dtype.kind
@@ -169,34 +185,6 @@ def rows(name: str, x: Array, other: str, n: int) -> None:
     if x.ndim == 0 or x.shape[0] != n:
         got = x.shape[0] if x.ndim else "no"
         raise ShapeError(f"{other} has {n} samples, {name} has {got}; expected as many in both")
-
-
-def structure(name: str, value: Any, names: Sequence[str], listed: bool) -> list[Any]:
-    """The parts for several inputs or outputs: from a dict by name, or a list or tuple in order.
-
-    `listed`: the model was made with a list, so that even one part may come in a list.
-    """
-    if isinstance(value, dict):
-        strange = [key for key in value if key not in names]
-        missing = [key for key in names if key not in value]
-        if strange or missing:
-            raise ValueError(
-                f"{name}: got keys {sorted(map(str, value))}, expected {sorted(names)}, the "
-                "model's names"
-            )
-        return [value[key] for key in names]
-    if len(names) == 1:
-        if listed and isinstance(value, (list, tuple)) and len(value) == 1:
-            return list(value)
-        return [value]
-    if not isinstance(value, (list, tuple)):
-        raise TypeError(
-            f"{name} must be a list, tuple or dict of {len(names)} arrays "
-            f"({', '.join(map(repr, names))}), got {checks.describe(value)}"
-        )
-    if len(value) != len(names):
-        raise ValueError(f"{name}: got {len(value)} arrays, expected {len(names)}: {list(names)}")
-    return list(value)
 
 
 def sample_weights(name: str, value: Any, n: int) -> Array:

@@ -19,6 +19,26 @@ class Dataset:
     def __init__(self, n: int, xs: list[Array], ys: list[Target], ws: list[Array | None]) -> None:
         self.n, self.xs, self.ys, self.ws = n, xs, ys, ws
 
+    def divided(self, fraction: float) -> tuple[Dataset, Dataset]:
+        """The first rows, and the last `fraction` of all, as Keras divides them.
+
+        Raises ValueError if a part has no row, or weights that are all 0.
+        """
+        cut = int(self.n * (1.0 - fraction))
+        if cut < 1 or cut >= self.n:
+            raise ValueError(
+                f"validation_split={fraction} of {self.n} samples leaves {cut} for training and "
+                f"{self.n - cut} for validation, expected at least 1 each"
+            )
+        parts = subset(self, slice(None, cut)), subset(self, slice(cut, None))
+        for part, what in zip(parts, ("first", "last"), strict=True):
+            if any(w is not None and not w.any() for w in part.ws):
+                raise ValueError(
+                    f"the weights are 0 for all of the {what} {part.n} samples, into which "
+                    "validation_split divides, expected one > 0 in each part"
+                )
+        return parts
+
 
 def subset(item: Dataset, rows: Any) -> Dataset:
     """Some rows of a data set: a slice or indices."""

@@ -392,4 +392,5 @@ def above_guess(m: Measurement, guess: float) -> list[Finding]:
         "Make the last layer's weights smaller and its bias the targets' mean (or the logarithm of "
         "the classes' shares)."
     )
-    return [Finding("loss_above_guess", "warning", message, remedy, m.engine.out_names[0])]
+    name = m.engine.signature.outputs.names[0]
+    return [Finding("loss_above_guess", "warning", message, remedy, name)]

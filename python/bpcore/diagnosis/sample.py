@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import activations, data
 from ..base.memory import Array
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, subset
 from .report import Finding
 
 # Root mean squares of a feature. Initializers are made for 1 (X. Glorot, Y. Bengio, 2010; Y. LeCun
@@ -35,40 +35,35 @@ def prepare(
 
     `prefix` stands before "x" and "y" in messages.
     """
-    if twin._engine is None:
-        twin._build_for(x)
-    engine, compiled = twin._engine, twin._compiled
-    xs, n = engine.inputs(x, finite=False)
+    x = twin._build_for(x)
+    signature, compiled = twin._engine.signature, twin._compiled
+    xs, n = signature.read_inputs(x, prefix + "x", finite=False)
     if y is None:
         raise TypeError("y is None, expected targets of shape (N, ...)")
-    parts = [
-        data.array("y", part)
-        for part in data.structure("y", y, engine.out_names, engine.out_listed)
+    named = [
+        (label, data.array(label, part)) for label, part in signature.outputs.parts(prefix + "y", y)
     ]
     findings: list[Finding] = []
     good = np.ones(n, dtype=bool)
-    for kind, names, arrays in (("x", engine.in_names, xs), ("y", engine.out_names, parts)):
-        for name, array in zip(names, arrays, strict=True):
-            data.rows(kind, array, "x", n)
-            label = prefix + (kind if len(arrays) == 1 else f"{kind}[{name!r}]")
-            finding, rows = _non_finite(label, name, array, twin.dtype)
-            good &= rows
-            findings += finding
-    ws = engine._weights("sample_weight", sample_weight, n)
+    labels = [label for label, _ in signature.inputs.parts(prefix + "x", xs)]
+    for (label, array), name in zip(
+        [*zip(labels, xs, strict=True), *named],
+        [*signature.inputs.names, *signature.outputs.names],
+        strict=True,
+    ):
+        data.rows(label, array, prefix + "x", n)
+        finding, rows = _non_finite(label, name, array, twin.dtype)
+        good &= rows
+        findings += finding
     if not good.any():
         return None, findings
+    # A good row in the place of each other one: the numbers in errors are those of the user's rows.
+    stand_in = np.where(good, np.arange(n), int(good.argmax()))
     if not good.all():
-        xs, parts = [a[good] for a in xs], [a[good] for a in parts]
-        ws = [None if w is None else w[good] for w in ws]
-    item = engine.dataset(
-        compiled,
-        dict(zip(engine.in_names, xs, strict=True)),
-        dict(zip(engine.out_names, parts, strict=True)),
-    )
-    for k, w in enumerate(ws):
-        own = item.ws[k]
-        item.ws[k] = own if w is None else w if own is None else own * w
-    return item, findings
+        named = [(label, array[stand_in]) for label, array in named]
+    found = dict(zip(signature.outputs.names, [array for _, array in named], strict=True))
+    item = Dataset(n, xs, *signature.read_targets(found, sample_weight, compiled.losses, n))
+    return (item if good.all() else subset(item, np.flatnonzero(good))), findings
 
 
 def _non_finite(label: str, name: str, array: Array, dtype: str) -> tuple[list[Finding], Array]:
@@ -94,7 +89,8 @@ def inputs(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[Fi
     """Numbers by feature, and findings on their scale."""
     numbers: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
-    for x, name, tensor in zip(item.xs, twin._engine.in_names, twin._inputs, strict=True):
+    names = twin._engine.signature.inputs.names
+    for x, name, tensor in zip(item.xs, names, twin._inputs, strict=True):
         flat = x.reshape(item.n, -1).astype(np.float64)
         mean, std = flat.mean(axis=0), flat.std(axis=0)
         low, high = flat.min(axis=0), flat.max(axis=0)
@@ -148,12 +144,12 @@ def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[F
     numbers: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
     total = 0.0
-    for k, name in enumerate(engine.out_names):
+    for k, name in enumerate(engine.signature.outputs.names):
         (y, labels), loss = item.ys[k], compiled.losses[k]
         kind = getattr(loss, "kind", "")
         weight = np.ones(item.n) if item.ws[k] is None else np.asarray(item.ws[k])
         flat = y.reshape(item.n, -1) if labels else y.reshape(item.n, -1).astype(np.float64)
-        shares = _shares(flat, labels, kind, engine.out_shapes[k], weight)
+        shares = _shares(flat, labels, kind, engine.signature.outputs.shapes[k], weight)
         if shares is not None:
             numbers[name] = {"classes": shares.tolist()}
             findings += _classes(name, shares, item.n)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..base.memory import Array
+from ..data.dataset import Dataset
 
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
 _ALL = 400  # weights of a parameter up to which each is checked by itself; beyond, directions
@@ -46,12 +47,11 @@ class GradCheck:
         return f"<GradCheck max_error={self.max_error:.2e} worst={self.worst!r}>"
 
 
-def gradcheck(model: Any, x: Any, y: Any, sample_weight: Any, seed: int) -> GradCheck:
+def gradcheck(model: Any, item: Dataset, seed: int) -> GradCheck:
     """Compare `Model.gradients`, on a float64 copy of the model, with differences."""
     twin = double_copy(model)
     compiled, engine = twin._compiled, twin._engine
-    item = engine.dataset(compiled, x, y, sample_weight)
-    item.xs = [np.array(a, dtype=np.float64) for a in item.xs]
+    item = Dataset(item.n, [np.array(a, dtype=np.float64) for a in item.xs], item.ys, item.ws)
     trainer = engine.trainer("gradients", compiled)
     trainer.draw = model._draws  # the masks of random layers stay as they are
 
@@ -64,7 +64,7 @@ def gradcheck(model: Any, x: Any, y: Any, sample_weight: Any, seed: int) -> Grad
         for p, g in zip(engine.params, grads, strict=True)
         if g is not None and p.trainable
     ]
-    for name, array, g in zip(engine.in_names, item.xs, dxs, strict=True):
+    for name, array, g in zip(engine.signature.inputs.names, item.xs, dxs, strict=True):
         targets.append((f"input {name!r}", array, np.array(g)))
     rng = np.random.default_rng(seed)
     # Gradients far below the largest are noise of the differences; they are measured against it.

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, data
+from .. import _core
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..base.threads import threads
+from ..data.dataset import Dataset, subset
 from ..losses import Loss
 
 PHASES = ("forward", "backward", "update")
@@ -184,23 +185,16 @@ def profile(model: Any, x: Any, y: Any, batch_size: Any, repeats: Any) -> Profil
     size = checks.integer("batch_size", batch_size)
     count = checks.integer("repeats", repeats)
     twin = copy.deepcopy(model)
-    if twin._engine is None:
-        twin._build_for(x)
+    x = twin._build_for(x)
     engine, compiled = twin._engine, twin._compiled
-    xs, n = engine.inputs(x)
-    n = min(n, size)
-    xs = [a[:n] for a in xs]
+    signature = engine.signature
+    xs, n = signature.read_inputs(x)
     if y is None:
-        ys = [_zeros(loss, shape, n) for loss, shape in zip(
-            compiled.losses, engine.out_shapes, strict=True)]  # fmt: skip
-    else:
-        parts = data.structure("y", y, engine.out_names, engine.out_listed)
-        ys = [data.array("y", part)[:n] for part in parts]
-    item = engine.dataset(
-        compiled,
-        dict(zip(engine.in_names, xs, strict=True)),
-        dict(zip(engine.out_names, ys, strict=True)),
-    )
+        ends = zip(signature.outputs.names, compiled.losses, signature.outputs.shapes, strict=True)
+        y = {name: _zeros(loss, shape, n) for name, loss, shape in ends}
+    item = Dataset(n, xs, *signature.read_targets(y, None, compiled.losses, n))
+    n = min(n, size)
+    item = subset(item, slice(n))
     trainer = engine.trainer("train", compiled)
     with threads(1):
         runs = [trainer.profile(item.xs, item.ys, item.ws) for _ in range(count + 2)][2:]

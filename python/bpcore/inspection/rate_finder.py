@@ -134,19 +134,17 @@ def find(
 
 def _batches(model: Any, x: Any, y: Any, batch_size: Any) -> Iterator[Dataset]:
     """Batches without end, in a new order for each epoch."""
-    compiled = model._need_compiled()
     if is_batches(x, y):
-        source = Batches(x)
-        first = source.peek()
-        model._prepared(compiled, *first)
+        source = Batches(x, model._read)
+        source.peek(model._prepared)
         while True:
             done = 0
             for part in source.epoch(None):
-                yield model._built().dataset(compiled, *part)
+                yield part
                 done += 1
             if not done:
                 return
-    data = model._prepared(compiled, x, y)
+    data = model._prepared(x, y)
     size = batch_size_of(batch_size, data.n)
     for epoch in itertools.count():
         seed = seeding.mix(model.seed, seeding.SHUFFLE)

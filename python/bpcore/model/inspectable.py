@@ -56,7 +56,7 @@ class Inspectable:
     def _need_compiled(self) -> Compiled:
         raise NotImplementedError
 
-    def _prepared(self, compiled: Compiled, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
+    def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
         raise NotImplementedError
 
     def _busy(self, what: str) -> AbstractContextManager[None]:
@@ -79,7 +79,7 @@ class Inspectable:
         checks.boolean("wrt_inputs", wrt_inputs)
         compiled = self._need_compiled()
         with self._busy("gradients"):
-            item = self._prepared(compiled, x, y, sample_weight)
+            item = self._prepared(x, y, sample_weight)
             engine = self._built()
             trainer = engine.trainer("gradients", compiled)
             trainer.draw = self._draws
@@ -110,7 +110,7 @@ class Inspectable:
 
         compiled = self._need_compiled()
         with self._busy("trace"):
-            item = self._prepared(compiled, x, y, sample_weight)
+            item = self._prepared(x, y, sample_weight)
             try:
                 return trace(self, compiled, item)
             except _core.Diverged as error:
@@ -122,8 +122,8 @@ class Inspectable:
 
         self._need_compiled()
         with self._busy("gradcheck"):
-            self._prepared(self._need_compiled(), x, y, sample_weight)
-        return gradcheck(self, x, y, sample_weight, checks.seed(seed) or 0)
+            item = self._prepared(x, y, sample_weight)
+        return gradcheck(self, item, checks.seed(seed) or 0)
 
     def find_learning_rate(
         self,

@@ -140,12 +140,12 @@ class Model(Trainable):
 
     def _make_engine(self) -> None:
         engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype, self.compute)
-        if self._in_keys is not None:
-            engine.in_names = list(self._in_keys)
-        engine.in_listed = self._in_kind in (list, tuple)
-        engine.out_listed = self._out_kind in (list, tuple)
-        if self._out_keys is not None:
-            engine.out_names = list(self._out_keys)
+        ends = engine.signature.inputs, engine.signature.outputs
+        keys, kinds = (self._in_keys, self._out_keys), (self._in_kind, self._out_kind)
+        for end, names, kind in zip(ends, keys, kinds, strict=True):
+            end.listed = kind in (list, tuple)
+            if names is not None:
+                end.names = list(names)
         if self._compiled is not None:
             self._compiled.resolve(engine.ends(), engine.param_names)
         self._engine = engine
@@ -157,7 +157,7 @@ class Model(Trainable):
         if (
             engine
             and not engine.has_python
-            and len(engine.in_shapes) == 1
+            and len(engine.signature.inputs) == 1
             and len(engine.outputs) == 1
             and not self._out_kind
         ):
@@ -171,10 +171,11 @@ class Model(Trainable):
     def build(self, input_shape: Any) -> None:
         """Make the weights; a functional model is built from the start."""
         shape = checks.shape("input_shape", input_shape)
-        if self._engine is not None and [shape] != self._engine.in_shapes:
+        built = None if self._engine is None else self._engine.signature.inputs.shapes
+        if built is not None and [shape] != built:
             raise RuntimeError(
-                f"model {self.name!r} is already built for inputs {self._engine.in_shapes}, got "
-                f"{shape}; create a new model"
+                f"model {self.name!r} is already built for inputs {built}, got {shape}; create a "
+                "new model"
             )
 
     def _built(self, what: str = "") -> Engine:
@@ -184,11 +185,12 @@ class Model(Trainable):
             )
         return self._engine
 
-    def _build_for(self, x: Any) -> None:
-        """Build a Sequential from data."""
+    def _build_for(self, x: Any) -> Any:
+        """Build a Sequential from data; x as the model is to read it."""
         if self._engine is None:
-            array = data.array("x", x)
-            self.build(data.sample_shape("x", array))
+            x = data.table("x", x)
+            self.build(data.sample_shape("x", x.array))
+        return x
 
     # ---- what is in it ------------------------------------------------------------------------
     @property
@@ -306,9 +308,7 @@ class Model(Trainable):
                 f"model {self.name!r} got a symbolic tensor, expected arrays; to join graphs call "
                 "its layers on the tensor"
             )
-        if self._engine is None:
-            self._build_for(x)
-        return self._run(x, None, out, False)
+        return self._run(self._build_for(x), None, out, False)
 
     def predict(
         self,
@@ -345,12 +345,13 @@ class Model(Trainable):
     def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool) -> Any:
         self._check_pass("predict")
         engine = self._built()
-        xs, n = engine.inputs(x, finite=finite, empty=True)
+        xs, n = engine.signature.read_inputs(x, finite=finite, empty=True)
+        outputs = engine.signature.outputs
         size = batch_size_of(batch_size, n)
         if out is not None:
             outs = [self._check_out(engine, out, n, xs)]
         else:
-            outs = [np.empty((n, *shape), dtype=self.dtype) for shape in engine.out_shapes]
+            outs = [np.empty((n, *shape), dtype=self.dtype) for shape in outputs.shapes]
         net = engine.net
         if n and size >= n:
             net.forward(xs, False, outs)
@@ -361,15 +362,16 @@ class Model(Trainable):
         if out is not None:
             return out
         if self._out_kind is dict:
-            return dict(zip(engine.out_names, outs, strict=True))
+            return dict(zip(outputs.names, outs, strict=True))
         if self._out_kind is None:
             return outs[0]
         return list(outs)
 
     def _check_out(self, engine: Engine, out: Any, n: int, xs: list[Array]) -> Array:
         if len(engine.outputs) > 1:
-            raise ValueError(f"out needs a model with one output, this one has {engine.out_names}")
-        shape = (n, *engine.out_shapes[0])
+            names = engine.signature.outputs.names
+            raise ValueError(f"out needs a model with one output, this one has {names}")
+        shape = (n, *engine.signature.outputs.shapes[0])
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out must be an ndarray, got {checks.describe(out)}")
         if out.shape != shape:

@@ -56,7 +56,8 @@ def set_output_bias(engine: Engine, losses: list[Any], ys: list[targets.Target],
     """Set the biases of the dense layers that make the outputs; nothing if one cannot be set."""
     found: dict[int, tuple[Parameter, Array]] = {}
     for k, (loss, y, w) in enumerate(zip(losses, ys, ws, strict=True)):
-        name, shape = engine.out_names[k], engine.out_shapes[k]
+        outputs = engine.signature.outputs
+        name, shape = outputs.names[k], outputs.shapes[k]
         index = np.arange(int(np.prod(shape))).reshape(shape)
         for dense in _walk(engine.low, engine.outputs[k], index, [], name):
             if id(dense.bias) in found:

@@ -109,7 +109,7 @@ class Sequential(Model):
                 self._build(rebuild)
 
     def _shape(self) -> Shape | None:
-        return self._engine.in_shapes[0] if self._engine is not None else None
+        return self._engine.signature.inputs.shapes[0] if self._engine is not None else None
 
     def _structure(self) -> dict[str, Any]:
         from ..files.architecture import layer_entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy as np
 from .. import _core
 from ..callbacks import History
 from ..callbacks.base import CallbackList
-from ..data.batches import Batches, is_batches, split, validation_parts
+from ..data.batches import Batches, is_batches, validation_parts
 from ..data.dataset import Dataset, batch_size_of
+from ..data.signature import Names
 from ..errors import BusyError, diverged
 from ..layers.base import Layer
 from ..optimizers import Optimizer
@@ -41,7 +42,7 @@ class Trainable(Inspectable):
     _trains_in: int
     _epochs_done: int
 
-    def _build_for(self, x: Any) -> None:
+    def _build_for(self, x: Any) -> Any:
         raise NotImplementedError
 
     @property
@@ -239,10 +240,10 @@ class Trainable(Inspectable):
             checkpoint_every,
         )
         hooks = CallbackList(callbacks)
-        compiled = self._need_compiled()
+        self._need_compiled()
         with self._busy("fit"):
-            batches = Batches(x) if is_batches(x, y) else None
-            if batches is not None:
+            train = validation = batches = None
+            if is_batches(x, y):
                 if options.checkpoint is not None:
                     raise ValueError(
                         "checkpoint needs arrays, got an iterable of batches, which cannot be "
@@ -254,47 +255,51 @@ class Trainable(Inspectable):
                         "validation_split, sample_weight and class_weight need arrays; give "
                         "weights as the third item of each batch"
                     )
-                train = None
-                first = batches.peek()
-                self._prepared(compiled, first[0], first[1], first[2])
-            else:
-                if options.split and validation_data is None:
-                    x, y, sample_weight, validation_data = split(x, y, sample_weight, options.split)
-                train = self._prepared(
-                    compiled, x, y, sample_weight, class_weight, check=validation_data
-                )
-            validation = None
-            if validation_data is not None:
-                validation = self._validation(compiled, validation_data)
+                batches = Batches(x, self._read)
+            with self._undone_on_error():
+                if batches is not None:
+                    batches.peek(self._first)
+                else:
+                    train = self._first(x, y, sample_weight)
+                    if validation_data is None and options.split:
+                        train, validation = train.divided(options.split)
+                    if class_weight is not None:
+                        self._built().signature.weigh_classes(train, class_weight)
+                if validation_data is not None:
+                    validation = self._read(
+                        *validation_parts(validation_data), names=("validation x", "validation y")
+                    )
             run = loop.Loop(self, options, hooks)
             if options.checkpoint is not None and train is not None:
                 return run.run_saved(train, validation)
             return run.run(train, batches, validation)
 
-    def _validation(self, compiled: Compiled, value: Any) -> Dataset:
-        vx, vy, vw = validation_parts(value)
-        return self._built().dataset(compiled, vx, vy, vw, names=("validation x", "validation y"))
-
-    def _prepared(
-        self,
-        compiled: Compiled,
-        x: Any,
-        y: Any,
-        sample_weight: Any = None,
-        class_weight: Any = None,
-        check: Any = None,
+    def _read(
+        self, x: Any, y: Any, sample_weight: Any = None, names: Names = ("x", "y")
     ) -> Dataset:
-        """Build if needed and check all data; a failure leaves the model as it was, unbuilt too."""
-        engine = self._engine
-        if engine is not None:
-            engine.refresh()
-            return engine.dataset(compiled, x, y, sample_weight, class_weight)
-        with building.restored_on_error(self._layers, self):
-            self._build_for(x)
-            dataset = self._built().dataset(compiled, x, y, sample_weight, class_weight)
-            if check is not None:
-                self._validation(compiled, check)
-            return dataset
+        """Data for this model, checked."""
+        compiled = self._need_compiled()
+        return self._built().signature.read(
+            x, y, sample_weight, compiled.losses, names=names, check_labels=compiled.measures.refuse_labels
+        )
+
+    def _first(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
+        """The first data of a call that may train: the model is built from them if it has to be,
+        and changes of `trainable` are taken up."""
+        x = self._build_for(x)
+        self._built().refresh()
+        return self._read(x, y, sample_weight)
+
+    def _undone_on_error(self) -> AbstractContextManager[None]:
+        """A failure leaves the model as it was, unbuilt too."""
+        if self._engine is not None:
+            return nullcontext()
+        return building.restored_on_error(self._layers, self)
+
+    def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
+        """Build if needed and check all data; a failure leaves the model as it was."""
+        with self._undone_on_error():
+            return self._first(x, y, sample_weight)
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
         """One update from one batch: forward, loss, backward, accumulate, update.
@@ -306,7 +311,7 @@ class Trainable(Inspectable):
         """
         compiled = self._need_compiled()
         with self._busy("train_on_batch"):
-            item = self._prepared(compiled, x, y, sample_weight)
+            item = self._prepared(x, y, sample_weight)
             engine = self._built()
             trainer = engine.trainer("train", compiled)
             optimizer = compiled.optimizer
@@ -341,7 +346,7 @@ class Trainable(Inspectable):
         with self._busy("refresh_statistics"):
             engine = self._built()
             engine.refresh()
-            xs, n = engine.inputs(x)
+            xs, n = engine.signature.read_inputs(x)
             size = batch_size_of(batch_size, n)
             live = [
                 attrs
@@ -408,8 +413,13 @@ class Trainable(Inspectable):
 
         compiled, engine = self._need_compiled(), self._built(" (set_output_bias)")
         with self._busy("set_output_bias"):
-            ys, ws = engine.targets_of(compiled, y, None, sample_weight, class_weight)
-            set_output_bias(engine, compiled.losses, ys, ws)
+            ys, ws = engine.signature.read_targets(
+                y, sample_weight, compiled.losses, check_labels=compiled.measures.refuse_labels
+            )
+            item = Dataset(len(ys[0][0]), [], ys, ws)
+            if class_weight is not None:
+                engine.signature.weigh_classes(item, class_weight)
+            set_output_bias(engine, compiled.losses, item.ys, item.ws)
 
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
@@ -417,10 +427,10 @@ class Trainable(Inspectable):
         """Loss and metrics on data, without training."""
         self._check_pass("evaluate")
         compiled = self._need_compiled()
-        engine = self._built()
+        self._built()
         batch_size_of(batch_size, 1)
-        batches = Batches(x) if is_batches(x, y) else None
-        item = None if batches else engine.dataset(compiled, x, y, sample_weight)
+        batches = Batches(x, self._read) if is_batches(x, y) else None
+        item = None if batches else self._read(x, y, sample_weight)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compiled.measures.states() if self._lock.locked() else []
         try:
@@ -460,8 +470,7 @@ class Trainable(Inspectable):
             trainer = engine.trainer("eval", compiled)
             compiled.measures.reset()
             first = True
-            for part in batches.epoch(None):
-                item = engine.dataset(compiled, part[0], part[1], part[2])
+            for item in batches.epoch(None):
                 try:
                     trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
                 except _core.Diverged as error:

@@ -196,8 +196,7 @@ class Loop:
         trainer = self.trainer
         done = 0
         schedule = Rates(self.optimizer)
-        for part in batches.epoch(steps):
-            item = self.engine.dataset(self.compiled, part[0], part[1], part[2])
+        for item in batches.epoch(steps):
             if self.hooks.has_batch_hooks:
                 self.hooks.call("on_train_batch_begin", done)
             rate = float(schedule.next(int(trainer.step))[0])

@@ -1,0 +1,222 @@
+"""What a model takes and gives: names, shapes and dtype of its ends; a user's data brought to it.
+
+`Signature.read` is the one way in for data, from `fit` to `predict`: each part of x and y is
+converted once and checked once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ..base import checks
+from ..base.memory import Array, Shape
+from ..losses import BinaryCrossEntropy, CrossEntropy
+from . import arrays, targets
+from .dataset import Dataset
+from .targets import Target
+
+Names = tuple[str, str]  # by which messages call x and y
+
+
+class Ends:
+    """The inputs of a model, or its outputs.
+
+    Attributes
+    ----------
+    names : list of str
+    shapes : list of tuple of int
+        Per sample.
+    listed : bool
+        The model was made with a list, so that even a single part may come in a list.
+    """
+
+    def __init__(self, names: Sequence[str], shapes: Sequence[Shape], listed: bool = False) -> None:
+        self.names, self.shapes, self.listed = list(names), list(shapes), listed
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def parts(self, name: str, value: Any) -> list[tuple[str, Any]]:
+        """What the user calls each part, and the part: `value` for one end, else from a dict by
+        names or a list or tuple in order."""
+        labels = [name] if len(self) == 1 else [f"{name}[{end!r}]" for end in self.names]
+        return list(zip(labels, self._in_order(name, value), strict=True))
+
+    def _in_order(self, name: str, value: Any) -> list[Any]:
+        if isinstance(value, dict):
+            strange = [key for key in value if key not in self.names]
+            missing = [key for key in self.names if key not in value]
+            if strange or missing:
+                raise ValueError(
+                    f"{name}: got keys {sorted(map(str, value))}, expected {sorted(self.names)}, "
+                    "the model's names"
+                )
+            return [value[key] for key in self.names]
+        if len(self) == 1:
+            alone = self.listed and isinstance(value, (list, tuple)) and len(value) == 1
+            return [value[0] if alone else value]
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(
+                f"{name} must be a list, tuple or dict of {len(self)} arrays "
+                f"({', '.join(map(repr, self.names))}), got {checks.describe(value)}"
+            )
+        if len(value) != len(self):
+            raise ValueError(f"{name}: got {len(value)} arrays, expected {len(self)}: {self.names}")
+        return list(value)
+
+
+class Signature:
+    """Names, shapes and dtype of a model's ends.
+
+    Parameters
+    ----------
+    inputs, outputs : Ends
+    dtype : {"float32", "float64"}
+        Of the model's computations.
+    held : callable () -> iterable of ndarray
+        The model's weights: data that share memory with them are copied, since a training step
+        would change them under its feet.
+    """
+
+    def __init__(
+        self, inputs: Ends, outputs: Ends, dtype: str, held: Callable[[], Iterable[Array]]
+    ) -> None:
+        self.inputs, self.outputs, self.dtype = inputs, outputs, dtype
+        self._held = held
+
+    def read(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        losses: Sequence[Any],
+        *,
+        names: Names = ("x", "y"),
+        check_labels: Callable[[int, str], None] | None = None,
+    ) -> Dataset:
+        """Inputs, targets and weights, checked.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As `Model.fit` takes them.
+        losses : list
+            One for each output; they say what a target is.
+        names : tuple of two str
+            By which messages call x and y.
+        check_labels : callable (number of the output, name of the targets), optional
+            Asked about targets that are class labels; raises if something else needs values.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        TypeError, ValueError
+            `ShapeError` for shapes. The message says which part, and where in it.
+        """
+        xs, n = self.read_inputs(x, names[0])
+        return Dataset(n, xs, *self.read_targets(y, sample_weight, losses, n, names, check_labels))
+
+    def read_inputs(
+        self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False
+    ) -> tuple[list[Array], int]:
+        """The arrays of all inputs, and the number of samples.
+
+        `finite`: whether NaN and Inf are errors; `empty`: whether there may be no sample.
+        """
+        found: list[tuple[str, Array]] = []
+        ends = zip(self.inputs.parts(name, x), self.inputs.shapes, self.inputs.names, strict=True)
+        for (label, part), shape, end in ends:
+            array = arrays.features(label, part, shape, end)
+            if found:
+                arrays.rows(label, array, name, found[0][1].shape[0])
+            found.append((label, array))
+        first = found[0][1]
+        n = int(first.shape[0])
+        if n == 0 and not empty:
+            raise ValueError(f"{name} has 0 samples, expected at least 1: got shape {first.shape}")
+        if finite:
+            for label, array in found:
+                arrays.finite(label, array, self.dtype)
+        return [self._apart(array) for _, array in found], n
+
+    def read_targets(
+        self,
+        y: Any,
+        sample_weight: Any,
+        losses: Sequence[Any],
+        n: int | None = None,
+        names: Names = ("x", "y"),
+        check_labels: Callable[[int, str], None] | None = None,
+    ) -> tuple[list[Target], list[Array | None]]:
+        """Targets and weights of all outputs; without `n` the first output's rows count."""
+        if y is None:
+            raise TypeError(f"{names[1]} is None, expected targets of shape (N, ...)")
+        found: list[Target] = []
+        ends = zip(self.outputs.parts(names[1], y), losses, self.outputs.shapes, strict=True)
+        for k, ((label, part), loss, shape) in enumerate(ends):
+            array = arrays.array(label, part)
+            if n is None:
+                n = len(array) if array.ndim else 0
+                if n == 0:
+                    raise ValueError(f"{label} has 0 samples, expected at least 1")
+            end = self.outputs.names[k]
+            target = targets.prepare(label, array, loss, shape, n, end, self.dtype)
+            found.append((self._apart(target[0]), target[1]))
+            if check_labels is not None and target[1]:
+                check_labels(k, label)
+        assert n is not None
+        name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
+        weights = self.read_weights(sample_weight, n, name)
+        for k, loss in enumerate(losses):
+            table = getattr(loss, "class_weight", None)
+            if table is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
+                weights[k] = self._by_class(
+                    "class_weight of the loss", table, found[k], k, weights[k]
+                )
+        return found, weights
+
+    def read_weights(self, value: Any, n: int, name: str = "sample_weight") -> list[Array | None]:
+        """Weights by output, from one array for all outputs, or a list or dict of them."""
+        if value is None:
+            return [None] * len(self.outputs)
+        if isinstance(value, dict):
+            strange = [key for key in value if key not in self.outputs.names]
+            if strange:
+                raise ValueError(
+                    f"{name}: unknown output {strange[0]!r}, expected names of {self.outputs.names}"
+                )
+            parts = [value.get(key) for key in self.outputs.names]
+        elif isinstance(value, (list, tuple)) and len(value) == len(self.outputs) > 1:
+            parts = list(value)
+        else:
+            one = arrays.sample_weights(name, value, n)
+            return [one] * len(self.outputs)
+        return [None if part is None else arrays.sample_weights(name, part, n) for part in parts]
+
+    def weigh_classes(self, data: Dataset, class_weight: Any) -> None:
+        """Multiply the weights of a checked data set by those of the samples' classes."""
+        if len(data.ys) > 1:
+            raise ValueError("class_weight needs a model with one output; use sample_weight")
+        data.ws[0] = self._by_class("class_weight", class_weight, data.ys[0], 0, data.ws[0])
+
+    def _by_class(
+        self, name: str, table: Any, target: Target, k: int, weights: Array | None
+    ) -> Array:
+        shape = self.outputs.shapes[k]
+        classes = 2 if shape[-1] == 1 else shape[-1]
+        by_class = targets.class_weights(name, table, classes)
+        result: Array = by_class[targets.class_of_rows(target, shape)]
+        if not result.any():
+            raise ValueError(f"{name}: the weights of all samples are 0, expected one > 0")
+        return result if weights is None else result * weights
+
+    def _apart(self, array: Array) -> Array:
+        """A copy if the array is a view of weights."""
+        if array.base is None and array.flags.owndata:
+            return array
+        overlaps = any(arrays.overlaps(array, weight) for weight in self._held())
+        return array.copy() if overlaps else array
