@@ -157,7 +157,7 @@ def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[F
         else:
             numbers[name] = {"mean": float(flat.mean()), "std": float(flat.std())}
             findings += _values(name, flat, kind)
-            findings += _reach(name, flat, engine.ends[k])
+            findings += _reach(name, flat, engine.ends()[k].op)
             guess = _guess(flat, kind, weight, loss)
         total += compiled.weights[k] * guess * float(weight.mean())
     return numbers, findings, total

@@ -280,7 +280,12 @@ class Trainable(Inspectable):
         """Data for this model, checked."""
         compiled = self._need_compiled()
         return self._built().signature.read(
-            x, y, sample_weight, compiled.losses, names=names, check_labels=compiled.measures.refuse_labels
+            x,
+            y,
+            sample_weight,
+            compiled.losses,
+            names=names,
+            check_labels=compiled.measures.refuse_labels,
         )
 
     def _first(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
