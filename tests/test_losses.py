@@ -225,3 +225,37 @@ def test_a_loss_in_plain_python_is_weighted_where_it_is_reported(rng):
         fitted = model.fit(x, y, sample_weight=w, batch_size=5, epochs=2, verbose=0).history["loss"]
         found.append([first, *fitted, model.evaluate(x, y, sample_weight=w)["loss"]])
     assert found[1] == pytest.approx(found[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "name", ["poisson", "kl_divergence", "cross_entropy", "binary_cross_entropy"]
+)
+def test_value_and_evaluate_are_one_number_also_at_probabilities_of_0(name, dtype):
+    """Predictions at and near the ends, from a model that passes on what it gets, and by hand."""
+    x = np.array([[0, 1], [1e-9, 1 - 1e-9], [1e-17, 1], [0.3, 0.7], [1, 0]], dtype)
+    y = np.array([[1, 0], [0.5, 0.5], [1, 0], [0, 1], [1, 0]])
+    if name == "poisson":
+        x, y = (
+            np.array([[0, 2], [1e-9, 1e-3], [-1, 5]], dtype),
+            np.array([[3.0, 0], [2, 7], [0, 1]]),
+        )
+    loss = bp.losses.get(name)
+    model = bp.Sequential([bp.Input((2,)), bp.layers.Activation("hard_sigmoid")], dtype=dtype)
+    if name in ("poisson", "kl_divergence"):
+        model = bp.Sequential([bp.Input((2,)), bp.layers.Scale(1.0)], dtype=dtype)
+    elif name == "cross_entropy":  # an ending that is a probability, and whose values can be 0
+        layers = [bp.Input((2,)), bp.layers.Activation("softmax"), bp.layers.Reshape((2,))]
+        model = bp.Sequential(layers, dtype=dtype)
+        x = np.array([[-800, 0], [-20, 0], [-40, 1], [1, 2], [0, -800]], dtype)
+    else:
+        x = 6 * x - 3
+    model.compile("sgd", loss)
+    found = model.gradients(x, y, wrt_inputs=True)
+    p = model.predict(x)
+    assert p.dtype == dtype and model.evaluate(x, y)["loss"] == found.loss
+    assert found.loss == pytest.approx(loss.value(y, p), rel=3e-6 if dtype == "float32" else 1e-13)
+    if name in ("poisson", "kl_divergence"):
+        slope = loss.gradient(y, p)
+        rtol = 3e-6 if dtype == "float32" else 1e-13
+        np.testing.assert_allclose(found.inputs, slope, rtol=rtol)
