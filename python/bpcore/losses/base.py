@@ -1,0 +1,108 @@
+"""What all built-in losses share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..base import arguments
+from ..base.memory import Array, Shape
+from ..errors import ShapeError
+
+
+class Loss(arguments.Configured):
+    """Base of the built-in losses."""
+
+    kind = ""  # the core's name
+    option_name = ""
+    takes_labels = False
+    parts = 1  # values of the output for each value of the target
+    point: int | None = 0  # the part that metrics compare with the target, None: there is none
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def name(self) -> str:
+        """Name in logs and configurations."""
+        return self.kind
+
+    def spec(self) -> dict[str, Any]:
+        """For the core."""
+        return {"kind": self.kind, "options": self._options(), "point": self.point or 0}
+
+    def _options(self) -> list[float]:
+        return [float(getattr(self, self.option_name))] if self.option_name else []
+
+    def target_shape(self, shape: Shape) -> Shape:
+        """Of one sample of y, for an output of per-sample `shape`."""
+        if shape[-1] % self.parts:
+            raise ShapeError(
+                f"{self.name}: got an output of shape {shape}, expected its last axis to be a "
+                f"multiple of {self.parts}, {self._layout()}"
+            )
+        return (*shape[:-1], shape[-1] // self.parts)
+
+    def _layout(self) -> str:
+        return ""
+
+    def rows(self, t: Array, p: Array) -> Array:
+        """L_i, shape (N,)."""
+        raise NotImplementedError
+
+    def slope(self, t: Array, p: Array) -> Array:
+        """dL_i/dp, of p's shape."""
+        raise NotImplementedError
+
+    def value(self, y_true: Any, y_pred: Any) -> float:
+        """Mean of L_i over the rows."""
+        t, p = self._pair(y_true, y_pred)
+        return float(self.rows(t, p).mean())
+
+    def gradient(self, y_true: Any, y_pred: Any) -> Array:
+        """Gradient of `value` with respect to `y_pred`."""
+        t, p = self._pair(y_true, y_pred)
+        result: Array = self.slope(t, p) / p.shape[0]
+        return result
+
+    def _hold(self, p: Array, eps: Any) -> Array:
+        """Predictions as the core takes them: probabilities away from where L is infinite."""
+        return p
+
+    def _pair(self, y_true: Any, y_pred: Any) -> tuple[Array, Array]:
+        t, p = np.asarray(y_true), np.asarray(y_pred)
+        if p.dtype.kind != "f" or p.dtype.itemsize != 4:
+            p = p.astype(np.float64)
+        # In the predictions' own dtype, which may have no 1 - eps and round it.
+        p = self._hold(p, p.dtype.type(1e-7 if p.dtype.itemsize == 4 else 1e-15))
+        p = p.astype(np.float64)
+        if self.takes_labels and t.ndim == p.ndim - 1:
+            t = np.eye(p.shape[-1])[t.astype(np.int64)]
+        t = t.astype(np.float64)
+        if self.parts == 1:
+            if t.shape != p.shape:
+                raise ShapeError(
+                    f"{self.name}: got y_true of shape {t.shape}, expected {p.shape}, y_pred's"
+                )
+            return t, p
+        expected = self.target_shape(p.shape)
+        if expected[-1] == 1 and t.shape == expected[:-1]:
+            t = t[..., None]
+        if t.shape != expected:
+            raise ShapeError(
+                f"{self.name}: got y_true of shape {t.shape}, expected {expected} for y_pred of "
+                f"shape {p.shape}, {self._layout()}"
+            )
+        return t, p
+
+
+def mean(x: Array) -> Array:
+    """Over all axes but the first."""
+    result: Array = x.reshape(x.shape[0], -1).mean(axis=1)
+    return result
+
+
+def size(x: Array) -> int:
+    """Values of one row."""
+    return int(np.prod(x.shape[1:]))
