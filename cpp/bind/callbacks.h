@@ -12,10 +12,11 @@ namespace bp {
 // The callable runs with the GIL and under the caller's exceptions; what it raises ends the step before any update.
 template <class T> class PythonLayer final : public LayerCallback<T> {
  public:
-  PythonLayer(const py::dict& attrs, std::string name)
-      : forward_(attrs["forward"]), backward_(attrs["backward"]), name_(std::move(name)),
-        shape_(attrs["shape"].cast<Shape>()) {
-    for (py::handle grad : py::list(attrs["grads"])) {
+  // node: forward(xs, training) -> y, backward(dy) -> [dx], shape (of a sample of y), grads (an array for each parameter).
+  PythonLayer(const py::handle& node, std::string name)
+      : forward_(node.attr("forward")), backward_(node.attr("backward")), name_(std::move(name)),
+        shape_(node.attr("shape").cast<Shape>()) {
+    for (py::handle grad : py::list(node.attr("grads"))) {
       grads_.push_back(py::reinterpret_borrow<py::array>(grad));
       grad_data_.push_back(writable_data<T>(grads_.back(), name_ + ": gradient"));
     }

@@ -1,16 +1,31 @@
 #include "bind/network.h"
 
+#include <limits>
+
 #include "bind/callbacks.h"
 #include "bind/parts.h"
 
 namespace bp {
 namespace {
 
-Activation activation_from_name(const std::string& name) {
-  for (int i = 0; i < static_cast<int>(Activation::kCount); ++i) {
-    if (name == activation_name(static_cast<Activation>(i))) return static_cast<Activation>(i);
+Array array_of(const py::handle& value) {
+  const auto array = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(value);
+  if (!array) throw py::error_already_set();
+  return {shape_of(array), std::vector<double>(array.data(), array.data() + array.size())};
+}
+
+// By its type in Python: bool and int, float, str, a sequence of ints, an array; anything else is a layer in Python.
+template <class T> Attribute<T> parse_attribute(const py::handle& value, const std::string& node) {
+  if (py::isinstance<py::int_>(value) || py::isinstance<py::bool_>(value)) {
+    const py::int_ whole = py::cast<py::int_>(value);
+    const bool large = whole > py::int_(std::numeric_limits<std::int64_t>::max());  // a seed has 64 bits and no sign
+    return large ? static_cast<std::int64_t>(whole.cast<std::uint64_t>()) : whole.cast<std::int64_t>();
   }
-  throw BadInput("unknown activation '" + name + "'");
+  if (py::isinstance<py::float_>(value)) return value.cast<double>();
+  if (py::isinstance<py::str>(value)) return value.cast<std::string>();
+  if (py::isinstance<py::tuple>(value) || py::isinstance<py::list>(value)) return value.cast<Shape>();
+  if (py::isinstance<py::array>(value)) return array_of(value);
+  return std::shared_ptr<LayerCallback<T>>(std::make_shared<PythonLayer<T>>(value, node));
 }
 
 template <class T> NodeSpec<T> parse_node(const py::tuple& tuple, Compute compute) {
@@ -20,21 +35,10 @@ template <class T> NodeSpec<T> parse_node(const py::tuple& tuple, Compute comput
   spec.op = tuple[0].cast<std::string>();
   spec.inputs = tuple[1].cast<std::vector<int>>();
   spec.params = tuple[2].cast<std::vector<int>>();
-  const py::dict attrs(tuple[3]);
   spec.name = tuple[4].cast<std::string>();
-  if (attrs.contains("shape")) spec.shape = attrs["shape"].cast<Shape>();
-  spec.axis = get_or(attrs, "axis", 0);
-  spec.alpha = get_or(attrs, "alpha", 0.0);
-  spec.mode = get_or(attrs, "mode", std::string());
-  spec.seed = get_or(attrs, "seed", std::uint64_t{0});
-  if (attrs.contains("numbers")) spec.numbers = attrs["numbers"].cast<std::map<std::string, double>>();
-  if (attrs.contains("function")) spec.function = activation_from_name(attrs["function"].cast<std::string>());
-  if (attrs.contains("value")) {
-    const auto value = py::array_t<double, py::array::c_style | py::array::forcecast>::ensure(attrs["value"]);
-    spec.shape = shape_of(value);
-    for (py::ssize_t i = 0; i < value.size(); ++i) spec.constant.push_back(static_cast<T>(value.data()[i]));
+  for (const std::pair<py::handle, py::handle>& item : py::dict(tuple[3])) {
+    spec.attributes.emplace(item.first.cast<std::string>(), parse_attribute<T>(item.second, spec.name));
   }
-  if (spec.op == "python") spec.callback = std::make_shared<PythonLayer<T>>(attrs, spec.name);
   return spec;
 }
 

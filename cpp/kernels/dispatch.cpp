@@ -12,6 +12,7 @@ namespace v4 { void fill_table(Kernels<float>&, Kernels<double>&); }
 namespace bf16 {
 void matmul(const Matmul<float>&);
 std::int64_t matmul_scratch(const Matmul<float>&);
+std::int64_t matmul_most_scratch(const Matmul<float>&);
 }
 #else
 namespace neon { void fill_table(Kernels<float>&, Kernels<double>&); }
@@ -30,7 +31,7 @@ struct Tier {
 void fill_v4(Kernels<float>& single, Kernels<double>& full) {
   v4::fill_table(single, full);
   if (!__builtin_cpu_supports("avx512bf16")) return;
-  single.products[static_cast<int>(Compute::kBfloat16)] = {bf16::matmul, bf16::matmul_scratch};
+  single.products[static_cast<int>(Compute::kBfloat16)] = {bf16::matmul, bf16::matmul_scratch, bf16::matmul_most_scratch};
 }
 #endif
 

@@ -71,4 +71,13 @@ void matmul(const Matmul<float>& p) {
 
 std::int64_t matmul_scratch(const Matmul<float>& p) { return p.m <= 0 || p.n <= 0 ? 0 : make_pair_plan(p).scratch; }
 
+// As above, with the largest of what it chooses.
+std::int64_t matmul_most_scratch(const Matmul<float>& p) {
+  constexpr std::int64_t kWidth = Vec<Pair>::kWidth;
+  if (p.m <= 0 || p.n <= 0) return 0;
+  const std::int64_t pairs = ceil_div(p.k, 2), depth = most_depth<Pair>(pairs, p.chunk / 2, p.rate != 0);
+  const std::int64_t a = p.a_transposed ? pairs * (round_up(p.m, kWidth) + kWidth) : p.m * (round_up(pairs, kWidth) + kWidth);
+  return a + most_panels<Pair>(p.m, pairs, p.n, depth) + (p.add && p.rate == 0 ? p.m * p.n : 0);
+}
+
 }  // namespace bp::BP_TIER

@@ -168,8 +168,12 @@ template <class T> static std::int64_t matmul_scratch(const Matmul<T>& p) {
   return p.m <= 0 || p.n <= 0 ? 0 : make_plan<T>(p).scratch;
 }
 
+template <class T> static std::int64_t matmul_most_scratch(const Matmul<T>& p) {
+  return p.m <= 0 || p.n <= 0 ? 0 : most_scratch<T>(p);
+}
+
 template <class T> void fill_gemm(Kernels<T>& table) {
-  table.products[static_cast<int>(Compute::kFull)] = {matmul<T>, matmul_scratch<T>};
+  table.products[static_cast<int>(Compute::kFull)] = {matmul<T>, matmul_scratch<T>, matmul_most_scratch<T>};
   table.transpose = transpose_matrix<T>;
 }
 

@@ -153,4 +153,50 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
   return plan;
 }
 
+// ---- the most scratch that a product of up to these sizes takes: each bound grows with m, n and k ------------------------
+
+BP_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+// Of make_blocks: the depth, and the panels of B.
+template <class T> BP_INLINE std::int64_t most_depth(std::int64_t k, std::int64_t chunk, bool whole_k) {
+  const std::int64_t depth = kLongBytes / static_cast<std::int64_t>(sizeof(T));
+  return whole_k ? k : at_most(k, chunk > 0 && chunk < k ? round_up(depth, chunk) : depth);
+}
+template <class T>
+BP_INLINE std::int64_t most_panels(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t depth) {
+  constexpr std::int64_t kBytes = sizeof(T), kWidth = Vec<T>::kWidth, kStep = 2 * kWidth;
+  const std::int64_t a_share = larger(m * depth * kBytes / 2, kBlockBBytes);
+  const std::int64_t group = larger(kLeastBBytes, at_most(k * n * kBytes / 4, a_share)) / kBytes;  // times the depth
+  const std::int64_t several = at_most(depth * round_up(n, kStep), larger(group, kStep * depth));
+  return larger(several, kMaxTileVecs * kWidth * depth);
+}
+
+template <class T> BP_INLINE std::int64_t most_packed(const Matmul<T>& p) {
+  constexpr std::int64_t kBytes = sizeof(T), kWidth = Vec<T>::kWidth;
+  const bool small = p.m <= max_tile_rows(2) || p.n <= 2 * kWidth || p.k * p.n * kBytes <= kL1Bytes;
+  if (!p.b_transposed && small) return 0;
+  const std::int64_t depth = most_depth<T>(p.k, p.chunk, p.add && (p.chunk == 0 || p.rate != 0));
+  const std::int64_t b = most_panels<T>(p.m, p.k, p.n, depth);
+  if (p.n <= 8 * kWidth) return b;
+  // A's rows are copied two lines longer than the depth at most, in blocks of at most so many bytes and tile's rows.
+  const std::int64_t block = larger(kBlockABytes / kBytes + max_tile_rows(2) * depth, kFewBytes / kBytes);
+  return b + at_most(p.m * depth, block) + 2 * kLine<T> * p.m + kWidth;
+}
+
+template <class T> BP_INLINE std::int64_t most_swapped(const Matmul<T>& p) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  if (p.rate != 0 || (!p.b_transposed && !p.a_transposed)) return 0;
+  const std::int64_t rows = round_up(p.m, kWidth);
+  if (p.a_transposed) return rows * (p.k + kSwapRows);
+  const std::int64_t most = kTurnedBytes / static_cast<std::int64_t>(sizeof(T));  // turned rows times k
+  return at_most(rows * p.k, larger(most, 4 * kWidth * p.k)) + at_most(rows, larger(most, 4 * kWidth)) * kSwapRows;
+}
+
+template <class T> BP_INLINE std::int64_t most_scratch(const Matmul<T>& p) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  const std::int64_t edge = kMaskedLoads ? 0 : kWidth * p.k;
+  const std::int64_t totals = p.add && p.chunk > 0 && p.chunk < p.k ? p.m * p.n : 0;
+  return round_up(larger(edge, larger(most_packed(p), most_swapped(p))), kWidth) + totals;
+}
+
 }  // namespace bp::BP_TIER

@@ -35,7 +35,7 @@ template <class T> struct Matmul {
   bool goes_on;         // not together with bias, add, chunk or b_transposed; for bfloat16 from an even k
   std::int64_t chunk;   // 0: one chain over all of k
   Runs soon;            // a hint, taken where B is read as it lies
-  T* scratch;           // Products::scratch(...) elements, 64-byte aligned
+  T* scratch;           // as much as Products says, 64-byte aligned
 };
 
 // What the operands of matrix products are rounded to: nothing, or bfloat16.
@@ -43,7 +43,10 @@ enum class Compute : int { kFull, kBfloat16 };
 
 template <class T> struct Products {
   void (*run)(const Matmul<T>&);
-  std::int64_t (*scratch)(const Matmul<T>&);  // looks at sizes, strides and flags only
+  // In elements; they look at sizes, strides and flags only.
+  std::int64_t (*scratch)(const Matmul<T>&);       // of this product
+  std::int64_t (*most_scratch)(const Matmul<T>&);  // enough for it, and for any that is no larger in m, n and k and has the
+                                                   // same flags, or no add; grows with the sizes, whatever the strides
 };
 
 // ---- pointwise activations: a = f(z) --------------------------------------------------------------------------------

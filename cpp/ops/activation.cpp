@@ -1,5 +1,5 @@
 // activation: y = f(x), pointwise.  dx = dy * f'(x).  Kept: y, or x where f' needs it. The formulas: kernels/activations.h.
-#include "ops/makers.h"
+#include "ops/op.h"
 
 namespace bp {
 namespace {
@@ -7,17 +7,22 @@ namespace {
 template <class T> class PointwiseActivation final : public Op<T> {
  public:
   PointwiseActivation(const Shape& x, Activation f, T alpha) : size_(size_of(x)), function_(f), alpha_(alpha) {
-    this->shape = x;
+    this->sizes_.shape = x;
+    this->sizes_.flops = 10 * size_;
+    this->facts_.pointwise = f;
+    this->facts_.alpha = static_cast<double>(alpha);
+    if (f != Activation::kLinear) this->facts_.ending = f == Activation::kSigmoid ? Ending::kSigmoid : Ending::kActivated;
   }
-  std::int64_t scratch_size(std::int64_t rows) const override { return rows * size_; }
-  std::int64_t flops() const override { return 10 * size_; }
+  std::int64_t scratch(std::int64_t rows) const override { return rows * size_; }
 
-  void forward(const Io<T>& io, Rows rows, T*) const override {
+  void forward(const Io<T>& io, const Block& block, T*) const override {
+    const Rows rows = block.rows;
     const std::int64_t offset = rows.begin * size_;
     kernels<T>().activate[static_cast<int>(function_)](io.x[0] + offset, io.y + offset, rows.count() * size_, alpha_);
   }
 
-  void backward(const Io<T>& io, Rows rows, T* scratch) const override {
+  void backward(const Io<T>& io, const Block& block, T* scratch) const override {
+    const Rows rows = block.rows;
     const std::int64_t offset = rows.begin * size_, n = rows.count() * size_;
     const T* kept = (activation_keeps_z(function_) ? io.x[0] : io.y) + offset;
     T* dz = io.add[0] ? scratch : io.dx[0] + offset;
@@ -31,11 +36,19 @@ template <class T> class PointwiseActivation final : public Op<T> {
   T alpha_;
 };
 
+Activation activation_from_name(const std::string& name) {
+  for (int i = 0; i < static_cast<int>(Activation::kCount); ++i) {
+    if (name == activation_name(static_cast<Activation>(i))) return static_cast<Activation>(i);
+  }
+  throw BadInput("unknown activation '" + name + "'");
+}
+
 }  // namespace
 
-template <class T> OpPtr<T> make_activation(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  check(xs.size() == 1, spec.name + ": an activation takes one input");
-  return std::make_unique<PointwiseActivation<T>>(xs[0], spec.function, static_cast<T>(spec.alpha));
+template <class T> OpPtr<T> make_activation(const Node<T>& node) {
+  node.expect(node.xs.size() == 1, "an activation takes one input");
+  const Activation function = activation_from_name(node.text("function"));
+  return std::make_unique<PointwiseActivation<T>>(node.xs[0], function, static_cast<T>(node.number("alpha", 0)));
 }
 BP_INSTANTIATE_MAKER(make_activation)
 

@@ -8,7 +8,7 @@
 //   otherwise, and always when frozen: m, v in place of mu, s2; dx = dy gamma / sqrt(v + epsilon)
 //   inverse    y = x sqrt(v + epsilon) + m, frozen
 // Kept: mu, 1 / sqrt(s2 + epsilon), s2 and the two sums, once a batch. Flops a sample: about 7 an element, twice that back.
-#include "ops/makers.h"
+#include "ops/op.h"
 
 #include <algorithm>
 #include <cmath>
@@ -24,22 +24,18 @@ template <class T> class BatchNormalization final : public Op<T> {
       : channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode), gamma_(scale ? 0 : -1),
         beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center), epsilon_(static_cast<T>(epsilon)),
         momentum_(static_cast<T>(momentum)) {
-    this->shape = x;
+    this->sizes_.shape = x;
+    this->sizes_.features = channels_;
+    this->sizes_.kept = mode == Mode::kBatch ? kKept * channels_ : 0;
+    this->sizes_.flops = 7 * inner_ * channels_;
+    this->facts_.partition = mode == Mode::kBatch ? Partition::kFeatures : Partition::kRows;
+    this->facts_.rows_in_use = true;
   }
-  Partition partition(bool training) const override {
-    return training && mode_ == Mode::kBatch ? Partition::kFeatures : Partition::kRows;
-  }
-  std::int64_t kept_size() const override { return mode_ == Mode::kBatch ? kKept * channels_ : 0; }
-  std::int64_t flops() const override { return 7 * inner_ * channels_; }
-  std::int64_t scratch_size(std::int64_t) const override { return 3 * channels_; }
-  std::int64_t columns_scratch(std::int64_t) const override { return 3 * channels_; }
-  std::int64_t columns_forward() const override { return channels_; }
-  std::int64_t columns_backward() const override { return channels_; }
+  std::int64_t scratch(std::int64_t) const override { return 3 * channels_; }
   std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override { return tile.size(); }
 
-  void forward(const Io<T>& io, Rows rows, T* scratch) const override { forward_columns(io, rows, {0, channels_}, scratch); }
-
-  void forward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const override {
+  void forward(const Io<T>& io, const Block& block, T* scratch) const override {
+    const Rows rows = block.rows, columns = block.columns;
     const std::int64_t begin = columns.begin, n = columns.count(), m = rows.count() * inner_;
     const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
     const T *centre = io.w[at(mean_)] + begin, *inverse = nullptr;
@@ -60,9 +56,8 @@ template <class T> class BatchNormalization final : public Op<T> {
     kernels<T>().affine_rows(io.x[0] + offset, io.y + offset, channels_, m, n, centre, factor, level);
   }
 
-  void backward(const Io<T>& io, Rows rows, T* scratch) const override { backward_columns(io, rows, {0, channels_}, scratch); }
-
-  void backward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const override {
+  void backward(const Io<T>& io, const Block& block, T* scratch) const override {
+    const Rows rows = block.rows, columns = block.columns;
     const std::int64_t begin = columns.begin, n = columns.count(), m = rows.count() * inner_;
     const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
     T *factor = scratch, *level = factor + n, *tilt = level + n;
@@ -91,16 +86,17 @@ template <class T> class BatchNormalization final : public Op<T> {
                                        io.w[at(mean_)] + begin, level, tilt, factor, io.add[0]);
   }
 
-  void accumulate(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T* g, bool add, T* scratch) const override {
-    const std::int64_t begin = tile.rows.begin, n = tile.rows.count(), m = batch * inner_;
+  void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
+    const std::int64_t begin = tile.columns.begin, n = tile.columns.count(), m = rows.count() * inner_;
+    const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
     if (param != gamma_ && param != beta_) return no_gradient(n, g, add);
     T* sums = scratch;
     if (live(io)) {
       std::copy_n(kept(io, param == gamma_ ? kDot : kSum) + begin, n, sums);
     } else if (param == beta_) {
-      kernels<T>().column_sum(io.dy + begin, channels_, sums, m, n, kBatchChunk, false);
+      kernels<T>().column_sum(io.dy + offset, channels_, sums, m, n, kBatchChunk, false);
     } else {
-      kernels<T>().column_dot(io.x[0] + begin, io.w[at(mean_)] + begin, io.dy + begin, channels_, sums, m, n, kBatchChunk,
+      kernels<T>().column_dot(io.x[0] + offset, io.w[at(mean_)] + begin, io.dy + offset, channels_, sums, m, n, kBatchChunk,
                               false);
     }
     for (std::int64_t j = 0; j < n; ++j) {
@@ -157,15 +153,18 @@ template <class T> class BatchNormalization final : public Op<T> {
 
 }  // namespace
 
-template <class T> OpPtr<T> make_batch_normalization(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
-  check(xs.size() == 1 && !xs[0].empty() && xs[0].back() > 0, spec.name + ": expected one input of rank 1 or more");
-  const bool scale = spec.number("scale") != 0, center = spec.number("center") != 0;
-  check(ws.size() == std::size_t{2} + scale + center, spec.name + ": a wrong number of parameters");
-  for (const Shape& w : ws) check(w == Shape{xs[0].back()}, spec.name + ": expected parameters of the last axis");
-  check(spec.mode == "batch" || spec.mode == "frozen" || spec.mode == "inverse", "unknown mode '" + spec.mode + "'");
-  const Mode mode = spec.mode == "batch" ? Mode::kBatch : spec.mode == "frozen" ? Mode::kFrozen : Mode::kInverse;
-  check(mode != Mode::kInverse || (!scale && !center), spec.name + ": the inverse has neither gamma nor beta");
-  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, spec.number("epsilon"), spec.number("momentum"));
+template <class T> OpPtr<T> make_batch_normalization(const Node<T>& node) {
+  const Shapes &xs = node.xs, &ws = node.ws;
+  node.expect(xs.size() == 1 && !xs[0].empty() && xs[0].back() > 0, "expected one input of rank 1 or more");
+  const bool scale = node.flag("scale"), center = node.flag("center");
+  node.expect(ws.size() == std::size_t{2} + scale + center, "a wrong number of parameters");
+  for (const Shape& w : ws) node.expect(w == Shape{xs[0].back()}, "expected parameters of the last axis");
+  const std::string name = node.text("mode");
+  node.expect(name == "batch" || name == "frozen" || name == "inverse", "unknown mode '" + name + "'");
+  const Mode mode = name == "batch" ? Mode::kBatch : name == "frozen" ? Mode::kFrozen : Mode::kInverse;
+  node.expect(mode != Mode::kInverse || (!scale && !center), "the inverse has neither gamma nor beta");
+  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, node.number("epsilon", 0),
+                                                 node.number("momentum", 0));
 }
 BP_INSTANTIATE_MAKER(make_batch_normalization)
 

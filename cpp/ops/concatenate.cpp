@@ -1,5 +1,5 @@
 // concatenate: y holds the inputs one after the other along one axis.  dx_i is the slice of dy that x_i became.
-#include "ops/makers.h"
+#include "ops/op.h"
 
 #include <algorithm>
 
@@ -9,16 +9,19 @@ namespace {
 template <class T> class Concatenate final : public Op<T> {
  public:
   Concatenate(const Shapes& xs, std::size_t axis) {
-    this->shape = xs[0];
-    this->shape[axis] = 0;
-    for (const Shape& x : xs) this->shape[axis] += x[axis];
+    Shape shape = xs[0];
+    shape[axis] = 0;
+    for (const Shape& x : xs) shape[axis] += x[axis];
     outer_ = 1;
     for (std::size_t i = 0; i < axis; ++i) outer_ *= xs[0][i];
     for (const Shape& x : xs) width_.push_back(size_of(x) / std::max<std::int64_t>(outer_, 1));
-    total_ = size_of(this->shape) / std::max<std::int64_t>(outer_, 1);
+    total_ = size_of(shape) / std::max<std::int64_t>(outer_, 1);
+    this->sizes_.shape = std::move(shape);
+    this->facts_.keeps_probabilities = true;
   }
 
-  void forward(const Io<T>& io, Rows rows, T*) const override {
+  void forward(const Io<T>& io, const Block& block, T*) const override {
+    const Rows rows = block.rows;
     T* y = io.y + rows.begin * outer_ * total_;
     for (std::size_t i = 0; i < width_.size(); ++i) {
       const T* x = io.x[i] + rows.begin * outer_ * width_[i];
@@ -27,7 +30,8 @@ template <class T> class Concatenate final : public Op<T> {
     }
   }
 
-  void backward(const Io<T>& io, Rows rows, T*) const override {
+  void backward(const Io<T>& io, const Block& block, T*) const override {
+    const Rows rows = block.rows;
     const T* dy = io.dy + rows.begin * outer_ * total_;
     for (std::size_t i = 0; i < width_.size(); ++i) {
       T* dx = io.dx[i] == nullptr ? nullptr : io.dx[i] + rows.begin * outer_ * width_[i];
@@ -49,14 +53,15 @@ template <class T> class Concatenate final : public Op<T> {
 
 }  // namespace
 
-template <class T> OpPtr<T> make_concatenate(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  check(!xs.empty(), spec.name + ": concatenate needs an input");
-  const auto axis = static_cast<std::size_t>(spec.axis);
-  check(axis < xs[0].size(), spec.name + ": no axis " + std::to_string(spec.axis) + " in " + to_string(xs[0]));
+template <class T> OpPtr<T> make_concatenate(const Node<T>& node) {
+  const Shapes& xs = node.xs;
+  node.expect(!xs.empty(), "concatenate needs an input");
+  const auto axis = static_cast<std::size_t>(node.integer("axis"));
+  node.expect(axis < xs[0].size(), "no axis " + std::to_string(axis) + " in " + to_string(xs[0]));
   for (const Shape& x : xs) {
     Shape like = x;
     if (like.size() == xs[0].size()) like[axis] = xs[0][axis];
-    check(like == xs[0], spec.name + ": cannot join " + to_string(xs[0]) + " and " + to_string(x));
+    node.expect(like == xs[0], "cannot join " + to_string(xs[0]) + " and " + to_string(x));
   }
   return std::make_unique<Concatenate<T>>(xs, axis);
 }

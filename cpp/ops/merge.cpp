@@ -6,7 +6,7 @@
 //   divide    da = dy / b            db = -(dy / b) * y
 //   maximum   da = dy where a >= b   db = dy where a < b
 // then summed over the axes along which the operand was repeated. Kept: a, b (and y for divide).
-#include "ops/makers.h"
+#include "ops/op.h"
 
 #include <algorithm>
 
@@ -58,23 +58,27 @@ template <class T> class Merge final : public Op<T> {
  public:
   Merge(Binary kind, const Shape& a, const Shape& b, const std::string& name)
       : kind_(kind), size_a_(size_of(a)), size_b_(size_of(b)) {
-    this->shape = broadcast_shape(a, b, name);
-    size_ = size_of(this->shape);
-    run_ = this->shape.empty() ? 1 : this->shape.back();
-    a_ = plan_broadcast(a, this->shape);
-    b_ = plan_broadcast(b, this->shape);
-    dense_ = plan_broadcast(this->shape, this->shape);
+    const Shape shape = broadcast_shape(a, b, name);
+    size_ = size_of(shape);
+    run_ = shape.empty() ? 1 : shape.back();
+    a_ = plan_broadcast(a, shape);
+    b_ = plan_broadcast(b, shape);
+    dense_ = plan_broadcast(shape, shape);
+    this->sizes_.shape = shape;
+    this->sizes_.flops = size_;
+    this->facts_.keeps_probabilities = true;
   }
 
-  std::int64_t flops() const override { return size_; }
-  std::int64_t scratch_size(std::int64_t rows) const override { return align_up<T>(rows * size_); }
+  std::int64_t scratch(std::int64_t rows) const override { return align_up<T>(rows * size_); }
 
-  void forward(const Io<T>& io, Rows rows, T*) const override {
+  void forward(const Io<T>& io, const Block& block, T*) const override {
+    const Rows rows = block.rows;
     apply(kind_, io.x[0] + rows.begin * size_a_, a_, size_a_, io.x[1] + rows.begin * size_b_, b_, size_b_,
           io.y + rows.begin * size_, rows.count());
   }
 
-  void backward(const Io<T>& io, Rows rows, T* scratch) const override {
+  void backward(const Io<T>& io, const Block& block, T* scratch) const override {
+    const Rows rows = block.rows;
     for (int side = 0; side < 2; ++side) {
       if (io.dx[side] == nullptr) continue;
       const Broadcast& plan = side == 0 ? a_ : b_;
@@ -158,32 +162,52 @@ template <class T> class Merge final : public Op<T> {
   Broadcast a_, b_, dense_;  // dense_: an array of the output's own shape
 };
 
-template <class T> OpPtr<T> make(Binary kind, const NodeSpec<T>& spec, const Shapes& xs) {
-  check(xs.size() == 2, spec.name + ": " + spec.op + " takes two inputs here, got " + std::to_string(xs.size()));
-  return std::make_unique<Merge<T>>(kind, xs[0], xs[1], spec.name);
+struct Kind {
+  const char* name;
+  Binary function;
+  bool chains;  // of any number of inputs, from left to right
+};
+constexpr Kind kKinds[] = {{"add", Binary::kAdd, true},
+                           {"subtract", Binary::kSubtract, false},
+                           {"multiply", Binary::kMultiply, true},
+                           {"divide", Binary::kDivide, false},
+                           {"maximum", Binary::kMaximum, true}};
+
+const Kind* find_kind(const std::string& op) {
+  const auto* found = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Kind& kind) { return op == kind.name; });
+  return found == std::end(kKinds) ? nullptr : found;
 }
 
 }  // namespace
 
-template <class T> OpPtr<T> make_add(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  return make(Binary::kAdd, spec, xs);
+template <class T> OpPtr<T> make_merge(const Node<T>& node) {
+  node.expect(node.xs.size() == 2, node.op + " takes two inputs here, got " + std::to_string(node.xs.size()));
+  return std::make_unique<Merge<T>>(find_kind(node.op)->function, node.xs[0], node.xs[1], node.name);
 }
-template <class T> OpPtr<T> make_subtract(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  return make(Binary::kSubtract, spec, xs);
+BP_INSTANTIATE_MAKER(make_merge)
+
+// average: the sum, times one over their number.
+template <class T> std::vector<NodeSpec<T>> in_pairs(NodeSpec<T> spec) {
+  const bool average = spec.op == "average";
+  const Kind* kind = find_kind(average ? "add" : spec.op);
+  std::vector<NodeSpec<T>> chain;
+  if (kind == nullptr || !kind->chains || (spec.inputs.size() == 2 && !average)) {
+    chain.push_back(std::move(spec));
+    return chain;
+  }
+  check(!spec.inputs.empty(), spec.name + ": a merge needs an input");
+  const auto link = [&](const char* op, std::vector<int> inputs) {
+    chain.push_back({op, spec.name, std::move(inputs), {}, {}, spec.compute});
+  };
+  for (std::size_t i = 1; i < spec.inputs.size(); ++i) link(kind->name, {i == 1 ? spec.inputs[0] : -1, spec.inputs[i]});
+  const int sum = chain.empty() ? spec.inputs[0] : -2;
+  if (!average) return chain;
+  link("constant", {});
+  chain.back().attributes["value"] = Array{{}, {static_cast<double>(T(1) / static_cast<T>(spec.inputs.size()))}};
+  link("multiply", {sum, -1});
+  return chain;
 }
-template <class T> OpPtr<T> make_multiply(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  return make(Binary::kMultiply, spec, xs);
-}
-template <class T> OpPtr<T> make_divide(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  return make(Binary::kDivide, spec, xs);
-}
-template <class T> OpPtr<T> make_maximum(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  return make(Binary::kMaximum, spec, xs);
-}
-BP_INSTANTIATE_MAKER(make_add)
-BP_INSTANTIATE_MAKER(make_subtract)
-BP_INSTANTIATE_MAKER(make_multiply)
-BP_INSTANTIATE_MAKER(make_divide)
-BP_INSTANTIATE_MAKER(make_maximum)
+template std::vector<NodeSpec<float>> in_pairs(NodeSpec<float>);
+template std::vector<NodeSpec<double>> in_pairs(NodeSpec<double>);
 
 }  // namespace bp

@@ -9,7 +9,7 @@
 //   dx = dy m
 // The masks of dropout may have fewer values than a sample: then they repeat over its leading axes (spatial dropout).
 // Kept: m, but for gaussian. Flops a sample: about 20 a random number.
-#include "ops/makers.h"
+#include "ops/op.h"
 
 #include <algorithm>
 #include <cmath>
@@ -24,7 +24,11 @@ template <class T> class Noise final : public Op<T> {
  public:
   Noise(const Shape& x, Mode mode, double rate, std::int64_t mask, std::uint64_t seed)
       : size_(size_of(x)), mask_(mask), groups_((mask + 63) / 64), mode_(mode), rate_(rate), seed_(seed) {
-    this->shape = x;
+    this->sizes_.shape = x;
+    this->sizes_.saved = mode == Mode::kGaussian ? 0 : mask_;
+    this->sizes_.flops = 20 * mask_ + size_;
+    this->facts_.draws = true;
+    this->facts_.keeps_probabilities = true;
     threshold_ = static_cast<std::uint32_t>(std::min(rate * 0x1p32, 0x1p32 - 1));
     if (mode == Mode::kDropout) kept_ = static_cast<T>(1 / (1 - rate));
     if (mode == Mode::kAlpha) {
@@ -32,13 +36,10 @@ template <class T> class Noise final : public Op<T> {
       kept_ = static_cast<T>(a), low_ = static_cast<T>(a * kSeluLow + b), level_ = static_cast<T>(b);
     }
   }
-  std::int64_t saved_size() const override { return mode_ == Mode::kGaussian ? 0 : mask_; }
-  std::int64_t scratch_size(std::int64_t rows) const override { return rows * std::max(size_, mask_); }
-  std::int64_t flops() const override { return 20 * mask_ + size_; }
-  bool draws() const override { return true; }
+  std::int64_t scratch(std::int64_t) const override { return std::max(size_, mask_); }
 
-  void forward(const Io<T>& io, Rows rows, T* scratch) const override {
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+  void forward(const Io<T>& io, const Block& block, T* scratch) const override {
+    for (std::int64_t r = block.rows.begin; r < block.rows.end; ++r) {
       const T* x = io.x[0] + r * size_;
       T* y = io.y + r * size_;
       if (!io.training) {
@@ -58,9 +59,9 @@ template <class T> class Noise final : public Op<T> {
     }
   }
 
-  void backward(const Io<T>& io, Rows rows, T* scratch) const override {
+  void backward(const Io<T>& io, const Block& block, T* scratch) const override {
     const bool multiplies = io.training && mode_ != Mode::kGaussian;
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+    for (std::int64_t r = block.rows.begin; r < block.rows.end; ++r) {
       const T* dy = io.dy + r * size_;
       T* dx = io.dx[0] + r * size_;
       if (multiplies) {
@@ -110,17 +111,16 @@ Mode mode_from_name(const std::string& name) {
 
 }  // namespace
 
-template <class T> OpPtr<T> make_noise(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  check(xs.size() == 1, spec.name + ": noise takes one input");
-  const Mode mode = mode_from_name(spec.mode);
-  const double rate = spec.number("rate");
-  check(rate >= 0 && (mode == Mode::kGaussian || rate < 1),
-        spec.name + ": the rate must be in [0, 1)");
-  // spec.shape: of the mask; ones, then the sample's trailing axes.
-  const std::int64_t size = size_of(xs[0]), mask = spec.shape.empty() ? size : size_of(spec.shape);
-  check(mask > 0 ? size % mask == 0 : size == 0, spec.name + ": the mask does not fit the sample");
-  check(mask == size || mode == Mode::kDropout || mode == Mode::kGaussianDropout, spec.name + ": this noise has no mask shape");
-  return std::make_unique<Noise<T>>(xs[0], mode, rate, std::max<std::int64_t>(mask, 1), spec.seed);
+template <class T> OpPtr<T> make_noise(const Node<T>& node) {
+  node.expect(node.xs.size() == 1, "noise takes one input");
+  const Mode mode = mode_from_name(node.text("mode"));
+  const double rate = node.number("rate");
+  node.expect(rate >= 0 && (mode == Mode::kGaussian || rate < 1), "the rate must be in [0, 1)");
+  // Of the mask: ones, then the sample's trailing axes.
+  const std::int64_t size = size_of(node.xs[0]), mask = node.has("shape") ? size_of(node.integers("shape")) : size;
+  node.expect(mask > 0 ? size % mask == 0 : size == 0, "the mask does not fit the sample");
+  node.expect(mask == size || mode == Mode::kDropout || mode == Mode::kGaussianDropout, "this noise has no mask shape");
+  return std::make_unique<Noise<T>>(node.xs[0], mode, rate, std::max<std::int64_t>(mask, 1), node.seed());
 }
 BP_INSTANTIATE_MAKER(make_noise)
 

@@ -7,7 +7,7 @@
 //   g = dy gamma;  dx = (g - mean(g) - u mean(g u)) / sqrt(v + epsilon)  (rms: without mean(g))
 //   dgamma = sum of dy u, dbeta = sum of dy, over N, S, P
 // Kept: u, and 1 / sqrt(v + epsilon) of each set. Flops a sample: about 8 an element, 10 back.
-#include "ops/makers.h"
+#include "ops/op.h"
 
 #include <algorithm>
 
@@ -24,16 +24,16 @@ template <class T> class Normalization final : public Op<T> {
                 std::int64_t columns)
       : g_(geometry), row_(g_.groups * g_.width), size_(size_of(x)), sets_(g_.outer * g_.groups), centred_(centred),
         gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1), epsilon_(static_cast<T>(epsilon)), columns_(columns) {
-    this->shape = x;
+    this->sizes_.shape = x;
+    this->sizes_.saved = size_ + sets_;
+    this->sizes_.flops = 8 * size_;
   }
-  std::int64_t saved_size() const override { return size_ + sets_; }
-  std::int64_t scratch_size(std::int64_t rows) const override { return rows * (size_ + sets_); }
-  std::int64_t flops() const override { return 8 * size_; }
+  std::int64_t scratch(std::int64_t) const override { return size_ + sets_; }
 
-  void forward(const Io<T>& io, Rows rows, T* scratch) const override {
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+  void forward(const Io<T>& io, const Block& block, T* scratch) const override {
+    for (std::int64_t r = block.rows.begin; r < block.rows.end; ++r) {
       const T* x = io.x[0] + r * size_;
-      T* u = io.saved != nullptr ? io.saved + r * saved_size() : scratch;
+      T* u = io.saved != nullptr ? io.saved + r * (size_ + sets_) : scratch;
       each_set([&](std::int64_t k, std::int64_t offset, std::int64_t) {
         u[size_ + k] = kernels<T>().normalize_set(x + offset, u + offset, set(), centred_, epsilon_);
       });
@@ -42,10 +42,10 @@ template <class T> class Normalization final : public Op<T> {
     }
   }
 
-  void backward(const Io<T>& io, Rows rows, T*) const override {
+  void backward(const Io<T>& io, const Block& block, T*) const override {
     if (io.dx[0] == nullptr) return;
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-      const T *u = io.saved + r * saved_size(), *dy = io.dy + r * size_;
+    for (std::int64_t r = block.rows.begin; r < block.rows.end; ++r) {
+      const T *u = io.saved + r * (size_ + sets_), *dy = io.dy + r * size_;
       T* dx = io.dx[0] + r * size_;
       each_set([&](std::int64_t k, std::int64_t offset, std::int64_t channel) {
         const T* gamma = gamma_ < 0 ? nullptr : io.w[0] + channel;
@@ -56,27 +56,30 @@ template <class T> class Normalization final : public Op<T> {
 
   std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override { return tile.size(); }
 
-  void accumulate(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T* g, bool add, T* scratch) const override {
-    if (columns_ == 1) return accumulate(io, param, tile.rows.begin, tile.rows.count(), batch, g, add, scratch);
+  void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
+    if (tile.columns.count() == columns_) {
+      return accumulate(io, param, tile.rows.begin * columns_, tile.size(), rows, g, add, scratch);
+    }
     for (std::int64_t row = tile.rows.begin; row < tile.rows.end; ++row, g += tile.columns.count()) {
-      accumulate(io, param, row * columns_ + tile.columns.begin, tile.columns.count(), batch, g, add, scratch);
+      accumulate(io, param, row * columns_ + tile.columns.begin, tile.columns.count(), rows, g, add, scratch);
     }
   }
 
  private:
-  void accumulate(const Io<T>& io, int param, std::int64_t begin, std::int64_t n, std::int64_t batch, T* g, bool add,
+  void accumulate(const Io<T>& io, int param, std::int64_t begin, std::int64_t n, Rows rows, T* g, bool add,
                   T* scratch) const {
-    const std::int64_t rows = g_.outer * g_.positions;
+    const std::int64_t positions = g_.outer * g_.positions;
     if (param == beta_) {
-      kernels<T>().column_sum(io.dy + begin, row_, g, batch * rows, n, kBatchChunk, add);
+      const T* dy = io.dy + rows.begin * size_ + begin;
+      kernels<T>().column_sum(dy, row_, g, rows.count() * positions, n, kBatchChunk, add);
       return;
     }
-    for (std::int64_t first = 0; first < batch; first += kBatchChunk) {
-      const bool starts = first == 0 && !add;
+    for (std::int64_t first = rows.begin; first < rows.end; first += kBatchChunk) {
+      const bool starts = first == rows.begin && !add;
       T* sum = starts ? g : scratch;
-      for (std::int64_t r = first; r < std::min(first + kBatchChunk, batch); ++r) {  // between samples u has gaps
-        kernels<T>().column_dot(io.saved + r * saved_size() + begin, nullptr, io.dy + r * size_ + begin, row_, sum, rows, n, 0,
-                                r > first);
+      for (std::int64_t r = first; r < std::min(first + kBatchChunk, rows.end); ++r) {  // between samples u has gaps
+        kernels<T>().column_dot(io.saved + r * (size_ + sets_) + begin, nullptr, io.dy + r * size_ + begin, row_, sum,
+                                positions, n, 0, r > first);
       }
       if (!starts) kernels<T>().axpy(T(1), scratch, g, n);
     }
@@ -97,35 +100,34 @@ template <class T> class Normalization final : public Op<T> {
   bool centred_;
   int gamma_, beta_;
   T epsilon_;
-  std::int64_t columns_;  // of gamma and beta seen as (first axis, the others)
+  std::int64_t columns_;  // the last axis of gamma and beta
 };
 
 }  // namespace
 
-template <class T> OpPtr<T> make_normalization(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
-  check(xs.size() == 1 && !xs[0].empty(), spec.name + ": expected one input of rank 1 or more");
-  const std::int64_t size = size_of(xs[0]), groups = static_cast<std::int64_t>(spec.number("groups"));
-  const bool group = groups > 0;
-  check(size > 0, spec.name + ": nothing to normalize");
+template <class T> OpPtr<T> make_normalization(const Node<T>& node) {
+  const Shapes &xs = node.xs, &ws = node.ws;
+  node.expect(xs.size() == 1 && !xs[0].empty(), "expected one input of rank 1 or more");
+  const std::int64_t size = size_of(xs[0]), groups = node.integer("groups", 0), axes = node.integer("axes", 1);
+  node.expect(size > 0, "nothing to normalize");
   Geometry geometry{};
-  if (group) {
+  if (groups > 0) {
     const std::int64_t channels = xs[0].back();
-    check(channels % groups == 0, spec.name + ": the channels do not divide into the groups");
+    node.expect(channels % groups == 0, "the channels do not divide into the groups");
     geometry = {1, size / channels, groups, channels / groups};
   } else {
     std::int64_t width = 1;
-    check(spec.axis >= 1 && static_cast<std::size_t>(spec.axis) <= xs[0].size(), spec.name + ": a wrong number of axes");
-    for (int i = 0; i < spec.axis; ++i) width *= xs[0][xs[0].size() - 1 - static_cast<std::size_t>(i)];
+    node.expect(axes >= 1 && axes <= static_cast<std::int64_t>(xs[0].size()), "a wrong number of axes");
+    for (std::int64_t i = 0; i < axes; ++i) width *= xs[0][xs[0].size() - 1 - static_cast<std::size_t>(i)];
     geometry = {size / width, 1, 1, width};
   }
-  const bool scale = spec.number("scale") != 0, center = spec.number("center") != 0;
-  check(ws.size() == std::size_t{0} + scale + center, spec.name + ": a wrong number of parameters");
+  const bool scale = node.flag("scale"), center = node.flag("center");
+  node.expect(ws.size() == std::size_t{0} + scale + center, "a wrong number of parameters");
   for (const Shape& w : ws) {
-    check(size_of(w) == geometry.groups * geometry.width && w == ws[0], spec.name + ": a parameter does not fit");
+    node.expect(size_of(w) == geometry.groups * geometry.width && w == ws[0], "a parameter does not fit");
   }
-  const std::int64_t columns = ws.empty() ? 1 : size_of(ws[0]) / ws[0][0];
-  return std::make_unique<Normalization<T>>(xs[0], geometry, spec.number("centred") != 0, scale, center, spec.number("epsilon"),
-                                            columns);
+  return std::make_unique<Normalization<T>>(xs[0], geometry, node.flag("centred"), scale, center, node.number("epsilon"),
+                                            ws.empty() ? 1 : ws[0].back());
 }
 BP_INSTANTIATE_MAKER(make_normalization)
 

@@ -1,15 +1,14 @@
 // The contract of an operation. All sizes are said before any data exists; the plan owns every buffer.
+//
+// An op says its sizes and facts when it is made, and computes forward, backward and the gradients of its parameters for
+// whatever part it is asked: it starts no threads, allocates nothing and keeps nothing.
 #pragma once
 
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "base/buffer.h"
-#include "kernels/table.h"
+#include "ops/node.h"
 
 namespace bp {
+
+template <class T> class Product;
 
 // A layer or loss written by the user, behind a plain interface: the core does not know in which language.
 template <class T> struct LayerCallback {
@@ -21,126 +20,113 @@ template <class T> struct LayerCallback {
   virtual const T* grad(int param) const = 0;
 };
 
-// What the graph says of a node: input to make_op.
-template <class T> struct NodeSpec {
-  std::string op, name;
-  std::vector<int> inputs, params;
-  Shape shape;                          // reshape, input, callback
-  int axis = 0;                         // concatenate
-  Activation function = Activation::kLinear;
-  double alpha = 0;
-  std::string mode;                     // of ops that come in several
-  Compute compute = Compute::kFull;
-  std::map<std::string, double> numbers;  // further constants, by name
-  std::uint64_t seed = 0;               // of ops that draw random numbers
-  std::vector<T> constant;
-  std::shared_ptr<LayerCallback<T>> callback;
-
-  double number(const char* key) const {  // 0 if it is not given
-    const auto found = numbers.find(key);
-    return found == numbers.end() ? 0 : found->second;
-  }
+// What an op needs room for, in elements.
+struct Sizes {
+  Shape shape;                // of one output sample
+  std::int64_t saved = 0;     // a sample, from forward until its gradients are accumulated; backward may overwrite it
+  std::int64_t kept = 0;      // of the batch in all, from forward to commit
+  std::int64_t carried = 0;   // a sample, from batch to batch; it belongs to the caller
+  std::int64_t features = 0;  // columns that an op by features may be divided into
+  std::int64_t flops = 0;     // a sample, forward
 };
 
-// Where a node's arrays are. Sample r of an array begins at r * size elements.
-template <class T> struct Io {
-  std::vector<const T*> x;
-  std::int64_t x_stride = 0;  // of x[0] in a relay: forward_depth, accumulate and descend heed it; 0: a sample's size
-  T* y = nullptr;
-  T* saved = nullptr;       // saved_size() a sample, from forward to backward
-  T* dy = nullptr;          // complete when backward runs; backward may overwrite it
-  std::vector<T*> dx;       // null: not wanted
-  std::vector<char> add;    // dx[i] += instead of =
-  std::vector<const T*> w;
-  T* kept = nullptr;        // kept_size() in all, from forward to commit
-  std::uint64_t draw = 0;   // which training batch this is: with seed and row, all that random numbers depend on
-  bool training = false;
+enum class Role {
+  kComputes,
+  kInput,     // holds data of the caller
+  kConstant,  // is the same for every sample
+  kAlias,     // is the memory of its input, seen in another shape
 };
 
-// Who runs an op: any thread any rows; every thread all rows but its share of the result's columns, between barriers; the
-// same for an op whose columns need all rows (even one thread may not take the rows in parts); one thread the whole batch,
-// between barriers. Bits do not depend on it.
+// Who runs an op: any thread any samples; every thread all samples but its share of the result's columns, between barriers
+// (the plan's choice for large products); the same by features, for an op whose columns need all samples (even one thread may
+// not take them in parts); one thread the whole batch, between barriers. Bits do not depend on it.
 enum class Partition { kRows, kColumns, kFeatures, kWhole };
 inline bool by_columns(Partition p) { return p == Partition::kColumns || p == Partition::kFeatures; }
 inline bool needs_all_rows(Partition p) { return p == Partition::kFeatures || p == Partition::kWhole; }
 
-struct Tile {  // of a parameter
-  Rows rows, columns;
-  std::int64_t size() const { return rows.count() * columns.count(); }
+// What the values are to a cross entropy, which takes the inputs of the last three in their place (delta = p - t).
+enum class Ending { kPlain, kActivated, kSigmoid, kSoftmax, kLogSoftmax };
+inline bool is_probability(Ending ending) { return ending >= Ending::kSigmoid; }
+
+// What others ask of an op; nobody asks for its name.
+struct Facts {
+  Role role = Role::kComputes;
+  Partition partition = Partition::kRows;
+  bool rows_in_use = false;                // the partition is that of training, outside of which it is kRows
+  bool draws = false;                      // reads Io::draw
+  Ending ending = Ending::kPlain;
+  bool keeps_probabilities = false;        // of probabilities it makes probabilities
+  Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
+  double alpha = 0;                           // and its slope or scale
 };
 
-template <class T> class Op {
- public:
-  virtual ~Op() = default;
-  virtual Partition partition(bool training) const { (void)training; return Partition::kRows; }
-  virtual std::int64_t saved_size() const { return 0; }
-  virtual std::int64_t kept_size() const { return 0; }
-  virtual std::int64_t scratch_size(std::int64_t rows) const { (void)rows; return 0; }  // for one forward or backward call
-  virtual std::int64_t flops() const { return 0; }                                      // a sample, forward
-  virtual bool draws() const { return false; }  // reads io.draw
-  virtual void forward(const Io<T>& io, Rows rows, T* scratch) const = 0;
-  virtual void backward(const Io<T>& io, Rows rows, T* scratch) const = 0;
+// Where a node's arrays are. Sample r of an array begins at r times a sample's size.
+template <class T> struct Io {
+  std::vector<const T*> x;
+  T* y = nullptr;
+  T* saved = nullptr;                    // null where nothing is to be kept for backward
+  T* carried = nullptr;
+  const std::int64_t* length = nullptr;  // of each sample's sequence; null: all of it
+  T* dy = nullptr;                       // complete when backward runs; backward may overwrite it, and accumulate finds it so
+  std::vector<T*> dx;                    // null: not wanted
+  std::vector<char> add;                 // dx[i] += instead of =
+  std::vector<const T*> w;
+  std::vector<const T*> w_back;          // what backward takes for w: w itself, or other values of its shape
+  T* kept = nullptr;
+  std::uint64_t draw = 0;                // which training batch this is: with seed and row, all that random numbers depend on
+  bool training = false;
+};
 
-  // By columns: backward() is prepare_backward(), by rows, then backward_columns().
-  virtual std::int64_t columns_forward() const { return 0; }
-  virtual std::int64_t columns_backward() const { return 0; }
-  virtual std::int64_t columns_scratch(std::int64_t rows) const { (void)rows; return 0; }
-  virtual void forward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const {
-    (void)io, (void)rows, (void)columns, (void)scratch;
-  }
-  virtual void prepare_backward(const Io<T>& io, Rows rows) const { (void)io, (void)rows; }
-  virtual void backward_columns(const Io<T>& io, Rows rows, Rows columns, T* scratch) const {
-    (void)io, (void)rows, (void)columns, (void)scratch;
-  }
+struct Block {  // of a batch
+  Rows rows;     // samples
+  Rows columns;  // of the features, for an op by features; all of them for any other
+};
 
-  // By depth, for the values whose sums run over the columns of x: the part of every sum over some of them, from where the
-  // part before left it; the last part finishes. 0: not offered. soon: what the thread wants next, asked for on the way.
-  virtual std::int64_t depth() const { return 0; }
-  virtual std::int64_t depth_scratch(std::int64_t rows, Rows depth) const { (void)rows, (void)depth; return 0; }
-  virtual void forward_depth(const Io<T>& io, Rows rows, Rows depth, const Runs& soon, T* scratch) const {
-    (void)io, (void)rows, (void)depth, (void)soon, (void)scratch;
-  }
-
-  // Parameters, seen as (first axis, the others). The gradient of a tile over the batch goes to g, compact and row-major.
-  // accumulate() is called after backward(), when io.dy holds what backward left there.
-  virtual std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t batch) const {
-    (void)param, (void)tile, (void)batch;
-    return 0;
-  }
-  virtual void accumulate(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T* g, bool add,
-                          T* scratch) const {
-    (void)io, (void)param, (void)tile, (void)batch, (void)g, (void)add, (void)scratch;
-  }
-  // The gradient straight into the weights: w -= rate * it, with the bits of accumulate() and the update, for a tile of any
-  // height. w points at the tile, in the parameter. descends(): for batches up to so many samples; 0: not offered.
-  virtual std::int64_t descends(int param) const { (void)param; return 0; }
-  virtual std::int64_t descend_scratch(int param, const Tile& tile, std::int64_t batch) const {
-    (void)param, (void)tile, (void)batch;
-    return 0;
-  }
-  virtual void descend(const Io<T>& io, int param, const Tile& tile, std::int64_t batch, T rate, T* w, T* scratch) const {
-    (void)io, (void)param, (void)tile, (void)batch, (void)rate, (void)w, (void)scratch;
-  }
-  // After a training batch without a flaw, beside the update: running statistics. w are the op's parameters, n samples.
-  virtual void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const { (void)io, (void)n, (void)w; }
-  // Takes over the pointwise activation that follows; false if the op cannot.
-  virtual bool fuse_activation(Activation f, T alpha) {
-    (void)f, (void)alpha;
-    return false;
-  }
-
-  Shape shape;  // of one output sample
+// A part of a parameter, which is seen as a matrix (all axes but the last, the last); a vector is one row.
+struct Tile {
+  Rows rows, columns;
+  std::int64_t size() const { return rows.count() * columns.count(); }
 };
 
 // Sums over the batch restart their chain every so many rows: single precision would lose the tail of a long sum. The
 // number belongs to the numerics contract; it depends on nothing.
 constexpr std::int64_t kBatchChunk = 1024;
 
-// One row of ops/table.cpp per operation; throws BadInput when shapes do not fit. xs: shapes of the inputs, ws: of the
-// parameters.
-template <class T>
-std::unique_ptr<Op<T>> make_op(const NodeSpec<T>& spec, const std::vector<Shape>& xs, const std::vector<Shape>& ws);
+template <class T> class Op {
+ public:
+  virtual ~Op() = default;
+  const Sizes& sizes() const { return sizes_; }
+  const Facts& facts() const { return facts_; }
+  Partition partition(bool training) const {
+    return training || !facts_.rows_in_use ? facts_.partition : Partition::kRows;
+  }
 
-std::string to_string(const Shape& shape);
+  // Scratch is enough for as many rows, and for fewer.
+  virtual std::int64_t scratch(std::int64_t rows) const { (void)rows; return 0; }  // of one forward or backward call
+  virtual void forward(const Io<T>& io, const Block& block, T* scratch) const = 0;
+  virtual void backward(const Io<T>& io, const Block& block, T* scratch) const = 0;
+
+  // The gradient of a parameter's tile, summed over some samples, goes to g, compact and row-major. Called after backward()
+  // of these samples. An op that runs on the whole batch gives the sum over the whole batch only.
+  virtual std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t rows) const {
+    (void)param, (void)tile, (void)rows;
+    return 0;
+  }
+  virtual void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const {
+    (void)io, (void)param, (void)tile, (void)rows, (void)g, (void)add, (void)scratch;
+  }
+  // After a training batch without a flaw, beside the update: running statistics. w are the op's parameters, n samples.
+  virtual void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const { (void)io, (void)n, (void)w; }
+
+  // Takes over what follows, of which this is the only input; false if the op cannot.
+  virtual bool fuse(const Op& next) { (void)next; return false; }
+  // Forward, backward and the gradient of its first parameter as a matrix product each (ops/product.h), to be divided by
+  // rows, columns, depth and tiles; null if they are none.
+  virtual const Product<T>* as_product() const { return nullptr; }
+
+ protected:
+  Sizes sizes_;
+  Facts facts_;
+};
 
 }  // namespace bp

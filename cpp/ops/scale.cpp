@@ -3,7 +3,7 @@
 //   x (N, .., C)  w (C) or (1)  y like x;  P = product of the axes before the last
 //   dx = dy * w          dw = sum of dy * x over N, P (and C, if w is one number), over the whole batch
 // Kept: x. Flops a sample: P C forward, twice that backward.
-#include "ops/makers.h"
+#include "ops/op.h"
 
 #include <algorithm>
 
@@ -13,18 +13,21 @@ namespace {
 template <class T> class Scale final : public Op<T> {
  public:
   Scale(const Shape& x, std::int64_t n_weights) : last_(x.back()), inner_(size_of(x) / x.back()), one_(n_weights == 1) {
-    this->shape = x;
+    this->sizes_.shape = x;
+    this->sizes_.flops = inner_ * last_;
+    this->facts_.keeps_probabilities = true;
   }
-  std::int64_t flops() const override { return inner_ * last_; }
-  std::int64_t scratch_size(std::int64_t rows) const override { return align_up<T>(last_) + rows * inner_ * last_; }
+  std::int64_t scratch(std::int64_t rows) const override { return align_up<T>(last_) + rows * inner_ * last_; }
 
-  void forward(const Io<T>& io, Rows rows, T* scratch) const override {
+  void forward(const Io<T>& io, const Block& block, T* scratch) const override {
+    const Rows rows = block.rows;
     const std::int64_t offset = rows.begin * inner_ * last_;
     kernels<T>().affine_rows(io.x[0] + offset, io.y + offset, last_, rows.count() * inner_, last_, nullptr,
                              weights(io, scratch), nullptr);
   }
 
-  void backward(const Io<T>& io, Rows rows, T* scratch) const override {
+  void backward(const Io<T>& io, const Block& block, T* scratch) const override {
+    const Rows rows = block.rows;
     if (io.dx[0] == nullptr) return;
     const std::int64_t offset = rows.begin * inner_ * last_, m = rows.count() * inner_;
     T* dx = io.add[0] ? scratch + align_up<T>(last_) : io.dx[0] + offset;
@@ -34,8 +37,9 @@ template <class T> class Scale final : public Op<T> {
 
   std::int64_t accumulate_scratch(int, const Tile&, std::int64_t) const override { return one_ ? last_ : 0; }
 
-  void accumulate(const Io<T>& io, int, const Tile& tile, std::int64_t batch, T* g, bool add, T* scratch) const override {
-    const std::int64_t m = batch * inner_, begin = one_ ? 0 : tile.rows.begin, n = one_ ? last_ : tile.rows.count();
+  void accumulate(const Io<T>& io, int, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
+    const std::int64_t m = rows.count() * inner_, n = one_ ? last_ : tile.columns.count();
+    const std::int64_t begin = rows.begin * inner_ * last_ + (one_ ? 0 : tile.columns.begin);
     T* sums = one_ ? scratch : g;
     kernels<T>().column_dot(io.x[0] + begin, nullptr, io.dy + begin, last_, sums, m, n, kBatchChunk, add && !one_);
     if (!one_) return;
@@ -56,10 +60,11 @@ template <class T> class Scale final : public Op<T> {
 
 }  // namespace
 
-template <class T> OpPtr<T> make_scale(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
-  check(xs.size() == 1 && !xs[0].empty() && xs[0].back() > 0, spec.name + ": scale takes one input of rank 1 or more");
-  check(ws.size() == 1 && ws[0].size() == 1 && (ws[0][0] == 1 || ws[0][0] == xs[0].back()),
-        spec.name + ": expected weights of the last axis, or one");
+template <class T> OpPtr<T> make_scale(const Node<T>& node) {
+  const Shapes &xs = node.xs, &ws = node.ws;
+  node.expect(xs.size() == 1 && !xs[0].empty() && xs[0].back() > 0, "scale takes one input of rank 1 or more");
+  node.expect(ws.size() == 1 && ws[0].size() == 1 && (ws[0][0] == 1 || ws[0][0] == xs[0].back()),
+              "expected weights of the last axis, or one");
   return std::make_unique<Scale<T>>(xs[0], ws[0][0]);
 }
 BP_INSTANTIATE_MAKER(make_scale)

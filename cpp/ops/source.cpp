@@ -1,6 +1,6 @@
 // Nodes without mathematics: input (data of the caller), constant (the same values for every sample), reshape (the same
 // memory under another shape: the plan makes it an alias).
-#include "ops/makers.h"
+#include "ops/op.h"
 
 #include <algorithm>
 
@@ -9,17 +9,23 @@ namespace {
 
 template <class T> class Source : public Op<T> {
  public:
-  explicit Source(const Shape& shape) { this->shape = shape; }
-  void forward(const Io<T>&, Rows, T*) const override {}
-  void backward(const Io<T>&, Rows, T*) const override {}
+  Source(const Shape& shape, Role role) {
+    this->sizes_.shape = shape;
+    this->facts_.role = role;
+    this->facts_.keeps_probabilities = role == Role::kAlias;
+  }
+  void forward(const Io<T>&, const Block&, T*) const override {}
+  void backward(const Io<T>&, const Block&, T*) const override {}
 };
 
 template <class T> class Constant final : public Source<T> {
  public:
-  Constant(const Shape& shape, std::vector<T> value) : Source<T>(shape), value_(std::move(value)) {}
-  void forward(const Io<T>& io, Rows rows, T*) const override {
-    T* y = io.y + rows.begin * static_cast<std::int64_t>(value_.size());
-    for (std::int64_t row = 0; row < rows.count(); ++row) y = std::copy(value_.begin(), value_.end(), y);
+  explicit Constant(const Array& array) : Source<T>(array.shape, Role::kConstant) {
+    for (double value : array.values) value_.push_back(static_cast<T>(value));
+  }
+  void forward(const Io<T>& io, const Block& block, T*) const override {
+    T* y = io.y + block.rows.begin * static_cast<std::int64_t>(value_.size());
+    for (std::int64_t row = 0; row < block.rows.count(); ++row) y = std::copy(value_.begin(), value_.end(), y);
   }
 
  private:
@@ -28,17 +34,19 @@ template <class T> class Constant final : public Source<T> {
 
 }  // namespace
 
-template <class T> OpPtr<T> make_input(const NodeSpec<T>& spec, const Shapes&, const Shapes&) {
-  return std::make_unique<Source<T>>(spec.shape);
+template <class T> OpPtr<T> make_input(const Node<T>& node) {
+  return std::make_unique<Source<T>>(node.integers("shape"), Role::kInput);
 }
-template <class T> OpPtr<T> make_constant(const NodeSpec<T>& spec, const Shapes&, const Shapes&) {
-  check(static_cast<std::int64_t>(spec.constant.size()) == size_of(spec.shape), spec.name + ": constant of a wrong size");
-  return std::make_unique<Constant<T>>(spec.shape, spec.constant);
+template <class T> OpPtr<T> make_constant(const Node<T>& node) {
+  const Array& array = node.array("value");
+  node.expect(static_cast<std::int64_t>(array.values.size()) == size_of(array.shape), "constant of a wrong size");
+  return std::make_unique<Constant<T>>(array);
 }
-template <class T> OpPtr<T> make_reshape(const NodeSpec<T>& spec, const Shapes& xs, const Shapes&) {
-  check(xs.size() == 1 && size_of(xs[0]) == size_of(spec.shape),
-        spec.name + ": cannot see " + to_string(xs[0]) + " as " + to_string(spec.shape));
-  return std::make_unique<Source<T>>(spec.shape);
+template <class T> OpPtr<T> make_reshape(const Node<T>& node) {
+  const Shape shape = node.integers("shape");
+  node.expect(node.xs.size() == 1, "reshape takes one input");
+  node.expect(size_of(node.xs[0]) == size_of(shape), "cannot see " + to_string(node.xs[0]) + " as " + to_string(shape));
+  return std::make_unique<Source<T>>(shape, Role::kAlias);
 }
 BP_INSTANTIATE_MAKER(make_input)
 BP_INSTANTIATE_MAKER(make_constant)

@@ -1,52 +1,57 @@
-// One row per operation.
-#include "ops/makers.h"
+// The operations: a row for each, with its name in a graph and the function in its file that makes it.
+#include "ops/op.h"
+
+// clang-format off
+#define BP_OPS(row)                                   \
+  row("input", make_input)                            \
+  row("constant", make_constant)                      \
+  row("reshape", make_reshape)                        \
+  row("python", make_callback)                        \
+  row("dense", make_dense)                            \
+  row("activation", make_activation)                  \
+  row("softmax", make_softmax)                        \
+  row("log_softmax", make_softmax)                    \
+  row("add", make_merge)                              \
+  row("subtract", make_merge)                         \
+  row("multiply", make_merge)                         \
+  row("divide", make_merge)                           \
+  row("maximum", make_merge)                          \
+  row("concatenate", make_concatenate)                \
+  row("scale", make_scale)                            \
+  row("noise", make_noise)                            \
+  row("batch_normalization", make_batch_normalization) \
+  row("normalization", make_normalization)
+// clang-format on
 
 namespace bp {
+
+#define BP_DECLARE(name, make) template <class T> OpPtr<T> make(const Node<T>& node);
+BP_OPS(BP_DECLARE)
+
 namespace {
 
 template <class T> struct Row {
   const char* name;
-  std::unique_ptr<Op<T>> (*make)(const NodeSpec<T>&, const std::vector<Shape>&, const std::vector<Shape>&);
+  OpPtr<T> (*make)(const Node<T>& node);
 };
 
-template <class T> constexpr Row<T> kTable[] = {
-    {"input", make_input<T>},
-    {"constant", make_constant<T>},
-    {"dense", make_dense<T>},
-    {"activation", make_activation<T>},
-    {"softmax", make_softmax<T>},
-    {"log_softmax", make_log_softmax<T>},
-    {"add", make_add<T>},
-    {"subtract", make_subtract<T>},
-    {"multiply", make_multiply<T>},
-    {"divide", make_divide<T>},
-    {"maximum", make_maximum<T>},
-    {"concatenate", make_concatenate<T>},
-    {"reshape", make_reshape<T>},
-    {"scale", make_scale<T>},
-    {"noise", make_noise<T>},
-    {"batch_normalization", make_batch_normalization<T>},
-    {"normalization", make_normalization<T>},
-    {"python", make_callback<T>},
-};
+#define BP_ROW(name, make) {name, make<T>},
+template <class T> constexpr Row<T> kTable[] = {BP_OPS(BP_ROW)};
 
 }  // namespace
 
-std::string to_string(const Shape& shape) {
-  std::string text = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i) text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
-  return text + (shape.size() == 1 ? ",)" : ")");
-}
-
-template <class T>
-std::unique_ptr<Op<T>> make_op(const NodeSpec<T>& spec, const std::vector<Shape>& xs, const std::vector<Shape>& ws) {
+template <class T> OpPtr<T> make_op(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws) {
   for (const Row<T>& row : kTable<T>) {
-    if (spec.op == row.name) return row.make(spec, xs, ws);
+    if (spec.op != row.name) continue;
+    const Node<T> node(spec, xs, ws);
+    OpPtr<T> op = row.make(node);
+    node.refuse_unread();
+    return op;
   }
   throw BadInput("unknown operation '" + spec.op + "' in node '" + spec.name + "'");
 }
 
-template std::unique_ptr<Op<float>> make_op(const NodeSpec<float>&, const std::vector<Shape>&, const std::vector<Shape>&);
-template std::unique_ptr<Op<double>> make_op(const NodeSpec<double>&, const std::vector<Shape>&, const std::vector<Shape>&);
+template OpPtr<float> make_op(const NodeSpec<float>&, const Shapes&, const Shapes&);
+template OpPtr<double> make_op(const NodeSpec<double>&, const Shapes&, const Shapes&);
 
 }  // namespace bp

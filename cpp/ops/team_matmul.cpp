@@ -3,31 +3,19 @@
 #include <algorithm>
 #include <chrono>
 
-#include "base/buffer.h"
 #include "base/threads.h"
+#include "ops/product.h"
 
 namespace bp {
 namespace {
 
-// Whole tiles a thread, where there are so many that a tile more or less is a small part of a share.
+// Where a gradient has so many tiles that one more or less is a small part of a share, it is cut between tiles.
 constexpr std::int64_t kManyTiles = 8;
 
 template <class T> Matmul<T> part_of(const Matmul<T>& whole, int rank, int parts) {
-  Matmul<T> part = whole;
-  if (columns_pay(whole.k, whole.n)) {
-    const Rows columns = split_columns(whole.n, rank, parts);
-    part.n = columns.count();
-    part.b += columns.begin * (whole.b_transposed ? whole.ldb : 1);
-    part.c += columns.begin;
-    if (whole.bias != nullptr) part.bias += columns.begin;
-    return part;
-  }
+  if (columns_pay(whole.k, whole.n)) return columns_of(whole, split_columns(whole.n, rank, parts));
   const bool by_tiles = whole.a_transposed && whole.m >= kManyTiles * kTileRows * parts;
-  const Rows rows = by_tiles ? split_at(kTileRows, whole.m, rank, parts) : split(whole.m, rank, parts);
-  part.m = rows.count();
-  part.a += rows.begin * (whole.a_transposed ? 1 : whole.lda);
-  part.c += rows.begin * whole.ldc;
-  return part;
+  return rows_of(whole, by_tiles ? split_at(kTileRows, whole.m, rank, parts) : split(whole.m, rank, parts));
 }
 
 // A plan owns its scratch from step to step; a product alone keeps it from call to call, so that it costs no more.

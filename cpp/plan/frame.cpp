@@ -26,9 +26,9 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
     if (plan_->has_gradient(v)) requests.push_back({&gradients_[i], size, -1, end, 0});
   }
   for (std::size_t s = 0; s < steps.size(); ++s) {
-    const std::int64_t saved = steps[s].op->saved_size();
+    const std::int64_t saved = steps[s].op->sizes().saved;
     if (training && saved > 0) requests.push_back({&io_[s].saved, checked_mul(capacity, saved), -1, end, 0});
-    const std::int64_t kept = steps[s].op->kept_size();
+    const std::int64_t kept = steps[s].op->sizes().kept;
     if (kept > 0) requests.push_back({&io_[s].kept, kept, -1, end, 0});
   }
   assign(requests);
@@ -44,8 +44,9 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
     io.y = value(steps[s].output);
     io.dy = gradient(steps[s].output);
     for (int param : steps[s].params) io.w.push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
+    io.w_back = io.w;
     kept_params_.emplace_back();
-    if (steps[s].op->kept_size() == 0) continue;
+    if (steps[s].op->sizes().kept == 0) continue;
     for (int param : steps[s].params) kept_params_[s].push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
   }
 }
@@ -82,7 +83,7 @@ template <class T> void Frame<T>::set_training(bool training) {
 template <class T> void Frame<T>::set_draw(std::uint64_t draw) {
   // Not to the others: this is called while other threads read them.
   for (std::size_t s = 0; s < io_.size(); ++s) {
-    if (plan_->steps()[s].op->draws()) io_[s].draw = draw;
+    if (plan_->steps()[s].op->facts().draws) io_[s].draw = draw;
   }
 }
 

@@ -20,9 +20,9 @@ template <class T> class Frame {
   // Lets an input value live in the caller's memory (null: back in the arena).
   void bind_input(int v, const T* data);
 
-  void forward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].op->forward(io_[step], rows, scratch); }
+  void forward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].forward_rows(io_[step], rows, scratch); }
   void commit(std::int64_t n);  // Op::commit of all steps, after a training batch of n samples
-  void backward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].op->backward(io_[step], rows, scratch); }
+  void backward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].backward_rows(io_[step], rows, scratch); }
 
  private:
   struct Request {

@@ -11,13 +11,15 @@ template <class T> struct ParameterView {
   std::string name;
   bool trainable;
 
-  std::int64_t rows() const { return shape.empty() ? 1 : shape[0]; }
-  std::int64_t row_size() const { return rows() == 0 ? 0 : size_of(shape) / rows(); }
+  // Seen as a matrix (all axes but the last, the last); a vector is one row.
+  std::int64_t row_size() const { return shape.empty() ? 1 : shape.back(); }
+  std::int64_t rows() const { return row_size() == 0 ? 0 : size_of(shape) / row_size(); }
 };
 
 template <class T> struct Graph {
   std::vector<NodeSpec<T>> nodes;  // node i makes value i
   std::vector<Shape> shapes;       // of one sample of value i
+  std::vector<Facts> facts;        // of the op that makes value i
   std::vector<int> inputs;         // the input nodes, in the order of the caller's arrays
   std::vector<int> outputs;
   std::vector<ParameterView<T>> params;
@@ -26,7 +28,8 @@ template <class T> struct Graph {
   // Checks the nodes and expands merges of more than two inputs into chains, left to right.
   Graph(std::vector<NodeSpec<T>> specs, const std::vector<int>& wanted_outputs, std::vector<ParameterView<T>> parameters);
 
-  std::unique_ptr<Op<T>> make(int node) const;
+  OpPtr<T> make(int node) const;
+  bool has_role(int node, Role role) const { return facts[static_cast<std::size_t>(node)].role == role; }
   std::int64_t size(int value) const { return size_of(shapes[static_cast<std::size_t>(value)]); }
 
  private:

@@ -6,14 +6,6 @@
 
 namespace bp {
 
-int threads_for(std::int64_t flops) {
-  return static_cast<int>(std::clamp<std::int64_t>(flops / kFlopsPerThread, 1, num_threads()));
-}
-
-int threads_for(std::int64_t flops, std::int64_t rows) {
-  return std::min(threads_for(flops), static_cast<int>(std::max<std::int64_t>((rows + kRowsPerThread - 1) / kRowsPerThread, 1)));
-}
-
 template <class T>
 Inference<T>::Worker::Worker(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
     : frame(plan, capacity), scratch(plan->scratch_size(capacity, capacity), kUnwritten) {}

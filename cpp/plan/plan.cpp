@@ -9,6 +9,28 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 }  // namespace
 
+template <class T> std::int64_t Step<T>::columns(bool forward) const {
+  const Product<T>* product = op->as_product();
+  return product == nullptr ? op->sizes().features : forward ? product->out() : product->in();
+}
+
+template <class T> void Step<T>::forward_columns(const Io<T>& io, const Block& block, T* scratch) const {
+  const Product<T>* product = op->as_product();
+  if (product == nullptr) return op->forward(io, block, scratch);
+  product->forward(product->arrays(io), block.rows, block.columns, scratch);
+}
+
+template <class T> void Step<T>::prepare_backward(const Io<T>& io, Rows rows) const {
+  const Product<T>* product = op->as_product();
+  if (product != nullptr) product->find_delta(product->arrays(io), rows);
+}
+
+template <class T> void Step<T>::backward_columns(const Io<T>& io, const Block& block, T* scratch) const {
+  const Product<T>* product = op->as_product();
+  if (product == nullptr) return op->backward(io, block, scratch);
+  product->backward(product->arrays(io), block.rows, block.columns, scratch);
+}
+
 template <class T>
 Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, std::vector<int> losses, PlanOptions options)
     : graph_(std::move(graph)), options_(options), uses_(graph_->params.size()) {
@@ -27,8 +49,8 @@ Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, s
 
 template <class T> void Plan<T>::resolve_aliases() {
   for (std::size_t i = 0; i < graph_->nodes.size(); ++i) {
-    const NodeSpec<T>& node = graph_->nodes[i];
-    root_[i] = node.op == "reshape" ? root(node.inputs[0]) : static_cast<int>(i);
+    const int node = static_cast<int>(i);
+    root_[i] = graph_->has_role(node, Role::kAlias) ? root(graph_->nodes[i].inputs[0]) : node;
   }
 }
 
@@ -40,22 +62,27 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
     if (!needed[i]) continue;
     for (int input : nodes[i].inputs) {
       needed[at(input)] = 1;
-      if (nodes[i].op != "reshape") ++consumers_[at(root(input))];
+      if (!graph_->has_role(static_cast<int>(i), Role::kAlias)) ++consumers_[at(root(input))];
     }
   }
   for (std::size_t i = 0; i < nodes.size(); ++i) {
-    if (!needed[i] || nodes[i].op == "reshape") continue;
+    const int node = static_cast<int>(i);
+    if (!needed[i] || graph_->has_role(node, Role::kAlias)) continue;
     computed_[i] = 1;
-    if (nodes[i].op == "input" || fuse_into_previous(static_cast<int>(i))) continue;
+    if (graph_->has_role(node, Role::kInput)) continue;
     Step<T> step;
-    step.op = graph_->make(static_cast<int>(i));
+    step.op = graph_->make(node);
+    if (fuse_into_previous(node, *step.op)) continue;
+    step.partition = step.op->partition(options_.training);
+    const Product<T>* product = step.op->as_product();
+    if (product != nullptr && product->by_columns()) step.partition = Partition::kColumns;
     for (int input : nodes[i].inputs) step.inputs.push_back(root(input));
-    step.output = static_cast<int>(i);
+    step.output = node;
     step.params = nodes[i].params;
     step.name = nodes[i].name;
-    whole_batch_ |= needs_all_rows(step.op->partition(options_.training));
-    flops_ += step.op->flops();
-    if (step.op->partition(options_.training) == Partition::kColumns) column_flops_ += step.op->flops();
+    whole_batch_ |= needs_all_rows(step.partition);
+    flops_ += step.op->sizes().flops;
+    if (step.partition == Partition::kColumns) column_flops_ += step.op->sizes().flops;
     steps_.push_back(std::move(step));
   }
   for (std::size_t s = 0; s < steps_.size(); ++s) {
@@ -66,17 +93,18 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
   }
 }
 
-// The fusions, one after the other: a pointwise activation joins the op that makes its only input.
-template <class T> bool Plan<T>::fuse_into_previous(int node) {
+// The fusions, one after the other: the op that makes a value takes over the only op that uses it.
+template <class T> bool Plan<T>::fuse_into_previous(int node, const Op<T>& op) {
   const NodeSpec<T>& spec = graph_->nodes[at(node)];
-  if (!options_.fuse || spec.op != "activation") return false;
+  if (!options_.fuse || spec.inputs.size() != 1) return false;
   const int input = spec.inputs[0];  // not through an alias: someone may hold the reshaped value
   if (consumers_[at(root(input))] != 1 || is_target_[at(root(input))] || input != root(input)) return false;
   const auto maker = std::find_if(steps_.begin(), steps_.end(), [&](const Step<T>& s) { return s.output == input; });
-  if (maker == steps_.end() || !maker->op->fuse_activation(spec.function, static_cast<T>(spec.alpha))) return false;
+  if (maker == steps_.end() || !maker->op->fuse(op)) return false;
   maker->output = node;
   computed_[at(input)] = 0;
-  fusions_.push_back(maker->name + " + " + activation_name(spec.function));
+  const bool pointwise = op.facts().pointwise != Activation::kCount;
+  fusions_.push_back(maker->name + " + " + (pointwise ? activation_name(op.facts().pointwise) : spec.name));
   return true;
 }
 
@@ -116,8 +144,8 @@ template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) 
 template <class T> std::int64_t Plan<T>::scratch_size(std::int64_t rows, std::int64_t batch) const {
   std::int64_t most = 0;
   for (const Step<T>& step : steps_) {
-    const bool whole = needs_all_rows(step.op->partition(options_.training));
-    most = std::max(most, step.op->scratch_size(whole ? batch : std::min(rows, batch)));
+    const bool whole = needs_all_rows(step.partition) || (options_.training && by_columns(step.partition));
+    most = std::max(most, step.op->scratch(whole ? batch : std::min(rows, batch)));
   }
   return most;
 }
@@ -125,10 +153,10 @@ template <class T> std::int64_t Plan<T>::scratch_size(std::int64_t rows, std::in
 template <class T> std::string Plan<T>::describe() const {
   std::string text;
   for (const Step<T>& step : steps_) {
-    text += "  " + step.name + " " + to_string(step.op->shape) + ": ";
+    text += "  " + step.name + " " + to_string(step.op->sizes().shape) + ": ";
     constexpr const char* kWords[] = {"by blocks of samples", "by columns where there are several threads",
                                       "all samples, by columns", "whole batch on one thread"};
-    text += kWords[static_cast<int>(step.op->partition(options_.training))];
+    text += kWords[static_cast<int>(step.partition)];
     if (options_.training && !step.backward) text += ", no gradient";
     text += "\n";
   }
@@ -136,6 +164,8 @@ template <class T> std::string Plan<T>::describe() const {
   return text;
 }
 
+template struct Step<float>;
+template struct Step<double>;
 template class Plan<float>;
 template class Plan<double>;
 

@@ -1,6 +1,7 @@
 // A graph made executable: the steps in order, which gradients flow, what was fused. Immutable; frames hold the arrays.
 #pragma once
 
+#include "ops/product.h"
 #include "plan/graph.h"
 
 namespace bp {
@@ -12,13 +13,26 @@ struct PlanOptions {
 };
 
 template <class T> struct Step {
-  std::unique_ptr<Op<T>> op;
+  OpPtr<T> op;
+  Partition partition = Partition::kRows;
   std::vector<int> inputs;   // values
   int output;
   std::vector<int> params;
   std::vector<char> wants_dx, adds_dx;  // by input
   bool backward = false;
   std::string name;
+
+  // Of some samples; where the partition is by columns, of some of these, too: then backward_columns() comes after
+  // prepare_backward() of all samples.
+  std::int64_t columns(bool forward) const;
+  void forward_columns(const Io<T>& io, const Block& block, T* scratch) const;
+  void prepare_backward(const Io<T>& io, Rows rows) const;
+  void backward_columns(const Io<T>& io, const Block& block, T* scratch) const;
+  void forward_rows(const Io<T>& io, Rows rows, T* scratch) const { op->forward(io, all_columns(rows), scratch); }
+  void backward_rows(const Io<T>& io, Rows rows, T* scratch) const { op->backward(io, all_columns(rows), scratch); }
+
+ private:
+  Block all_columns(Rows rows) const { return {rows, {0, op->sizes().features}}; }
 };
 
 struct ParameterUse {
@@ -34,7 +48,7 @@ template <class T> class Plan {
   const PlanOptions& options() const { return options_; }
   const std::vector<Step<T>>& steps() const { return steps_; }
   const std::vector<ParameterUse>& uses(int param) const { return uses_[static_cast<std::size_t>(param)]; }
-  int root(int value) const { return root_[static_cast<std::size_t>(value)]; }  // reshape is an alias
+  int root(int value) const { return root_[static_cast<std::size_t>(value)]; }  // whose memory it is
   bool has_gradient(int value) const { return gradient_[static_cast<std::size_t>(root(value))]; }
   bool computed(int value) const { return computed_[static_cast<std::size_t>(root(value))]; }
   bool whole_batch() const { return whole_batch_; }  // some step must see all rows at once
@@ -42,13 +56,14 @@ template <class T> class Plan {
   int last_use(int value) const { return last_use_[static_cast<std::size_t>(value)]; }
   std::int64_t flops() const { return flops_; }
   bool mostly_by_columns() const { return 2 * column_flops_ > flops_; }
+  // Enough for any forward or backward call: of up to `rows` samples at once, or of a batch where all are needed.
   std::int64_t scratch_size(std::int64_t rows, std::int64_t batch) const;
   std::string describe() const;
 
  private:
   void resolve_aliases();
   void add_steps(const std::vector<int>& targets);
-  bool fuse_into_previous(int node);
+  bool fuse_into_previous(int node, const Op<T>& op);
   void find_gradients(const std::vector<int>& losses);
 
   std::shared_ptr<const Graph<T>> graph_;

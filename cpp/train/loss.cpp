@@ -21,19 +21,15 @@ const std::pair<const char*, Loss> kNames[] = {
     {"gaussian_nll", Loss::kGaussianNll},
 };
 
-// Whether a value is made of probabilities: a softmax or a sigmoid, seen through reshapes, noise and merges whose operands
-// all are (constants aside).
+// Whether a value is made of probabilities: a softmax or a sigmoid, seen through ops that keep them so, all of whose inputs
+// (constants aside) are.
 template <class T> bool made_of_probabilities(const Graph<T>& graph, int value) {
-  const NodeSpec<T>& node = graph.nodes[static_cast<std::size_t>(value)];
-  if (node.op == "softmax" || node.op == "log_softmax") return true;
-  if (node.op == "activation") return node.function == Activation::kSigmoid;
-  static constexpr const char* kOthers[] = {"input", "constant", "dense", "python", "batch_normalization", "normalization"};
-  for (const char* op : kOthers) {
-    if (node.op == op) return false;
-  }
+  const Facts& facts = graph.facts[static_cast<std::size_t>(value)];
+  if (is_probability(facts.ending)) return true;
+  if (!facts.keeps_probabilities) return false;
   bool any = false;
-  for (int input : node.inputs) {
-    if (graph.nodes[static_cast<std::size_t>(input)].op == "constant") continue;
+  for (int input : graph.nodes[static_cast<std::size_t>(value)].inputs) {
+    if (graph.has_role(input, Role::kConstant)) continue;
     if (!made_of_probabilities(graph, input)) return false;
     any = true;
   }
@@ -66,7 +62,6 @@ const std::vector<std::string>& loss_names() {
 }
 
 template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, LossConfig<T> config) {
-  const auto& nodes = graph.nodes;
   const Shape& shape = graph.shapes[static_cast<std::size_t>(output)];
   const std::int64_t size = size_of(shape);
   BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, size, {}, false};
@@ -88,16 +83,12 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
   }
   if (!cross && !binary) return bound;
 
-  const NodeSpec<T>& node = nodes[static_cast<std::size_t>(output)];
-  const bool softmax = node.op == "softmax" || node.op == "log_softmax";
-  const bool activated = made_of_probabilities(graph, output) ||
-                         (node.op == "activation" && node.function != Activation::kLinear);
-  if (cross && softmax) {
-    bound.link = node.op == "softmax" ? Link::kSoftmax : Link::kLogSoftmax;
-  } else if (binary && node.op == "activation" && node.function == Activation::kSigmoid) {
-    bound.link = Link::kSigmoid;
-  }
-  if (bound.link != Link::kNone) bound.prediction = node.inputs[0];
+  const Ending ending = graph.facts[static_cast<std::size_t>(output)].ending;
+  const bool activated = ending != Ending::kPlain || made_of_probabilities(graph, output);
+  if (cross && ending == Ending::kSoftmax) bound.link = Link::kSoftmax;
+  if (cross && ending == Ending::kLogSoftmax) bound.link = Link::kLogSoftmax;
+  if (binary && ending == Ending::kSigmoid) bound.link = Link::kSigmoid;
+  if (bound.link != Link::kNone) bound.prediction = graph.nodes[static_cast<std::size_t>(output)].inputs[0];
   bound.logits = bound.link != Link::kNone || !activated;
   if (bound.logits) bound.config.kind = cross ? Loss::kCrossEntropyLogits : Loss::kBinaryCrossEntropyLogits;
   return bound;

@@ -79,7 +79,7 @@ template <class T> void Probe<T>::measure_sizes(std::int64_t n, BatchProfile* fo
       params += size_of(param.shape);
       if (param.trainable) trained += size_of(param.shape);
     }
-    const std::int64_t out = work_.graph->size(step.output), flops = n * step.op->flops();
+    const std::int64_t out = work_.graph->size(step.output), flops = n * step.op->sizes().flops;
     profile.forward_flops = flops;
     profile.forward_bytes = item * (n * (in + out) + params);
     if (step.backward) {
@@ -116,7 +116,7 @@ template <class T> void Probe<T>::profile_update(Team& alone, const BatchJob<T>&
     for (const ParameterUse& use : uses) {
       const bool adds = &use != uses.data();
       timed(use.step,
-            [&] { work_.step(use.step).op->accumulate(work_.io(use.step), use.slot, tile, n, g, adds, scratch); });
+            [&] { work_.step(use.step).op->accumulate(work_.io(use.step), use.slot, tile, {0, n}, g, adds, scratch); });
     }
     if (uses.empty() || !work_.config->has_optimizer) continue;
     timed(uses.back().step, [&] {

@@ -24,7 +24,9 @@ bool has(const std::vector<int>& list, int wanted) { return std::find(list.begin
 template <class T> Relay<T>::Relay(const Workspace<T>& work, Outputs<T>& outputs) : work_(work), outputs_(outputs) {
   const auto& steps = work_.plan->steps();
   const Graph<T>& graph = *work_.graph;
-  if (steps.empty() || steps[0].op->depth() == 0 || steps[0].op->partition(true) != Partition::kRows) return;
+  if (steps.empty() || steps[0].partition != Partition::kRows) return;
+  const Product<T>* product = steps[0].op->as_product();
+  if (product == nullptr || !product->by_depth()) return;
   const int value = steps[0].inputs[0], param = steps[0].params[0];
   // Its tiles have to be the first ones: a thread that leaves the barrier early has only tiles of the relay left.
   for (int p = 0; p < param; ++p) {
@@ -78,17 +80,6 @@ template <class T> bool Relay<T>::pays(int threads, std::int64_t n) const {
          size_of(weights.shape) * static_cast<std::int64_t>(sizeof(T)) <= kShareBytes * threads;
 }
 
-template <class T> std::int64_t Relay<T>::scratch() const {
-  std::int64_t most = 0;
-  for (int size = 2; param_ >= 0 && size <= kMostThreads; ++size) {
-    for (int rank = 0; rank < size; ++rank) {
-      const Rows depth = legs_[at(size)][at(rank)].depth;
-      if (depth.count() > 0) most = std::max(most, work_.step(0).op->depth_scratch(kMostRelayRows, depth));
-    }
-  }
-  return most;
-}
-
 // Each thread's columns of the data lie in a block of their own, rows an odd number of lines apart. In common rows two
 // threads would write to one line, which costs up to 3 % where lines travel fast between the cores, else 10 to 25 %.
 template <class T> std::int64_t Relay<T>::stride(int size, int rank) const {
@@ -119,17 +110,17 @@ template <class T> void Relay<T>::lay() {
     if (!runs_[at(size)]) continue;
     const T* block = data_.data();
     for (int rank = 0; rank < size; ++rank) {
-      Io<T>& io = io_[at(size)][at(rank)];
-      io = work_.io(0);
-      io.x[0] = block - legs_[at(size)][at(rank)].depth.begin;
-      io.x_stride = stride(size, rank);
-      block += work_.capacity * io.x_stride;
+      ProductArrays<T>& arrays = arrays_[at(size)][at(rank)];
+      arrays = work_.step(0).op->as_product()->arrays(work_.io(0));
+      arrays.x = block - legs_[at(size)][at(rank)].depth.begin;
+      arrays.x_stride = stride(size, rank);
+      block += work_.capacity * arrays.x_stride;
     }
   }
 }
 
 template <class T> T* Relay<T>::block(int size, int rank) const {
-  return const_cast<T*>(io_[at(size)][at(rank)].x[0]) + legs_[at(size)][at(rank)].depth.begin;
+  return const_cast<T*>(arrays_[at(size)][at(rank)].x) + legs_[at(size)][at(rank)].depth.begin;
 }
 
 template <class T> void Relay<T>::settle() {
@@ -139,7 +130,7 @@ template <class T> void Relay<T>::settle() {
   for (int rank = 0; rank < last_size_; ++rank) {
     const Rows columns = legs_[at(last_size_)][at(rank)].depth;
     const T* from = block(last_size_, rank);
-    for (std::int64_t r = 0; r < last_rows_; ++r, from += io_[at(last_size_)][at(rank)].x_stride) {
+    for (std::int64_t r = 0; r < last_rows_; ++r, from += arrays_[at(last_size_)][at(rank)].x_stride) {
       std::copy_n(from, columns.count(), work_.frame->value(value) + r * width + columns.begin);
     }
   }
@@ -149,7 +140,7 @@ template <class T> void Relay<T>::settle() {
 template <class T> T Relay<T>::largest_input(const Team& team, Rows rows) const {
   T most = 0;
   for (int rank = 0; rank < team.size; ++rank) {
-    const std::int64_t stride = io_[at(team.size)][at(rank)].x_stride;
+    const std::int64_t stride = arrays_[at(team.size)][at(rank)].x_stride;
     const T* x = block(team.size, rank) + rows.begin * stride;
     const std::int64_t columns = legs_[at(team.size)][at(rank)].depth.count();
     for (std::int64_t r = rows.begin; r < rows.end; ++r, x += stride) {
@@ -174,11 +165,12 @@ template <class T> Rows Relay<T>::pass(Team& team, const BatchJob<T>& job, T* sc
   const auto& legs = legs_[at(team.size)];
   const Rows depth = legs[at(team.rank)].depth;
   const RowReader<T>& reader = job.source->xs[at(input_)];
-  const Io<T>& io = this->io(team);
+  const ProductArrays<T>& arrays = this->arrays(team);
+  const Product<T>& product = *work_.step(0).op->as_product();
   T* const block_of_mine = block(team.size, team.rank);
   const auto gather_columns = [&](Rows rows) {
     const Rows from{job.rows.begin + rows.begin, job.rows.begin + rows.end};
-    reader.read_columns(job.order, from, depth, block_of_mine + rows.begin * io.x_stride, io.x_stride);
+    reader.read_columns(job.order, from, depth, block_of_mine + rows.begin * arrays.x_stride, arrays.x_stride);
   };
   const auto gather_rest = [&](Rows rows) {
     work_.gather(rows, job, input_);
@@ -214,7 +206,7 @@ template <class T> Rows Relay<T>::pass(Team& team, const BatchJob<T>& job, T* sc
       }
     }
     if (team.rank > 0) team.await(passed_[at(team.rank - 1)].blocks, counted + b + 1);
-    if (depth.count() > 0) work_.step(0).op->forward_depth(io, rows, depth, soon, scratch);
+    if (depth.count() > 0) product.forward(arrays, rows, {0, product.out()}, depth, soon, scratch);
     passed_[at(team.rank)].blocks.store(counted + b + 1, std::memory_order_release);
   }
   if (team.rank == 0) gather_rest(mine);

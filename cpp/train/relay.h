@@ -27,14 +27,13 @@ template <class T> class Relay {
   // Room for batches of n samples on teams of up to so many threads, where passing on pays.
   void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);
   bool pays(int threads, std::int64_t n) const;
-  std::int64_t scratch() const;
 
   bool runs(const Team& team) const { return team.size <= kMostThreads && runs_[at(team.size)]; }
   // Gathers the batch and takes it through the first step; returns the rows that this thread is to go on with.
   Rows pass(Team& team, const BatchJob<T>& job, T* scratch);
   // Asks for the next batch's columns where this thread is going to wait.
   void look_ahead(const Team& team, const BatchJob<T>& job) const;
-  const Io<T>& io(const Team& team) const { return io_[at(team.size)][at(team.rank)]; }  // of the first step
+  const ProductArrays<T>& arrays(const Team& team) const { return arrays_[at(team.size)][at(team.rank)]; }
   T largest_input(const Team& team, Rows rows) const;  // greatest magnitude, or one that is not a number
   void rest() { last_size_ = 0; }                      // a batch that is not passed on
   void settle();  // after a team, for whoever looks at values: the data lie in the frame, as rows
@@ -60,7 +59,7 @@ template <class T> class Relay {
   ByTeam<Leg> legs_;
   std::array<bool, kMostThreads + 1> runs_{};  // by size of the team
   Buffer<T> data_;                             // the batch by blocks of columns, one a thread
-  ByTeam<Io<T>> io_;                           // of the step: with the thread's own block of the data
+  ByTeam<ProductArrays<T>> arrays_;            // of the step: with the thread's own block of the data
   std::array<Passed, kMostThreads> passed_;    // by thread: blocks of rows that went through its part, all batches
   std::uint64_t first_draw_ = 0;
   int last_size_ = 0;  // of the team that passed the last batch on; 0: the data lie in the frame

@@ -11,7 +11,7 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
   const auto& steps = work_.plan->steps();
   calls_.push_back({Phase::kGather, 0, Partition::kRows});
   for (std::size_t s = 0; s < steps.size(); ++s) {
-    calls_.push_back({Phase::kForward, static_cast<int>(s), steps[s].op->partition(true)});
+    calls_.push_back({Phase::kForward, static_cast<int>(s), steps[s].partition});
   }
   for (std::size_t k = 0; k < outputs_.count(); ++k) {
     const bool callback = outputs_.bound(k).config.callback != nullptr;
@@ -19,18 +19,14 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
   }
   for (std::size_t s = steps.size(); s-- > 0;) {
     if (!steps[s].backward) continue;
-    const Partition partition = steps[s].op->partition(true);
+    const Partition partition = steps[s].partition;
     if (by_columns(partition)) calls_.push_back({Phase::kPrepare, static_cast<int>(s), Partition::kRows});
     calls_.push_back({Phase::kBackward, static_cast<int>(s), partition});
   }
 }
 
 template <class T> std::int64_t Schedule<T>::scratch(std::int64_t n) const {
-  std::int64_t most = work_.plan->scratch_size(kRowBlock, n);
-  for (const Step<T>& step : work_.plan->steps()) {
-    if (by_columns(step.op->partition(true))) most = std::max(most, step.op->columns_scratch(n));
-  }
-  return std::max(most, relay_.scratch());
+  return work_.plan->scratch_size(kRowBlock, n);
 }
 
 template <class T> void Schedule<T>::run(Team& team, const BatchJob<T>& job) {
@@ -84,14 +80,14 @@ void Schedule<T>::make(const Call& call, Rows rows, const Team& team, const Batc
     case Phase::kForward:
       return work_.frame->forward(static_cast<std::size_t>(call.index), rows, scratch);
     case Phase::kPrepare:
-      work_.step(call.index).op->prepare_backward(work_.io(call.index), rows);
+      work_.step(call.index).prepare_backward(work_.io(call.index), rows);
       return check_delta(call.index, rows, team, job.rows.count());
     case Phase::kBackward:
       break;
   }
   if (call.partition == Partition::kColumns) {  // one thread: all columns of these rows
-    const Op<T>& op = *work_.step(call.index).op;
-    return op.backward_columns(work_.io(call.index), rows, {0, op.columns_backward()}, scratch);
+    const Step<T>& step = work_.step(call.index);
+    return step.backward_columns(work_.io(call.index), {rows, {0, step.columns(false)}}, scratch);
   }
   work_.frame->backward(static_cast<std::size_t>(call.index), rows, scratch);
   check_delta(call.index, rows, team, job.rows.count());
@@ -99,14 +95,14 @@ void Schedule<T>::make(const Call& call, Rows rows, const Team& team, const Batc
 
 // All rows, a thread's share of the columns, cut where vectors end.
 template <class T> void Schedule<T>::make_by_columns(const Call& call, std::int64_t n, const Team& team, T* scratch) {
-  const Op<T>& op = *work_.step(call.index).op;
+  const Step<T>& step = work_.step(call.index);
   const bool forward = call.phase == Phase::kForward;
-  const Rows columns = split_columns(forward ? op.columns_forward() : op.columns_backward(), team.rank, team.size);
-  if (columns.count() == 0) return;
+  const Block block{{0, n}, split_columns(step.columns(forward), team.rank, team.size)};
+  if (block.columns.count() == 0) return;
   if (forward) {
-    op.forward_columns(work_.io(call.index), {0, n}, columns, scratch);
+    step.forward_columns(work_.io(call.index), block, scratch);
   } else {
-    op.backward_columns(work_.io(call.index), {0, n}, columns, scratch);
+    step.backward_columns(work_.io(call.index), block, scratch);
   }
 }
 
@@ -121,7 +117,7 @@ template <class T> T Schedule<T>::largest_input(int step, std::size_t input, Row
 template <class T> bool Schedule<T>::sound_delta(int s, Rows rows, std::int64_t batch, const Team* team) const {
   const Step<T>& step = work_.step(s);
   if (step.params.empty()) return true;
-  const std::int64_t size = size_of(step.op->shape);
+  const std::int64_t size = size_of(step.op->sizes().shape);
   const T most = kernels<T>().max_abs(work_.frame->gradient(step.output) + rows.begin * size, rows.count() * size);
   bool sound = most <= std::numeric_limits<T>::max();
   for (std::size_t i = 0; sound && most > T(1) && i < step.inputs.size(); ++i) {

@@ -5,7 +5,7 @@
 // that sees the whole batch, stands between two barriers.
 #pragma once
 
-#include "plan/inference.h"
+#include "plan/teamwork.h"
 #include "train/relay.h"
 
 namespace bp {

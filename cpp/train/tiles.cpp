@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "ops/team_matmul.h"
+#include "ops/product.h"
 
 namespace bp {
 namespace {
@@ -11,14 +11,18 @@ namespace {
 // 227 GFLOP/s where 28 whole rows of 2048 columns gave 157.
 constexpr std::int64_t kSlabRows = 224;
 
-std::int64_t rows_of_a_tile(std::int64_t rows, std::int64_t width) {
-  std::int64_t most = kTileElements;  // of a bias, whose rows are single values
-  if (width > 1) most = std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
-  if (width > kSlabColumns) most = kSlabRows;
-  if (most >= rows) return most;
-  // Of equal size, so that threads get equal shares.
-  const std::int64_t tiles = (rows + most - 1) / most, even = (rows + tiles - 1) / tiles;
+// Steps of at most `most` in a length: of equal size, so that threads get equal shares.
+std::int64_t even_step(std::int64_t length, std::int64_t most) {
+  if (most >= length) return most;
+  const std::int64_t steps = (length + most - 1) / most, even = (length + steps - 1) / steps;
   return (even + kTileRows - 1) / kTileRows * kTileRows;
+}
+
+std::int64_t rows_of_a_tile(std::int64_t rows, std::int64_t width) {
+  std::int64_t most = std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
+  if (width == 1) most = kTileElements;
+  if (width > kSlabColumns) most = kSlabRows;
+  return even_step(rows, most);
 }
 
 }  // namespace
@@ -31,19 +35,31 @@ template <class T> Tiles<T>::Tiles(const Graph<T>& graph, int twice) {
 }
 
 template <class T> void Tiles<T>::cut(const ParameterView<T>& view, int param, int passes) {
-  const std::int64_t width = view.row_size(), rows = rows_of_a_tile(view.rows(), width);
+  const std::int64_t width = view.row_size();
+  if (size_of(view.shape) == 0) return;
+  if (view.shape.size() < 2) {  // a vector: one row
+    const std::int64_t step = even_step(width, kTileElements);
+    for (std::int64_t begin = 0; begin < width; begin += step) {
+      add({{0, 1}, {begin, std::min(begin + step, width)}}, param, passes);
+    }
+    return;
+  }
+  const std::int64_t rows = rows_of_a_tile(view.rows(), width);
   const int slabs = static_cast<int>((width + kSlabColumns - 1) / kSlabColumns);
   for (int slab = 0; slab < slabs; ++slab) {
     for (std::int64_t begin = 0; begin < view.rows(); begin += rows) {
-      const Tile tile{{begin, std::min(begin + rows, view.rows())}, split(width, slab, slabs)};
-      const std::int64_t work = passes * tile.size();
-      tiles_.push_back({tile, param, gradient_size_, work});
-      middle_.push_back(work_ + work / 2);
-      gradient_size_ += align_up<T>(tile.size());
-      work_ += work;
-      elements_ += tile.size();
+      add({{begin, std::min(begin + rows, view.rows())}, split(width, slab, slabs)}, param, passes);
     }
   }
+}
+
+template <class T> void Tiles<T>::add(const Tile& tile, int param, int passes) {
+  const std::int64_t work = passes * tile.size();
+  tiles_.push_back({tile, param, gradient_size_, work});
+  middle_.push_back(work_ + work / 2);
+  gradient_size_ += align_up<T>(tile.size());
+  work_ += work;
+  elements_ += tile.size();
 }
 
 template <class T> Rows Tiles<T>::of(int rank, int size) const {

@@ -34,6 +34,7 @@ template <class T> class Tiles {
 
  private:
   void cut(const ParameterView<T>& view, int param, int passes);
+  void add(const Tile& tile, int param, int passes);
 
   std::vector<OwnedTile> tiles_;
   std::vector<std::int64_t> middle_;  // in the order of all work, to share the tiles out

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <limits>
 
-#include "plan/inference.h"
 #include "plan/random.h"
 
 namespace bp {

@@ -45,53 +45,26 @@ template <class T> void Update<T>::set_rate(const BatchJob<T>& job) {
   if (job.training && job.update && work_.config->has_optimizer) hyper_.set(job.learning_rate, job.step);
 }
 
-template <class T> const Io<T>& Update<T>::io(int step, const Team& team) const {
-  return step == 0 && relay_.runs(team) ? relay_.io(team) : work_.io(step);
-}
-
 // ---- scratch --------------------------------------------------------------------------------------------------------
 
 template <class T> std::int64_t Update<T>::scratch(std::int64_t n) const {
   std::int64_t most = descend_scratch(n);
   for (const OwnedTile& tile : tiles_.all()) {
-    if (tile.rows.begin > 0 && tile.rows.end < work_.param(tile.param).rows()) continue;  // like the first tile
-    for (const ParameterUse& use : work_.plan->uses(tile.param))
-      most = std::max(most, accumulate_scratch(tile, use, n));
+    for (const ParameterUse& use : work_.plan->uses(tile.param)) {
+      most = std::max(most, work_.step(use.step).op->accumulate_scratch(use.slot, tile, n));
+    }
   }
   return most;
 }
 
-// A smaller batch may need more scratch than a larger one (block sizes are rounded), so every size up to n is asked, by
-// steps where a block of several chunks has long been reached.
-template <class T>
-std::int64_t Update<T>::accumulate_scratch(const OwnedTile& tile, const ParameterUse& use, std::int64_t n) const {
-  const Op<T>& op = *work_.step(use.step).op;
-  std::int64_t most = op.accumulate_scratch(use.slot, tile, n);
-  for (std::int64_t m = 1; m < n; m += m < 4 * kBatchChunk ? 1 : kBatchChunk) {
-    most = std::max(most, op.accumulate_scratch(use.slot, tile, m));
-  }
-  return most;
-}
-
-// Of any run of tiles, for any batch up to n. Tiles are of equal height but for the last, so runs from the first tile and
-// runs to the last one have all heights.
+// Of any run of tiles.
 template <class T> std::int64_t Update<T>::descend_scratch(std::int64_t n) const {
   std::int64_t most = 0;
-  for (std::int64_t first = 0, end = 0; first < tiles_.count(); first = end) {
-    end = tiles_.end_of_column(first, tiles_.count());
-    const OwnedTile& top = tiles_[first];
-    const std::int64_t batches = std::min(n, in_place_[at(top.param)]), height = work_.param(top.param).rows();
-    if (batches == 0) continue;
-    const ParameterUse& use = work_.plan->uses(top.param)[0];
-    const auto ask = [&](Rows rows) {  // a last batch may be in place where a whole one is too large
-      for (std::int64_t m = 1; m <= batches; ++m) {
-        most = std::max(most, work_.step(use.step).op->descend_scratch(use.slot, {rows, top.columns}, m));
-      }
-    };
-    for (std::int64_t t = first; t < end; ++t) {
-      ask({0, tiles_[t].rows.end});
-      ask({tiles_[t].rows.begin, height});
-    }
+  for (const OwnedTile& tile : tiles_.all()) {
+    const std::int64_t batches = std::min(n, in_place_[at(tile.param)]);
+    if (batches == 0 || tile.rows.begin > 0) continue;
+    const Tile column{{0, work_.param(tile.param).rows()}, tile.columns};
+    most = std::max(most, product_of(tile.param).descent_scratch(column, batches));
   }
   return most;
 }
@@ -103,7 +76,12 @@ void Update<T>::accumulate(std::int64_t t, const Team& team, std::int64_t n, boo
   const OwnedTile& tile = tiles_[t];
   bool adds = add;
   for (const ParameterUse& use : work_.plan->uses(tile.param)) {
-    work_.step(use.step).op->accumulate(io(use.step, team), use.slot, tile, n, g, adds, scratch);
+    const Op<T>& op = *work_.step(use.step).op;
+    if (relays(use.step, team) && use.slot == Product<T>::kWeights) {
+      op.as_product()->gradient(relay_.arrays(team), {0, n}, tile, g, adds, scratch);
+    } else {
+      op.accumulate(work_.io(use.step), use.slot, tile, {0, n}, g, adds, scratch);
+    }
     adds = true;
   }
   if (!adds) std::fill_n(g, tile.size(), T(0));  // no way from this parameter to a loss
@@ -145,7 +123,13 @@ template <class T> std::int64_t Update<T>::most_in_place(int param) const {
   const bool pays = work_.param(param).row_size() > kSlabColumns || param == relay_.param();
   const bool plain = config.has_optimizer && config.optimizer.kind == Optimizer::kSgd && decay == 0 &&
                      config.clip_value <= 0 && !penalties_.any() && uses.size() == 1;
-  return pays && plain ? work_.step(uses[0].step).op->descends(uses[0].slot) : 0;
+  if (!pays || !plain || uses[0].slot != Product<T>::kWeights) return 0;
+  const Product<T>* product = work_.step(uses[0].step).op->as_product();
+  return product == nullptr ? 0 : product->most_samples_of_a_chunk();
+}
+
+template <class T> const Product<T>& Update<T>::product_of(int param) const {
+  return *work_.step(work_.plan->uses(param)[0].step).op->as_product();
 }
 
 // In place a tile and those below it are updated at once: delta is packed once for all.
@@ -157,11 +141,11 @@ template <class T> void Update<T>::descend(Rows run, const Team& team, std::int6
   Tile tile = tiles_[run.begin];
   tile.rows.end = tiles_[run.end - 1].rows.end;
   const int p = tiles_[run.begin].param;
-  const ParameterView<T>& param = work_.param(p);
-  const ParameterUse& use = work_.plan->uses(p)[0];
+  const int step = work_.plan->uses(p)[0].step;
+  const ProductArrays<T> arrays =
+      relays(step, team) ? relay_.arrays(team) : product_of(p).arrays(work_.io(step));
   const T rate = hyper_.of(work_.config->group(p)).learning_rate;
-  work_.step(use.step).op->descend(io(use.step, team), use.slot, tile, n, rate,
-                                   param.value + tile.rows.begin * param.row_size() + tile.columns.begin, scratch);
+  product_of(p).descend(arrays, {0, n}, tile, rate, work_.param(p).value, scratch);
 }
 
 // All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner. Adam

@@ -40,9 +40,9 @@ template <class T> class Update {
  private:
   void run_fused(Team& team, const BatchJob<T>& job);
   void run_materialised(Team& team, const BatchJob<T>& job);
-  const Io<T>& io(int step, const Team& team) const;
+  bool relays(int step, const Team& team) const { return step == 0 && relay_.runs(team); }
   std::int64_t most_in_place(int param) const;
-  std::int64_t accumulate_scratch(const OwnedTile& tile, const ParameterUse& use, std::int64_t n) const;
+  const Product<T>& product_of(int param) const;  // whose weights are updated in place
   std::int64_t descend_scratch(std::int64_t n) const;
   void own_weights(const OwnedTile& tile) const;
   double norm_scale() const;

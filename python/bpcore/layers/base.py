@@ -360,15 +360,7 @@ class Layer(arguments.Configured):
         """Write this call down; by default as a callback to forward and backward."""
         node = PythonNode(self, shapes, shape, low.dtype, shared=id(self) in low.shared_layers)
         return low.add(
-            "python",
-            inputs,
-            shape,
-            self.name,
-            self._weights,
-            shape=shape,
-            forward=node.forward,
-            backward=node.backward,
-            grads=node.grads,
+            "python", inputs, shape, self.name, self._weights, shape=shape, callback=node
         )
 
     # ---- configuration ------------------------------------------------------------------------

@@ -203,7 +203,7 @@ class TiedDense(CoreLayer):
                 "model, expected a layer of the same model; call that layer in it, before this one"
             )
         weights = [self.tied_to.kernel, *self._weights]
-        z = low.add("dense", inputs, shape, self.name, weights, mode="transposed")
+        z = low.add("dense", inputs, shape, self.name, weights, transposed=True)
         return lower_activation(low, z, shape, self.name, self.activation)
 
 

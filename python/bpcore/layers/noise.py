@@ -54,7 +54,7 @@ class RandomLayer(CoreLayer):
             self.name,
             mode=self.mode,
             shape=self.mask_shape(shape),
-            numbers={"rate": self.rate},
+            rate=self.rate,
             seed=seeding.mix(self.seed_in_use, calls),  # a shared layer draws anew at each place
         )
 

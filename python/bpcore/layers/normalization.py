@@ -49,9 +49,11 @@ class _Affine(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return single(self, input_shape)
 
-    def _numbers(self, **more: float) -> dict[str, float]:
-        flags = {"scale": float(self.scale), "center": float(self.center)}
-        return {"epsilon": self.epsilon, **flags, **more}
+    def _lowered(
+        self, low: graph.Lowering, op: str, inputs: list[int], shape: Shape, **more: Any
+    ) -> int:
+        more.update(epsilon=self.epsilon, scale=self.scale, center=self.center)
+        return low.add(op, inputs, shape, self.name, self._weights, **more)
 
 
 class BatchNormalization(_Affine):
@@ -142,8 +144,7 @@ class BatchNormalization(_Affine):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        numbers = self._numbers(momentum=self.momentum)
-        i = low.add("batch_normalization", inputs, shape, self.name, self._weights, numbers=numbers)
+        i = self._lowered(low, "batch_normalization", inputs, shape, momentum=self.momentum)
         low.set_mode(i, self, "batch", "frozen")
         return i
 
@@ -220,15 +221,9 @@ class LayerNormalization(_Affine):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        numbers = self._numbers(centred=float(self.centred))
-        return low.add(
-            "normalization",
-            inputs,
-            shape,
-            self.name,
-            self._weights,
-            axis=self._count(shape),
-            numbers=numbers,
+        axes = self._count(shape)
+        return self._lowered(
+            low, "normalization", inputs, shape, axes=axes, centred=self.centred
         )
 
 
@@ -333,8 +328,7 @@ class GroupNormalization(_Affine):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         groups = shape[-1] if self.groups == -1 else self.groups
-        numbers = self._numbers(centred=1.0, groups=float(groups))
-        return low.add("normalization", inputs, shape, self.name, self._weights, numbers=numbers)
+        return self._lowered(low, "normalization", inputs, shape, groups=groups, centred=True)
 
 
 class Normalization(CoreLayer):
@@ -432,9 +426,7 @@ class Normalization(CoreLayer):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         mode = "inverse" if self.invert else "frozen"
-        return low.add(
-            "batch_normalization", inputs, shape, self.name, self._weights, mode=mode, numbers={}
-        )
+        return low.add("batch_normalization", inputs, shape, self.name, self._weights, mode=mode)
 
 
 def _statistic(value: Any) -> Array:
