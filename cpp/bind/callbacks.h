@@ -14,7 +14,9 @@ template <class T> class PythonLayer final : public LayerCallback<T> {
  public:
   // node: forward(xs, training) -> y, backward(dy) -> [dx], shape (of a sample of y), grads (an array for each parameter).
   PythonLayer(const py::handle& node, std::string name)
-      : forward_(node.attr("forward")), backward_(node.attr("backward")), name_(std::move(name)),
+      : forward_(node.attr("forward")),
+        backward_(node.attr("backward")),
+        name_(std::move(name)),
         shape_(node.attr("shape").cast<Shape>()) {
     for (py::handle grad : py::list(node.attr("grads"))) {
       grads_.push_back(py::reinterpret_borrow<py::array>(grad));
@@ -81,7 +83,8 @@ template <class T> class PythonLoss final : public LossCallback<T> {
     const auto gradient = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[1]);
     if (!rows || rows.size() != batch.n) throw py::value_error("the loss returned a wrong number of row losses");
     if (!gradient || shape_of(gradient) != with_rows(batch.n, sample_)) {
-      throw py::value_error("the loss's gradient has a wrong shape, expected " + to_string(with_rows(batch.n, sample_)));
+      throw py::value_error("the loss's gradient has a wrong shape, expected " +
+                            to_string(with_rows(batch.n, sample_)));
     }
     std::copy_n(rows.data(), batch.n, row_loss);
     if (delta != nullptr) std::copy_n(gradient.data(), gradient.size(), delta);

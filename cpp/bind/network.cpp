@@ -46,10 +46,12 @@ template <class T> NodeSpec<T> parse_node(const py::tuple& tuple, Compute comput
 
 template <class T>
 Network<T>::Network(const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
-                    const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute)
+                    const std::vector<std::string>& names, const std::vector<bool>& trainable,
+                    const std::string& compute)
     : keep_(params) {
   const Compute operands = parse_compute<T>(compute);
-  check(params.size() == names.size() && params.size() == trainable.size(), "params, names and trainable differ in length");
+  check(params.size() == names.size() && params.size() == trainable.size(),
+        "params, names and trainable differ in length");
   std::vector<ParameterView<T>> views;
   for (std::size_t i = 0; i < params.size(); ++i) {
     views.push_back({writable_data<T>(params[i], names[i]), shape_of(params[i]), names[i], trainable[i]});
@@ -71,14 +73,15 @@ template <class T> RowReader<T> Network<T>::reader(const py::array& x, std::size
   RowReader<T> reader(view_of(x, what));
   const std::int64_t size = graph_->size(graph_->inputs[k]);
   check(x.ndim() >= 1 && reader.rows() == n && reader.row_size() == size,
-        what + ": got shape " + to_string(shape_of(x)) + ", expected " + std::to_string(n) + " rows of " + std::to_string(size));
+        what + ": got shape " + to_string(shape_of(x)) + ", expected " + std::to_string(n) + " rows of " +
+            std::to_string(size));
   return reader;
 }
 
 template <class T>
 std::vector<RowReader<T>> Network<T>::readers(const std::vector<py::array>& xs, std::int64_t* n) const {
-  check(xs.size() == graph_->inputs.size(), "got " + std::to_string(xs.size()) + " input arrays, the network has " +
-                                                std::to_string(graph_->inputs.size()));
+  check(xs.size() == graph_->inputs.size(),
+        "got " + std::to_string(xs.size()) + " input arrays, the network has " + std::to_string(graph_->inputs.size()));
   check(xs.empty() || xs[0].ndim() >= 1, "an input needs an axis of samples");
   *n = xs.empty() ? 0 : xs[0].shape(0);
   std::vector<RowReader<T>> all;
@@ -87,7 +90,8 @@ std::vector<RowReader<T>> Network<T>::readers(const std::vector<py::array>& xs, 
 }
 
 template <class T>
-py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, const py::object& outs, std::uint64_t draw) {
+py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, const py::object& outs,
+                             std::uint64_t draw) {
   std::int64_t n = 0;
   const auto all = readers(xs, &n);
   py::list results;
@@ -127,7 +131,8 @@ template <class T> bool plain_rows(PyObject* object, const Shape& sample, py::ar
   constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
   if ((array->flags() & kPlain) != kPlain || array->ndim() != static_cast<py::ssize_t>(sample.size()) + 1) return false;
   const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr);
-  if (type->type_num != py::detail::npy_format_descriptor<T>::value || (type->byteorder != '=' && type->byteorder != '|')) {
+  if (type->type_num != py::detail::npy_format_descriptor<T>::value ||
+      (type->byteorder != '=' && type->byteorder != '|')) {
     return false;
   }
   for (std::size_t axis = 0; axis < sample.size(); ++axis) {
@@ -200,7 +205,8 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("forward", &Net::forward, py::arg("xs"), py::arg("training") = false, py::arg("outs") = py::none(),
            py::arg("draw") = 0)
       .def_property_readonly("call", make_call<T>)
-      .def("shape", [](const Net& net, int i) { return py::tuple(py::cast(net.shape(i))); }, py::arg("node"))
+      .def(
+          "shape", [](const Net& net, int i) { return py::tuple(py::cast(net.shape(i))); }, py::arg("node"))
       .def("describe", &Net::describe)
       .def_property_readonly("flops_per_sample", &Net::flops)
       .def_property_readonly("dtype", [](const Net&) { return sizeof(T) == 4 ? "float32" : "float64"; });
@@ -213,8 +219,9 @@ void bind_network(py::module_& m) {
   bind<double>(m, "NetworkFloat64");
   m.def(
       "Network",
-      [](const std::string& dtype, const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
-         const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute) -> py::object {
+      [](const std::string& dtype, const py::list& nodes, const std::vector<int>& outputs,
+         const std::vector<py::array>& params, const std::vector<std::string>& names,
+         const std::vector<bool>& trainable, const std::string& compute) -> py::object {
         const auto make = [&]<class T>(T) {
           return py::cast(std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute));
         };
@@ -222,8 +229,8 @@ void bind_network(py::module_& m) {
         if (dtype == "float64") return make(0.0);
         throw py::value_error("dtype must be 'float32' or 'float64', got '" + dtype + "'");
       },
-      py::arg("dtype"), py::arg("nodes"), py::arg("outputs"), py::arg("params"), py::arg("param_names"), py::arg("trainable"),
-      py::arg("compute") = "");
+      py::arg("dtype"), py::arg("nodes"), py::arg("outputs"), py::arg("params"), py::arg("param_names"),
+      py::arg("trainable"), py::arg("compute") = "");
 }
 
 template class Network<float>;

@@ -195,7 +195,7 @@ template <class T> BP_INLINE std::int64_t most_swapped(const Matmul<T>& p) {
 template <class T> BP_INLINE std::int64_t most_scratch(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t edge = kMaskedLoads ? 0 : kWidth * p.k;
-  const std::int64_t totals = p.add && p.chunk > 0 && p.chunk < p.k ? p.m * p.n : 0;
+  const std::int64_t totals = p.add && p.chunk > 0 && p.rate == 0 ? p.m * p.n : 0;
   return round_up(larger(edge, larger(most_packed(p), most_swapped(p))), kWidth) + totals;
 }
 

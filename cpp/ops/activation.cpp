@@ -11,7 +11,8 @@ template <class T> class PointwiseActivation final : public Op<T> {
     this->sizes_.flops = 10 * size_;
     this->facts_.pointwise = f;
     this->facts_.alpha = static_cast<double>(alpha);
-    if (f != Activation::kLinear) this->facts_.ending = f == Activation::kSigmoid ? Ending::kSigmoid : Ending::kActivated;
+    if (f != Activation::kLinear)
+      this->facts_.ending = f == Activation::kSigmoid ? Ending::kSigmoid : Ending::kActivated;
   }
   std::int64_t scratch(std::int64_t rows) const override { return rows * size_; }
 

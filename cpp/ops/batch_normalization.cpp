@@ -21,8 +21,13 @@ enum class Mode { kBatch, kFrozen, kInverse };
 template <class T> class BatchNormalization final : public Op<T> {
  public:
   BatchNormalization(const Shape& x, Mode mode, bool scale, bool center, double epsilon, double momentum)
-      : channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode), gamma_(scale ? 0 : -1),
-        beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center), epsilon_(static_cast<T>(epsilon)),
+      : channels_(x.back()),
+        inner_(x.back() > 0 ? size_of(x) / x.back() : 0),
+        mode_(mode),
+        gamma_(scale ? 0 : -1),
+        beta_(center ? (scale ? 1 : 0) : -1),
+        mean_(scale + center),
+        epsilon_(static_cast<T>(epsilon)),
         momentum_(static_cast<T>(momentum)) {
     this->sizes_.shape = x;
     this->sizes_.features = channels_;
@@ -73,8 +78,8 @@ template <class T> class BatchNormalization final : public Op<T> {
         level[j] = sum[j] / count;
         tilt[j] = dot[j] / count * inverse[j] * inverse[j];
       }
-      kernels<T>().column_normalize_back(io.x[0] + offset, io.dy + offset, io.dx[0] + offset, channels_, m, n, centre, level,
-                                         tilt, factor, io.add[0]);
+      kernels<T>().column_normalize_back(io.x[0] + offset, io.dy + offset, io.dx[0] + offset, channels_, m, n, centre,
+                                         level, tilt, factor, io.add[0]);
       return;
     }
     if (io.dx[0] == nullptr) return;
@@ -96,8 +101,8 @@ template <class T> class BatchNormalization final : public Op<T> {
     } else if (param == beta_) {
       kernels<T>().column_sum(io.dy + offset, channels_, sums, m, n, kBatchChunk, false);
     } else {
-      kernels<T>().column_dot(io.x[0] + offset, io.w[at(mean_)] + begin, io.dy + offset, channels_, sums, m, n, kBatchChunk,
-                              false);
+      kernels<T>().column_dot(io.x[0] + offset, io.w[at(mean_)] + begin, io.dy + offset, channels_, sums, m, n,
+                              kBatchChunk, false);
     }
     for (std::int64_t j = 0; j < n; ++j) {
       T d = sums[j];

@@ -25,7 +25,8 @@ template <class T> class Concatenate final : public Op<T> {
     T* y = io.y + rows.begin * outer_ * total_;
     for (std::size_t i = 0; i < width_.size(); ++i) {
       const T* x = io.x[i] + rows.begin * outer_ * width_[i];
-      for (std::int64_t r = 0; r < rows.count() * outer_; ++r) std::copy_n(x + r * width_[i], width_[i], y + r * total_);
+      for (std::int64_t r = 0; r < rows.count() * outer_; ++r)
+        std::copy_n(x + r * width_[i], width_[i], y + r * total_);
       y += width_[i];
     }
   }

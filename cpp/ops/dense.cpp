@@ -45,7 +45,8 @@ template <class T> class Dense final : public Op<T> {
 
   bool fuse(const Op<T>& next) override {
     const Facts& facts = next.facts();
-    if (facts.pointwise == Activation::kCount || !product_.fuse(facts.pointwise, static_cast<T>(facts.alpha))) return false;
+    if (facts.pointwise == Activation::kCount || !product_.fuse(facts.pointwise, static_cast<T>(facts.alpha)))
+      return false;
     this->sizes_.saved = product_.saved_size();
     return true;
   }

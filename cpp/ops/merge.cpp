@@ -116,8 +116,8 @@ template <class T> class Merge final : public Op<T> {
     const std::int64_t n = rows.count() * size_;
     switch (kind_) {
       case Binary::kMultiply:
-        apply(Binary::kMultiply, dy, dense_, size_, side == 0 ? b : a, side == 0 ? b_ : a_, side == 0 ? size_b_ : size_a_, g,
-              rows.count());
+        apply(Binary::kMultiply, dy, dense_, size_, side == 0 ? b : a, side == 0 ? b_ : a_,
+              side == 0 ? size_b_ : size_a_, g, rows.count());
         break;
       case Binary::kDivide:
         apply(Binary::kDivide, dy, dense_, size_, b, b_, size_b_, g, rows.count());
@@ -174,7 +174,8 @@ constexpr Kind kKinds[] = {{"add", Binary::kAdd, true},
                            {"maximum", Binary::kMaximum, true}};
 
 const Kind* find_kind(const std::string& op) {
-  const auto* found = std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Kind& kind) { return op == kind.name; });
+  const auto* found =
+      std::find_if(std::begin(kKinds), std::end(kKinds), [&](const Kind& kind) { return op == kind.name; });
   return found == std::end(kKinds) ? nullptr : found;
 }
 

@@ -82,11 +82,15 @@ template <class T> class Noise final : public Op<T> {
     const auto group = static_cast<std::uint64_t>(row * groups_);
     switch (mode_) {
       case Mode::kDropout:
-      case Mode::kAlpha: kernels<T>().random_choice(seed_, io.draw, group, mask_, threshold_, T(0), kept_, m); break;
-      case Mode::kGaussianDropout:
-        kernels<T>().random_normal(seed_, io.draw, group, mask_, T(1), static_cast<T>(std::sqrt(rate_ / (1 - rate_))), m);
+      case Mode::kAlpha:
+        kernels<T>().random_choice(seed_, io.draw, group, mask_, threshold_, T(0), kept_, m);
         break;
-      case Mode::kGaussian: kernels<T>().random_normal(seed_, io.draw, group, mask_, T(0), static_cast<T>(rate_), m);
+      case Mode::kGaussianDropout:
+        kernels<T>().random_normal(seed_, io.draw, group, mask_, T(1), static_cast<T>(std::sqrt(rate_ / (1 - rate_))),
+                                   m);
+        break;
+      case Mode::kGaussian:
+        kernels<T>().random_normal(seed_, io.draw, group, mask_, T(0), static_cast<T>(rate_), m);
     }
   }
   void multiply(const T* x, const T* m, T* y) const {

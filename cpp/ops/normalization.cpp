@@ -22,8 +22,15 @@ template <class T> class Normalization final : public Op<T> {
  public:
   Normalization(const Shape& x, Geometry geometry, bool centred, bool scale, bool center, double epsilon,
                 std::int64_t columns)
-      : g_(geometry), row_(g_.groups * g_.width), size_(size_of(x)), sets_(g_.outer * g_.groups), centred_(centred),
-        gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1), epsilon_(static_cast<T>(epsilon)), columns_(columns) {
+      : g_(geometry),
+        row_(g_.groups * g_.width),
+        size_(size_of(x)),
+        sets_(g_.outer * g_.groups),
+        centred_(centred),
+        gamma_(scale ? 0 : -1),
+        beta_(center ? (scale ? 1 : 0) : -1),
+        epsilon_(static_cast<T>(epsilon)),
+        columns_(columns) {
     this->sizes_.shape = x;
     this->sizes_.saved = size_ + sets_;
     this->sizes_.flops = 8 * size_;
@@ -38,7 +45,8 @@ template <class T> class Normalization final : public Op<T> {
         u[size_ + k] = kernels<T>().normalize_set(x + offset, u + offset, set(), centred_, epsilon_);
       });
       kernels<T>().affine_rows(u, io.y + r * size_, row_, g_.outer * g_.positions, row_, nullptr,
-                               gamma_ < 0 ? nullptr : io.w[0], beta_ < 0 ? nullptr : io.w[static_cast<std::size_t>(beta_)]);
+                               gamma_ < 0 ? nullptr : io.w[0],
+                               beta_ < 0 ? nullptr : io.w[static_cast<std::size_t>(beta_)]);
     }
   }
 
@@ -49,7 +57,8 @@ template <class T> class Normalization final : public Op<T> {
       T* dx = io.dx[0] + r * size_;
       each_set([&](std::int64_t k, std::int64_t offset, std::int64_t channel) {
         const T* gamma = gamma_ < 0 ? nullptr : io.w[0] + channel;
-        kernels<T>().normalize_set_back(u + offset, dy + offset, gamma, dx + offset, set(), centred_, u[size_ + k], io.add[0]);
+        kernels<T>().normalize_set_back(u + offset, dy + offset, gamma, dx + offset, set(), centred_, u[size_ + k],
+                                        io.add[0]);
       });
     }
   }
@@ -126,8 +135,8 @@ template <class T> OpPtr<T> make_normalization(const Node<T>& node) {
   for (const Shape& w : ws) {
     node.expect(size_of(w) == geometry.groups * geometry.width && w == ws[0], "a parameter does not fit");
   }
-  return std::make_unique<Normalization<T>>(xs[0], geometry, node.flag("centred"), scale, center, node.number("epsilon"),
-                                            ws.empty() ? 1 : ws[0].back());
+  return std::make_unique<Normalization<T>>(xs[0], geometry, node.flag("centred"), scale, center,
+                                            node.number("epsilon"), ws.empty() ? 1 : ws[0].back());
 }
 BP_INSTANTIATE_MAKER(make_normalization)
 

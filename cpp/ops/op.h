@@ -13,8 +13,8 @@ template <class T> class Product;
 // A layer or loss written by the user, behind a plain interface: the core does not know in which language.
 template <class T> struct LayerCallback {
   virtual ~LayerCallback() = default;
-  virtual void forward(const std::vector<const T*>& x, const std::vector<Shape>& x_shapes, std::int64_t n, bool training,
-                       T* y) = 0;
+  virtual void forward(const std::vector<const T*>& x, const std::vector<Shape>& x_shapes, std::int64_t n,
+                       bool training, T* y) = 0;
   // Writes (never adds) the wanted dx; leaves parameter gradients where grad() points.
   virtual void backward(const T* dy, const std::vector<Shape>& x_shapes, std::int64_t n, const std::vector<T*>& dx) = 0;
   virtual const T* grad(int param) const = 0;
@@ -52,10 +52,10 @@ inline bool is_probability(Ending ending) { return ending >= Ending::kSigmoid; }
 struct Facts {
   Role role = Role::kComputes;
   Partition partition = Partition::kRows;
-  bool rows_in_use = false;                // the partition is that of training, outside of which it is kRows
-  bool draws = false;                      // reads Io::draw
+  bool rows_in_use = false;  // the partition is that of training, outside of which it is kRows
+  bool draws = false;        // reads Io::draw
   Ending ending = Ending::kPlain;
-  bool keeps_probabilities = false;        // of probabilities it makes probabilities
+  bool keeps_probabilities = false;           // of probabilities it makes probabilities
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
   double alpha = 0;                           // and its slope or scale
 };
@@ -64,20 +64,20 @@ struct Facts {
 template <class T> struct Io {
   std::vector<const T*> x;
   T* y = nullptr;
-  T* saved = nullptr;                    // null where nothing is to be kept for backward
+  T* saved = nullptr;  // null where nothing is to be kept for backward
   T* carried = nullptr;
   const std::int64_t* length = nullptr;  // of each sample's sequence; null: all of it
-  T* dy = nullptr;                       // complete when backward runs; backward may overwrite it, and accumulate finds it so
-  std::vector<T*> dx;                    // null: not wanted
-  std::vector<char> add;                 // dx[i] += instead of =
+  T* dy = nullptr;        // complete when backward runs; backward may overwrite it, and accumulate finds it so
+  std::vector<T*> dx;     // null: not wanted
+  std::vector<char> add;  // dx[i] += instead of =
   std::vector<const T*> w;
-  std::vector<const T*> w_back;          // what backward takes for w: w itself, or other values of its shape
+  std::vector<const T*> w_back;  // what backward takes for w: w itself, or other values of its shape
   T* kept = nullptr;
-  std::uint64_t draw = 0;                // which training batch this is: with seed and row, all that random numbers depend on
+  std::uint64_t draw = 0;  // which training batch this is: with seed and row, all that random numbers depend on
   bool training = false;
 };
 
-struct Block {  // of a batch
+struct Block {   // of a batch
   Rows rows;     // samples
   Rows columns;  // of the features, for an op by features; all of them for any other
 };
@@ -102,7 +102,10 @@ template <class T> class Op {
   }
 
   // Scratch is enough for as many rows, and for fewer.
-  virtual std::int64_t scratch(std::int64_t rows) const { (void)rows; return 0; }  // of one forward or backward call
+  virtual std::int64_t scratch(std::int64_t rows) const {
+    (void)rows;
+    return 0;
+  }  // of one forward or backward call
   virtual void forward(const Io<T>& io, const Block& block, T* scratch) const = 0;
   virtual void backward(const Io<T>& io, const Block& block, T* scratch) const = 0;
 
@@ -119,7 +122,10 @@ template <class T> class Op {
   virtual void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const { (void)io, (void)n, (void)w; }
 
   // Takes over what follows, of which this is the only input; false if the op cannot.
-  virtual bool fuse(const Op& next) { (void)next; return false; }
+  virtual bool fuse(const Op& next) {
+    (void)next;
+    return false;
+  }
   // Forward, backward and the gradient of its first parameter as a matrix product each (ops/product.h), to be divided by
   // rows, columns, depth and tiles; null if they are none.
   virtual const Product<T>* as_product() const { return nullptr; }

@@ -6,8 +6,13 @@ namespace bp {
 
 template <class T>
 Product<T>::Product(std::int64_t positions, const Shape& w, bool has_bias, bool transposed, Compute compute)
-    : positions_(positions), in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]), w_stride_(w[1]), has_bias_(has_bias),
-      transposed_(transposed), compute_(compute) {}
+    : positions_(positions),
+      in_(w[transposed ? 1 : 0]),
+      out_(w[transposed ? 0 : 1]),
+      w_stride_(w[1]),
+      has_bias_(has_bias),
+      transposed_(transposed),
+      compute_(compute) {}
 
 template <class T> bool Product<T>::fuse(Activation f, T alpha) {
   if (function_ != Activation::kLinear) return false;
@@ -18,8 +23,8 @@ template <class T> bool Product<T>::fuse(Activation f, T alpha) {
 
 template <class T> ProductArrays<T> Product<T>::arrays(const Io<T>& io) const {
   T* z = keeps_z() && io.saved != nullptr ? io.saved : io.y;
-  return {io.x[0], in_, io.w[kWeights], io.w_back[kWeights], has_bias_ ? io.w[kBias] : nullptr, z, io.y, io.dy, io.dx[0],
-          io.add[0] != 0};
+  return {io.x[0], in_,   io.w[kWeights], io.w_back[kWeights], has_bias_ ? io.w[kBias] : nullptr, z,
+          io.y,    io.dy, io.dx[0],       io.add[0] != 0};
 }
 
 // All rows and columns of each product, of so many samples.
@@ -100,14 +105,14 @@ template <class T> void Product<T>::find_delta(const ProductArrays<T>& at, Rows 
   kernels<T>().activate_back[static_cast<int>(function_)](kept, delta, delta, rows.count() * out_, alpha_);
 }
 
-template <class T>
-void Product<T>::backward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const {
+template <class T> void Product<T>::backward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const {
   if (at.dx == nullptr) return;
   run(columns_of(rows_of(backward_product(at, 0), rows_of_samples(samples)), columns), scratch);
 }
 
 template <class T>
-void Product<T>::gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T* g, bool add, T* scratch) const {
+void Product<T>::gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T* g, bool add,
+                          T* scratch) const {
   Matmul<T> p = gradient_product(at, samples, tile);
   p.c = g, p.ldc = tile.columns.count(), p.add = add;
   run(p, scratch);
@@ -124,8 +129,8 @@ void Product<T>::descend(const ProductArrays<T>& at, Rows samples, const Tile& t
 template <class T>
 void Product<T>::bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add) const {
   const Rows rows = rows_of_samples(samples);
-  kernels<T>().column_sum(at.delta + rows.begin * out_ + columns.begin, out_, g, rows.count(), columns.count(), kBatchChunk,
-                          add);
+  kernels<T>().column_sum(at.delta + rows.begin * out_ + columns.begin, out_, g, rows.count(), columns.count(),
+                          kBatchChunk, add);
 }
 
 template class Product<float>;

@@ -52,7 +52,7 @@ template <class T> struct ProductArrays {
   const T* x;
   std::int64_t x_stride;  // from row to row
   const T *w, *w_back, *bias;
-  T *z, *y;               // the same array where z is not kept
+  T *z, *y;  // the same array where z is not kept
   T *delta, *dx;
   bool add_dx;
 };
@@ -84,8 +84,8 @@ template <class T> class Product {
     forward(at, samples, columns, {0, in_}, {}, scratch);
   }
   void forward(const ProductArrays<T>& at, Rows samples, Rows columns, Rows depth, const Runs& soon, T* scratch) const;
-  void find_delta(const ProductArrays<T>& at, Rows samples) const;                              // before the next two
-  void backward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const;     // some columns of dx
+  void find_delta(const ProductArrays<T>& at, Rows samples) const;                          // before the next two
+  void backward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const;  // some columns of dx
   // Of a tile of w, compact, in g.
   void gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T* g, bool add, T* scratch) const;
   void bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add) const;

@@ -47,7 +47,8 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
     io.w_back = io.w;
     kept_params_.emplace_back();
     if (steps[s].op->sizes().kept == 0) continue;
-    for (int param : steps[s].params) kept_params_[s].push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
+    for (int param : steps[s].params)
+      kept_params_[s].push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
   }
 }
 
@@ -62,7 +63,8 @@ template <class T> void Frame<T>::assign(std::vector<Request>& requests) {
     std::int64_t offset = 0;
     for (const Request* other : placed) {
       const bool meet = request->first <= other->last && other->first <= request->last;
-      if (meet && offset < other->offset + align_up<T>(other->size) && other->offset < offset + align_up<T>(request->size)) {
+      if (meet && offset < other->offset + align_up<T>(other->size) &&
+          other->offset < offset + align_up<T>(request->size)) {
         offset = other->offset + align_up<T>(other->size);
       }
     }

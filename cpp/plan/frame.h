@@ -22,7 +22,9 @@ template <class T> class Frame {
 
   void forward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].forward_rows(io_[step], rows, scratch); }
   void commit(std::int64_t n);  // Op::commit of all steps, after a training batch of n samples
-  void backward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].backward_rows(io_[step], rows, scratch); }
+  void backward(std::size_t step, Rows rows, T* scratch) {
+    plan_->steps()[step].backward_rows(io_[step], rows, scratch);
+  }
 
  private:
   struct Request {

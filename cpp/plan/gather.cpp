@@ -66,17 +66,28 @@ template <class T, class S> Run<T> pick(bool swapped) { return swapped ? run<T, 
 template <class T> Run<T> pick_run(DType dtype, bool swapped) {
   switch (dtype) {
     case DType::kBool:
-    case DType::kUint8: return pick<T, std::uint8_t>(false);
-    case DType::kInt8: return pick<T, std::int8_t>(false);
-    case DType::kInt16: return pick<T, std::int16_t>(swapped);
-    case DType::kInt32: return pick<T, std::int32_t>(swapped);
-    case DType::kInt64: return pick<T, std::int64_t>(swapped);
-    case DType::kUint16: return pick<T, std::uint16_t>(swapped);
-    case DType::kUint32: return pick<T, std::uint32_t>(swapped);
-    case DType::kUint64: return pick<T, std::uint64_t>(swapped);
-    case DType::kFloat16: return pick<T, Half>(swapped);
-    case DType::kFloat32: return pick<T, float>(swapped);
-    case DType::kFloat64: return pick<T, double>(swapped);
+    case DType::kUint8:
+      return pick<T, std::uint8_t>(false);
+    case DType::kInt8:
+      return pick<T, std::int8_t>(false);
+    case DType::kInt16:
+      return pick<T, std::int16_t>(swapped);
+    case DType::kInt32:
+      return pick<T, std::int32_t>(swapped);
+    case DType::kInt64:
+      return pick<T, std::int64_t>(swapped);
+    case DType::kUint16:
+      return pick<T, std::uint16_t>(swapped);
+    case DType::kUint32:
+      return pick<T, std::uint32_t>(swapped);
+    case DType::kUint64:
+      return pick<T, std::uint64_t>(swapped);
+    case DType::kFloat16:
+      return pick<T, Half>(swapped);
+    case DType::kFloat32:
+      return pick<T, float>(swapped);
+    case DType::kFloat64:
+      return pick<T, double>(swapped);
   }
   throw BadInput("unknown dtype");
 }
@@ -87,9 +98,7 @@ template <int kNear> void ask_for(const char* p, std::int64_t bytes) {
   __builtin_prefetch(p + bytes - 1, 0, kNear);
 }
 
-bool is_float(DType dtype) {
-  return dtype == DType::kFloat16 || dtype == DType::kFloat32 || dtype == DType::kFloat64;
-}
+bool is_float(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kFloat32 || dtype == DType::kFloat64; }
 
 }  // namespace
 
@@ -110,14 +119,16 @@ template <class T> RowReader<T>::RowReader(const ArrayView& view) : view_(view),
     extent_[0] = row_size_;
     stride_[axes_++] = sizeof(T);
   }
-  const bool one_run = view.rank > 0 && axes_ == 1 && stride_[0] > 0 && stride_[0] <= static_cast<std::int64_t>(sizeof(double));
+  const bool one_run =
+      view.rank > 0 && axes_ == 1 && stride_[0] > 0 && stride_[0] <= static_cast<std::int64_t>(sizeof(double));
   run_bytes_ = one_run ? extent_[0] * stride_[0] : 0;
 }
 
 template <class T> const T* RowReader<T>::direct() const {
   const bool same = view_.dtype == (sizeof(T) == 4 ? DType::kFloat32 : DType::kFloat64) && !view_.swapped;
-  const bool dense = axes_ == 1 && (row_size_ == 1 || stride_[0] == sizeof(T)) &&
-                     (view_.rank < 1 || rows() <= 1 || view_.stride[0] == row_size_ * static_cast<std::int64_t>(sizeof(T)));
+  const bool dense =
+      axes_ == 1 && (row_size_ == 1 || stride_[0] == sizeof(T)) &&
+      (view_.rank < 1 || rows() <= 1 || view_.stride[0] == row_size_ * static_cast<std::int64_t>(sizeof(T)));
   const bool aligned = reinterpret_cast<std::uintptr_t>(view_.data) % alignof(T) == 0;
   return same && dense && aligned ? reinterpret_cast<const T*>(view_.data) : nullptr;
 }
@@ -190,7 +201,8 @@ template <class T> bool all_rows_finite(const RowReader<T>& reader) {
       const Rows rows{r, std::min(r + step, mine.end)};
       if (direct == nullptr) reader.read(nullptr, rows, block.data());
       const T* values = direct == nullptr ? block.data() : direct + r * reader.row_size();
-      if (!kernels<T>().all_finite(values, rows.count() * reader.row_size())) sound.store(false, std::memory_order_relaxed);
+      if (!kernels<T>().all_finite(values, rows.count() * reader.row_size()))
+        sound.store(false, std::memory_order_relaxed);
     }
   });
   return sound;
@@ -219,7 +231,9 @@ template <class T> FlawReport find_flaws(const ArrayView& view) {
       if (report.count++ > 0) continue;
       report.index = r * size + i;
       report.value = wide[i];
-      report.kind = std::isnan(wide[i]) ? Flaw::kNan : narrows && std::isfinite(wide[i]) ? Flaw::kOverflow : Flaw::kInfinite;
+      report.kind = std::isnan(wide[i])                 ? Flaw::kNan
+                    : narrows && std::isfinite(wide[i]) ? Flaw::kOverflow
+                                                        : Flaw::kInfinite;
     }
   }
   return report;

@@ -23,10 +23,11 @@ template <class T> struct Graph {
   std::vector<int> inputs;         // the input nodes, in the order of the caller's arrays
   std::vector<int> outputs;
   std::vector<ParameterView<T>> params;
-  std::vector<int> node_of;        // the caller's numbering (before merges of many inputs became chains) -> ours
+  std::vector<int> node_of;  // the caller's numbering (before merges of many inputs became chains) -> ours
 
   // Checks the nodes and expands merges of more than two inputs into chains, left to right.
-  Graph(std::vector<NodeSpec<T>> specs, const std::vector<int>& wanted_outputs, std::vector<ParameterView<T>> parameters);
+  Graph(std::vector<NodeSpec<T>> specs, const std::vector<int>& wanted_outputs,
+        std::vector<ParameterView<T>> parameters);
 
   OpPtr<T> make(int node) const;
   bool has_role(int node, Role role) const { return facts[static_cast<std::size_t>(node)].role == role; }

@@ -32,7 +32,8 @@ template <class T> void Step<T>::backward_columns(const Io<T>& io, const Block& 
 }
 
 template <class T>
-Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, std::vector<int> losses, PlanOptions options)
+Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, std::vector<int> losses,
+              PlanOptions options)
     : graph_(std::move(graph)), options_(options), uses_(graph_->params.size()) {
   const std::size_t n = graph_->nodes.size();
   root_.resize(n);
@@ -135,7 +136,8 @@ template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) 
     if (!step.backward) continue;
     for (std::size_t slot = 0; slot < step.params.size(); ++slot) {
       const int param = step.params[slot];
-      if (graph_->params[at(param)].trainable) uses_[at(param)].push_back({static_cast<int>(s), static_cast<int>(slot)});
+      if (graph_->params[at(param)].trainable)
+        uses_[at(param)].push_back({static_cast<int>(s), static_cast<int>(slot)});
     }
   }
   for (std::size_t i = 0; i < gradient_.size(); ++i) gradient_[i] = depends[i] && reaches[i];

@@ -7,7 +7,7 @@
 namespace bp {
 
 struct PlanOptions {
-  bool training = false;    // keep what backward needs
+  bool training = false;  // keep what backward needs
   bool fuse = true;
   bool wrt_inputs = false;  // gradients of the input values too
 };
@@ -15,7 +15,7 @@ struct PlanOptions {
 template <class T> struct Step {
   OpPtr<T> op;
   Partition partition = Partition::kRows;
-  std::vector<int> inputs;   // values
+  std::vector<int> inputs;  // values
   int output;
   std::vector<int> params;
   std::vector<char> wants_dx, adds_dx;  // by input

@@ -11,7 +11,8 @@ int threads_for(std::int64_t flops) {
 }
 
 int threads_for(std::int64_t flops, std::int64_t rows) {
-  return std::min(threads_for(flops), static_cast<int>(std::max<std::int64_t>((rows + kRowsPerThread - 1) / kRowsPerThread, 1)));
+  return std::min(threads_for(flops),
+                  static_cast<int>(std::max<std::int64_t>((rows + kRowsPerThread - 1) / kRowsPerThread, 1)));
 }
 
 }  // namespace bp

@@ -142,8 +142,7 @@ template <class T> void Update<T>::descend(Rows run, const Team& team, std::int6
   tile.rows.end = tiles_[run.end - 1].rows.end;
   const int p = tiles_[run.begin].param;
   const int step = work_.plan->uses(p)[0].step;
-  const ProductArrays<T> arrays =
-      relays(step, team) ? relay_.arrays(team) : product_of(p).arrays(work_.io(step));
+  const ProductArrays<T> arrays = relays(step, team) ? relay_.arrays(team) : product_of(p).arrays(work_.io(step));
   const T rate = hyper_.of(work_.config->group(p)).learning_rate;
   product_of(p).descend(arrays, {0, n}, tile, rate, work_.param(p).value, scratch);
 }

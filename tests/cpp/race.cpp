@@ -33,6 +33,8 @@ bp::ArrayView view(const std::vector<T>& v, std::int64_t rows, std::int64_t colu
   return a;
 }
 
+constexpr std::int64_t kTrue = 1;
+
 struct Network {
   std::vector<std::vector<T>> arrays;
   std::vector<bp::NodeSpec<T>> nodes;
@@ -42,7 +44,7 @@ struct Network {
 
   // mixed: Dense, Scale, BatchNormalization, GELU, Dropout, LayerNormalization for each hidden layer, else Dense and GELU.
   explicit Network(const std::vector<std::int64_t>& sizes, bool mixed = false) : in(sizes[0]) {
-    add("input", "x").shape = {in};
+    add("input", "x").attributes = {{"shape", bp::Shape{in}}};
     for (std::size_t i = 1; i < sizes.size(); ++i) {
       const std::string number = std::to_string(i);
       const std::int64_t width = sizes[i];
@@ -58,18 +60,15 @@ struct Network {
         params[params.size() - 2].trainable = params.back().trainable = false;
         bp::NodeSpec<T>& statistics = add("batch_normalization", "batch" + number);
         statistics.params = latest(4);
-        statistics.mode = "batch";
-        statistics.numbers = {{"scale", 1}, {"center", 1}, {"epsilon", 1e-3}, {"momentum", 0.9}};
+        statistics.attributes = {{"mode", "batch"}, {"scale", kTrue}, {"center", kTrue}, {"epsilon", 1e-3}, {"momentum", 0.9}};
       }
       if (last) break;
-      add("activation", "gelu" + number).function = bp::Activation::kGelu;
+      add("activation", "gelu" + number).attributes = {{"function", "gelu"}};
       if (!mixed) continue;
       bp::NodeSpec<T>& noise = add("noise", "dropout" + number);
-      noise.mode = "dropout", noise.seed = i;
-      noise.numbers = {{"rate", 0.2}};
+      noise.attributes = {{"mode", "dropout"}, {"seed", static_cast<std::int64_t>(i)}, {"rate", 0.2}};
       bp::NodeSpec<T>& layer = add("normalization", "layer" + number);
-      layer.axis = 1;
-      layer.numbers = {{"scale", 0}, {"center", 0}, {"centred", 1}, {"epsilon", 1e-3}};
+      layer.attributes = {{"axes", kTrue}, {"centred", kTrue}, {"epsilon", 1e-3}};
     }
     const int out = static_cast<int>(nodes.size()) - 1;
     graph = std::make_shared<const bp::Graph<T>>(std::move(nodes), std::vector<int>{out}, std::move(params));

@@ -1,13 +1,13 @@
-// Does the scratch that a dense layer asks for hold whatever it is then given? Random sizes, threads and batches, by rows and
-// by columns; both dtypes and orientations, each tier. usage: scratch [count]; ends with 1 at the first that does not fit.
+// Does the scratch that is asked for once hold every product that may then come? For random sizes, flags and strides, of both
+// types and each tier: the bound is enough for any product that is no larger, and grows with each size. Then dense layers: by
+// rows, by columns, and the tiles of their gradients. usage: scratch [count]; ends with 1 at the first that does not fit.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 
-#include "kernels/table.h"
-#include "ops/op.h"
-#include "plan/inference.h"
+#include "ops/product.h"
+#include "plan/teamwork.h"
 
 namespace {
 
@@ -15,57 +15,77 @@ std::mt19937 numbers(1);
 std::int64_t number(std::int64_t low, std::int64_t high) {
   return std::uniform_int_distribution<std::int64_t>(low, high)(numbers);
 }
+// Small and large sizes equally often.
+std::int64_t size(std::int64_t most) { return number(1, std::min(most, std::int64_t{1} << number(0, 14))); }
+bool toss() { return number(0, 1) == 1; }
+
+long shown(std::int64_t n) { return static_cast<long>(n); }
+
+template <class T> bool report(const char* what, const bp::Matmul<T>& p, std::int64_t need, std::int64_t have) {
+  std::printf("%s: %s, %zu bytes, %ld x %ld x %ld, lda %ld, ldb %ld, %s%s%s%s chunk %ld: need %ld, not %ld\n", what,
+              bp::tier_name(), sizeof(T), shown(p.m), shown(p.k), shown(p.n), shown(p.lda), shown(p.ldb),
+              p.a_transposed ? "A^T " : "", p.b_transposed ? "B^T " : "", p.add ? "added " : "",
+              p.rate != 0 ? "in place " : "", shown(p.chunk), shown(need), shown(have));
+  return false;
+}
+
+template <class T> bool bound_holds(const bp::Products<T>& products) {
+  bp::Matmul<T> p{};
+  p.m = size(20000), p.n = size(4000), p.k = size(4000);
+  p.a_transposed = toss(), p.b_transposed = !p.a_transposed && toss();
+  p.add = toss();
+  if (p.a_transposed) p.chunk = toss() ? 1024 : 8 * number(1, 128);
+  if (p.a_transposed && p.add && toss()) p.rate = 1, p.k = std::min(p.k, p.chunk);
+  const std::int64_t have = products.most_scratch(p);
+  for (int i = 0; i < 40; ++i) {
+    bp::Matmul<T> q = p;
+    q.m = number(1, p.m), q.n = number(1, p.n), q.k = number(1, p.k);
+    if (toss()) q.m = toss() ? p.m : std::max<std::int64_t>(p.m - number(0, 16), 1);
+    if (toss()) q.n = toss() ? p.n : std::max<std::int64_t>(p.n - number(0, 16), 1);
+    if (toss()) q.k = toss() ? p.k : std::max<std::int64_t>(p.k - number(0, 16), 1);
+    q.lda = toss() ? q.a_transposed ? q.m : q.k : 512 * number(1, 8);
+    q.ldb = toss() ? q.b_transposed ? q.k : q.n : 512 * number(1, 8);
+    if (p.rate == 0 && toss()) q.add = false;
+    const std::int64_t need = products.scratch(q);
+    if (need > have) return report("bound", q, need, have);
+    q.add = p.add;
+    if (products.most_scratch(q) > have) return report("a smaller product's bound", q, products.most_scratch(q), have);
+  }
+  return true;
+}
 
 struct Layer {
   std::int64_t in, out;
   bool transposed;
 };
 
-template <class T>
-std::int64_t needed(const Layer& layer, std::int64_t rows, std::int64_t columns, bool forward, bool add) {
-  bp::Matmul<T> p{};
-  p.m = rows, p.n = columns, p.k = forward ? layer.in : layer.out;
-  p.lda = p.k, p.ldb = layer.transposed ? layer.in : layer.out, p.ldc = forward ? layer.out : layer.in;
-  p.b_transposed = forward == layer.transposed;
-  p.add = add;
-  return bp::kernels<T>().products[0].scratch(p);
-}
-
-template <class T> bool fits(const Layer& layer, std::int64_t capacity) {
-  bp::NodeSpec<T> spec;
-  spec.op = "dense", spec.mode = layer.transposed ? "transposed" : "";
+template <class T> bool layer_fits(const Layer& layer, std::int64_t capacity) {
   const bp::Shape kernel = layer.transposed ? bp::Shape{layer.out, layer.in} : bp::Shape{layer.in, layer.out};
-  const auto op = bp::make_op<T>(spec, {{layer.in}}, {kernel});
-  const std::int64_t most_rows = std::min(capacity, bp::kRowBlock), for_rows = op->scratch_size(most_rows);
-  for (int k = 0; k < 64; ++k) {
-    const std::int64_t rows = number(1, most_rows);
-    const bool forward = k % 2 == 0, add = k % 4 == 1;
-    const std::int64_t want = needed<T>(layer, rows, forward ? layer.out : layer.in, forward, add);
-    if (want <= for_rows) continue;
-    std::printf("%s, %zu bytes: %ld x %ld, %ld rows%s need %ld, not %ld\n", bp::tier_name(), sizeof(T),
-                static_cast<long>(layer.in), static_cast<long>(layer.out), static_cast<long>(rows), add ? ", added," : "",
-                static_cast<long>(want), static_cast<long>(for_rows));
-    return false;
-  }
-  if (!bp::by_columns(op->partition(true))) return true;
-  const std::int64_t have = op->columns_scratch(capacity);
+  const bp::Product<T> product(1, kernel, true, layer.transposed, bp::Compute::kFull);
+  const auto& products = bp::kernels<T>().products[0];
+  const auto fits = [&](const char* what, std::int64_t have, const bp::Matmul<T>& p) {
+    const std::int64_t need = products.scratch(p);
+    return need <= have || report(what, p, need, have);
+  };
   for (int threads = 1; threads <= 64; ++threads) {
     const std::int64_t rows = threads % 8 == 0 ? capacity : number(1, capacity);
-    for (int rank : {0, threads / 2, threads - 1}) {
-      for (bool forward : {true, false}) {
-        const std::int64_t all = forward ? layer.out : layer.in;
-        const std::int64_t columns = bp::split_columns(all, rank, threads).count();
-        const bool add = !forward && number(0, 1) == 1;
-        const std::int64_t want = columns == 0 ? 0 : needed<T>(layer, rows, columns, forward, add);
-        if (want <= have) continue;
-        std::printf("%s, %zu bytes: %d x %d%s, %d of %d rows, %d threads: %d columns need %ld, not %ld\n", bp::tier_name(),
-                    sizeof(T), static_cast<int>(layer.in), static_cast<int>(layer.out),
-                    layer.transposed ? " transposed" : "", static_cast<int>(rows), static_cast<int>(capacity), threads,
-                    static_cast<int>(columns), static_cast<long>(want),
-                    static_cast<long>(have));
-        return false;
-      }
+    for (bool forward : {true, false}) {
+      bp::Matmul<T> p{};
+      p.m = rows, p.n = forward ? layer.out : layer.in, p.k = forward ? layer.in : layer.out;
+      p.lda = p.k, p.ldb = kernel[1], p.b_transposed = forward == layer.transposed;
+      p.add = !forward && toss();
+      if (!fits("by rows or columns", product.scratch(capacity), p)) return false;
+      p.n = bp::split_columns(p.n, static_cast<int>(number(0, threads - 1)), threads).count();
+      if (!fits("by rows or columns", product.scratch(capacity), p)) return false;
     }
+    const bp::Tile tile{{0, number(1, kernel[0])}, {0, number(1, kernel[1])}};
+    bp::Matmul<T> p{};
+    p.m = number(1, tile.rows.count()), p.n = tile.columns.count(), p.k = number(1, capacity);
+    p.lda = layer.transposed ? layer.out : layer.in, p.ldb = layer.transposed ? layer.in : layer.out;
+    p.a_transposed = true, p.chunk = bp::kBatchChunk, p.add = toss();
+    if (!fits("gradient", product.gradient_scratch(tile, capacity), p)) return false;
+    p.k = std::min(p.k, bp::kBatchChunk), p.add = true, p.rate = 1;
+    if (!fits("descent", product.descent_scratch(tile, std::min(capacity, bp::kBatchChunk)), p)) return false;
   }
   return true;
 }
@@ -76,10 +96,16 @@ int main(int argc, char** argv) {
   const int count = argc > 1 ? std::atoi(argv[1]) : 300;
   for (int i = 0; bp::supported_tier(i) != nullptr; ++i) {
     bp::select_tier(bp::supported_tier(i));
+    const auto& pairs = bp::kernels<float>().products[static_cast<int>(bp::Compute::kBfloat16)];
     for (int k = 0; k < count; ++k) {
-      const Layer layer{number(80, 3300), number(80, 3300), number(0, 1) == 1};
+      for (int product = 0; product < 10; ++product) {
+        if (!bound_holds<float>(bp::kernels<float>().products[0])) return 1;
+        if (!bound_holds<double>(bp::kernels<double>().products[0])) return 1;
+        if (pairs.run != nullptr && !bound_holds<float>(pairs)) return 1;
+      }
+      const Layer layer{number(1, 3300), number(1, 3300), toss()};
       const std::int64_t capacity = number(0, 3) == 0 ? number(1, 6000) : number(1, 600);
-      if (!fits<float>(layer, capacity) || !fits<double>(layer, capacity)) return 1;
+      if (!layer_fits<float>(layer, capacity) || !layer_fits<double>(layer, capacity)) return 1;
     }
   }
   std::puts("every product fits");

@@ -222,9 +222,7 @@ class LayerNormalization(_Affine):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         axes = self._count(shape)
-        return self._lowered(
-            low, "normalization", inputs, shape, axes=axes, centred=self.centred
-        )
+        return self._lowered(low, "normalization", inputs, shape, axes=axes, centred=self.centred)
 
 
 class RMSNormalization(LayerNormalization):

@@ -355,17 +355,17 @@ class Trainable(Inspectable):
             size = batch_size_of(batch_size, n)
             live = [
                 attrs
-                for op, _, _, attrs, _ in engine.low.nodes
-                if op == "batch_normalization" and attrs["mode"] == "batch"
+                for _, _, _, attrs, _ in engine.low.nodes
+                if "momentum" in attrs and attrs["mode"] == "batch"
             ]
             if not live:
                 raise ValueError(f"model {self.name!r} has no trainable BatchNormalization layer")
-            numbers = [attrs["numbers"] for attrs in live]
+            usual = [attrs["momentum"] for attrs in live]
             before = [(p, p.value.copy()) for p in engine.params if not p.trainable]
             try:
                 for k, start in enumerate(range(0, n, size)):
-                    for attrs, usual in zip(live, numbers, strict=True):
-                        attrs["numbers"] = {**usual, "momentum": k / (k + 1)}  # a plain mean
+                    for attrs in live:
+                        attrs["momentum"] = k / (k + 1)  # a plain mean
                     net = engine.low.network(engine.outputs)
                     net.forward([a[start : start + size] for a in xs], True, None, self._draws + k)
             except BaseException:
@@ -373,8 +373,8 @@ class Trainable(Inspectable):
                     p.value[...] = value
                 raise
             finally:
-                for attrs, usual in zip(live, numbers, strict=True):
-                    attrs["numbers"] = usual
+                for attrs, momentum in zip(live, usual, strict=True):
+                    attrs["momentum"] = momentum
 
     def set_output_bias(
         self, y: Any, *, class_weight: Any = None, sample_weight: Any = None
