@@ -2,7 +2,7 @@
 
 A difference is explained if
 
-- **floors**: the twin agrees once it holds probabilities where the core does (kernels/losses.h: in
+- **floors**: the twin agrees once it holds probabilities where the core does (docs/numerics.md: in
   [1e-15, 1 - 1e-15], for KL divergence in [1e-15, 1]), which matters where a softmax or sigmoid
   gives less than that and the target is not 0;
 - **diverged**: bpcore stopped with TrainingDiverged, and the twin's numbers are not finite either;
