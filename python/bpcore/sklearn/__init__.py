@@ -1,0 +1,28 @@
+"""scikit-learn's door: estimators that train with bpcore. Needs the extra ``sklearn``.
+
+`MLPClassifier` and `MLPRegressor` take the place of scikit-learn's classes of these names;
+`Classifier` and `Regressor` put any bpcore model into pipelines and searches.
+
+>>> import bpcore as bp
+>>> from bpcore.sklearn import MLPClassifier
+>>> (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
+>>> MLPClassifier(max_iter=30, random_state=0, tol=1e-2).fit(x, y).score(xt, yt) > 0.9
+True
+"""
+
+from ..base import optional
+
+optional.require("sklearn", "sklearn", "bpcore.sklearn")
+
+from .convert import from_sklearn, to_sklearn  # noqa: E402
+from .mlp import MLPClassifier, MLPRegressor  # noqa: E402
+from .wrapped import Classifier, Regressor  # noqa: E402
+
+__all__ = [
+    "Classifier",
+    "MLPClassifier",
+    "MLPRegressor",
+    "Regressor",
+    "from_sklearn",
+    "to_sklearn",
+]
