@@ -222,13 +222,10 @@ feature_names_in_
         return float(accuracy_score(y, self._decide(found), sample_weight=weight))
 
     def _decide(self, found: Array) -> Any:
-        classes = getattr(self, "classes_", None)
-        if classes is not None and self._multiclass:
-            return classes[found.argmax(axis=1)]
-        if classes is not None and found.shape[1] == 1:
-            return classes[(found[:, 0] > 0.5).astype(np.intp)] if len(classes) > 1 else (
-                classes[np.zeros(len(found), np.intp)]
-            )
+        if self._multiclass:
+            return self.classes_[found.argmax(axis=1)]
+        if found.shape[1] == 1 and len(self.classes_) == 2:
+            return self.classes_[(found[:, 0] > 0.5).astype(np.intp)]
         return self._label_binarizer.inverse_transform(found)
 
     def predict(self, X: Any) -> Any:

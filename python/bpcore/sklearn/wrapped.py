@@ -22,11 +22,19 @@ from ..base import checks
 from ..base.memory import Array
 from ..model.model import Model
 from ..model.sequential import Sequential
+from ..optimizers import Optimizer
 
 
 def _is_sequences(x: Any) -> bool:
     """A list of arrays of two axes is a list of sequences, which only the model can check."""
     return isinstance(x, (list, tuple)) and len(x) > 0 and getattr(x[0], "ndim", 0) == 2
+
+
+def _own(optimizer: Any) -> Any:
+    """An optimizer for one model: an argument of an estimator must stay as it was given."""
+    if isinstance(optimizer, Optimizer):
+        return type(optimizer).from_config(optimizer.get_config())
+    return optimizer
 
 
 class Wrapped(BaseEstimator):  # type: ignore[misc]
@@ -69,7 +77,6 @@ class Wrapped(BaseEstimator):  # type: ignore[misc]
         if given is None:
             made: Any = Sequential([layers.Dense(64, "relu"), layers.Dense(outputs)], seed=seed)
         elif isinstance(given, Model):
-            made = given.__copy__() if hasattr(given, "__copy__") else None
             made = type(given).from_config(given.get_config())
             if given.built:
                 made.set_weights(given.get_weights())
@@ -85,12 +92,14 @@ class Wrapped(BaseEstimator):  # type: ignore[misc]
             )
         if not isinstance(made, Model):
             raise TypeError(f"model: the function made {checks.describe(made)}, expected a Model")
-        if made._compiled is None or self.loss is not None:
-            made.compile(self.optimizer, self.loss or self._loss)
+        if not made.compiled or self.loss is not None:
+            made.compile(_own(self.optimizer), self.loss or self._loss)
         return made
 
     def _train(self, x: Any, y: Array, outputs: int, weight: Any) -> None:
         features = None if _is_sequences(x) else x.shape[1]
+        if weight is not None:  # of mean 1, so that a row of weight 2 is as two rows
+            weight = weight / weight.mean()
         model = self._made(outputs, features)
         self.history_ = model.fit(
             x, y, batch_size=self.batch_size, epochs=self.epochs, sample_weight=weight,
@@ -190,7 +199,7 @@ class Classifier(ClassifierMixin, Wrapped):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:
         """Probabilities (N, K), in the order of `classes_`."""
         found = self._values(X)
-        end = self.model_._engine.ends[0]
+        (end,) = self.model_.output_activations
         if found.shape[1] == 1:
             p = found if end == "sigmoid" else 1 / (1 + np.exp(-found))
             return np.concatenate([1 - p, p], axis=1)
@@ -204,7 +213,8 @@ class Classifier(ClassifierMixin, Wrapped):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Any:
         """Labels (N,)."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        found = self.predict_proba(X)
+        return self.classes_[found.argmax(axis=1)]
 
 
 class Regressor(RegressorMixin, Wrapped):  # type: ignore[misc]
@@ -237,3 +247,8 @@ class Regressor(RegressorMixin, Wrapped):  # type: ignore[misc]
         """Numbers, of the rank that `fit` was given."""
         found = self._values(X)
         return found[:, 0] if self._flat and found.shape[1:] == (1,) else found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
