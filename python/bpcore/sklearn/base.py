@@ -7,6 +7,7 @@ import math
 import operator
 import warnings
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -32,15 +33,15 @@ _SOLVERS = ("lbfgs", "sgd", "adam")
 _RATES = ("constant", "invscaling", "adaptive")
 _FEW = 4096  # elements of a matrix that is checked faster than by validate_data
 _NOT_FINITE = (
-    "Solver produced non-finite parameter weights. The input data may contain large values and need "
-    "to be preprocessed."
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
 )
 
 
-class MLP(BaseEstimator):  # type: ignore[misc]
+class MLP(BaseEstimator):
     """Base of the estimators; the public classes list the arguments."""
 
-    # ---- what a kind of estimator says ----------------------------------------------------------
+    # ---- what a kind of estimator says -------------------------------------------------------
     def _targets(self, y: Any, first: bool, incremental: bool) -> Array:
         """Targets as the model takes them; learns the classes when `first`."""
         raise NotImplementedError
@@ -50,14 +51,14 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
     def _reported(self, y: Array) -> Any:
-        """A function from the model's loss to the one that scikit-learn reports."""
-        raise NotImplementedError
+        """A function from the logs to the loss that scikit-learn reports."""
+        return operator.itemgetter("loss")
 
     def _score_of(self, x: Any, y: Any, weight: Any) -> float:
         """The score that early stopping watches."""
         raise NotImplementedError
 
-    # ---- arguments --------------------------------------------------------------------------------
+    # ---- arguments ---------------------------------------------------------------------------
     def _check_arguments(self) -> None:
         if self.solver not in _SOLVERS:
             raise checks.unknown("solver", self.solver, _SOLVERS)
@@ -78,7 +79,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
     def _hidden(self) -> list[int]:
         sizes = self.hidden_layer_sizes
         listed = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if any(not np.isscalar(n) or n <= 0 for n in listed):
+        if any(not isinstance(n, Integral) or n <= 0 for n in listed):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {listed}.")
         return [checks.integer("hidden_layer_sizes", n) for n in listed]
 
@@ -95,7 +96,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             for name in listed
         ]
 
-    # ---- the model --------------------------------------------------------------------------------
+    # ---- the model ---------------------------------------------------------------------------
     def _build(self, n_features: int, y: Array, dtype: str) -> None:
         """A new model with scikit-learn's first weights, and the attributes of a new fit."""
         hidden = self._hidden()
@@ -172,9 +173,12 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         strength = 0.5 * self.alpha / (rows * mean_weight)
         for layer in self._dense_layers():
             layer.kernel.regularizer = regularizers.L2(strength) if strength else None
-        self.model_.compile(self._optimizer, loss, loss_weights=[scale])
+        self.model_.compile(
+            self._optimizer, loss, loss_weights=[scale],
+            weighted_metrics=["mse"] if loss == "half_squared_error" else [],
+        )  # fmt: skip
 
-    # ---- fit --------------------------------------------------------------------------------------
+    # ---- fit ---------------------------------------------------------------------------------
     def _fit(
         self, x: Any, y: Any, weight: Any, incremental: bool, held: tuple[Any, Any] | None = None
     ) -> Any:
@@ -210,7 +214,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _validated(self, x: Any, y: Any, first: bool) -> tuple[Any, Any]:
-        return validate_data(  # type: ignore[no-any-return]
+        return validate_data(
             self, x, y, accept_sparse=["csr", "csc"], multi_output=True, reset=first,
             dtype=(np.float64, np.float32), y_numeric=self._y_numeric,
         )  # fmt: skip
@@ -261,7 +265,8 @@ class MLP(BaseEstimator):  # type: ignore[misc]
         size = min(200, n) if self.batch_size == "auto" else self.batch_size
         if size > n:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                "Got `batch_size` less than 1 or larger than sample size. "
+                "It is going to be clipped",
                 stacklevel=4,
             )
             size = n
@@ -328,9 +333,14 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
         )  # fmt: skip
         self.n_iter_ = _check_optimize_result("lbfgs", found, self.max_iter)
-        self.loss_ = report(float(function(found.x)[0]))
+        function(found.x)  # leaves the weights of the best point in the model
+        logs = {"loss": float(found.fun)}
+        if y.shape[1] > 1 and self._y_numeric:
+            apart = np.square(self._outputs_of(x) - y)
+            logs["mse"] = float(np.average(apart, axis=0, weights=weight).mean())
+        self.loss_ = report(logs)
 
-    # ---- prediction -------------------------------------------------------------------------------
+    # ---- prediction --------------------------------------------------------------------------
     def _forward(self, x: Any) -> Array:
         """The model's outputs for rows that are checked here; one row takes a few microseconds."""
         known = self.__dict__
@@ -347,7 +357,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
             and all(map(operator.is_, known["coefs_"], known["_kept"]))
             and all(map(operator.is_, known["intercepts_"], known["_kept_biases"]))
         ):
-            return known["model_"](x)  # type: ignore[no-any-return]
+            return known["model_"](x)
         check_is_fitted(self)
         self._take_weights()
         x = validate_data(
@@ -357,9 +367,7 @@ class MLP(BaseEstimator):  # type: ignore[misc]
 
     def _outputs_of(self, x: Any) -> Array:
         """The same for rows that were checked before."""
-        found = [
-            self.model_.predict(dense(x[rows]), check_finite=False) for rows in blocks(x)
-        ]
+        found = [self.model_.predict(dense(x[rows]), check_finite=False) for rows in blocks(x)]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def __sklearn_tags__(self) -> Any:

@@ -44,7 +44,7 @@ def from_sklearn(estimator: Any) -> Any:
     >>> bool(np.allclose(from_sklearn(old).predict(x), old.predict(x)))
     True
     """
-    return _convert(estimator, {old: new for old, new in _PAIRS}, "scikit-learn")
+    return _convert(estimator, dict(_PAIRS), "scikit-learn")
 
 
 def to_sklearn(estimator: Any) -> Any:
@@ -72,13 +72,14 @@ def to_sklearn(estimator: Any) -> Any:
 
 
 def _convert(estimator: Any, classes: dict[type, type], whose: str) -> Any:
-    cls = classes.get(type(estimator))
+    cls: Any = classes.get(type(estimator))
     if cls is None:
         raise TypeError(
-            f"expected an MLPClassifier or MLPRegressor of {whose}, got {checks.describe(estimator)}"
+            f"expected an MLPClassifier or MLPRegressor of {whose}, got "
+            f"{checks.describe(estimator)}"
         )
     check_is_fitted(estimator)
-    known = cls._get_param_names()  # type: ignore[attr-defined]
+    known = cls._get_param_names()
     given = estimator.get_params(deep=False)
     new = cls(**{key: value for key, value in given.items() if key in known})
     for name in _LEARNED:

@@ -30,12 +30,12 @@ def _is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class MLPClassifier(ClassifierMixin, MLP):  # type: ignore[misc]
+class MLPClassifier(ClassifierMixin, MLP):
     """Multi-layer perceptron classifier: scikit-learn's, trained by bpcore.
 
-    Arguments, attributes, losses and stopping rules are scikit-learn's, and its documentation holds;
-    first weights are the same for the same `random_state`, the order of the rows is not. Data in
-    float32 are trained in float32. `warm_start` keeps the optimizer's state.
+    Arguments, attributes, losses and stopping rules are scikit-learn's, and its documentation
+    holds; first weights are the same for the same `random_state`, the order of the rows is not.
+    Data in float32 are trained in float32. `warm_start` keeps the optimizer's state.
 
     Parameters
     ----------
@@ -197,12 +197,12 @@ feature_names_in_
         end = "softmax" if self._multiclass else "sigmoid"
         if not (isinstance(self.loss, str) and self.loss == "log_loss"):
             return k, end, losses.get(self.loss), 1.0
-        return k, end, "cross_entropy" if self._multiclass else "binary_cross_entropy", (
-            1.0 if self._multiclass else float(k)
+        return (
+            k,
+            end,
+            "cross_entropy" if self._multiclass else "binary_cross_entropy",
+            (1.0 if self._multiclass else float(k)),
         )
-
-    def _reported(self, y: Array) -> Any:
-        return float
 
     def _class_of(self, y: Array) -> Array:
         if not self._multiclass and y.shape[1] > 1:
@@ -252,7 +252,7 @@ feature_names_in_
         return tags
 
 
-class MLPRegressor(RegressorMixin, MLP):  # type: ignore[misc]
+class MLPRegressor(RegressorMixin, MLP):
     """Multi-layer perceptron regressor: scikit-learn's, trained by bpcore.
 
     See `MLPClassifier` for what is the same and what is new.
@@ -363,18 +363,10 @@ early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, 
         kind = self.loss if isinstance(self.loss, str) else ""
         if kind == "poisson":
             constant = float((xlogy(y, y) - y).mean(axis=0).sum())
-            return lambda loss: loss + constant
-        if kind != "squared_error" or k == 1:
-            return float
-
-        def mean_over_outputs(loss: float) -> float:
-            penalty = sum(
-                float(p.regularizer.l2) * float(np.square(p.value).sum())
-                for p in self.model_.weights if p.regularizer is not None
-            )  # fmt: skip
-            return (loss - penalty) / k + penalty
-
-        return mean_over_outputs
+            return lambda logs: logs["loss"] + constant
+        if kind == "squared_error" and k > 1:  # the loss is a sum over outputs, reported as a mean
+            return lambda logs: logs["loss"] - 0.5 * (k - 1) * logs["mse"]
+        return super()._reported(y)
 
     def _score_of(self, x: Any, y: Any, weight: Any) -> float:
         found = self._outputs_of(np.asarray(x) if not hasattr(x, "tocsr") else x.tocsr())

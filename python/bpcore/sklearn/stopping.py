@@ -22,7 +22,7 @@ class Watch(Callback):
     samples : int
         Rows of an epoch.
     loss_of : callable
-        From the logs' loss to the loss that scikit-learn reports.
+        From the logs to the loss that scikit-learn reports.
     """
 
     def __init__(self, estimator: Any, validation: Any, samples: int, loss_of: Any) -> None:
@@ -34,7 +34,7 @@ class Watch(Callback):
         est = self.estimator
         est.n_iter_ += 1
         est.t_ += self.samples
-        est.loss_ = self.loss_of((logs or {})["loss"])
+        est.loss_ = float(self.loss_of(logs))
         est.loss_curve_.append(est.loss_)
         if est.verbose:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")

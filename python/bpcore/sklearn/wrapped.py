@@ -37,7 +37,7 @@ def _own(optimizer: Any) -> Any:
     return optimizer
 
 
-class Wrapped(BaseEstimator):  # type: ignore[misc]
+class Wrapped(BaseEstimator):
     """Base of `Classifier` and `Regressor`."""
 
     _loss = ""
@@ -65,7 +65,7 @@ class Wrapped(BaseEstimator):  # type: ignore[misc]
     def _validated(self, x: Any, y: Any) -> tuple[Any, Any]:
         if _is_sequences(x):
             return x, np.asarray(y)
-        return validate_data(  # type: ignore[no-any-return]
+        return validate_data(
             self, x, y, multi_output=True, allow_nd=True, y_numeric=self._y_numeric,
             dtype=(np.float32, np.float64),
         )  # fmt: skip
@@ -118,7 +118,7 @@ class Wrapped(BaseEstimator):  # type: ignore[misc]
         return found
 
 
-class Classifier(ClassifierMixin, Wrapped):  # type: ignore[misc]
+class Classifier(ClassifierMixin, Wrapped):
     """A bpcore model as a classifier of scikit-learn.
 
     Parameters
@@ -147,7 +147,8 @@ class Classifier(ClassifierMixin, Wrapped):  # type: ignore[misc]
     >>> import bpcore as bp
     >>> from bpcore.sklearn import Classifier
     >>> def build(n_outputs, seed):
-    ...     return bp.Sequential([bp.layers.Dense(32, "tanh"), bp.layers.Dense(n_outputs)], seed=seed)
+    ...     layers = [bp.layers.Dense(32, "tanh"), bp.layers.Dense(n_outputs)]
+    ...     return bp.Sequential(layers, seed=seed)
     >>> (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
     >>> Classifier(build, epochs=10, random_state=0).fit(x, y).score(xt, yt) > 0.9
     True
@@ -217,7 +218,7 @@ class Classifier(ClassifierMixin, Wrapped):  # type: ignore[misc]
         return self.classes_[found.argmax(axis=1)]
 
 
-class Regressor(RegressorMixin, Wrapped):  # type: ignore[misc]
+class Regressor(RegressorMixin, Wrapped):
     """A bpcore model as a regressor of scikit-learn; see `Classifier` for the arguments.
 
     Examples

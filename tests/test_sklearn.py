@@ -1,0 +1,288 @@
+"""scikit-learn's door: its checks, its numbers, what its users asked for besides."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+pytest.importorskip("sklearn")
+
+from sklearn import neural_network
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from bpcore.sklearn import (
+    Classifier,
+    MLPClassifier,
+    MLPRegressor,
+    Regressor,
+    from_sklearn,
+    to_sklearn,
+)
+
+# Checks that need what is not installed, or a method that scikit-learn's own MLPClassifier lacks.
+SKIPPED = {
+    "check_array_api_input",
+    "check_classifiers_multilabel_output_format_decision_function",
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def digits(dtype=np.float64):
+    (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
+    return x.astype(dtype), y, xt.astype(dtype), yt
+
+
+def build(n_outputs, seed):
+    stack = [bp.layers.Dense(32, "relu"), bp.layers.Dense(n_outputs)]
+    return bp.Sequential(stack, seed=seed, dtype="float64")
+
+
+FULL = {"batch_size": None, "epochs": 150, "optimizer": bp.optimizers.Adam(1e-2)}
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MLPClassifier(max_iter=100),
+        MLPRegressor(max_iter=100),
+        Classifier(build, **FULL),
+        Regressor(build, **FULL),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_scikit_learns_own_checks(estimator):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(estimator, on_fail=None, on_skip=None)
+    bad = [
+        (r["check_name"], str(r["exception"]))
+        for r in results
+        if r["status"] != "passed" and r["check_name"] not in SKIPPED
+    ]
+    assert len(results) > 50 and not bad, bad
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+@pytest.mark.parametrize("task", ["classes", "two classes", "labels", "numbers", "several numbers"])
+def test_losses_and_weights_are_scikit_learns(solver, task):
+    """Full batches, so that the order of the rows does not matter: the same trajectory.
+
+    Adam's epsilon is small here, because it stands behind the bias correction in bpcore, as in
+    PyTorch, and before it in scikit-learn.
+    For several numbers scikit-learn's line search is given a mean over outputs with the gradient of
+    their sum; here value and gradient go together, so only the end is compared.
+    """
+    x, y, _, _ = digits()
+    x = x[:300]
+    y = {"classes": y[:300], "two classes": y[:300] > 4, "numbers": y[:300] / 10.0,
+         "labels": np.stack([y[:300] > 4, y[:300] % 2 == 0], axis=1).astype(int),
+         "several numbers": np.stack([y[:300] / 10.0, y[:300] % 3], axis=1)}[task]  # fmt: skip
+    ours, theirs = (
+        (MLPRegressor, neural_network.MLPRegressor)
+        if "numbers" in task
+        else (MLPClassifier, neural_network.MLPClassifier)
+    )
+    options = {"hidden_layer_sizes": (12, 7), "activation": "tanh", "max_iter": 8, "alpha": 0.3,
+               "batch_size": 300, "random_state": 3, "learning_rate_init": 0.01}  # fmt: skip
+    options |= {"solver": solver, "epsilon": 1e-14}
+    a, b = ours(**options).fit(x, y), theirs(**options).fit(x, y)
+    assert a.n_iter_ == b.n_iter_ and a.t_ == b.t_
+    if solver == "lbfgs" and task == "several numbers":
+        return np.testing.assert_allclose(a.loss_, b.loss_, rtol=0.05)
+    np.testing.assert_allclose(a.loss_, b.loss_, rtol=1e-6)
+    if solver != "lbfgs":
+        np.testing.assert_allclose(a.loss_curve_, b.loss_curve_, rtol=1e-6)
+    for v, w in zip([*a.coefs_, *a.intercepts_], [*b.coefs_, *b.intercepts_], strict=True):
+        np.testing.assert_allclose(v, w, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(a.predict(x), b.predict(x), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sample_weights_and_class_weights(weighted):
+    x, y, _, _ = digits()
+    x, y = x[:200], y[:200] % 3
+    options = {"solver": "lbfgs", "max_iter": 20, "random_state": 0, "hidden_layer_sizes": (8,)}
+    weight = np.random.default_rng(0).integers(1, 4, 200) if weighted else np.ones(200)
+    a = MLPClassifier(**options).fit(x, y, weight)
+    b = neural_network.MLPClassifier(**options).fit(x, y, weight)
+    np.testing.assert_allclose(a.loss_, b.loss_, rtol=1e-6)
+    c = MLPClassifier(**options, class_weight={0: 1.0, 1: 2.0, 2: 5.0}).fit(x, y, weight)
+    d = neural_network.MLPClassifier(**options).fit(x, y, weight * np.array([1.0, 2.0, 5.0])[y])
+    np.testing.assert_allclose(c.loss_, d.loss_, rtol=1e-6)
+
+
+def test_stopping_rules_and_curves():
+    x, y, _, _ = digits()
+    for options in ({"tol": 1e-2}, {"early_stopping": True, "tol": 1e-3},
+                    {"solver": "sgd", "learning_rate": "adaptive", "tol": 0.1}):  # fmt: skip
+        net = MLPClassifier((16,), max_iter=300, random_state=0, n_iter_no_change=3, **options)
+        net.fit(x, y)
+        assert net.n_iter_ < 300 and len(net.loss_curve_) == net.n_iter_
+        if options.get("early_stopping"):
+            assert net.best_loss_ is None and len(net.validation_scores_) == net.n_iter_
+            assert max(net.validation_scores_) == net.best_validation_score_
+        else:
+            assert net.best_loss_ == min(net.loss_curve_) and net.validation_scores_ is None
+    with pytest.warns(ConvergenceWarning):
+        MLPClassifier((4,), max_iter=2).fit(x, y)
+
+
+def test_a_validation_set_of_the_users_own():
+    x, y, xt, yt = digits()
+    net = MLPClassifier((16,), max_iter=200, random_state=0, n_iter_no_change=3)
+    net.fit(x, y, X_val=xt, y_val=yt)
+    assert net.n_iter_ < 200 and net.score(xt, yt) == net.best_validation_score_
+    with pytest.raises(ValueError, match="together"):
+        net.fit(x, y, X_val=xt)
+
+
+def test_warm_start_keeps_the_optimizers_state():
+    x, y, _, _ = digits()
+    options = {
+        "hidden_layer_sizes": (8,),
+        "random_state": 0,
+        "shuffle": False,
+        "batch_size": len(x),
+    }
+    once = MLPClassifier(**options, max_iter=6).fit(x, y)
+    twice = MLPClassifier(**options, max_iter=3, warm_start=True).fit(x, y).fit(x, y)
+    assert twice.n_iter_ == 3 and twice.t_ == once.t_
+    np.testing.assert_allclose(once.coefs_[0], twice.coefs_[0], rtol=1e-9)
+
+
+def test_what_scikit_learns_users_were_refused():
+    x, y, xt, yt = digits(np.float32)
+    seen = []
+    look = bp.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    net = MLPClassifier((32, 16), ["relu", "gelu"], dropout=[0.1, 0.0], batch_norm=True,
+                        max_iter=40, callbacks=[look], n_threads=1, random_state=0,
+                        learning_rate_init=0.01)  # fmt: skip
+    net.fit(x, y)
+    assert net.score(xt, yt) > 0.9 and seen == list(range(40))
+    assert (
+        all(w.dtype == np.float32 for w in net.coefs_) and net.predict_proba(xt).dtype == np.float32
+    )
+    line = np.linspace(-1, 1, 200)[:, None]
+    target = line[:, 0] ** 2
+    for loss in ("mae", "huber", bp.losses.LogCosh()):
+        net = MLPRegressor(loss, (32,), max_iter=200, learning_rate_init=0.01, random_state=0)
+        assert net.fit(line, target).score(line, target) > 0.9
+    with pytest.raises(ValueError, match="class_weight"):
+        MLPClassifier(class_weight={0: 2.0}).fit(x[:20], np.eye(2, dtype=int)[y[:20] % 2])
+    with pytest.raises(ValueError, match="one for each of the 2"):
+        MLPClassifier((4, 4), ["relu"]).fit(x, y)
+    for bad in ({"solver": "newton"}, {"alpha": -1.0}, {"batch_size": 0}, {"max_iter": 0},
+                {"hidden_layer_sizes": (0,)}, {"learning_rate": "warm"}):  # fmt: skip
+        with pytest.raises(ValueError):
+            MLPClassifier(**bad).fit(x[:20], y[:20])
+
+
+def test_sparse_rows_train_as_dense_ones(monkeypatch):
+    sparse = pytest.importorskip("scipy.sparse")
+    x, y, _, _ = digits()
+    from bpcore.sklearn import data
+
+    largest = []
+    plain = data.dense
+    monkeypatch.setattr(data, "dense", lambda rows: largest.append(rows.shape[0]) or plain(rows))
+    options = {"hidden_layer_sizes": (8,), "random_state": 0, "max_iter": 3, "shuffle": False}
+    a = MLPClassifier(**options).fit(x, y)
+    b = MLPClassifier(**options).fit(sparse.csr_matrix(x), y)
+    np.testing.assert_allclose(a.coefs_[0], b.coefs_[0], rtol=1e-9, atol=1e-12)
+    assert max(largest) == 200  # a batch, never the whole
+    np.testing.assert_allclose(a.predict_proba(x), b.predict_proba(sparse.csc_matrix(x)), rtol=1e-9)
+
+
+def test_weights_that_are_assigned_count():
+    x, y, _, _ = digits()
+    net = MLPClassifier((8,), max_iter=2, random_state=0).fit(x, y)
+    before = net.predict_proba(x[:5])
+    net.coefs_[0] = net.coefs_[0] * 2
+    changed = net.predict_proba(x[:5])
+    assert not np.allclose(before, changed)
+    z = (
+        np.maximum(x[:5] @ net.coefs_[0] + net.intercepts_[0], 0) @ net.coefs_[1]
+        + net.intercepts_[1]
+    )
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(changed, e / e.sum(axis=1, keepdims=True), rtol=1e-9)
+
+
+def test_pickle_clone_pipeline_and_search():
+    x, y, xt, yt = digits()
+    net = MLPClassifier((16,), max_iter=10, random_state=0).fit(x, y)
+    again = pickle.loads(pickle.dumps(net))
+    assert np.array_equal(again.predict_proba(xt), net.predict_proba(xt))
+    again.partial_fit(x, y)
+    assert not np.array_equal(again.coefs_[0], net.coefs_[0])
+    assert clone(net).get_params()["hidden_layer_sizes"] == (16,)
+    pipe = make_pipeline(StandardScaler(), MLPClassifier(max_iter=100, random_state=0))
+    grid = {"mlpclassifier__dropout": [0.0, 0.2], "mlpclassifier__class_weight": [None, "balanced"]}
+    search = GridSearchCV(pipe, grid, cv=2).fit(x[:400], y[:400])
+    assert search.best_score_ > 0.8 and search.score(xt, yt) > 0.8
+    wrapped = GridSearchCV(Classifier(build), {"epochs": [1, 20]}, cv=2).fit(x[:400], y[:400])
+    assert wrapped.best_params_ == {"epochs": 20}
+
+
+def test_moving_between_scikit_learn_and_bpcore_is_exact():
+    x, y, xt, _ = digits()
+    for theirs, ours, target in (
+        (neural_network.MLPClassifier, MLPClassifier, y),
+        (neural_network.MLPClassifier, MLPClassifier, np.array(["a", "b"])[y % 2]),
+        (neural_network.MLPRegressor, MLPRegressor, y / 10),
+    ):
+        old = theirs(hidden_layer_sizes=(9, 5), max_iter=4, random_state=1).fit(x, target)
+        new = from_sklearn(old)
+        assert isinstance(new, ours)
+        back = to_sklearn(new)
+        for a, b, c in zip(old.coefs_ + old.intercepts_, new.coefs_ + new.intercepts_,
+                           back.coefs_ + back.intercepts_, strict=True):  # fmt: skip
+            assert np.array_equal(a, b) and np.array_equal(a, c)
+        assert np.array_equal(back.predict(xt), old.predict(xt))
+        if target.dtype.kind in "iU":
+            assert np.array_equal(new.predict(xt), old.predict(xt))
+        else:
+            np.testing.assert_allclose(new.predict(xt), old.predict(xt), rtol=1e-12)
+        new.partial_fit(x, target)
+    with pytest.raises(ValueError, match="dropout"):
+        to_sklearn(MLPClassifier((4,), dropout=0.5, max_iter=1).fit(x, y))
+    with pytest.raises(TypeError, match="expected an MLPClassifier"):
+        from_sklearn(StandardScaler())
+
+
+def test_frames_keep_their_names():
+    pd = pytest.importorskip("pandas")
+    x = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["a", "b"])
+    y = np.where(x["a"] > 0, "yes", "no")
+    net = MLPClassifier((8,), solver="lbfgs", random_state=0).fit(x, y)
+    assert list(net.feature_names_in_) == ["a", "b"] and set(net.predict(x)) == {"yes", "no"}
+    with pytest.raises(ValueError, match="feature names"):
+        net.predict(x[["b", "a"]])
+
+
+def test_a_model_given_to_classifier_stays_as_it_was():
+    x, y, _, _ = digits()
+    model = build(10, 0)
+    model.build((64,))
+    before = model.get_weights()
+    made = Classifier(model, epochs=2).fit(x, y)
+    assert made.model_ is not model and not model.compiled
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    with pytest.raises(TypeError, match="made"):
+        Classifier(lambda: 3).fit(x, y)
