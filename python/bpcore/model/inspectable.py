@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from .. import _core
+from .. import _core, activations
 from ..base import checks
 from ..base.memory import Array
 from ..data.batches import validation_parts
@@ -61,6 +61,25 @@ class Inspectable:
 
     def _busy(self, what: str) -> AbstractContextManager[None]:
         raise NotImplementedError
+
+    @property
+    def output_activations(self) -> list[str]:
+        """The last activation of each output, ``"linear"`` without one.
+
+        Raises
+        ------
+        NotBuiltError
+            The model has no weights yet.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> layers = [bp.layers.Dense(2), bp.layers.Activation("softmax")]
+        >>> bp.Sequential([bp.Input((3,)), *layers], seed=0).output_activations
+        ['softmax']
+        """
+        found = [end.function for end in self._built().ends()]
+        return [name if name in activations.names() else "linear" for name in found]
 
     def gradients(
         self, x: Any, y: Any, *, sample_weight: Any = None, wrt_inputs: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, activations
+from .. import _core
 from ..callbacks import History
 from ..callbacks.base import CallbackList
 from ..data.batches import Batches, is_batches, validation_parts
@@ -54,25 +54,6 @@ class Trainable(Inspectable):
     def compiled(self) -> bool:
         """Whether `compile` was called, by the user or with what a file holds."""
         return self._compiled is not None
-
-    @property
-    def output_activations(self) -> list[str]:
-        """The last activation of each output, ``"linear"`` without one.
-
-        Raises
-        ------
-        NotBuiltError
-            The model has no weights yet.
-
-        Examples
-        --------
-        >>> import bpcore as bp
-        >>> layers = [bp.layers.Dense(2), bp.layers.Activation("softmax")]
-        >>> bp.Sequential([bp.Input((3,)), *layers], seed=0).output_activations
-        ['softmax']
-        """
-        found = [end.function for end in self._built().ends()]
-        return [name if name in activations.names() else "linear" for name in found]
 
     def _need_compiled(self) -> Compiled:
         if self._compiled is None:
