@@ -222,7 +222,7 @@ def test_custom_ones_are_saved_by_name(tmp_path):
 def test_the_trainer_says_that_it_constrains():
     model = network(kernel_constraint="unit_norm")
     model.train_on_batch(*data())
-    text = model._engine.trainers["train"].describe()
+    text = model._engine.trainers["train"][0].describe()
     assert "constraints" in text and "constraints" not in network()._engine.net.describe()
 
 

@@ -1,12 +1,9 @@
 #include "base/threads.h"
 
-#include <pthread.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <mutex>
 #include <thread>
 
+#include "base/fork.h"
 #include "base/quota.h"
 
 #ifdef _OPENMP
@@ -23,7 +20,6 @@ namespace bp {
 namespace {
 
 std::atomic<int> wanted_threads{0};
-std::atomic<bool> forked_child{false};
 
 // A barrier spins this many pauses (10-50 us), then gives its core to whoever else wants it (0.1 ms), before it sleeps in the
 // kernel: shares of a step differ by tens of microseconds, and to be woken takes as long (784-512-512-10: 2 to 3 %). But
@@ -37,8 +33,6 @@ void relax() {
   asm volatile("yield");
 #endif
 }
-
-void note_fork() { forked_child = true; }
 
 void run_one(Team& team, TeamState& state, detail::Member member, void* body) noexcept {
   try {
@@ -137,11 +131,7 @@ void TeamState::await(const std::atomic<std::int64_t>& count, std::int64_t least
 }
 
 void TeamState::abort(std::exception_ptr error) {
-  static std::mutex mutex;
-  {
-    std::lock_guard lock(mutex);
-    if (!error_) error_ = error;
-  }
+  if (!failed_.test_and_set(std::memory_order_relaxed)) error_ = error;  // the first one is thrown again
   aborted_.store(true, std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
@@ -152,11 +142,9 @@ void TeamState::rethrow() {
 }
 
 void detail::run_members(int n, Member member, void* body) {
-  static std::once_flag once;
-  std::call_once(once, [] { pthread_atfork(nullptr, nullptr, note_fork); });
   TeamState state;
 #ifdef _OPENMP
-  if (n > 1 && !forked_child && !omp_in_parallel()) {
+  if (n > 1 && forks() == 0 && !omp_in_parallel()) {
 #pragma omp parallel num_threads(n)
     {
       Team team(state, omp_get_thread_num(), omp_get_num_threads());

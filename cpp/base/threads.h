@@ -40,6 +40,7 @@ class TeamState {  // what may wait throws TeamAborted when a member failed
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<std::uint32_t> generation_{0};
   std::atomic<bool> aborted_{false};
+  std::atomic_flag failed_;
   std::exception_ptr error_;
 };
 

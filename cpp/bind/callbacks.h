@@ -4,6 +4,7 @@
 #pragma once
 
 #include "bind/array.h"
+#include "bind/gil.h"
 #include "ops/op.h"
 #include "train/loss.h"
 
@@ -26,15 +27,15 @@ template <class T> class PythonLayer final : public LayerCallback<T> {
 
   void forward(const std::vector<const T*>& x, const std::vector<Shape>& x_shapes, std::int64_t n, bool training,
                T* y) override {
-    py::gil_scoped_acquire gil;
+    GilAcquire gil;
     py::list xs;
     for (std::size_t i = 0; i < x.size(); ++i) xs.append(copy_out(x[i], with_rows(n, x_shapes[i])));
-    copy_in(forward_(xs, training), with_rows(n, shape_), y, "forward");
+    copy_in(call_python(forward_, xs, training), with_rows(n, shape_), y, "forward");
   }
 
   void backward(const T* dy, const std::vector<Shape>& x_shapes, std::int64_t n, const std::vector<T*>& dx) override {
-    py::gil_scoped_acquire gil;
-    const py::list all(backward_(copy_out(dy, with_rows(n, shape_))));
+    GilAcquire gil;
+    const py::list all(call_python(backward_, copy_out(dy, with_rows(n, shape_))));
     if (all.size() != dx.size()) throw py::value_error(name_ + ": backward returned a wrong number of gradients");
     for (std::size_t i = 0; i < dx.size(); ++i) {
       if (dx[i] != nullptr) copy_in(all[i], with_rows(n, x_shapes[i]), dx[i], "backward");
@@ -77,8 +78,8 @@ template <class T> class PythonLoss final : public LossCallback<T> {
   PythonLoss(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
 
   void run(const OutputBatch<T>& batch, T* row_loss, T* delta) override {
-    py::gil_scoped_acquire gil;
-    const py::tuple result(call_(*batch_arrays(batch, sample_)));
+    GilAcquire gil;
+    const py::tuple result(call_python_with(call_, batch_arrays(batch, sample_)));
     const auto rows = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[0]);
     const auto gradient = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[1]);
     if (!rows || rows.size() != batch.n) throw py::value_error("the loss returned a wrong number of row losses");
@@ -99,8 +100,8 @@ template <class T> class PythonMetric final : public MetricCallback<T> {
  public:
   PythonMetric(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
   void add(const OutputBatch<T>& batch) override {
-    py::gil_scoped_acquire gil;
-    call_(*batch_arrays(batch, sample_));
+    GilAcquire gil;
+    call_python_with(call_, batch_arrays(batch, sample_));
   }
 
  private:

@@ -6,13 +6,13 @@
 namespace bp {
 
 py::object& diverged_type() {
-  static py::object type;  // set once, at import
+  static auto& type = *new py::object;  // set once, at import; lives longer than the interpreter
   return type;
 }
 
 }  // namespace bp
 
-PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
+PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   m.doc() = "The compiled core of bpcore. Private: use the package's public names.";
   bp::select_tier("");
@@ -21,6 +21,16 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
                                 PyExc_RuntimeError, nullptr));
   m.attr("Diverged") = bp::diverged_type();
   bp::bind_tools(m);
+  bp::bind_gate(m);
   bp::bind_network(m);
   bp::bind_trainer(m);
+}
+
+// Before anything of pybind11's, which waits for the GIL that it holds where a subinterpreter shares that with the first one.
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit_core();
+  PyErr_SetString(PyExc_ImportError,
+                  "bpcore was imported in a subinterpreter, expected the main interpreter of the process, as NumPy "
+                  "supports no other; use threads, or processes");
+  return nullptr;
 }

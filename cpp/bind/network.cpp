@@ -109,7 +109,7 @@ py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, co
     results.append(y);
   }
   {
-    py::gil_scoped_release release;
+    GilRelease release;
     inference_->run(all, n, ys, training, draw);
   }
   return results;

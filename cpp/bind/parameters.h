@@ -20,8 +20,8 @@ template <class T> class PythonPenalty final : public PenaltyCallback<T> {
     check(shape_of(gradient_) == param.shape, param.name + ": the penalty's gradient has a wrong shape");
   }
   double run(bool with_gradient) override {
-    py::gil_scoped_acquire gil;
-    return call_(with_gradient).template cast<double>();
+    GilAcquire gil;
+    return call_python(call_, with_gradient).template cast<double>();
   }
   const T* gradient() const override { return data_; }
 
@@ -35,8 +35,8 @@ class PythonConstraint final : public ConstraintCallback {
  public:
   explicit PythonConstraint(py::object call) : call_(std::move(call)) {}
   void run() override {
-    py::gil_scoped_acquire gil;
-    call_();
+    GilAcquire gil;
+    call_python(call_);
   }
 
  private:

@@ -3,6 +3,7 @@
 
 #include "base/quota.h"
 #include "base/threads.h"
+#include "bind/gil.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
 #include "ops/team_matmul.h"
@@ -83,13 +84,13 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
     check(row.size() == p.n, "the bias does not fit");
     p.bias = row.data();
   }
-  py::gil_scoped_release release;
+  GilRelease release;
   team_matmul(products, p, threads);
   return c;
 }
 
 double peak(const std::string& dtype, int threads, double seconds) {
-  py::gil_scoped_release release;
+  GilRelease release;
   return dtype == "float64" ? fma_peak<double>(threads, seconds) : fma_peak<float>(threads, seconds);
 }
 
@@ -108,7 +109,7 @@ py::object scan(const py::array& array, const std::string& dtype) {
   const ArrayView view = view_of(array, "array");
   FlawReport report;
   {
-    py::gil_scoped_release release;
+    GilRelease release;
     report = dtype == "float64" ? find_flaws<double>(view) : find_flaws<float>(view);
   }
   if (report.kind == Flaw::kNone) return py::none();

@@ -1,6 +1,7 @@
 // Trainer: the epoch loop in Python's hands.
 #include "train/trainer.h"
 
+#include "base/fork.h"
 #include "bind/callbacks.h"
 #include "bind/network.h"
 #include "bind/parameters.h"
@@ -46,17 +47,28 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Sh
 }
 
 // What counts up by one at a time and is to have room for it.
-std::int64_t counter(const char* name, std::int64_t value) {
-  check(value >= 0 && value <= std::int64_t{1} << 62,
-        std::string(name) + ": got " + std::to_string(value) + ", expected 0 to 2^62");
-  return value;
+void set_counter(Counter& counter, std::int64_t value) {
+  check(value >= 0 && value <= std::int64_t{1} << 62, "a counter: got " + std::to_string(value) + ", expected 0 to 2^62");
+  counter.set(value);
+}
+
+void bind_counter(py::module_& m) {
+  py::class_<Counter, std::shared_ptr<Counter>>(m, "Counter")
+      .def(py::init([](std::int64_t value) {
+             auto counter = std::make_shared<Counter>();
+             set_counter(*counter, value);
+             return counter;
+           }),
+           py::arg("value") = 0)
+      .def_property("value", &Counter::get, &set_counter);
 }
 
 template <class T> class PyTrainer {
  public:
   PyTrainer(std::shared_ptr<Network<T>> net, const py::list& losses, const std::vector<double>& loss_weights,
             const py::list& metrics, const py::object& optimizer, const std::vector<std::vector<py::array>>& slots,
-            double clip_norm, double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters)
+            double clip_norm, double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters,
+            std::shared_ptr<Counter> steps, std::shared_ptr<Counter> draws)
       : net_(std::move(net)), keep_slots_(slots) {
     const Graph<T>& graph = *net_->graph();
     check(losses.size() == graph.outputs.size() && loss_weights.size() == losses.size() && metrics.size() == losses.size(),
@@ -87,8 +99,17 @@ template <class T> class PyTrainer {
       config->optimizer = parse_optimizer(py::dict(optimizer));
       bind_slots(*config, graph);
     }
-    trainer_ = std::make_unique<Trainer<T>>(net_->graph(), std::move(config), std::move(all_metrics));
+    trainer_ = std::make_unique<Trainer<T>>(net_->graph(), std::move(config), std::move(all_metrics), std::move(steps),
+                                            std::move(draws));
   }
+  ~PyTrainer() {
+    if (deserted()) static_cast<void>(trainer_.release());  // nothing in it can be relied on
+  }
+  PyTrainer(const PyTrainer&) = delete;
+  PyTrainer& operator=(const PyTrainer&) = delete;
+
+  // In a forked child: a thread of the parent process was in the middle of a step.
+  bool deserted() const { return gate_.deserted(); }
 
   void set_data(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights) {
     BatchSource<T> source;
@@ -124,7 +145,7 @@ template <class T> class PyTrainer {
     {
       const double* data = rates.data();
       const std::int64_t n = rates.size();
-      py::gil_scoped_release release;
+      const Alone alone(gate_);
       done = trainer_->run(data, n, max_batches, seconds);
     }
     raise_if_diverged();
@@ -141,7 +162,7 @@ template <class T> class PyTrainer {
       trainer_->start_epoch(std::numeric_limits<std::int64_t>::max(), false, 0, 0, 0, update);
     }
     {
-      py::gil_scoped_release release;
+      const Alone alone(gate_);
       trainer_->run(&rate, 1, 1, 0.0);
     }
     raise_if_diverged();
@@ -153,7 +174,7 @@ template <class T> class PyTrainer {
     set_data(xs, ys, weights);
     double loss = 0;
     {
-      py::gil_scoped_release release;
+      const Alone alone(gate_);
       loss = trainer_->gradients(wrt_inputs, training);
     }
     raise_if_diverged();
@@ -178,7 +199,7 @@ template <class T> class PyTrainer {
     set_data(xs, ys, weights);
     BatchProfile found;
     {
-      py::gil_scoped_release release;
+      const Alone alone(gate_);
       found = trainer_->profile();
     }
     py::list steps;
@@ -251,6 +272,13 @@ template <class T> class PyTrainer {
   Trainer<T>& core() { return *trainer_; }
 
  private:
+  // What runs without the GIL. The models' own gates keep their calls apart; this one tells of a fork.
+  struct Alone {
+    explicit Alone(Gate& gate) : entry(gate) { check(entry.inside(), "two threads are in one trainer"); }
+    const Entry entry;
+    const GilRelease release;
+  };
+
   Target<T> target(const py::array& y, bool labels, const BoundLoss<T>& loss, std::int64_t n) const {
     Target<T> target;
     check(y.ndim() >= 1 && y.shape(0) == n, "y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
@@ -315,6 +343,7 @@ template <class T> class PyTrainer {
   std::vector<std::vector<py::array>> keep_slots_;
   std::vector<py::array> keep_data_;
   std::unique_ptr<Trainer<T>> trainer_;
+  Gate gate_;
 };
 
 template <class T> void bind(py::module_& m, const char* name) {
@@ -337,22 +366,21 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("gathered_sizes", [](P& p) { return p.core().gathered_sizes(); })
       .def("set_gathered", &P::set_gathered, py::arg("state"))
       .def("describe", [](P& p) { return p.core().describe(); })
-      .def_property("step", [](P& p) { return p.core().step; },
-                    [](P& p, std::int64_t step) { p.core().step = counter("step", step); })
-      .def_property("draw", [](P& p) { return p.core().draw; },
-                    [](P& p, std::int64_t draw) { p.core().draw = counter("draw", draw); })
       .def_property_readonly("batch", [](P& p) { return p.core().batch(); })
       .def_property_readonly("pending", [](P& p) { return p.core().pending(); })
       .def_property_readonly("n_batches", [](P& p) { return p.core().n_batches(); })
+      .def_property_readonly("deserted", &P::deserted)
       .def_property_readonly("arena_bytes", [](P& p) { return p.core().arena_bytes(); });
 }
 
 template <class T>
 py::object make(const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
                 const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm,
-                double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters) {
+                double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters, std::shared_ptr<Counter> steps,
+                std::shared_ptr<Counter> draws) {
   return py::cast(new PyTrainer<T>(net.cast<std::shared_ptr<Network<T>>>(), losses, loss_weights, metrics, optimizer, slots,
-                                   clip_norm, clip_value, accumulate_steps, fuse, parameters),
+                                   clip_norm, clip_value, accumulate_steps, fuse, parameters, std::move(steps),
+                                   std::move(draws)),
                   py::return_value_policy::take_ownership);
 }
 
@@ -372,20 +400,23 @@ template <class F> void def_slot(py::module_& m, const char* name, F of) {
 }  // namespace
 
 void bind_trainer(py::module_& m) {
+  bind_counter(m);
   bind<float>(m, "TrainerFloat32");
   bind<double>(m, "TrainerFloat64");
   m.def(
       "Trainer",
       [](const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
          const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm, double clip_value,
-         int accumulate_steps, bool fuse, const py::dict& parameters) {
+         int accumulate_steps, bool fuse, const py::dict& parameters, std::optional<std::shared_ptr<Counter>> steps,
+         std::optional<std::shared_ptr<Counter>> draws) {
         const auto maker = py::isinstance<Network<float>>(net) ? make<float> : make<double>;
         return maker(net, losses, loss_weights, metrics, optimizer, slots, clip_norm, clip_value, accumulate_steps, fuse,
-                     parameters);
+                     parameters, steps.value_or(std::make_shared<Counter>()), draws.value_or(std::make_shared<Counter>()));
       },
       py::arg("net"), py::arg("losses"), py::arg("loss_weights"), py::arg("metrics"), py::arg("optimizer"), py::arg("slots"),
       py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0, py::arg("accumulate_steps") = 1,
-      py::arg("fuse") = true, py::arg("parameters") = py::dict());
+      py::arg("fuse") = true, py::arg("parameters") = py::dict(), py::arg("steps") = py::none(),
+      py::arg("draws") = py::none());
   m.def("slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); }, py::arg("optimizer"));
   def_slot(m, "slot_name", slot_name);
   def_slot(m, "slot_initial_value", slot_initial_value);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/fork.h"
 #include "base/threads.h"
 
 namespace bp {
@@ -17,7 +18,7 @@ template <class T> Inference<T>::Inference(std::shared_ptr<const Graph<T>> graph
 
 template <class T> std::unique_ptr<typename Inference<T>::Worker> Inference<T>::take() {
   {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(free_in_children());
     if (!idle_.empty()) {
       auto worker = std::move(idle_.back());
       idle_.pop_back();
@@ -28,7 +29,7 @@ template <class T> std::unique_ptr<typename Inference<T>::Worker> Inference<T>::
 }
 
 template <class T> void Inference<T>::give(std::unique_ptr<Worker> worker) {
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(free_in_children());
   idle_.push_back(std::move(worker));
 }
 

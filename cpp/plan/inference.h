@@ -1,8 +1,6 @@
 // Forward passes of a graph: thread-safe, by blocks of rows, each thread in a frame of its own.
 #pragma once
 
-#include <mutex>
-
 #include "plan/frame.h"
 #include "plan/gather.h"
 #include "plan/teamwork.h"
@@ -32,8 +30,7 @@ template <class T> class Inference {
   void run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys);
 
   std::shared_ptr<const Plan<T>> plan_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Worker>> idle_;
+  std::vector<std::unique_ptr<Worker>> idle_;  // under free_in_children()
 };
 
 }  // namespace bp

@@ -36,8 +36,10 @@ std::shared_ptr<StepConfig<T>> with_needs(std::shared_ptr<StepConfig<T>> config,
 
 template <class T>
 Trainer<T>::Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
-                    std::vector<std::vector<MetricConfig<T>>> metrics)
-    : graph_(graph), config_(with_needs(std::move(config), metrics)), step_(graph, config_, false), last_(&step_) {
+                    std::vector<std::vector<MetricConfig<T>>> metrics, std::shared_ptr<Counter> steps,
+                    std::shared_ptr<Counter> draws)
+    : steps_(std::move(steps)), draws_(std::move(draws)), graph_(graph), config_(with_needs(std::move(config), metrics)),
+      step_(graph, config_, false), last_(&step_) {
   for (std::size_t k = 0; k < metrics.size(); ++k) {
     metrics_.emplace_back();
     for (const MetricConfig<T>& metric : metrics[k]) metrics_.back().emplace_back(bound(metric, config_->losses[k], *graph_));
@@ -126,10 +128,10 @@ template <class T> void Trainer<T>::flush(double rate) {
   job.training = job.update = job.add_gradients = true;
   job.gradient_scale = 1.0 / static_cast<double>(pending_);
   job.learning_rate = rate;
-  job.step = step + 1;
+  job.step = steps_->get() + 1;
   run_team(1, [&](Team& team) { step_.finish(team, job); });
   pending_ = 0;
-  ++step;
+  steps_->add(1);
 }
 
 template <class T> BatchJob<T> Trainer<T>::next_job(std::int64_t batch, std::int64_t pending, double rate) const {
@@ -152,11 +154,11 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   const std::int64_t until = max_batches < 0 ? n_batches_ : std::min(n_batches_, batch_ + max_batches);
   if (batch_ >= until || (update_ && n_rates < 1)) return 0;
   const int threads = step_.threads(batch_size_, update_);
-  step_.prepare(source_, batch_size_, threads, update_, static_cast<std::uint64_t>(draw));
+  step_.prepare(source_, batch_size_, threads, update_, static_cast<std::uint64_t>(draws_->get()));
   last_ = &step_;
   step_.penalties().refresh();
   if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
-  const std::int64_t first = batch_, first_step = step, first_draw = draw;
+  const std::int64_t first = batch_, first_step = steps_->get(), first_draw = draws_->get();
   struct alignas(64) {  // written by rank 0 while the others read what is around it
     bool stop = false;
     std::int64_t used = 0;  // rates
@@ -178,8 +180,8 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
         batch_ = batch + 1;
         pending_ = job.update ? 0 : pending + 1;
         done.used += job.update;
-        step += update_ && job.update;
-        draw += update_;
+        if (update_ && job.update) steps_->add(1);
+        if (update_) draws_->add(1);
         done.stop = batch + 1 >= until || (update_ && n_rates > 1 && done.used >= n_rates) || Clock::now() >= end_time;
       });
       // The last barrier of run() is behind us: done is what rank 0 decided, on every member.
@@ -233,7 +235,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
     own->materialise();
   }
   const int threads = own->threads(source_.n, true);
-  own->prepare(source_, source_.n, threads, training, static_cast<std::uint64_t>(draw));
+  own->prepare(source_, source_.n, threads, training, static_cast<std::uint64_t>(draws_->get()));
   last_ = own.get();
   has_diverged_ = false;
   own->penalties().refresh();
@@ -259,7 +261,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
 }
 
 template <class T> BatchProfile Trainer<T>::profile() {
-  step_.prepare(source_, source_.n, 1, true, static_cast<std::uint64_t>(draw));
+  step_.prepare(source_, source_.n, 1, true, static_cast<std::uint64_t>(draws_->get()));
   last_ = &step_;
   BatchJob<T> job{};
   job.source = &source_;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <atomic>
+
 #include "train/step.h"
 
 namespace bp {
@@ -11,6 +13,15 @@ struct DivergedReport {
   std::int64_t batch = 0;
   std::int64_t sample = -1;  // the row of the data set that flaw.row of the batch came from
   NonFinite flaw;
+};
+
+// A count that outlives the trainers which raise it, and that other threads may look at while one does; on a cache line of
+// its own, as it is written at every batch.
+struct alignas(64) Counter {
+  std::atomic<std::int64_t> value{0};
+  std::int64_t get() const { return value.load(std::memory_order_relaxed); }
+  void set(std::int64_t count) { value.store(count, std::memory_order_relaxed); }
+  void add(std::int64_t more) { value.fetch_add(more, std::memory_order_relaxed); }
 };
 
 template <class T> struct Results {
@@ -23,7 +34,8 @@ template <class T> struct Results {
 template <class T> class Trainer {
  public:
   Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
-          std::vector<std::vector<MetricConfig<T>>> metrics);
+          std::vector<std::vector<MetricConfig<T>>> metrics, std::shared_ptr<Counter> steps = std::make_shared<Counter>(),
+          std::shared_ptr<Counter> draws = std::make_shared<Counter>());
 
   void set_data(BatchSource<T> source);  // and an epoch of its own is to be started
   void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
@@ -57,12 +69,12 @@ template <class T> class Trainer {
   std::int64_t pending() const { return pending_; }
   std::int64_t arena_bytes() const { return step_.bytes(); }
   std::string describe() const { return step_.describe(batch_size_); }
-  // What rank 0 writes at every batch, on cache lines apart from what the other members read.
-  alignas(64) std::int64_t step = 0;  // optimizer steps taken so far
-  std::int64_t draw = 0;              // training batches so far
+  Counter& steps() { return *steps_; }  // of the optimizer, so far
+  Counter& draws() { return *draws_; }  // training batches so far
 
  private:
-  std::int64_t batch_ = 0, pending_ = 0;  // pending: batches whose gradients wait for an update
+  // What rank 0 writes at every batch, on cache lines apart from what the other members read.
+  alignas(64) std::int64_t batch_ = 0, pending_ = 0;  // pending: batches whose gradients wait for an update
   Results<T> results_;
 
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
@@ -70,7 +82,8 @@ template <class T> class Trainer {
   void add_penalty(double penalty, std::int64_t n);
   std::int64_t samples_done() const { return std::min(batch_ * batch_size_, source_.n); }
 
-  alignas(64) std::shared_ptr<const Graph<T>> graph_;
+  alignas(64) std::shared_ptr<Counter> steps_, draws_;
+  std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<StepConfig<T>> config_;
   TrainingStep<T> step_;
   std::unique_ptr<TrainingStep<T>> gradient_step_[2];  // without and with gradients of the inputs

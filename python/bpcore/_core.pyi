@@ -11,13 +11,16 @@ import numpy
 import numpy.typing
 
 __all__: list[str] = [
+    "Counter",
     "Diverged",
+    "Gate",
     "Network",
     "NetworkFloat32",
     "NetworkFloat64",
     "Trainer",
     "TrainerFloat32",
     "TrainerFloat64",
+    "Turn",
     "activation",
     "activation_grad",
     "activation_names",
@@ -49,6 +52,25 @@ class Diverged(RuntimeError):
     """
     A loss or gradient is not finite; args[1] tells where.
     """
+
+class Turn:
+    def __enter__(self) -> typing.Any: ...
+    def __exit__(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> None: ...
+
+class Gate:
+    def __init__(self) -> None: ...
+    def enter(self) -> Turn:
+        """
+        A turn, or None if another call is inside.
+        """
+    def wait(self) -> Turn:
+        """
+        A turn, when the calls of other threads are over; None if this thread's own is inside.
+        """
+    @property
+    def held(self) -> bool: ...
+    @property
+    def mine(self) -> bool: ...
 
 class NetworkFloat32:
     def describe(self) -> str: ...
@@ -83,6 +105,13 @@ class NetworkFloat64:
     def dtype(self) -> str: ...
     @property
     def flops_per_sample(self) -> int: ...
+
+class Counter:
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex = 0) -> None: ...
+    @property
+    def value(self) -> int: ...
+    @value.setter
+    def value(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class TrainerFloat32:
     def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
@@ -138,17 +167,11 @@ class TrainerFloat32:
     @property
     def batch(self) -> int: ...
     @property
-    def draw(self) -> int: ...
-    @draw.setter
-    def draw(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def deserted(self) -> bool: ...
     @property
     def n_batches(self) -> int: ...
     @property
     def pending(self) -> int: ...
-    @property
-    def step(self) -> int: ...
-    @step.setter
-    def step(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class TrainerFloat64:
     def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
@@ -204,17 +227,11 @@ class TrainerFloat64:
     @property
     def batch(self) -> int: ...
     @property
-    def draw(self) -> int: ...
-    @draw.setter
-    def draw(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def deserted(self) -> bool: ...
     @property
     def n_batches(self) -> int: ...
     @property
     def pending(self) -> int: ...
-    @property
-    def step(self) -> int: ...
-    @step.setter
-    def step(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 def Network(
     dtype: str,
@@ -238,6 +255,8 @@ def Trainer(
     accumulate_steps: typing.SupportsInt | typing.SupportsIndex = 1,
     fuse: bool = True,
     parameters: dict = {},
+    steps: Counter | None = None,
+    draws: Counter | None = None,
 ) -> typing.Any: ...
 @typing.overload
 def activation(

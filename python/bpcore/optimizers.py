@@ -31,7 +31,7 @@ class Optimizer(arguments.Configured):
     """
 
     name = ""
-    iterations: int
+    _iterations: _core.Counter  # the core's own, so that it is right at any moment
     _slots: dict[Parameter, list[Array]]
     _owner: Any
 
@@ -43,7 +43,7 @@ class Optimizer(arguments.Configured):
             self: Optimizer = super().__new__(cls, *args, **kwargs)
             self._slots = {}
             self._owner = None
-            self.iterations = 0
+            self._iterations = _core.Counter()
             return self
 
     def __init__(self, learning_rate: Any) -> None:
@@ -61,6 +61,15 @@ class Optimizer(arguments.Configured):
         __init__.__wrapped__ = plain_init  # type: ignore[attr-defined]
         __init__.__doc__ = plain_init.__doc__
         cls.__init__ = __init__  # type: ignore[method-assign]
+
+    @property
+    def iterations(self) -> int:
+        """Updates done so far, over all fits."""
+        return self._iterations.value
+
+    @iterations.setter
+    def iterations(self, count: int) -> None:
+        self._iterations.value = count
 
     @property
     def learning_rate(self) -> Any:
@@ -190,11 +199,13 @@ class Optimizer(arguments.Configured):
 
     def __getstate__(self) -> dict[str, Any]:
         # Slots by position: a dict keyed by objects that are still being unpickled is fragile.
-        state = {**self.__dict__, "_owner": None, "_slots": None}
+        state = {**self.__dict__, "_owner": None, "_slots": None, "iterations": self.iterations}
+        del state["_iterations"]
         return {**state, "_slot_list": list(self._slots.items())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         items = state.pop("_slot_list", [])
+        self._iterations = _core.Counter(state.pop("iterations"))
         self.__dict__.update(state)
         self._slots = {}
         for p, arrays in items:

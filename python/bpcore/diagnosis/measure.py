@@ -240,16 +240,16 @@ class Measurement:
             if names and report.weight_norm > 0:
                 report.update_ratio = _norm([moved[name] for name in names]) / report.weight_norm
 
-    def _hold(self) -> list[tuple[Array, Array]]:
+    def _hold(self) -> tuple[int, list[tuple[Array, Array]]]:
         optimizer = self.compiled.optimizer
         arrays = [p.value for p in self.twin.weights]
         self.engine.trainer("train", self.compiled)  # makes the slots
         arrays += [slot for slots in optimizer._slots.values() for slot in slots]
-        return [(array, array.copy()) for array in arrays]
+        return optimizer.iterations, [(array, array.copy()) for array in arrays]
 
-    @staticmethod
-    def _restore(held: list[tuple[Array, Array]]) -> None:
-        for array, copy in held:
+    def _restore(self, held: tuple[int, list[tuple[Array, Array]]]) -> None:
+        self.compiled.optimizer.iterations, arrays = held
+        for array, copy in arrays:
             array[...] = copy
 
     def _steps(
@@ -258,9 +258,7 @@ class Measurement:
         """Losses of batches before each of `count` updates; stops after inf: a divergence."""
         trainer = self.engine.trainer("train", self.compiled)
         optimizer = self.compiled.optimizer
-        first = optimizer.iterations
-        trainer.step = first
-        rates = optimizer.rates(first, count)
+        rates = optimizer.rates(optimizer.iterations, count)
         losses: list[float] = []
         for k in range(count):
             size = batch or self.batch

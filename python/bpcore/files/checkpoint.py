@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -59,7 +58,7 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
     name = checks.path(path)
     compiled = model._need_compiled()
     model._built(": nothing to save")
-    if model._lock.locked() and model._trains_in != threading.get_ident():
+    if model._training.held and not model._training.mine:
         raise BusyError(
             f"model {model.name!r} is training in another thread, so that weights and optimizer "
             "state would be those of different moments; call save_checkpoint in a callback, or "

@@ -48,7 +48,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
             "cannot save a model without weights; call build(input_shape) or fit first"
         )
     arrays = arrays_of(model)
-    if model._lock.locked():  # a fit in another thread would change them under the hash
+    if model._training.held:  # a fit in another thread would change them under the hash
         arrays = {key: array.copy() for key, array in arrays.items()}
     write_atomically(name, container.pack({"model": describe(model)}, arrays))
 

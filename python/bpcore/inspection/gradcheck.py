@@ -53,7 +53,6 @@ def gradcheck(model: Any, item: Dataset, seed: int) -> GradCheck:
     compiled, engine = twin._compiled, twin._engine
     item = Dataset(item.n, [np.array(a, dtype=np.float64) for a in item.xs], item.ys, item.ws)
     trainer = engine.trainer("gradients", compiled)
-    trainer.draw = model._draws  # the masks of random layers stay as they are
 
     def loss() -> float:
         return float(trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=False)[0])

@@ -53,7 +53,6 @@ def calls_of(model: Any) -> Iterator[tuple[str, Any, Place]]:
 def trace(model: Any, compiled: Any, item: Any) -> dict[str, LayerTrace]:
     """The trace of all layers but inputs."""
     trainer = model._engine.trainer("trace", compiled)
-    trainer.draw = model._draws
     trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
     result: dict[str, LayerTrace] = {}
     for name, _, place in calls_of(model):

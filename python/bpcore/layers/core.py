@@ -38,6 +38,7 @@ class Brick:
         self.xs: list[Array] | None = None
         self.training = False
         self.draw = -1  # training passes so far, less one
+        self.draws = _core.Counter()  # the same for the trainer
         self.dy: Array | None = None
 
     def forward(self, x: Any, training: bool) -> Array:
@@ -82,9 +83,11 @@ class Brick:
         if self.trainer is None:
             loss = {"kind": "python", "call": self._loss}
             slots: list[list[Array]] = [[] for _ in self.params]
-            self.trainer = _core.Trainer(self.net, [loss], [1.0], [[]], None, slots)
+            self.trainer = _core.Trainer(
+                self.net, [loss], [1.0], [[]], None, slots, draws=self.draws
+            )
         zeros = np.zeros(expected, dtype=self.dtype)
-        self.trainer.draw = max(self.draw, 0)
+        self.draws.value = max(self.draw, 0)
         _, grads, dxs = self.trainer.gradients(
             self.xs, [(zeros, False)], [None], True, self.training
         )

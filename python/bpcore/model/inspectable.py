@@ -48,7 +48,6 @@ class Inspectable:
     """Base of `Trainable`."""
 
     _in_keys: list[str] | None
-    _draws: int  # training batches so far
 
     def _built(self, what: str = "") -> Engine:
         raise NotImplementedError
@@ -59,7 +58,7 @@ class Inspectable:
     def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
         raise NotImplementedError
 
-    def _busy(self, what: str) -> AbstractContextManager[None]:
+    def _busy(self, what: str) -> AbstractContextManager[Any]:
         raise NotImplementedError
 
     @property
@@ -101,7 +100,6 @@ class Inspectable:
             item = self._prepared(x, y, sample_weight)
             engine = self._built()
             trainer = engine.trainer("gradients", compiled)
-            trainer.draw = self._draws
             try:
                 loss, grads, dxs = trainer.gradients(
                     item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs

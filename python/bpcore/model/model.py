@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import data, graph
+from .. import _core, data, graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array
 from ..data.dataset import batch_size_of
@@ -99,7 +98,7 @@ class Model(Trainable):
         self.seed: int = seeding.next_seed() if value is None else value
         self._stream = 0
         self._epochs_done = 0
-        self._draws = 0  # training batches so far; random layers depend on it
+        self._drawn = _core.Counter()
         self._nodes: list[graph.Node] = []
         self._inputs: list[graph.Tensor] = []
         self._outputs: list[graph.Tensor] = []
@@ -110,13 +109,21 @@ class Model(Trainable):
         self._layers: list[Layer] = []
         self._engine = None
         self._compiled = None
-        self._unlock()
+        self._start_calls()
 
-    def _unlock(self) -> None:
-        self._lock = threading.Lock()
-        self._eval_lock = threading.Lock()
-        self._trains_in = 0
+    def _start_calls(self) -> None:
+        self._training = _core.Gate()
+        self._evaluation = _core.Gate()
         self._fast: Any = None
+
+    @property
+    def _draws(self) -> int:
+        """Training batches so far; random layers depend on it."""
+        return self._drawn.value
+
+    @_draws.setter
+    def _draws(self, count: int) -> None:
+        self._drawn.value = count
 
     def _next_stream(self) -> int:
         self._stream += 1
@@ -139,7 +146,9 @@ class Model(Trainable):
             building.note_calls(nodes, before)
 
     def _make_engine(self) -> None:
-        engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype, self.compute)
+        engine = Engine(
+            self._nodes, self._inputs, self._outputs, self.dtype, self.compute, self._drawn
+        )
         ends = engine.signature.inputs, engine.signature.outputs
         keys, kinds = (self._in_keys, self._out_keys), (self._in_kind, self._out_kind)
         for end, names, kind in zip(ends, keys, kinds, strict=True):
@@ -434,16 +443,17 @@ class Model(Trainable):
     def __getstate__(self) -> dict[str, Any]:
         # The sorted nodes come first, so that pickle meets every node after its inputs and need
         # not recurse through a deep graph.
-        state = {"_nodes": self._nodes, **self.__dict__, "_engine": None}
-        for key in ("_lock", "_eval_lock", "_fast", "_fit_data"):
+        state = {"_nodes": self._nodes, **self.__dict__, "_engine": None, "_draws": self._draws}
+        for key in ("_drawn", "_training", "_evaluation", "_fast", "_fit_data"):
             state.pop(key, None)
         return {**state, "was_built": self.built}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         built = state.pop("was_built")
         state["compute"] = checks.compute(state.get("compute"), state["dtype"])
+        self._drawn = _core.Counter(state.pop("_draws"))
         self.__dict__.update(state)
-        self._unlock()
+        self._start_calls()
         for layer in self._layers:
             building.own(layer, self)
             layer._next_stream = self._next_stream

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -37,9 +35,9 @@ class Trainable(Inspectable):
     _layers: list[Layer]
     _engine: Engine | None
     _compiled: Compiled | None
-    _lock: threading.Lock
-    _eval_lock: threading.Lock
-    _trains_in: int
+    _draws: int
+    _training: _core.Gate
+    _evaluation: _core.Gate
     _epochs_done: int
 
     def _build_for(self, x: Any) -> Any:
@@ -133,21 +131,27 @@ class Trainable(Inspectable):
                 compiled.resolve(engine.ends(), engine.param_names)
             compiled.optimizer.bind(self)
             self._compiled = compiled
-            if self._engine is not None:
-                self._engine.trainers.clear()
 
-    @contextmanager
-    def _busy(self, what: str) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise BusyError(
-                f"model {self.name!r} is training, got a call of {what} meanwhile; wait for fit to "
-                "end, or use another model (predict and save work during fit)"
-            )
-        self._trains_in = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._lock.release()
+    def _busy(self, what: str) -> AbstractContextManager[Any]:
+        # No name for the turn: where Ctrl-C comes before the caller's `with`, it ends unheld.
+        return self._training.enter() or self._refuse(what)
+
+    def _refuse(self, what: str) -> Any:
+        raise BusyError(
+            f"model {self.name!r} is training, got a call of {what} meanwhile; wait for fit to "
+            "end, or use another model (predict and save work during fit)"
+        )
+
+    def _evaluating(self) -> AbstractContextManager[Any]:
+        """A turn, after the evaluations in other threads."""
+        return self._evaluation.wait() or self._refuse_within()
+
+    def _refuse_within(self) -> Any:
+        raise BusyError(
+            f"model {self.name!r} is in the middle of an evaluation, which has called evaluate, or "
+            "a signal's handler has, expected one to end before the next begins; call predict "
+            "there, or evaluate another model"
+        )
 
     def _check_pass(self, what: str) -> None:
         """Refuse a forward pass beside another thread's training if a layer in Python is in it."""
@@ -155,8 +159,8 @@ class Trainable(Inspectable):
         if (
             engine is not None
             and engine.has_python
-            and self._lock.locked()
-            and self._trains_in != threading.get_ident()
+            and self._training.held
+            and not self._training.mine
         ):
             raise BusyError(
                 f"model {self.name!r} is training in another thread and has layers written in "
@@ -324,16 +328,12 @@ class Trainable(Inspectable):
             item = self._prepared(x, y, sample_weight)
             engine = self._built()
             trainer = engine.trainer("train", compiled)
-            optimizer = compiled.optimizer
-            trainer.step, trainer.draw = optimizer.iterations, self._draws
-            rate = optimizer.current_rate()
+            rate = compiled.optimizer.current_rate()
             compiled.measures.reset()
             try:
                 trainer.train_step(item.xs, item.ys, item.ws, rate, update=True, reset=True)
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
-            finally:
-                optimizer.iterations, self._draws = int(trainer.step), int(trainer.draw)
             return compiled.measures.logs(trainer.results())
 
     def refresh_statistics(self, x: Any, *, batch_size: int | None = 32) -> None:
@@ -442,7 +442,7 @@ class Trainable(Inspectable):
         batches = Batches(x, self._read) if is_batches(x, y) else None
         item = None if batches else self._read(x, y, sample_weight)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
-        held = compiled.measures.states() if self._lock.locked() else []
+        held = compiled.measures.states() if self._training.held else []
         try:
             if item is None:
                 return self._evaluate_batches(compiled, batches)
@@ -460,7 +460,7 @@ class Trainable(Inspectable):
         steps: int | None = None,
     ) -> dict[str, float]:
         engine = self._built()
-        with self._eval_lock:
+        with self._evaluating():
             trainer = engine.trainer("eval", compiled)
             compiled.measures.reset()
             trainer.set_data(item.xs, item.ys, item.ws)
@@ -476,7 +476,7 @@ class Trainable(Inspectable):
 
     def _evaluate_batches(self, compiled: Compiled, batches: Any) -> dict[str, float]:
         engine = self._built()
-        with self._eval_lock:
+        with self._evaluating():
             trainer = engine.trainer("eval", compiled)
             compiled.measures.reset()
             first = True

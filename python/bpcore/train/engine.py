@@ -21,6 +21,7 @@ class Engine:
         outputs: list[graph.Tensor],
         dtype: str,
         compute: str,
+        draws: _core.Counter,
     ) -> None:
         self.dtype = dtype
         self.low, self.places = graph.lower(nodes, inputs, dtype, compute)
@@ -42,8 +43,8 @@ class Engine:
         self.net = self.low.network(self.outputs)
         # Layers in Python keep what backward needs in themselves: one pass at a time.
         self.has_python = any(node[0] == "python" for node in self.low.nodes)
-        self.trainers: dict[str, Any] = {}
-        self._specs: dict[str, Any] = {}
+        self.draws = draws  # training batches so far, of the model
+        self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
 
     def ends(self) -> list[graph.End]:
         """The outputs, as losses and metrics ask for them."""
@@ -59,9 +60,9 @@ class Engine:
         """Take up changes of `trainable`; cheap when there are none."""
         flags = self.low.flags()
         if flags != self.flags:
-            self.flags = flags
             self.net = self.low.network(self.outputs)
             self.trainers.clear()
+            self.flags = flags  # last: if Ctrl-C comes before, all is done again
 
     def trainer(self, purpose: str, compiled: Compiled) -> Any:
         """The trainer for "train", "eval", "gradients" or "trace", made on first use."""
@@ -69,8 +70,8 @@ class Engine:
         penalties = [regularizers.spec(p) for p in self.params]
         bounds = [constraints.spec(p) for p in self.params] if spec else []
         key = (compiled, spec, [item[0] for item in penalties], [item[0] for item in bounds])
-        found = self.trainers.get(purpose)
-        if found is not None and self._specs.get(purpose) == key:
+        found, made_for = self.trainers.get(purpose, (None, None))
+        if found is not None and made_for == key and not found.deserted:
             return found
         active: list[list[Array]] = [[] for _ in self.params]
         if spec:
@@ -90,6 +91,7 @@ class Engine:
                 "clip_norm": compiled.clip_norm,
                 "clip_value": compiled.clip_value,
                 "accumulate_steps": compiled.accumulate_steps,
+                "steps": compiled.optimizer._iterations,
             }
         made = _core.Trainer(
             self.net,
@@ -100,9 +102,10 @@ class Engine:
             active,
             fuse=purpose != "trace",
             parameters=parameters,
+            draws=self.draws,
             **options,
         )
-        self.trainers[purpose], self._specs[purpose] = made, key
+        self.trainers[purpose] = made, key
         return made
 
 

@@ -38,11 +38,6 @@ class Loop:
         self.saver: Any = None  # a resume.Run
         self.first_batch = 0
 
-    def sync(self) -> None:
-        """Counters of the core, as the model has them."""
-        self.optimizer.iterations = int(self.trainer.step)
-        self.model._draws = int(self.trainer.draw)
-
     def run_saved(self, train: Dataset, validation: Dataset | None) -> History:
         """All epochs, or those that the run's checkpoint leaves to do."""
         from .resume import Run
@@ -76,7 +71,6 @@ class Loop:
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
         model.stop_training = False
-        self.trainer.step, self.trainer.draw = self.optimizer.iterations, model._draws
         ended = False
         model._fit_data = train  # for callbacks that look at it
         try:
@@ -95,12 +89,10 @@ class Loop:
                     break
                 if self.saver is not None:
                     self.saver.after_epoch(epoch)
-            self.sync()
             self.hooks.call("on_train_end", logs=logs)
             ended = True
         finally:
             try:
-                self.sync()
                 model._fit_data = None
                 self.progress.close()
             finally:  # Ctrl-C while the bar is drawn
@@ -115,7 +107,6 @@ class Loop:
         first, self.first_batch = self.saver.restore()
         self.engine = self.model._engine
         self.trainer = self.engine.trainer("train", self.compiled)
-        self.trainer.step, self.trainer.draw = self.optimizer.iterations, self.model._draws
         self.progress.due((first - options.initial_epoch) * (steps or 0))
         return int(first)
 
@@ -131,10 +122,9 @@ class Loop:
         else:
             self._batch_epoch(epoch, batches, steps)
         if self.trainer.pending:  # gradients of a rest of accumulate_steps, or of a stop
-            self.trainer.flush(float(self.optimizer.rates(int(self.trainer.step), 1)[0]))
+            self.trainer.flush(float(self.optimizer.rates(self.optimizer.iterations, 1)[0]))
         self.model._epochs_done += 1
         logs: dict[str, float] = self.compiled.measures.logs(self.trainer.results())
-        self.sync()
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
             options = self.options
             self.hooks.call("on_test_begin")
@@ -177,7 +167,7 @@ class Loop:
             batch = int(trainer.batch)
             if hooks:
                 self.hooks.call("on_train_batch_begin", batch)
-            rates = schedule.next(int(trainer.step))
+            rates = schedule.next(self.optimizer.iterations)
             # A single rate means "for all steps" to the core; the last of a schedule is for one.
             single = hooks or (rates.size == 1 and not schedule.constant)
             limit = 1 if single else end - batch
@@ -185,7 +175,6 @@ class Loop:
                 limit = min(limit, self.saver.batches_left())
             self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if hooks:
-                self.sync()
                 logs = self.compiled.measures.logs(trainer.results(), final=False)
                 self.hooks.call("on_train_batch_end", batch, logs=logs)
             if self.saver is not None:
@@ -199,7 +188,7 @@ class Loop:
         for item in batches.epoch(steps):
             if self.hooks.has_batch_hooks:
                 self.hooks.call("on_train_batch_begin", done)
-            rate = float(schedule.next(int(trainer.step))[0])
+            rate = float(schedule.next(self.optimizer.iterations)[0])
             reset = done == 0
             self._guarded(
                 epoch,
@@ -209,7 +198,6 @@ class Loop:
                 batch=done,
             )
             if self.hooks.has_batch_hooks:
-                self.sync()
                 logs = self.compiled.measures.logs(trainer.results(), final=False)
                 self.hooks.call("on_train_batch_end", done, logs=logs)
             done += 1

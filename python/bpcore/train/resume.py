@@ -233,7 +233,6 @@ class Run:
 
     def _save(self, position: tuple[int, int], finished: bool = False) -> None:
         loop, model = self.loop, self.model
-        loop.sync()
         if checkpoint.flawed_weight(model):  # the next batch will say so; the last good file stays
             return
         state, arrays = checkpoint.capture(model)
