@@ -57,7 +57,7 @@ assert not model._training.held
 try:
     model.fit(x, y, epochs=2, verbose=0, callbacks=[forks])
     model.fit(x, y, epochs=2, verbose=0)
-    print(state(model), flush=True)
+    print(state(model), end=" ", flush=True)
 finally:
     if forks.child == 0:
         os._exit(0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import threading
 
 from . import checks
 
 _MASK = 2**64 - 1
-_lock = threading.Lock()
-_state: list[int] | None = None  # [seed, models made since]
+# The seed and a counter of models made since; no lock, which Ctrl-C or a fork could leave held.
+_state: tuple[int, itertools.count[int]] | None = None
 
 
 def set_seed(seed: int) -> None:
@@ -29,8 +29,7 @@ def set_seed(seed: int) -> None:
     value = checks.seed(seed)
     if value is None:
         raise TypeError("seed must be an int in [0, 2^64), got None")
-    with _lock:
-        _state = [value, 0]
+    _state = value, itertools.count(1)
 
 
 def is_set() -> bool:
@@ -40,11 +39,10 @@ def is_set() -> bool:
 
 def next_seed() -> int:
     """A new model's seed: from `set_seed`, else from the operating system."""
-    with _lock:
-        if _state is None:
-            return int.from_bytes(os.urandom(6), "little")
-        _state[1] += 1
-        return mix(_state[0], _state[1])
+    if _state is None:
+        return int.from_bytes(os.urandom(6), "little")
+    seed, made = _state
+    return mix(seed, next(made))
 
 
 def mix(seed: int, purpose: int) -> int:
