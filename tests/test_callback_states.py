@@ -13,7 +13,7 @@ import pytest
 import bpcore as bp
 
 from .helpers import support
-from .test_callbacks import RATES, STOPS, data, feed, network
+from .helpers.callback_runs import RATES, STOPS, data, feed, network
 
 C = bp.callbacks
 

@@ -8,7 +8,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from .test_reference import graph_fixture
+from .helpers.support import graph_fixture
 
 
 def neuron(weights, bias=None, optimizer=None, loss="half_squared_error"):

@@ -40,40 +40,8 @@ def test_loss(row):
     support.assert_gradient(f, [p], [np.array(row["gradient"])], np.random.default_rng(0), 1e-14)
 
 
-def graph_fixture():
-    """The nodes, parameters and inputs of the graph in torch.json, as the reference takes them."""
-    g = TORCH["graph"]
-    params = [np.array(g["weights"][k]) for k in ("shared", "shared_b", "mix", "mix_b", "head",
-                                                  "head_b")]  # fmt: skip
-    act = lambda f: {"function": f, "alpha": 0.0}  # noqa: E731
-    nodes = [
-        ("input", (), (), {"shape": (4,)}),
-        ("input", (), (), {"shape": (4,)}),
-        ("dense", (0,), (0, 1), {}),
-        ("activation", (2,), (), act("tanh")),
-        ("dense", (3,), (0, 1), {}),
-        ("activation", (4,), (), act("tanh")),
-        ("add", (5, 3), (), {}),
-        ("activation", (1,), (), act("sigmoid")),
-        ("multiply", (7, 6), (), {}),
-        ("subtract", (3, 1), (), {}),
-        ("concatenate", (8, 9), (), {"axis": 0}),
-        ("dense", (10,), (2, 3), {}),
-        ("maximum", (6, 1), (), {}),
-        ("constant", (), (), {"value": np.array(0.5)}),
-        ("multiply", (3, 13), (), {}),
-        ("activation", (14,), (), act("exponential")),
-        ("constant", (), (), {"value": np.array(1.0)}),
-        ("add", (15, 16), (), {}),
-        ("divide", (12, 17), (), {}),
-        ("activation", (18,), (), act("silu")),
-        ("dense", (19,), (4, 5), {}),
-    ]
-    return g, nodes, params, [np.array(g["a"]), np.array(g["b"])]
-
-
 def test_graph():
-    g, nodes, params, xs = graph_fixture()
+    g, nodes, params, xs = support.graph_fixture()
     values = forward(nodes, params, xs)
     np.testing.assert_allclose(values[11], g["first"], rtol=1e-13)
     np.testing.assert_allclose(values[20], g["second"], rtol=1e-13, atol=1e-15)

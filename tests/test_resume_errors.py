@@ -13,7 +13,16 @@ from bpcore.files import checkpoint, container
 from bpcore.train import resume
 
 from .helpers import files, support
-from .test_checkpoint import O, Recorder, X, Y, fit, no_waiting_for_the_disk, small, stopped_after
+from .helpers.checkpoint_runs import (
+    O,
+    Recorder,
+    X,
+    Y,
+    fit,
+    no_waiting_for_the_disk,
+    small,
+    stopped_after,
+)
 
 __all__ = ["no_waiting_for_the_disk"]
 
@@ -177,7 +186,7 @@ def test_the_cpu_and_the_version_are_compared(tmp_path, monkeypatch):
     stopped_after(1, monkeypatch, lambda: fit(small(), path))
     code = """
 import sys
-from tests import test_checkpoint as t
+from tests.helpers import checkpoint_runs as t
 try:
     t.fit(t.small(), sys.argv[1])
 except UserWarning as warning:
