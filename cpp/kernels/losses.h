@@ -73,7 +73,8 @@ template <class T> BP_INLINE Vec<T> smooth_binary(Vec<T> t, T smoothing) {  // t
   return fma(t, Vec<T>(T(1) - smoothing), Vec<T>(smoothing * T(0.5)));
 }
 
-// -(t log p + (1 - t) log(1 - p));  (p - t) / (p (1 - p))
+// -(t log p + (1 - t) log(1 - p));  (p - t) / (p (1 - p)).  With a weight q of what is true, q t in place of the first t:
+// -(q t log p + (1 - t) log(1 - p));  ((1 - t) p - q t (1 - p)) / (p (1 - p))
 template <class T> struct BinaryCrossEntropy {
   static constexpr bool kMean = true;
   T smoothing;
@@ -84,9 +85,17 @@ template <class T> struct BinaryCrossEntropy {
     t = smooth_binary(t, smoothing);
     return {-fma(t, log(p), (one - t) * log1p(-p)), (p - t) / (p * (one - p))};
   }
+  BP_INLINE Term<T> operator()(Vec<T> p, Vec<T> t, Vec<T> q) const {
+    const Vec<T> one = broadcast<T>(1);
+    p = clamp(p, kProbabilityEps<T>, T(1) - kProbabilityEps<T>);
+    t = smooth_binary(t, smoothing);
+    const Vec<T> yes = q * t, no = one - t;
+    return {-fma(yes, log(p), no * log1p(-p)), fnma(yes, one - p, no * p) / (p * (one - p))};
+  }
 };
 
-// log(1 + e^z) - t z;  sigmoid(z) - t
+// log(1 + e^z) - t z;  sigmoid(z) - t.  With a weight q of what is true, c = 1 - t + q t:
+// (1 - t) max(0, z) + q t max(0, -z) + c log(1 + e^-|z|);  c sigmoid(z) - q t
 template <class T> struct BinaryCrossEntropyLogits {
   static constexpr bool kMean = true;
   T smoothing;
@@ -95,6 +104,12 @@ template <class T> struct BinaryCrossEntropyLogits {
     t = smooth_binary(t, smoothing);
     const Vec<T> e = exp(-abs(z)), linear = fnma(t, z, max(broadcast<T>(0), z));
     return {linear + log1p_unit(e), sigmoid_from(z, e).value - t};
+  }
+  BP_INLINE Term<T> operator()(Vec<T> z, Vec<T> t, Vec<T> q) const {
+    t = smooth_binary(t, smoothing);
+    const Vec<T> yes = q * t, no = broadcast<T>(1) - t, both = no + yes, e = exp(-abs(z));
+    const Vec<T> linear = select(z > broadcast<T>(0), no, -yes) * z;
+    return {fma(both, log1p_unit(e), linear), fma(both, sigmoid_from(z, e).value, -yes)};
   }
 };
 

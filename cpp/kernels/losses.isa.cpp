@@ -27,7 +27,7 @@ template <class T> BP_INLINE T weight_of(const LossArgs<T>& u, std::int64_t r) {
 // Infinite slopes become the largest number, so that weight 0 takes them to 0.
 template <class T> BP_INLINE Vec<T> finite(Vec<T> d) { return clamp(d, -kLargest<T>, kLargest<T>); }
 
-// One output per row: rows are the lanes.
+// One output per row: rows are the lanes. f(p, t).
 template <class T, class F> BP_INLINE void single_output(const LossArgs<T>& u, F f) {
   each_vector<T>(u.rows, [&](auto at) __attribute__((always_inline)) {
     const Vec<T> w = u.weight != nullptr ? at.load(u.weight) : broadcast<T>(1);
@@ -37,10 +37,8 @@ template <class T, class F> BP_INLINE void single_output(const LossArgs<T>& u, F
   });
 }
 
-template <class T, template <class> class F> static void termwise(const LossArgs<T>& u) {
-  const F<T> f(u.options[0]);
-  if (u.n == 1) return single_output(u, f);
-  const T share = F<T>::kMean ? static_cast<T>(u.n) : T(1);
+// Several: f(at, p, t), the row's loss being the sum of the terms over `share`.
+template <class T, class F> BP_INLINE void each_term(const LossArgs<T>& u, T share, F f) {
   for (std::int64_t r = 0; r < u.rows; ++r) {
     const T *p = u.prediction + r * u.n, *t = u.target + r * u.n;
     T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
@@ -48,12 +46,31 @@ template <class T, template <class> class F> static void termwise(const LossArgs
     const Vec<T> gain(w * u.scale / share);
     RowSum<T> sum;
     each_block<T>(u.n, [&](auto at, int q) __attribute__((always_inline)) {
-      const Term<T> term = f(at.load(p), at.load(t));
+      const Term<T> term = f(at, at.load(p), at.load(t));
       sum.add(q, at.keep(term.l, broadcast<T>(0)));
       if (delta != nullptr) at.store(delta, finite(term.d) * gain);
     });
     u.row_loss[r] = weigh(w, sum.total() / share);
   }
+}
+
+template <class T, template <class> class F> static void termwise(const LossArgs<T>& u) {
+  const F<T> f(u.options[0]);
+  if (u.n == 1) return single_output(u, f);
+  const T share = F<T>::kMean ? static_cast<T>(u.n) : T(1);
+  each_term(u, share, [&](auto, Vec<T> p, Vec<T> t) __attribute__((always_inline)) { return f(p, t); });
+}
+
+template <class T, template <class> class F> static void binary(const LossArgs<T>& u) {
+  if (u.positive == nullptr) return termwise<T, F>(u);
+  const F<T> f(u.options[0]);
+  if (u.n == 1) {
+    const Vec<T> weight(u.positive[0]);
+    return single_output(u, [&](Vec<T> p, Vec<T> t) __attribute__((always_inline)) { return f(p, t, weight); });
+  }
+  each_term(u, static_cast<T>(u.n), [&](auto at, Vec<T> p, Vec<T> t) __attribute__((always_inline)) {
+    return f(p, t, at.load(u.positive));
+  });
 }
 
 template <class T> static void quantile(const LossArgs<T>& u) {
@@ -306,8 +323,8 @@ template <class T> void fill_losses(Kernels<T>& table) {
   slot(Loss::kMeanAbsoluteError) = termwise<T, MeanAbsoluteError>;
   slot(Loss::kHuber) = termwise<T, Huber>;
   slot(Loss::kLogCosh) = termwise<T, LogCosh>;
-  slot(Loss::kBinaryCrossEntropy) = termwise<T, BinaryCrossEntropy>;
-  slot(Loss::kBinaryCrossEntropyLogits) = termwise<T, BinaryCrossEntropyLogits>;
+  slot(Loss::kBinaryCrossEntropy) = binary<T, BinaryCrossEntropy>;
+  slot(Loss::kBinaryCrossEntropyLogits) = binary<T, BinaryCrossEntropyLogits>;
   slot(Loss::kCrossEntropy) = cross_entropy<T>;
   slot(Loss::kCrossEntropyLogits) = cross_entropy_logits<T>;
   slot(Loss::kKlDivergence) = termwise<T, KlDivergence>;

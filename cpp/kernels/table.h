@@ -74,6 +74,7 @@ template <class T> struct LossArgs {
   T scale;
   const T* options;             // huber: delta; cross entropies: label_smoothing; quantile: one level a block;
                                 // gaussian_nll: smallest log-variance, constant
+  const T* positive;            // (n), binary cross entropies: weights of what is true; or null for 1
 };
 
 // ---- optimizer updates: w and its slots from g, in place ------------------------------------------------------------

@@ -64,7 +64,7 @@ const std::vector<std::string>& loss_names() {
 template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, LossConfig<T> config) {
   const Shape& shape = graph.shapes[static_cast<std::size_t>(output)];
   const std::int64_t size = size_of(shape);
-  BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, size, {}, false};
+  BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, size, {}, {}, false};
   for (double option : config.options) bound.options.push_back(static_cast<T>(option));
   if (bound.options.empty()) bound.options.push_back(T(0));
   if (const std::int64_t blocks = parts(config); blocks != 1) {
@@ -76,6 +76,12 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
     bound.positions = bound.width == 0 ? 0 : size / bound.width;
   }
   const bool cross = config.kind == Loss::kCrossEntropy, binary = config.kind == Loss::kBinaryCrossEntropy;
+  if (binary && config.options.size() > 1) {  // one weight for all columns, or one for each
+    const auto columns = static_cast<std::int64_t>(config.options.size()) - 1;
+    check(columns == 1 || (!shape.empty() && columns == shape.back()),
+          "binary_cross_entropy: got " + std::to_string(columns) + " pos_weights for an output of " + to_string(shape));
+    for (std::int64_t i = 0; i < size; ++i) bound.positive.push_back(bound.options[static_cast<std::size_t>(1 + i % columns)]);
+  }
   if (config.callback != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence)) return bound;
   if (!binary && !shape.empty()) {
     bound.width = bound.target_width = shape.back();

@@ -32,6 +32,7 @@ template <class T> struct BoundLoss {
   Link link;
   std::int64_t positions, width, target_width;  // width is a multiple: see LossArgs
   std::vector<T> options;                       // never empty
+  std::vector<T> positive;                      // of a binary cross entropy: weights of what is true by value, or none
   bool logits;                                  // prediction holds logits
 };
 

@@ -101,6 +101,7 @@ template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJo
     args.delta = delta == nullptr ? nullptr : delta + offset * loss.width;
     args.scale = static_cast<T>(loss.config.weight / static_cast<double>(job.rows.count() * loss.positions));
     args.options = loss.options.data();
+    args.positive = loss.positive.empty() ? nullptr : loss.positive.data();
     kernels<T>().loss[static_cast<int>(loss.config.kind)](args);
   }
   if (delta != nullptr && out.adds_delta) {
