@@ -175,7 +175,7 @@ class Signature:
             table = getattr(loss, "class_weight", None)
             if table is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
                 weights[k] = self._by_class(
-                    "class_weight of the loss", table, found[k], k, weights[k]
+                    "class_weight of the loss", table, found[k], k, loss, weights[k]
                 )
         return found, weights
 
@@ -197,19 +197,25 @@ class Signature:
             return [one] * len(self.outputs)
         return [None if part is None else arrays.sample_weights(name, part, n) for part in parts]
 
-    def weigh_classes(self, data: Dataset, class_weight: Any) -> None:
+    def weigh_classes(self, data: Dataset, class_weight: Any, losses: Sequence[Any]) -> None:
         """Multiply the weights of a checked data set by those of the samples' classes."""
         if len(data.ys) > 1:
             raise ValueError("class_weight needs a model with one output; use sample_weight")
-        data.ws[0] = self._by_class("class_weight", class_weight, data.ys[0], 0, data.ws[0])
+        data.ws[0] = self._by_class(
+            "class_weight", class_weight, data.ys[0], 0, losses[0], data.ws[0]
+        )
 
     def _by_class(
-        self, name: str, table: Any, target: Target, k: int, weights: Array | None
+        self, name: str, table: Any, target: Target, k: int, loss: Any, weights: Array | None
     ) -> Array:
         shape = self.outputs.shapes[k]
         classes = 2 if shape[-1] == 1 else shape[-1]
-        by_class = targets.class_weights(name, table, classes)
-        result: Array = by_class[targets.class_of_rows(target, shape)]
+        of_rows = targets.class_of_rows(target, shape, getattr(loss, "kind", ""))
+        if name == "class_weight" and isinstance(table, str) and table == "balanced":
+            by_class = targets.balanced(of_rows, classes)
+        else:
+            by_class = targets.class_weights(name, table, classes)
+        result: Array = by_class[of_rows]
         if not result.any():
             raise ValueError(f"{name}: the weights of all samples are 0, expected one > 0")
         return result if weights is None else result * weights

@@ -157,8 +157,8 @@ def _signs(name: str, y: Array) -> Array:
     raise ValueError(f"{name} row {row}: hinge expects targets -1 and 1 (or 0 and 1)")
 
 
-def class_of_rows(target: Target, shape: Shape) -> Array:
-    """The class number of every row, for class weights."""
+def class_of_rows(target: Target, shape: Shape, kind: str) -> Array:
+    """The class number of every row, for class weights; `kind` of the loss."""
     y, labels = target
     if labels:
         if y.ndim != 1:
@@ -173,15 +173,52 @@ def class_of_rows(target: Target, shape: Shape) -> Array:
         )
     if shape[-1] == 1:
         flat = y.reshape(-1)
-        if not ((flat == 0) | (flat == 1)).all():
-            raise ValueError("class_weight needs class targets, got values other than 0 and 1")
-        return flat.astype(np.int32)
+        false = -1 if kind == "hinge" and (flat == -1).any() else 0
+        if not ((flat == false) | (flat == 1)).all():
+            raise ValueError(
+                f"class_weight needs class targets, got values other than {false} and 1; use "
+                "sample_weight"
+            )
+        second: Array = (flat == 1).astype(np.int32)
+        return second
+    if kind == "binary_cross_entropy":
+        raise ValueError(
+            f"class_weight weighs a row by its one class, but the {shape[-1]} outputs are labels "
+            "of their own (binary_cross_entropy); weigh rows by sample_weight, or what is true of "
+            "each label by losses.BinaryCrossEntropy(pos_weight=...), one number for each"
+        )
     result: Array = y.argmax(axis=1).astype(np.int32)
+    if kind not in ("cross_entropy", "kl_divergence"):  # whose targets are distributions
+        for start in range(0, len(y), _CHUNK):
+            part = y[start : start + _CHUNK]
+            ties = (part == part.max(axis=1, keepdims=True)).sum(axis=1)
+            values = np.unique(part)
+            if (ties > 1).any() or len(values) > 2:
+                row = int(np.flatnonzero(ties > 1)[0]) if (ties > 1).any() else 0
+                raise ValueError(
+                    "class_weight needs one class per row (one-hot targets), got "
+                    f"{part[row].tolist()[:8]} at row {start + row}; use sample_weight"
+                )
+    return result
+
+
+def balanced(of_rows: Array, classes: int) -> Array:
+    """Weights by class (K,) that make all classes of the rows weigh alike: N / (classes that occur
+    x rows of the class), as scikit-learn's "balanced"; 0 for one that does not occur."""
+    counts = np.bincount(of_rows, minlength=classes)
+    shares = np.where(counts > 0, counts, np.inf) * np.count_nonzero(counts)
+    result: Array = len(of_rows) / shares
     return result
 
 
 def class_weights(name: str, value: Any, classes: int) -> Array:
     """Weights by class (K,), from a dict that names every class, or K numbers."""
+    if isinstance(value, (str, bytes)):
+        more = "" if name != "class_weight" else "'balanced', "
+        raise ValueError(
+            f"{name} must be {more}a dict of class number to weight, or {classes} numbers, got "
+            f"{checks.describe(value)}"
+        )
     if not isinstance(value, Mapping):
         array = arrays.array(name, value)
         if array.shape != (classes,):

@@ -80,13 +80,13 @@ class Loss(arguments.Configured):
         if self.takes_labels and t.ndim == p.ndim - 1:
             t = np.eye(p.shape[-1])[t.astype(np.int64)]
         t = t.astype(np.float64)
+        expected = self.target_shape(p.shape)
         if self.parts == 1:
             if t.shape != p.shape:
                 raise ShapeError(
                     f"{self.name}: got y_true of shape {t.shape}, expected {p.shape}, y_pred's"
                 )
             return t, p
-        expected = self.target_shape(p.shape)
         if expected[-1] == 1 and t.shape == expected[:-1]:
             t = t[..., None]
         if t.shape != expected:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..base import checks
-from ..base.memory import Array
+from ..base.memory import Array, Shape
+from ..errors import ShapeError
 from .base import Loss, mean, size
 
 
@@ -25,21 +26,81 @@ class _Labelled(Loss):
         return result
 
 
-class BinaryCrossEntropy(_Labelled):
-    """L = mean of -(t log p + (1 - t) log(1 - p)), t in [0, 1].
+def _positive(value: Any) -> list[float]:
+    """The argument `pos_weight`, checked."""
+    several = np.ndim(value) == 1 and np.size(value) > 0
+    if not several and np.ndim(value) != 0:
+        raise ShapeError(
+            f"pos_weight: got shape {np.shape(value)}, expected a number or (K,), one for each "
+            "output column"
+        )
+    given = list(value) if several else [value]
+    return [checks.real("pos_weight", q, 0.0, open_low=True) for q in given]
 
-    If the model ends in ``sigmoid`` the two are one fused step with delta p - t (over K and N); if
-    it ends linear, the outputs are logits. Smoothing s: t <- t (1 - s) + s/2.
+
+class BinaryCrossEntropy(_Labelled):
+    """L = mean of -(q t log p + (1 - t) log(1 - p)), t in [0, 1], q = 1 or `pos_weight`.
+
+    If the model ends in ``sigmoid`` the two are one fused step with delta p - t (over K and N), and
+    (1 - t + q t) p - q t with weights; if it ends linear, the outputs are logits. Smoothing s:
+    t <- t (1 - s) + s/2.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        In [0, 1].
+    class_weight : dict of {0, 1} to float, or two numbers, optional
+        Multiply the sample weights by that of the row's class; for one output column.
+    pos_weight : float, or sequence of float (K,), optional
+        q, what a true label weighs against a false one: of each of K labels, or of all. With
+        (number of false) / (number of true) both weigh alike.
+
+    Notes
+    -----
+    `pos_weight` as in PyTorch's BCEWithLogitsLoss.
+
+    Examples
+    --------
+    >>> round(BinaryCrossEntropy().value([[1.0, 0.0]], [[0.5, 0.5]]), 6)
+    0.693147
+    >>> round(BinaryCrossEntropy(pos_weight=[3.0, 1.0]).value([[1.0, 0.0]], [[0.5, 0.5]]), 6)
+    1.386294
     """
 
     kind = "binary_cross_entropy"
 
-    def rows(self, t: Array, p: Array) -> Array:
+    def __init__(
+        self, label_smoothing: float = 0.0, class_weight: Any = None, pos_weight: Any = None
+    ) -> None:
+        super().__init__(label_smoothing, class_weight)
+        self.pos_weight = None if pos_weight is None else _positive(pos_weight)
+
+    def _options(self) -> list[float]:
+        return [*super()._options(), *(self.pos_weight or [])]
+
+    def target_shape(self, shape: Shape) -> Shape:
+        if self.pos_weight is not None and len(self.pos_weight) not in (1, shape[-1]):
+            raise ShapeError(
+                f"{self.name}: got {len(self.pos_weight)} pos_weight for an output of shape "
+                f"{shape}, expected one number, or {shape[-1]}, one for each column"
+            )
+        return super().target_shape(shape)
+
+    def _shares(self, t: Array) -> tuple[Array, Array]:
+        """What log p and log(1 - p) are multiplied by."""
         t = self._smooth(t)
-        return -mean(t * np.log(p) + (1 - t) * np.log1p(-p))
+        return t * (1.0 if self.pos_weight is None else np.array(self.pos_weight)), 1.0 - t
+
+    def rows(self, t: Array, p: Array) -> Array:
+        yes, no = self._shares(t)
+        return -mean(yes * np.log(p) + no * np.log1p(-p))
 
     def slope(self, t: Array, p: Array) -> Array:
-        result: Array = (p - self._smooth(t)) / (p * (1 - p)) / size(p)
+        if self.pos_weight is None:
+            result: Array = (p - self._smooth(t)) / (p * (1 - p)) / size(p)
+            return result
+        yes, no = self._shares(t)
+        result = (no * p - yes * (1 - p)) / (p * (1 - p)) / size(p)
         return result
 
     def _smooth(self, t: Array) -> Array:

@@ -18,7 +18,7 @@ from ..base import checks
 from ..base.memory import Array, Shape
 from ..data import targets
 from ..graph.parameter import Parameter, assign
-from ..losses import GaussianNLL, Loss, Quantile
+from ..losses import BinaryCrossEntropy, GaussianNLL, Loss, Quantile
 from ..train.engine import Engine
 
 _MEAN = {"mean_squared_error", "half_squared_error", "huber", "log_cosh", "poisson"}
@@ -178,7 +178,10 @@ def _values(dense: _Dense, loss: Any, wanted: _Targets, output: str) -> Array:
             functions[0] = functions[0]._replace(name="softmax")
     result = np.empty(dense.elements.shape[-1])
     for unit in range(len(result)):
-        value = _best(loss, kind, *wanted.of(dense.elements[:, unit]), wanted.classes)
+        elements = dense.elements[:, unit]
+        value = _best(loss, kind, *wanted.of(elements), wanted.classes)
+        if isinstance(loss, BinaryCrossEntropy) and loss.pos_weight is not None:
+            value = _raised(value, np.resize(loss.pos_weight, wanted.classes), elements)
         for f in functions:
             value = _inverted(f, unit, value, output)
         result[unit] = value
@@ -201,6 +204,17 @@ def _best(loss: Any, kind: str, t: Array, w: Array, block: int, classes: int) ->
         half = 0.5 / len(t)  # half a sample: a class that is never there still has a logarithm
         mean = min(max(mean, half), 1.0 - half)
     return mean
+
+
+def _raised(rate: float, weights: Array, elements: Array) -> float:
+    """The best probability where what is true weighs more, from the one where it weighs 1."""
+    weight = weights[elements % len(weights)]
+    if (weight != weight[0]).any():
+        raise ValueError(
+            "a unit of the last layer makes outputs of different pos_weight, so that its bias "
+            "cannot be set from the targets; set it by hand"
+        )
+    return float(weight[0] * rate / (weight[0] * rate + 1.0 - rate))
 
 
 def _quantile(t: Array, w: Array, level: float) -> float:

@@ -209,8 +209,10 @@ class Trainable(Inspectable):
         validation_data : (x, y) or (x, y, sample_weight)
         shuffle : bool
             A new order for each epoch, from the model's seed.
-        class_weight : dict of class to weight
-            Multiplies the sample weights.
+        class_weight : dict of class to weight, array (K,), or "balanced"
+            Multiplies the sample weights, in training alone. "balanced": N over the number of
+            classes that occur times the rows of the class. For several labels in a row there is
+            ``losses.BinaryCrossEntropy(pos_weight=...)``.
         sample_weight : array (N,)
         checkpoint : path, optional
             Where to save the run, safely, so that the same call in a new process goes on where this
@@ -249,7 +251,7 @@ class Trainable(Inspectable):
             checkpoint_every,
         )
         hooks = CallbackList(callbacks)
-        self._need_compiled()
+        compiled = self._need_compiled()
         with self._busy("fit"):
             train = validation = batches = None
             if is_batches(x, y):
@@ -273,7 +275,8 @@ class Trainable(Inspectable):
                     if validation_data is None and options.split:
                         train, validation = train.divided(options.split)
                     if class_weight is not None:
-                        self._built().signature.weigh_classes(train, class_weight)
+                        signature = self._built().signature
+                        signature.weigh_classes(train, class_weight, compiled.losses)
                 if validation_data is not None:
                     validation = self._read(
                         *validation_parts(validation_data), names=("validation x", "validation y")
@@ -428,7 +431,7 @@ class Trainable(Inspectable):
             )
             item = Dataset(len(ys[0][0]), [], ys, ws)
             if class_weight is not None:
-                engine.signature.weigh_classes(item, class_weight)
+                engine.signature.weigh_classes(item, class_weight, compiled.losses)
             set_output_bias(engine, compiled.losses, item.ys, item.ws)
 
     def evaluate(
