@@ -148,9 +148,11 @@ def differential(session: nox.Session) -> None:
 
 @nox.session
 def judges(session: nox.Session) -> None:
-    """Every metric against scikit-learn, on hundreds of random cases."""
-    session.install(".[test,sklearn]")
-    session.run("pytest", *(session.posargs or ["tests/judges/metrics.py"]))
+    """Every metric and loss against scikit-learn and PyTorch, on hundreds of random cases."""
+    session.install(".[test,sklearn]", "torch>=2.2")
+    session.run(
+        "pytest", *(session.posargs or ["tests/judges/metrics.py", "tests/judges/losses.py"])
+    )
 
 
 @nox.session

@@ -83,7 +83,7 @@ def cross_entropy(rng, k):
         LS.CrossEntropy(label_smoothing=s),
         end,
         t,
-        lambda z, t: F.cross_entropy(z, t if labels else t, label_smoothing=s, **NONE),
+        lambda z, t: F.cross_entropy(z, t, label_smoothing=s, **NONE),
     )
 
 
