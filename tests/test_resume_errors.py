@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import bpcore as bp
 from bpcore.errors import CheckpointError
-from bpcore.files import checkpoint, container
+from bpcore.files import checkpoint, values
 from bpcore.train import resume
 
 from .helpers import files, support
@@ -130,8 +131,7 @@ def test_positions_that_make_no_sense(tmp_path):
     """The part of fit in a file is checked before anything is changed."""
     path = tmp_path / "run"
     fit(small(), str(path), 3)
-    content = container.read(str(path))
-    document = {k: v for k, v in content.document.items() if k not in ("format", "bpcore")}
+    document, sound, arrays = files.taken_apart(path)
     for key, value in (
         ("position", [-1, 0]),
         ("position", [4, 0]),
@@ -153,8 +153,7 @@ def test_positions_that_make_no_sense(tmp_path):
         ("run", []),
         ("metrics", {"$array": "x"}),
     ):
-        held = {**document["fit"], key: value}
-        path.write_bytes(files.packed({**document, "fit": held}, content.arrays))
+        path.write_bytes(files.put_together(document, {**sound, key: value}, arrays))
         model = small()
         model.build((6,))
         before = support.weights_hash(model)
@@ -166,8 +165,7 @@ def test_positions_that_make_no_sense(tmp_path):
 def test_gathered_results_that_do_not_fit(tmp_path, monkeypatch):
     path = tmp_path / "run"
     stopped_after(1, monkeypatch, lambda: fit(small(), str(path), 3))
-    content = container.read(str(path))
-    document = {k: v for k, v in content.document.items() if k not in ("format", "bpcore")}
+    document, sound, arrays = files.taken_apart(path)
     for gathered in (
         None,
         {},
@@ -175,8 +173,8 @@ def test_gathered_results_that_do_not_fit(tmp_path, monkeypatch):
         {"loss": [1.0], "samples": -1, "last_loss": 0.0, "metrics": [[[1.0, 1.0]]]},
         {"loss": [1.0], "samples": 8, "last_loss": 0.0, "metrics": [[[1.0]]]},
     ):
-        held = {**document["fit"], "gathered": gathered}
-        path.write_bytes(files.packed({**document, "fit": held}, content.arrays))
+        held = {**sound, "gathered": gathered}
+        path.write_bytes(files.put_together(document, held, arrays))
         with pytest.raises(CheckpointError):
             fit(small(), str(path), 3)
 
@@ -243,15 +241,44 @@ def test_encode_and_decode():
         "a": [1, 2.5, True, None, "x", (3, 4)],
         "b": {"c": np.arange(3), "d": float("-inf")},
         "e": [np.float32(0.1), float("inf"), np.bool_(True)],
+        "long": [[0.5, float("nan")] * 20, list(range(-30, 30)), [1, 0.5] * 20, [True] * 20],
+        "beyond": [2**63] * 20,
     }
     arrays = {}
-    data = checkpoint.encode(value, arrays, "state")
-    again = checkpoint.decode(data, arrays)
+    encode = values.Encoder(arrays)
+    data = encode(value, "state")
+    encode.close()
+    assert len(json.dumps(data)) < 1500 and set(arrays) == {"@array/0", "@reals", "@integers"}
+    decode = values.Decoder(arrays)
+    again = decode(json.loads(json.dumps(data)))
+    decode.check_all_used()
     assert again["a"] == [1, 2.5, True, None, "x", [3, 4]]
     assert again["e"] == [float(np.float32(0.1)), float("inf"), True]
     assert again["b"]["d"] == float("-inf") and (again["b"]["c"] == np.arange(3)).all()
-    nan = checkpoint.decode(checkpoint.encode(float("nan"), {}, "x"), {})
-    assert nan != nan
+    assert repr(again["long"]) == repr(value["long"]) and again["beyond"] == value["beyond"]
+    again["b"]["c"][:] = 7  # its own
+    assert (arrays["@array/0"] == np.arange(3)).all()
+
+
+def test_values_that_no_encoder_made():
+    arrays = {"@array/0": np.zeros(2), "@reals": np.zeros(3), "@integers": np.zeros((2, 2), int)}
+    for value in (
+        {"$float": "3"},
+        {"$float": []},
+        {"$array": "@array/1"},
+        {"$array": "@reals"},
+        {"$array": 0},
+        {"$reals": [0, 4]},
+        {"$reals": [-1, 2]},
+        {"$reals": [4, 0]},
+        {"$reals": [True, 1]},
+        {"$reals": 3},
+        {"$integers": [0, 1]},
+    ):
+        with pytest.raises((ValueError, TypeError, LookupError)):
+            values.Decoder(arrays)([value])
+    with pytest.raises(ValueError, match="no part of any state"):
+        values.Decoder(arrays).check_all_used()
 
 
 def test_two_fits_on_one_path(tmp_path):

@@ -260,13 +260,14 @@ template <class T> class PyTrainer {
     return dict;
   }
 
+  void check_gathered(const py::dict& dict) const {
+    const Gathered state(dict);
+    trainer_->check_results(state.results, state.metrics);
+  }
+
   void set_gathered(const py::dict& dict) {
-    Results<T> results;
-    results.loss = dict["loss"].cast<std::vector<double>>();
-    results.penalty = dict["penalty"].cast<double>();
-    results.samples = dict["samples"].cast<std::int64_t>();
-    results.last_loss = dict["last_loss"].cast<double>();
-    trainer_->set_results(std::move(results), dict["metrics"].cast<std::vector<std::vector<std::vector<double>>>>());
+    Gathered state(dict);
+    trainer_->set_results(std::move(state.results), state.metrics);
   }
 
   Trainer<T>& core() { return *trainer_; }
@@ -339,6 +340,18 @@ template <class T> class PyTrainer {
     throw py::error_already_set();
   }
 
+  struct Gathered {  // as gathered() gives it
+    explicit Gathered(const py::dict& dict) {
+      results.loss = dict["loss"].cast<std::vector<double>>();
+      results.penalty = dict["penalty"].cast<double>();
+      results.samples = dict["samples"].cast<std::int64_t>();
+      results.last_loss = dict["last_loss"].cast<double>();
+      metrics = dict["metrics"].cast<std::vector<std::vector<std::vector<double>>>>();
+    }
+    Results<T> results;
+    std::vector<std::vector<std::vector<double>>> metrics;
+  };
+
   std::shared_ptr<Network<T>> net_;
   std::vector<std::vector<py::array>> keep_slots_;
   std::vector<py::array> keep_data_;
@@ -364,6 +377,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("results", &P::results)
       .def("gathered", &P::gathered)
       .def("gathered_sizes", [](P& p) { return p.core().gathered_sizes(); })
+      .def("check_gathered", &P::check_gathered, py::arg("state"))
       .def("set_gathered", &P::set_gathered, py::arg("state"))
       .def("describe", [](P& p) { return p.core().describe(); })
       .def_property_readonly("batch", [](P& p) { return p.core().batch(); })

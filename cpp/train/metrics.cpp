@@ -306,7 +306,7 @@ template <class T> std::int64_t Metric<T>::gathered_size(std::int64_t samples) c
   return samples * (config_.values / config_.classes) * (2 * columns_ + 1);
 }
 
-template <class T> void Metric<T>::set_gathered(const std::vector<double>& values) {
+template <class T> void Metric<T>::check_gathered(const std::vector<double>& values) const {
   const auto columns = static_cast<std::size_t>(columns_);
   if (config_.kind != MetricKind::kAuc) {
     const std::size_t size = static_cast<std::size_t>(config_.values);
@@ -314,15 +314,21 @@ template <class T> void Metric<T>::set_gathered(const std::vector<double>& value
       const bool is_mean = config_.kind == MetricKind::kR2 && i / size == 1;
       check(is_mean ? std::isfinite(values[i]) : values[i] >= 0, "the gathered sums of a metric hold what is no sum");
     }
-    reset();
+    return;
+  }
+  for (std::size_t i = columns; i < values.size(); i += 2 * columns + 1) {
+    check(values[i] >= 0, "the gathered scores of auc hold a weight that is none");
+  }
+}
+
+template <class T> void Metric<T>::set_gathered(const std::vector<double>& values) {
+  reset();
+  if (config_.kind != MetricKind::kAuc) {
     sums_ = values;
     return;
   }
+  const auto columns = static_cast<std::size_t>(columns_);
   const std::size_t row = 2 * columns + 1;
-  for (std::size_t i = columns; i < values.size(); i += row) {
-    check(values[i] >= 0, "the gathered scores of auc hold a weight that is none");
-  }
-  reset();
   for (std::size_t i = 0; i < values.size(); i += row) {
     for (std::size_t k = 0; k < columns; ++k) {
       scores_.push_back(values[i + k]);

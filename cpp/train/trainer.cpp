@@ -66,7 +66,8 @@ template <class T> std::vector<std::vector<std::int64_t>> Trainer<T>::gathered_s
 }
 
 template <class T>
-void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics) {
+void Trainer<T>::check_results(const Results<T>& results,
+                               const std::vector<std::vector<std::vector<double>>>& metrics) const {
   check(results.loss.size() == config_->losses.size() && metrics.size() == metrics_.size(),
         "gathered: got " + std::to_string(results.loss.size()) + " losses and metrics of " +
             std::to_string(metrics.size()) + " outputs, expected " + std::to_string(config_->losses.size()));
@@ -81,10 +82,16 @@ void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<s
       check(static_cast<std::int64_t>(metrics[k][i].size()) == sizes[k][i],
             where + "metric " + std::to_string(i) + ": got " + std::to_string(metrics[k][i].size()) +
                 " numbers, expected " + std::to_string(sizes[k][i]));
+      metrics_[k][i].check_gathered(metrics[k][i]);
     }
   }
-  for (std::size_t k = 0; k < sizes.size(); ++k) {
-    for (std::size_t i = 0; i < sizes[k].size(); ++i) metrics_[k][i].set_gathered(metrics[k][i]);
+}
+
+template <class T>
+void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics) {
+  check_results(results, metrics);
+  for (std::size_t k = 0; k < metrics.size(); ++k) {
+    for (std::size_t i = 0; i < metrics[k].size(); ++i) metrics_[k][i].set_gathered(metrics[k][i]);
   }
   results_ = std::move(results);
 }

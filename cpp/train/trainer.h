@@ -54,8 +54,9 @@ template <class T> class Trainer {
   void reset_results();
   // How many numbers each metric has gathered in the epoch's batches so far.
   std::vector<std::vector<std::int64_t>> gathered_sizes() const;
-  // Goes on from what an earlier trainer of the same configuration and data had gathered in these batches; BadInput,
-  // and nothing is changed, if it cannot be that.
+  // BadInput for what no trainer of the same configuration and data can have gathered in these batches.
+  void check_results(const Results<T>& results, const std::vector<std::vector<std::vector<double>>>& metrics) const;
+  // Goes on from what such a trainer has gathered; what is refused changes nothing.
   void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics);
 
   TrainingStep<T>& last_step() { return *last_; }

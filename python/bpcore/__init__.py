@@ -30,6 +30,8 @@ from .base.threads import get_num_threads, set_num_threads, threads  # noqa: E40
 from .errors import (  # noqa: E402
     BusyError,
     CheckpointError,
+    CheckpointWarning,
+    CodeWarning,
     FormatError,
     NotBuiltError,
     ShapeError,
@@ -87,6 +89,8 @@ _NAMES = {
 __all__ = [
     "BusyError",
     "CheckpointError",
+    "CheckpointWarning",
+    "CodeWarning",
     "FormatError",
     "Gradients",
     "Input",

@@ -120,6 +120,14 @@ class CheckpointError(FormatError):
     """A checkpoint does not fit the model, the data or the arguments."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint of a run could not be written; the last one stays, the training goes on."""
+
+
+class CodeWarning(UserWarning):
+    """A run goes on from a checkpoint with code that cannot be compared, or a changed callback."""
+
+
 class MismatchWarning(UserWarning):
     """Parts that do not mean anything together: an end of the network, a loss, metrics, targets.
 
@@ -146,6 +154,8 @@ def warn(message: str, category: type[Warning]) -> None:
 __all__ = [
     "BusyError",
     "CheckpointError",
+    "CheckpointWarning",
+    "CodeWarning",
     "FormatError",
     "MismatchWarning",
     "NonFiniteWarning",

@@ -53,6 +53,13 @@ class Initializer:
         own: int | None = getattr(self, "seed", None)
         return seed if own is None else own
 
+    _fixed = False  # whether any seed gives the same values
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the values are the same in every process, also of a model without a seed."""
+        return self._fixed or getattr(self, "seed", None) is not None
+
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, for saving."""
         return dict(vars(self))
@@ -70,6 +77,8 @@ class Initializer:
 class Zeros(Initializer):
     """All 0."""
 
+    _fixed = True
+
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
         return np.zeros(shape)
 
@@ -77,12 +86,16 @@ class Zeros(Initializer):
 class Ones(Initializer):
     """All 1."""
 
+    _fixed = True
+
     def values(self, shape: Shape, seed: int, stream: int) -> Array:
         return np.ones(shape)
 
 
 class Constant(Initializer):
     """All `value`."""
+
+    _fixed = True
 
     def __init__(self, value: float = 0.0) -> None:
         self.value = checks.real("value", value)
@@ -272,6 +285,8 @@ class Orthogonal(Initializer):
 class Identity(Initializer):
     """`gain` on the main diagonal of a matrix, 0 elsewhere; the matrix may be oblong."""
 
+    _fixed = True
+
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = checks.real("gain", gain)
 
@@ -318,6 +333,8 @@ class NguyenWidrow(Initializer):
 
 class FromArray(Initializer):
     """The given values, which must have exactly the parameter's shape and be finite."""
+
+    _fixed = True
 
     def __init__(self, value: Any) -> None:
         array = np.asarray(value)

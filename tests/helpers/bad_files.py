@@ -97,7 +97,7 @@ I = [  # noqa: E741
             written(e, files.forged({"format": 3, "bpcore": "9.0", "model": {}}, {}))
         ),
         FormatError,
-        "written in format 3.*reads formats up to 1.*upgrade",
+        "written in format 3.*reads formats up to 2.*upgrade",
     ),
     ("128-object", lambda e: bp.load_model(3), TYPE, "path must be a str or PathLike, got int"),
     ("130", lambda e: bp.load_model(pipe(e)), VALUE, "not a regular file"),

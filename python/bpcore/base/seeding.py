@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 
+import numpy as np
+
 from . import checks
+from .memory import Array
 
 _MASK = 2**64 - 1
 # The seed and a counter of models made since; no lock, which Ctrl-C or a fork could leave held.
@@ -51,6 +54,15 @@ def mix(seed: int, purpose: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
     return z ^ (z >> 31)
+
+
+def mixed(places: Array, purpose: int) -> Array:
+    """`mix` of an array of uint64."""
+    z = places + np.uint64((0x9E3779B97F4A7C15 * (purpose + 1)) & _MASK)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: Array = z ^ (z >> np.uint64(31))
+    return result
 
 
 SHUFFLE = 1  # purposes

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import checks
+from ..base import checks, kinds
 from ..base.memory import Array
 from .base import Logs, Stateful, copy_all
 
@@ -81,6 +81,10 @@ class _Averaging(Stateful):
     def on_train_exit(self) -> None:
         self._take_out()  # if Ctrl-C came just when validation's context was being left
         super().on_train_exit()
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        average = kinds.Copies([p.value for p in model.weights])
+        return {"count": kinds.Integer(), "average": average}
 
     def get_state(self) -> dict[str, Any]:
         arrays = {str(i): array for i, array in enumerate(self._average)}
@@ -167,6 +171,11 @@ class EMA(_Averaging):
         if step >= first and (step - first) % self.every == 0:
             self._add(1.0 - self.decay)
 
+    _decides = ("decay", "every", "start", "validate", "apply")
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        return {**super()._fields(model), "last": kinds.Integer()}
+
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "last": self._last}
 
@@ -233,6 +242,12 @@ class SWA(_Averaging):
         self._last = epoch
         if epoch >= self.start_epoch and (epoch - self.start_epoch) % self.every == 0:
             self._add(1.0 / (self.count + 1))
+
+    _decides = ("start_epoch", "every", "validate", "apply")
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        epoch = kinds.Integer(-1)
+        return {**super()._fields(model), "epoch": epoch, "last": epoch}
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "epoch": self._epoch, "last": self._last}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
-from ..base import arguments, checks
+from ..base import arguments, checks, kinds
 from ..base.memory import Array
 from ..errors import TrainingDiverged
 
@@ -100,7 +100,29 @@ class Callback:
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take what `get_state` gave; before or after `on_train_begin`."""
+        """Take what `get_state` gave; before or after `on_train_begin`.
+
+        What comes from a file may be damaged or forged: raise ValueError for what cannot be.
+        """
+
+    # ---- for bpcore's own callbacks -------------------------------------------------------------
+    _decides: tuple[str, ...] = ()  # attributes without which a run is another one
+    _sets_rate = False  # so that the optimizer's must be a number
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        """The entries of a state of `get_state`, for a built model."""
+        return {}
+
+    def _state_kind(self, model: Any) -> kinds.Kind:
+        """What a state in a file must be; the user's own `get_state` leaves it to `set_state`."""
+        fields = self._fields(model)
+        own = "get_state" in vars(self) or _owner(self, "get_state") is not _owner(self, "_fields")
+        return kinds.Record(fields, open=own) if fields or not own else kinds.Anything()
+
+
+def _owner(item: Callback, name: str) -> type:
+    """The class that defines a method of the callback."""
+    return next(cls for cls in type(item).__mro__ if name in vars(cls))
 
 
 class Stateful(arguments.Configured, Callback):

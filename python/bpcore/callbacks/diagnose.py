@@ -6,7 +6,7 @@ import copy
 import math
 from typing import Any
 
-from ..base import checks
+from ..base import checks, kinds
 from ..data.dataset import Dataset, subset
 from ..diagnosis import diagnose, examine
 from ..diagnosis.report import Diagnosis
@@ -98,6 +98,10 @@ class Diagnose(Callback):
             raise ImportError("to_pandas needs pandas; run pip install pandas") from error
         frames = [record.to_pandas() for record in self.records]
         return pd.concat(frames, keys=self.epochs, names=["epochs", "layer"])
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        record = kinds.Judged(Diagnosis.from_dict, "a diagnosis")
+        return {"epochs": kinds.Items(kinds.Integer()), "records": kinds.Items(record)}
 
     def get_state(self) -> dict[str, Any]:
         """For checkpoints."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..base import checks
+from ..base import checks, kinds
 from ..base.progress import say
 from ..errors import TrainingDiverged
 from .base import Stateful
@@ -43,6 +43,9 @@ class TimeLimit(Stateful):
             self.stopped = self.model.stop_training = True
             if self.verbose:
                 say(f"time limit of {self.seconds:g} s reached")
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        return {"spent": kinds.Real(0.0)}
 
     def get_state(self) -> dict[str, Any]:
         return {"spent": time.monotonic() - self._start}

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..base import checks
+from ..base import checks, kinds
 from ..base.progress import number, say
 from ..files import atomic
 from .base import Logs, Stateful, copy_all
@@ -105,6 +105,9 @@ class Monitor(Stateful):
         if self._seen or (self.monitor.startswith("val_") and (epoch + 1) % every != 0):
             return None
         self._never_comes(f"epoch {epoch + 1} has only {', '.join(logs) or 'nothing'}", logs)
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        return {"best": kinds.RealText(), "seen": kinds.Flag()}
 
     def get_state(self) -> dict[str, Any]:
         # as text: JSON has no infinity, which stands for "none yet"
@@ -222,6 +225,23 @@ class EarlyStopping(Monitor):
             say(f"epoch {self.stopped_epoch + 1}: early stopping")
         restored = "restored the weights" if self.restore_best_weights else "the best value is that"
         say(f"{restored} of epoch {self.best_epoch + 1}: {self.monitor} {number(self.best)}")
+
+    _decides = (
+        *("monitor", "min_delta", "patience", "mode", "baseline", "restore_best_weights"),
+        "start_from_epoch",
+    )
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        epoch = kinds.Maybe(kinds.Integer())
+        return {
+            **super()._fields(model),
+            "wait": kinds.Integer(),
+            "best_epoch": epoch,
+            "stopped_epoch": epoch,
+            "weights": kinds.Copies(
+                [p.value for p in model.weights] if self.restore_best_weights else []
+            ),
+        }
 
     def get_state(self) -> dict[str, Any]:
         return {
@@ -361,6 +381,10 @@ class ModelCheckpoint(Monitor):
         if self.verbose:
             best = f" ({self.monitor} {number(self.best)})" if self.save_best_only else ""
             say(f"epoch {epoch + 1}: saved {path}{best}")
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        count = kinds.Integer()
+        return {**super()._fields(model), "batches": count, "epoch": count}
 
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "batches": self._batches, "epoch": self._epoch}

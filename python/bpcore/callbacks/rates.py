@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ..base import checks
+from ..base import checks, kinds
 from ..base.progress import say
 from .base import Logs, Stateful
 from .monitor import Monitor
@@ -110,6 +110,13 @@ class ReduceLROnPlateau(Monitor):
         if self.verbose:
             say(f"epoch {epoch + 1}: learning rate reduced to {new:.4g}")
 
+    _decides = ("monitor", "factor", "patience", "mode", "min_delta", "cooldown", "min_lr")
+    _sets_rate = True
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        count = kinds.Integer()
+        return {**super()._fields(model), "wait": count, "cooldown": count}
+
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "wait": self.wait, "cooldown": self.cooldown_counter}
 
@@ -145,6 +152,9 @@ class LearningRateScheduler(Stateful):
     """
 
     adds = ("learning_rate",)
+
+    _decides = ("schedule",)
+    _sets_rate = True
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         if not callable(schedule):

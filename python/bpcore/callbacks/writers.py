@@ -7,7 +7,7 @@ import io
 import os
 from typing import Any
 
-from ..base import checks, optional
+from ..base import checks, kinds, optional
 from ..files import atomic
 from .base import Logs, Stateful
 
@@ -112,6 +112,9 @@ class CSVLogger(Stateful):
         text = self._lines([columns, *rows])
         atomic.write_atomically(self.filename, text.encode())
         self._columns = columns
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        return {"rows": kinds.Integer()}
 
     def get_state(self) -> dict[str, Any]:
         return {"rows": self._rows}
@@ -223,6 +226,9 @@ class TensorBoard(Stateful):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
+
+    def _fields(self, model: Any) -> dict[str, kinds.Kind]:
+        return {"next": kinds.Integer(), "batches": kinds.Integer()}
 
     def get_state(self) -> dict[str, Any]:
         return {"next": self._next, "batches": self._batches}

@@ -1,7 +1,8 @@
 """Checkpoints: a model with its optimizer's state and counters, so that training goes on as it was.
 
 The file is a container like a model's, with ``"kind": "checkpoint"``: the weights under their own
-names, the optimizer's arrays as ``@optimizer/<slot>/<weight>``, and what `fit` adds.
+names, the optimizer's arrays as ``@optimizer/<slot>/<weight>``, and what `fit` adds: JSON in an
+array of bytes, ``@fit``, whose size meets no limit, and the arrays of `files.values`.
 """
 
 from __future__ import annotations
@@ -10,29 +11,30 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import _core
+from .. import _core, optimizers
 from .._version import __version__
-from ..base import arguments, checks
-from ..base.memory import Array
-from ..base.plain import Plain
+from ..base import arguments, checks, kinds
+from ..base.memory import Array, aligned_copy
 from ..errors import BusyError, CheckpointError, FormatError
 from ..graph.parameter import assign, check_writable
 from ..layers.noise import RandomLayer
-from . import container, save
+from . import container, save, values
 from .atomic import write_atomically
 from .container import shown
 
 KIND = "checkpoint"
 _STATE = {"seed", "stream", "epochs_done", "draws", "iterations", "learning_rate", "fma"}
 _LATER = {"random"}  # not in the first files
-_MAX_COUNT = 2**62
+FORMAT = 2  # of the files written
+FIT = "@fit"
 _SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
-_ARRAY = re.compile("@array/[0-9]+")  # what `encode` puts aside
+_OTHERS = {FIT, values.REALS, values.INTEGERS}
+_SEED = kinds.Integer(0, 2**64 - 1)
 
 
 def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
@@ -65,25 +67,56 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
             "pass checkpoint= to fit"
         )
     compiled.get_config()  # raises what model.get_config() leaves out
-    flawed = flawed_weight(model)
-    if flawed:
-        raise ValueError(
-            f"weight {flawed!r} holds NaN or Inf, expected finite numbers to go on with; nothing "
-            "was written; to look into it write a file by model.save"
-        )
     document = {"kind": KIND, "model": save.describe(model)}
     state, arrays = capture(model)
-    write(name, {**document, "state": state}, arrays)
+    try:
+        arrays_kind(model, arrays).check(arrays, named_arrays(model))
+        kinds.Record(state_fields(model)).check(state, "state")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}, to go on with; nothing was written; to look into it write a file by "
+            "model.save"
+        ) from error
+    write(name, packed({**document, "state": state}, arrays))
 
 
-def write(name: str, document: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def packed(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[Any]:
+    """The bytes of a file, in pieces; ValueError at once for what could not be read again."""
+    return container.pack(document, arrays, FORMAT)
+
+
+def write(name: str, pieces: Iterator[Any]) -> None:
     """To the file, as one."""
-    write_atomically(name, container.pack(document, arrays))
+    write_atomically(name, pieces)
 
 
-def is_weight(key: str) -> bool:
-    """Whether a tensor is a weight, ``<layer>/<weight>``, whatever the layer is called."""
-    return key.count("/") == 1 and not _ARRAY.fullmatch(key)
+def packed_fit(held: Mapping[str, Any]) -> Array:
+    """The part of fit as an array; ValueError for what `fit_of` would not take."""
+    text = container.canonical(held).encode("ascii")
+    container.check_nesting(text, "cannot save: the state of fit", bounded=False)
+    return np.frombuffer(text, np.uint8)
+
+
+def fit_of(content: container.Content, file: str) -> Any:
+    """The part of fit, None if there is none."""
+    if content.document["format"] < FORMAT:
+        return content.document.get("fit")
+    held = content.arrays.get(FIT)
+    if held is None:
+        return None
+    where = f"{file}: {FIT}"
+    try:
+        text = _bytes_of(held).decode("ascii")
+    except (TypeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{where}: got {error}, expected a row of bytes, ASCII") from error
+    container.check_nesting(text.encode(), where, bounded=False)
+    return container.parsed(text, where)
+
+
+def _bytes_of(array: Array) -> bytes:
+    if array.ndim != 1 or array.dtype != np.uint8:
+        raise TypeError(checks.describe(array))
+    return array.tobytes()
 
 
 def checked_kind(content: container.Content, file: str) -> dict[str, Any]:
@@ -94,13 +127,27 @@ def checked_kind(content: container.Content, file: str) -> dict[str, Any]:
             f"{file}: holds no optimizer state, expected a checkpoint; it is a model for "
             "bpcore.load_model"
         )
-    strange = sorted(set(document) - {"format", "bpcore", "kind", "model", "state", "fit"})
+    known = {"format", "bpcore", "kind", "model", "state"}
+    strange = sorted(set(document) - known - ({"fit"} if document["format"] < FORMAT else set()))
     state = document.get("state")
     if strange or not isinstance(state, dict) or set(state) - _LATER != _STATE:
         raise FormatError(
             f"{file}: state: got entries {shown(str(strange or state))}, expected {sorted(_STATE)}"
         )
+    for key in content.arrays:
+        if key not in _OTHERS and not is_state(key) and not values.ARRAY.fullmatch(key):
+            raise FormatError(f"{file}: got array {shown(key)}, expected none of that name")
     return document
+
+
+def is_weight(key: str) -> bool:
+    """Whether a tensor is a weight, ``<layer>/<weight>``, whatever the layer is called."""
+    return key.count("/") == 1 and not values.ARRAY.fullmatch(key)
+
+
+def is_state(key: str) -> bool:
+    """Whether a tensor is a weight or an array of the optimizer."""
+    return is_weight(key) or key.startswith(_SLOT)
 
 
 def warn_of_differences(document: Mapping[str, Any], file: str) -> None:
@@ -137,7 +184,7 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     names = _slot_names(optimizer)
     for p in model.weights:
         for slot, array in zip(names, optimizer._slots.get(p, []), strict=False):
-            arrays[f"{_SLOT}{slot}/{p.name}"] = array
+            arrays[slot_key(slot, p.name)] = array
     state = {
         "seed": model.seed,
         "stream": model._stream,
@@ -146,17 +193,26 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "iterations": optimizer.iterations,
         "learning_rate": rate_as_data(optimizer),
         "fma": bool(_core.config()["fma"]),
-        "random": {layer.name: [layer._seed, layer._stream] for layer in _random_layers(model)},
+        "random": _random(model),
     }
     return state, arrays
 
 
-def flawed_weight(model: Any) -> str | None:
-    """The name of a weight that is not finite."""
-    return next((p.name for p in model.weights if not np.isfinite(p.value).all()), None)
+def whole(model: Any, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state with what the first files have not: the seeds of random layers."""
+    return {"random": _random(model), **state}
 
 
-def _random_layers(model: Any) -> list[RandomLayer]:
+def _random(model: Any) -> dict[str, list[Any]]:
+    return {layer.name: [layer._seed, layer._stream] for layer in random_layers(model)}
+
+
+def slot_key(slot: str, weight: str) -> str:
+    """The name of an optimizer's array in a file."""
+    return f"{_SLOT}{slot}/{weight}"
+
+
+def random_layers(model: Any) -> list[RandomLayer]:
     """Those with numbers of their own; they may have begun in another model, or alone."""
     return [layer for layer in model.layers if isinstance(layer, RandomLayer)]
 
@@ -174,136 +230,90 @@ def rate_as_data(optimizer: Any) -> Any:
         return None
 
 
+def state_fields(model: Any) -> dict[str, kinds.Kind]:
+    """What the state of a built and compiled model is made of."""
+    count = kinds.Integer()
+    random = {layer.name: kinds.Row(_SEED, count) for layer in random_layers(model)}
+    fields: dict[str, kinds.Kind] = dict.fromkeys(("stream", "epochs_done", "draws"), count)
+    return {
+        **fields,
+        "seed": _SEED,
+        "iterations": count,
+        "learning_rate": rate_kind(model),
+        "fma": kinds.Flag(),
+        "random": kinds.Record(random),
+    }
+
+
+def rate_kind(model: Any) -> kinds.Kind:
+    """A learning rate that the optimizer takes; None if it has a function, which no file holds."""
+    own = rate_as_data(model.optimizer)
+    rate = kinds.Judged(
+        lambda value: value == own or optimizers.checked_rate(value), "a learning rate or schedule"
+    )
+    return kinds.Maybe(rate) if own is None else rate
+
+
+def arrays_kind(model: Any, found: Mapping[str, Array]) -> kinds.Record:
+    """Weights and the optimizer's arrays, of which a weight has all or none."""
+    fields: dict[str, kinds.Kind] = {}
+    spec = model.optimizer.spec()
+    count = range(_core.slot_count(spec))
+    slots = [(_core.slot_name(spec, k), _core.slot_lowest(spec, k)) for k in count]
+    for p in model.weights:
+        low = 0.0 if p.local_name.endswith("variance") else -math.inf
+        fields[p.name] = kinds.Values(p.shape, p.dtype, low)
+        if any(slot_key(slot, p.name) in found for slot, _ in slots):
+            for slot, least in slots:
+                fields[slot_key(slot, p.name)] = kinds.Values(p.shape, p.dtype, least)
+    return kinds.Record(fields)
+
+
+def named_arrays(model: Any) -> str:
+    """What `arrays_kind` is of, for messages."""
+    return f"weights and state of optimizer {type(model.optimizer).__name__}"
+
+
 def prepare(
     model: Any, state: Mapping[str, Any], arrays: Mapping[str, Array], file: str
 ) -> Callable[[], None]:
     """Check everything against the model; the function returned puts it in, and cannot fail."""
-    optimizer = model._need_compiled().optimizer
-    weights = {key: a for key, a in arrays.items() if is_weight(key)}
-    save.check_weights(model, weights, file)
-    check_writable(model.weights)
-    slots = _checked_slots(model, optimizer, arrays, file)
+    optimizer, layers = model._need_compiled().optimizer, random_layers(model)
+    now, state = _random(model), whole(model, state)
+    own = {key: a for key, a in arrays.items() if is_state(key)}
     try:
-        seed = checks.seed(state["seed"])
-        counts = {
-            key: checks.integer(key, state[key], 0, _MAX_COUNT)
-            for key in ("stream", "epochs_done", "draws", "iterations")
-        }
-        random = _checked_streams(model, state.get("random"))
+        kinds.Record(state_fields(model)).check(state, "state")
+        arrays_kind(model, own).check(own, named_arrays(model))
         rate = state["learning_rate"]
         changed = rate is not None and rate != rate_as_data(optimizer)
-        trial = type(optimizer)(rate) if changed else optimizer
+        rate = optimizers.checked_rate(rate) if changed else None
+        check_writable(model.weights)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise FormatError(f"{file}: state: {error}") from error
+        raise FormatError(f"{file}: {error}") from error
+    names = _slot_names(optimizer)
+    slots = {
+        p: [aligned_copy(own[slot_key(slot, p.name)]) for slot in names]
+        for p in model.weights
+        if names and slot_key(names[0], p.name) in own
+    }
+    numbers = {layer: tuple(state["random"][layer.name]) for layer in layers}
 
     def apply() -> None:
-        assign(model.weights, [weights[p.name] for p in model.weights])
-        optimizer.set_state(model.weights, {"iterations": counts["iterations"], "slots": slots})
-        if changed:
-            optimizer.learning_rate = trial.learning_rate
-        model._stream, model._epochs_done = counts["stream"], counts["epochs_done"]
-        model._draws = counts["draws"]
-        was = model.seed, [(layer._seed, layer._stream) for layer in random]
-        if seed != model.seed:
-            model.seed = seed
+        was = model.seed, now
+        if model.seed != state["seed"]:
+            model.seed = state["seed"]
             for layer in model.layers:
-                layer._seed = seed
-        for layer, own in random.items():
-            layer._seed, layer._stream = own
-        if was != (seed, list(random.values())):
+                layer._seed = model.seed
+        for layer, (seed, stream) in numbers.items():
+            layer._seed, layer._stream = seed, stream
+        if was != (model.seed, state["random"]):
             model._make_engine()  # random layers have it in their nodes
         model._engine.trainers.clear()  # they hold the optimizer's former arrays
+        assign(model.weights, [own[p.name] for p in model.weights])
+        optimizer._slots, optimizer.iterations = slots, state["iterations"]
+        if changed:
+            optimizer.learning_rate = rate
+        model._stream, model._epochs_done = state["stream"], state["epochs_done"]
+        model._draws = state["draws"]
 
     return apply
-
-
-def _checked_streams(model: Any, value: Any) -> dict[RandomLayer, tuple[int, int]]:
-    """Seed and stream of random numbers by layer."""
-    layers = _random_layers(model)
-    if value is None:
-        return {}
-    if set(value) != {layer.name for layer in layers}:
-        raise ValueError(f"random: got layers {sorted(value)}")
-    found = {}
-    for layer in layers:
-        seed, stream = value[layer.name]
-        stream = checks.integer("stream", stream, 0, _MAX_COUNT)
-        found[layer] = checks.integer("seed", seed, 0, 2**64 - 1), stream
-    return found
-
-
-def _checked_slots(
-    model: Any, optimizer: Any, arrays: Mapping[str, Array], file: str
-) -> list[list[Array]]:
-    """The optimizer's arrays by parameter: of each all or none."""
-    names = _slot_names(optimizer)
-    rest = {key for key in arrays if key.startswith(_SLOT) and not is_weight(key)}
-    result = []
-    for p in model.weights:
-        keys = [f"{_SLOT}{slot}/{p.name}" for slot in names]
-        here = [key for key in keys if key in arrays]
-        if here and len(here) < len(keys):
-            lost = next(key for key in keys if key not in arrays)
-            raise FormatError(f"{file}: {lost!r} is missing, expected all of {names} or none")
-        for key in here:
-            if arrays[key].shape != p.shape or arrays[key].dtype != p.dtype:
-                raise FormatError(
-                    f"{file}: {key!r} is {arrays[key].dtype} {arrays[key].shape}, expected "
-                    f"{p.dtype} {p.shape}"
-                )
-        rest -= set(here)
-        result.append([arrays[key] for key in here])
-    if rest:
-        raise FormatError(
-            f"{file}: got {shown(min(rest))}, expected state of optimizer "
-            f"{type(optimizer).__name__}: {names}"
-        )
-    return result
-
-
-# ---- states of callbacks and metrics as data -----------------------------------------------------
-
-
-class _Encoder(Plain):
-    """Arrays are put aside, numbers that are not finite marked."""
-
-    def __init__(self, arrays: dict[str, Array]) -> None:
-        self.arrays = arrays
-
-    def key(self, key: Any, where: str) -> str:
-        if not isinstance(key, str) or key.startswith("$"):
-            raise TypeError(f"{where}: key {key!r} must be a str that does not start with '$'")
-        return key
-
-    def number(self, value: float, where: str) -> Any:
-        if isinstance(value, int):
-            return checks.integer(where, value, -_MAX_COUNT, 2**64)
-        return value if math.isfinite(value) else {"$float": str(value)}
-
-    def other(self, value: Any, where: str) -> Any:
-        if isinstance(value, np.ndarray):
-            name = f"@array/{len(self.arrays)}"
-            self.arrays[name] = value
-            return {"$array": name}
-        raise TypeError(
-            f"{where} is {checks.describe(value)}, expected numbers, strings, arrays, lists and "
-            "dicts, which a checkpoint can hold"
-        )
-
-
-def encode(value: Any, arrays: dict[str, Array], where: str) -> Any:
-    """`value` as JSON data, its arrays put aside; TypeError with the place for anything else."""
-    return _Encoder(arrays)(value, where)
-
-
-def decode(value: Any, arrays: Mapping[str, Array]) -> Any:
-    """What `encode` was given, tuples as lists; the arrays are their own."""
-    if isinstance(value, list):
-        return [decode(item, arrays) for item in value]
-    if isinstance(value, dict):
-        if set(value) == {"$float"}:
-            return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[value["$float"]]
-        if set(value) == {"$array"}:
-            return arrays[value["$array"]].copy()  # not to keep all of the file
-        return {key: decode(item, arrays) for key, item in value.items()}
-    return value

@@ -25,7 +25,7 @@ from ..base.checks import MAX_ELEMENTS, MAX_NAME, MAX_RANK, MAX_SIZE, name_flaw
 from ..base.memory import Array
 from ..errors import FormatError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest that is read: of models save.FORMAT, of checkpoints their own
 MAX_HEADER = 2**24  # bytes
 MAX_BYTES = 2**33  # of a whole file, unless the caller says otherwise
 MAX_TENSORS = 100_000
@@ -84,7 +84,9 @@ def shown(text: str, limit: int = 120) -> str:
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def pack(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[bytes | memoryview]:
+def pack(
+    document: Mapping[str, Any], arrays: Mapping[str, Array], version: int
+) -> Iterator[bytes | memoryview]:
     """The file's bytes in pieces; everything is checked before the first piece.
 
     Raises
@@ -99,9 +101,24 @@ def pack(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[b
             raise ValueError(f"cannot save: tensor {shown(name)} {flaw}; rename or reshape it")
     order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     tensors = {name: _little(name, arrays[name]) for name in order}
-    body = {"format": FORMAT_VERSION, "bpcore": __version__, **document}
-    text = canonical({**body, "sha256": _digest(canonical(body).encode(), tensors)})
-    _check_nesting(text.encode(), _DESCRIPTION)
+    body = {"format": version, "bpcore": __version__, **document}
+    data = _head(body, _digest(canonical(body).encode(), tensors), tensors)
+    pieces = (_bytes(array) for array in tensors.values())
+    return iter([len(data).to_bytes(8, "little") + data, *pieces])
+
+
+def check(document: Mapping[str, Any], arrays: Mapping[str, Array], spare: int = 0) -> None:
+    """ValueError for what `pack` would not take; `spare`: bytes that the description may gain."""
+    tensors = {name: _little(name, array) for name, array in arrays.items()}
+    _head({"format": 1, "bpcore": __version__, **document}, "0" * 64, tensors, spare)
+
+
+def _head(
+    body: Mapping[str, Any], digest: str, tensors: Mapping[str, Array], spare: int = 0
+) -> bytes:
+    """All before the numbers, once it is what `read` takes back."""
+    text = canonical({**body, "sha256": digest})
+    check_nesting(text.encode(), _DESCRIPTION)
     header = ['{"__metadata__":{"bpcore":', json.dumps(text), "}"]
     offset = 0
     for name, array in tensors.items():
@@ -114,13 +131,12 @@ def pack(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[b
         offset += array.nbytes
     data = ("".join(header) + "}").encode()
     data += b" " * (-len(data) % 8)
-    if len(data) > MAX_HEADER or len(tensors) > MAX_TENSORS:
+    if len(data) + spare > MAX_HEADER or len(tensors) > MAX_TENSORS:
         raise ValueError(
             f"cannot save: {len(tensors)} tensors and {len(data)} bytes of description, expected "
             f"at most {MAX_TENSORS} and {MAX_HEADER}; initializers given as arrays count"
         )
-    pieces = (_bytes(array) for array in tensors.values())
-    return iter([len(data).to_bytes(8, "little") + data, *pieces])
+    return data
 
 
 def _bytes(array: Array) -> memoryview:
@@ -236,10 +252,10 @@ class _Reader:
         found = _digest(body, arrays)
         if found != seal:
             raise self.error("SHA-256 of the content", found, seal, "; the file is damaged")
-        _check_nesting(body, f"{self.file}: metadata")
+        check_nesting(body, f"{self.file}: metadata")
         plain = body.decode("ascii")
         del body
-        return Content(self._parsed(plain), arrays, self.size)
+        return Content(parsed(plain, f"{self.file}: metadata"), arrays, self.size)
 
     # ---- bytes ----------------------------------------------------------------------------------
     def _take(self, buffer: Any) -> Any:
@@ -321,19 +337,6 @@ class _Reader:
         if seal is None:
             raise self.error("metadata", repr(bytes(text[-40:])), "a SHA-256 at its end")
         return seal[1].decode()
-
-    def _parsed(self, body: str) -> dict[str, Any]:
-        """The document, from text of bounded size and depth that is canonical."""
-        try:
-            value = json.loads(body, parse_int=_integer, parse_constant=_refuse)
-            same = canonical(value) == body
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"{self.file}: damaged metadata: {error}") from error
-        if not same or not isinstance(value, dict):
-            raise self.error(
-                "metadata", "another form", "canonical JSON: every key once, no spaces"
-            )
-        return value
 
     # ---- the tensors ----------------------------------------------------------------------------
     def _table(self, header: bytearray, place: int) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -434,15 +437,30 @@ def _tensor(entry: re.Match[bytes], offset: int, size: int) -> tuple[str, tuple[
     return code, shape, end
 
 
-def _check_nesting(text: bytes, where: str) -> None:
-    """Refuse JSON too deep or with too many values, at a cost bounded by its length."""
+def parsed(text: str, where: str) -> dict[str, Any]:
+    """The values of text that is canonical; its depth has been checked."""
+    try:
+        value = json.loads(text, parse_int=_integer, parse_constant=_refuse)
+        same = canonical(value) == text
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: damaged: {error}") from error
+    if not same or not isinstance(value, dict):
+        raise FormatError(
+            f"{where}: got another form, expected canonical JSON: every key once, no spaces"
+        )
+    return value
+
+
+def check_nesting(text: bytes, where: str, *, bounded: bool = True) -> None:
+    """Refuse JSON too deep and, if `bounded`, with too many values, at a cost bounded by its
+    length."""
     # About what the parsed values take: 64 bytes for a list or entry, 232 for a dict.
-    size = 64 * (text.count(b",") + text.count(b"[")) + 232 * text.count(b"{")
+    size = 0 if not bounded else 64 * (text.count(b",") + text.count(b"[")) + 232 * text.count(b"{")
     if size <= _MAX_PARSED:
         flat = text.replace(b"\\\\", b"").replace(b'\\"', b"")
         # Strings without brackets are two adjacent quotes by now; the rest is walked through.
         tokens = flat.translate(None, _NO_STRUCTURE).replace(b'""', b"")
-    if size > _MAX_PARSED or len(tokens) > _MAX_TOKENS:
+    if bounded and (size > _MAX_PARSED or len(tokens) > _MAX_TOKENS):
         raise FormatError(
             f"{where}: got too many values, about {size} bytes, expected at most {_MAX_PARSED}"
         )

@@ -20,9 +20,10 @@ from ..base.plain import Plain
 from ..errors import FormatError, NotBuiltError
 from . import container
 from .atomic import write_atomically
-from .container import FORMAT_VERSION
 
-__all__ = ["FORMAT_VERSION", "save_model"]
+FORMAT = 1  # of the files written
+
+__all__ = ["save_model"]
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> None:
@@ -50,7 +51,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     arrays = arrays_of(model)
     if model._training.held:  # a fit in another thread would change them under the hash
         arrays = {key: array.copy() for key, array in arrays.items()}
-    write_atomically(name, container.pack({"model": describe(model)}, arrays))
+    write_atomically(name, container.pack({"model": describe(model)}, arrays, FORMAT))
 
 
 # ---- model <-> document ------------------------------------------------------------------------

@@ -68,6 +68,8 @@ class Parameter:
     __array_priority__ = 0
     _regularizer: Any = None
     _constraint: Any = None
+    _drawn: Array | None = None
+    _trained_by_chance = False
 
     def __init__(
         self, owner: Any, local_name: str, value: Array, *, trainable: bool = True
@@ -157,6 +159,26 @@ class Parameter:
         """`new` as an array that may be copied into the value, or an error."""
         return _fit(what or self.name, new, self.shape, self.dtype, finite=True)
 
+    # ---- where the value comes from -------------------------------------------------------------
+    def note_drawn(self) -> None:
+        """It was drawn just now, with the seed of its model."""
+        self._drawn = _some(self._value).copy()
+
+    def note_trained(self, by_chance: bool) -> None:
+        """Training changes it from now on; `by_chance`: of a model without a given seed."""
+        self._drawn, self._trained_by_chance = None, by_chance
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether, without a given seed, each process has another value.
+
+        So it is of what was drawn, as far as 64 elements tell that nobody has set it since, and of
+        what was trained.
+        """
+        if self._drawn is None:
+            return self._trained_by_chance
+        return np.allclose(_some(self._value), self._drawn, rtol=1e-6, atol=0.0)
+
     def convert(self, dtype: str) -> None:
         """Take another dtype; views taken before keep the old array."""
         self._value = aligned_copy(self._value.astype(dtype))
@@ -205,6 +227,12 @@ def assign(parameters: Sequence[Parameter], arrays: Sequence[Array]) -> None:
     copies = [(p.value, ..., array) for p, array in zip(parameters, arrays, strict=True)]
     # One call of the interpreter: no signal handler, and so no Ctrl-C, comes between two copies.
     deque(itertools.starmap(operator.setitem, copies), maxlen=0)
+
+
+def _some(value: Array) -> Array:
+    """Up to some 64 elements, evenly spaced."""
+    flat = value.reshape(-1)
+    return flat[:: max(1, flat.size // 64)]
 
 
 def _fit(

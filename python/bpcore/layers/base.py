@@ -274,6 +274,8 @@ class Layer(arguments.Configured):
             raise MemoryError(f"{self.label}: weight {name!r}: no memory for {sizes}") from error
         parameter = Parameter(self, local, value, trainable=trainable)
         parameter.regularizer, parameter.constraint = regularizer, constraint
+        if held is None and not told.repeats:
+            parameter.note_drawn()
         self._weights.append(parameter)
         return parameter
 

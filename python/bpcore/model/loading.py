@@ -82,6 +82,11 @@ def load_model(
             f"{file}: holds a {shown(str(content.document['kind']))}, expected a model; read a "
             "checkpoint with bpcore.load_checkpoint"
         )
+    if content.document["format"] > save.FORMAT:
+        raise FormatError(
+            f"{file}: got format {content.document['format']}, expected a model of format "
+            f"{save.FORMAT}; other formats are those of checkpoints"
+        )
     strange = sorted(set(content.document) - {"format", "bpcore", "model"})
     if strange:
         raise FormatError(f"{file}: unknown entry {shown(strange[0])}, expected 'model' alone")

@@ -155,6 +155,7 @@ class Model(Trainable):
             end.listed = kind in (list, tuple)
             if names is not None:
                 end.names = list(names)
+        engine.by_chance = not self._seed_told
         if self._compiled is not None:
             self._compiled.resolve(engine.ends(), engine.param_names)
         self._engine = engine

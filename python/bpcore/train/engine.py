@@ -43,6 +43,7 @@ class Engine:
         self.net = self.low.network(self.outputs)
         # Layers in Python keep what backward needs in themselves: one pass at a time.
         self.has_python = any(node[0] == "python" for node in self.low.nodes)
+        self.by_chance = False  # whether nobody gave the model's seed
         self.draws = draws  # training batches so far, of the model
         self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
 
@@ -105,6 +106,10 @@ class Engine:
             draws=self.draws,
             **options,
         )
+        if spec is not None:
+            for p in self.params:
+                if getattr(p._owner, "trainable", True):  # moving statistics as well
+                    p.note_trained(self.by_chance)
         self.trainers[purpose] = made, key
         return made
 

@@ -17,6 +17,7 @@ from ..callbacks.base import CallbackList
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import TrainingDiverged, diverged
 from ..files import lock
+from . import identity
 from .options import Options
 
 SLICE = 0.05  # seconds in the core between looks at signals and the bar
@@ -32,6 +33,9 @@ class Loop:
         self.engine = model._engine
         self.optimizer = self.compiled.optimizer
         self.history = History()
+        self.start: dict[str, Any] = {}  # what tells the weights before any training
+        if options.checkpoint is not None:
+            self.start = identity.weights_at_the_start(model)
         self.trainer = self.engine.trainer("train", self.compiled)
         self.hooks = hooks
         self.progress: Progress
