@@ -31,6 +31,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"{SANITIZER}: {reason}"))
 
 
+@pytest.fixture(autouse=True)
+def seed_of_nobody(monkeypatch):
+    """No test begins with the seed that another one has set."""
+    from bpcore.base import seeding
+
+    monkeypatch.setattr(seeding, "_state", None)
+
+
 @pytest.fixture
 def rng(request):
     """Seeded by the test's own name, so that a failure comes back when the test runs alone."""

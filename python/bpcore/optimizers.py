@@ -19,15 +19,6 @@ from .errors import ShapeError
 from .graph.parameter import Parameter
 
 
-def checked_rate(value: Any) -> Any:
-    """A learning rate: a number > 0, or a schedule, of its configuration too."""
-    if isinstance(value, Mapping):
-        value = schedules.from_config(value)
-    if isinstance(value, (type, str)) or not callable(value):
-        value = checks.real("learning_rate", value, 0.0, open_low=True)
-    return value
-
-
 class Optimizer(arguments.Configured):
     """Base of all optimizers.
 
@@ -87,7 +78,7 @@ class Optimizer(arguments.Configured):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        value = checked_rate(value)
+        value = schedules.checked_rate(value)
         self._learning_rate = value
         self._config_args["learning_rate"] = value
 

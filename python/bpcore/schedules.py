@@ -364,3 +364,12 @@ def from_config(config: Mapping[str, Any]) -> Schedule:
         raise checks.unknown("schedule", name, _CLASSES)
     result: Schedule = _CLASSES[name].from_config(dict(config.get("config", {})))
     return result
+
+
+def checked_rate(value: Any) -> Any:
+    """A learning rate: a number > 0, or a schedule, of its configuration too."""
+    if isinstance(value, Mapping):
+        value = from_config(value)
+    if isinstance(value, (type, str)) or not callable(value):
+        value = checks.real("learning_rate", value, 0.0, open_low=True)
+    return value

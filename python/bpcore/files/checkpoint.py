@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from .. import _core, optimizers
+from .. import _core, schedules
 from .._version import __version__
 from ..base import arguments, checks, kinds
 from ..base.memory import Array, aligned_copy
@@ -249,7 +248,7 @@ def rate_kind(model: Any) -> kinds.Kind:
     """A learning rate that the optimizer takes; None if it has a function, which no file holds."""
     own = rate_as_data(model.optimizer)
     rate = kinds.Judged(
-        lambda value: value == own or optimizers.checked_rate(value), "a learning rate or schedule"
+        lambda value: value == own or schedules.checked_rate(value), "a learning rate or schedule"
     )
     return kinds.Maybe(rate) if own is None else rate
 
@@ -286,7 +285,7 @@ def prepare(
         arrays_kind(model, own).check(own, named_arrays(model))
         rate = state["learning_rate"]
         changed = rate is not None and rate != rate_as_data(optimizer)
-        rate = optimizers.checked_rate(rate) if changed else None
+        rate = schedules.checked_rate(rate) if changed else None
         check_writable(model.weights)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise FormatError(f"{file}: {error}") from error

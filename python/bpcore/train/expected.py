@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import metrics, optimizers, schedules
+from .. import metrics, schedules
 from ..base import checks, kinds
 from ..data.dataset import Dataset, batch_size_of
 from ..files import checkpoint
@@ -65,7 +65,7 @@ class Expected:
         """A rate of the file: the run's own, or one that is sound at every update to come."""
         if value == self.rate:
             return
-        rate = optimizers.checked_rate(value)
+        rate = schedules.checked_rate(value)
         if isinstance(rate, schedules.Schedule):
             first, count = self.counters[0], (self.options.epochs - self.first) * self.steps
             for start in range(first, first + count, _RATES):
