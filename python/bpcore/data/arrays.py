@@ -19,23 +19,23 @@ from . import frames
 
 
 class Table:
-    """An array that was converted from what a user gave."""
+    """An array that was converted from what a user gave, and the columns of a frame."""
 
-    __slots__ = ("array",)
+    __slots__ = ("array", "columns")
 
-    def __init__(self, array: Array) -> None:
-        self.array = array
+    def __init__(self, array: Array, columns: frames.Names | None = None) -> None:
+        self.array, self.columns = array, columns
 
 
 def table(name: str, value: Any) -> Table:
-    """`value` as it is after conversion, which a table has behind it."""
-    return value if isinstance(value, Table) else Table(array(name, value))
+    """`value` after conversion; one that was converted before stays as it is."""
+    if isinstance(value, Table):
+        return value
+    return Table(array(name, value), frames.columns(value))
 
 
 def array(name: str, value: Any) -> Array:
     """`value` as an ndarray of a real dtype that the core reads; not copied if it is one."""
-    if isinstance(value, Table):
-        return value.array
     if type(value) is not np.ndarray:
         value = _to_array(name, value)
     kind = value.dtype.kind
@@ -75,7 +75,7 @@ def _to_array(name: str, value: Any) -> Array:
         return np.asarray(value.data)
     if isinstance(value, np.ndarray):  # memmap, matrix, user subclasses
         return value.view(np.ndarray)
-    module = type(value).__module__.partition(".")[0]
+    module = frames.library(value)
     if module == "pandas":
         return frames.from_pandas(name, value)
     if module == "polars":
@@ -120,9 +120,8 @@ def _from_list(name: str, value: Sequence[Any]) -> Array:
     return result if result.size or result.ndim > 1 else result.astype(np.float64)
 
 
-def features(name: str, value: Any, shape: Shape, layer: str) -> Array:
+def features(name: str, x: Array, shape: Shape, layer: str) -> Array:
     """One model input: (N, \\*shape)."""
-    x = array(name, value)
     if x.ndim == len(shape) + 1 and x.shape[1:] == shape:
         return x
     wanted = "(N, " + ", ".join(map(str, shape)) + ")"

@@ -8,16 +8,38 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
+from .frames import Names
 from .targets import Target
 
 
 class Dataset:
-    """Inputs, targets and weights as the core takes them; `n` samples."""
+    """Inputs, targets and weights as the core takes them.
 
-    __slots__ = ("n", "ws", "xs", "ys")
+    Attributes
+    ----------
+    n : int
+        Samples.
+    xs : list of ndarray (N, ...)
+        By input.
+    ys : list of (ndarray, bool)
+        By output: targets, and whether they are class labels.
+    ws : list of (ndarray (N,), or None)
+        By output: weights of the samples.
+    columns : two lists of (tuple of str, or None)
+        By input and by output: the columns, where it was a frame.
+    """
 
-    def __init__(self, n: int, xs: list[Array], ys: list[Target], ws: list[Array | None]) -> None:
-        self.n, self.xs, self.ys, self.ws = n, xs, ys, ws
+    __slots__ = ("columns", "n", "ws", "xs", "ys")
+
+    def __init__(
+        self,
+        n: int,
+        xs: list[Array],
+        ys: list[Target],
+        ws: list[Array | None],
+        columns: tuple[list[Names | None], list[Names | None]] = ([], []),
+    ) -> None:
+        self.n, self.xs, self.ys, self.ws, self.columns = n, xs, ys, ws, columns
 
     def divided(self, fraction: float) -> tuple[Dataset, Dataset]:
         """The first rows, and the last `fraction` of all, as Keras divides them.
@@ -47,6 +69,7 @@ def subset(item: Dataset, rows: Any) -> Dataset:
         [x[rows] for x in item.xs],
         [(np.ascontiguousarray(y[rows]) if labels else y[rows], labels) for y, labels in item.ys],
         [None if w is None else np.ascontiguousarray(w[rows]) for w in item.ws],
+        item.columns,
     )
 
 

@@ -1,4 +1,4 @@
-"""Data frames of pandas and polars as arrays; neither library is imported here."""
+"""Data frames of pandas and polars as arrays, and their columns, without importing either."""
 
 from __future__ import annotations
 
@@ -8,34 +8,63 @@ import numpy as np
 
 from ..base.memory import Array
 
+Names = tuple[str, ...]
+
+
+def library(value: Any) -> str:
+    """``"pandas"`` or ``"polars"`` for what is of theirs, else another module's name."""
+    return type(value).__module__.partition(".")[0]
+
+
+def columns(value: Any) -> Names | None:
+    """The labels of a frame's columns as text; None for all that has no columns."""
+    if library(value) not in ("pandas", "polars") or not hasattr(value, "columns"):
+        return None
+    return tuple(str(label) for label in value.columns)
+
 
 def from_pandas(name: str, frame: Any) -> Array:
-    columns = frame.items() if hasattr(frame, "columns") else [(frame.name, frame)]
-    parts = []
-    for label, column in columns:
-        if getattr(column.dtype, "kind", "O") not in "fiub":
-            raise TypeError(
-                f"{name}: column {label!r} has dtype {column.dtype}; expected a real number dtype; "
-                "encode or drop it"
-            )
-        if not isinstance(column.dtype, np.dtype) and column.isna().any():
-            row = int(np.flatnonzero(column.isna().to_numpy())[0])
-            raise ValueError(
-                f"{name}: column {label!r} has a missing value (NA) at row {row}; fill or drop it"
-            )
-        parts.append(column.to_numpy(dtype=getattr(column.dtype, "numpy_dtype", None)))
+    """The values of a frame (N, columns) or a series (N,), copied at most once."""
+    series = [frame] if not hasattr(frame, "columns") else [c for _, c in frame.items()]
+    dtypes = [_numpy_dtype(name, column) for column in series]
     if not hasattr(frame, "columns"):
-        return np.asarray(parts[0])
-    if not parts:
-        return np.empty((len(frame), 0))
-    if len({p.dtype for p in parts}) == 1:
-        return np.asarray(frame.to_numpy(dtype=parts[0].dtype))
-    return np.column_stack(parts)
+        return np.asarray(frame.to_numpy(dtype=dtypes[0]))
+    if len(set(dtypes)) == 1 and all(isinstance(c.dtype, np.dtype) for c in series):
+        return np.asarray(frame.to_numpy(dtype=dtypes[0]))  # often a view
+    values = np.empty((len(frame), len(series)), np.result_type(*dtypes) if dtypes else float)
+    for k, (column, dtype) in enumerate(zip(series, dtypes, strict=True)):
+        values[:, k] = column.to_numpy(dtype=dtype)
+    return values
+
+
+def _numpy_dtype(name: str, column: Any) -> np.dtype[Any]:
+    """The dtype of a column's numbers, of which none may be missing."""
+    label, dtype = column.name, column.dtype
+    if getattr(dtype, "kind", "O") not in "fiub":
+        raise TypeError(
+            f"{name}: column {label!r} has dtype {dtype}; expected a real number dtype; encode or "
+            "drop it"
+        )
+    if isinstance(dtype, np.dtype):
+        return dtype
+    if column.isna().any():
+        row = int(np.flatnonzero(column.isna().to_numpy())[0])
+        raise ValueError(
+            f"{name}: column {label!r} has a missing value (NA) at row {row}; fill or drop it"
+        )
+    found = getattr(dtype, "numpy_dtype", None) or getattr(dtype, "subtype", None)
+    return np.dtype(found) if found is not None else np.dtype(f"{dtype.kind}{dtype.itemsize}")
 
 
 def from_polars(name: str, frame: Any) -> Array:
-    columns = frame.get_columns() if hasattr(frame, "get_columns") else [frame]
-    for column in columns:
+    """The values of a frame (N, columns) or a series (N,)."""
+    series = frame.get_columns() if hasattr(frame, "get_columns") else [frame]
+    for column in series:
+        if str(column.dtype).startswith("Decimal"):
+            raise TypeError(
+                f"{name}: column {column.name!r} has dtype {column.dtype}; expected a real number "
+                "dtype; cast it to Float64"
+            )
         if not (column.dtype.is_numeric() or str(column.dtype) == "Boolean"):
             raise TypeError(
                 f"{name}: column {column.name!r} has dtype {column.dtype}; expected a real number "

@@ -6,14 +6,17 @@ converted once and checked once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from . import arrays, targets
+from .arrays import Table
 from .dataset import Dataset
+from .frames import Names as Columns
 from .targets import Target
 
 Names = tuple[str, str]  # by which messages call x and y
@@ -29,10 +32,13 @@ class Ends:
         Per sample.
     listed : bool
         The model was made with a list, so that even a single part may come in a list.
+    columns : list of (tuple of str, or None)
+        Of the frames that the model was trained with; None where it was none.
     """
 
     def __init__(self, names: Sequence[str], shapes: Sequence[Shape], listed: bool = False) -> None:
         self.names, self.shapes, self.listed = list(names), list(shapes), listed
+        self.columns: list[Columns | None] = [None] * len(self.names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -42,6 +48,14 @@ class Ends:
         names or a list or tuple in order."""
         labels = [name] if len(self) == 1 else [f"{name}[{end!r}]" for end in self.names]
         return list(zip(labels, self._in_order(name, value), strict=True))
+
+    def tables(self, name: str, value: Any) -> list[tuple[str, Table]]:
+        """The parts converted, the columns of frames in the order of the model's."""
+        parts = zip(self.parts(name, value), self.columns, strict=True)
+        return [
+            (label, _in_columns(label, arrays.table(label, part), columns))
+            for (label, part), columns in parts
+        ]
 
     def _in_order(self, name: str, value: Any) -> list[Any]:
         if isinstance(value, dict):
@@ -117,8 +131,31 @@ class Signature:
         TypeError, ValueError
             `ShapeError` for shapes. The message says which part, and where in it.
         """
-        xs, n = self.read_inputs(x, names[0])
-        return Dataset(n, xs, *self.read_targets(y, sample_weight, losses, n, names, check_labels))
+        given = self.inputs.tables(names[0], x)
+        xs, n = self._inputs(given, names[0])
+        wanted = self._wanted(y, names[1])
+        ys, ws = self._targets(wanted, sample_weight, losses, n, names, check_labels)
+        columns = [table.columns for _, table in given], [table.columns for _, table in wanted]
+        return Dataset(n, xs, ys, ws, columns)
+
+    def learn(self, data: Dataset) -> None:
+        """Keep the columns of frames: frames to come have to have them, in any order."""
+        for ends, found in zip((self.inputs, self.outputs), data.columns, strict=True):
+            least = 1 if ends is self.inputs else 2  # one target needs no name
+            for k, columns in enumerate(found):
+                if ends.columns[k] is None and columns is not None and len(columns) >= least:
+                    ends.columns[k] = columns
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """Forget the columns that were learned if the block raises."""
+        held = [(ends, list(ends.columns)) for ends in (self.inputs, self.outputs)]
+        try:
+            yield
+        except BaseException:
+            for ends, columns in held:
+                ends.columns[:] = columns
+            raise
 
     def read_inputs(
         self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False
@@ -127,10 +164,15 @@ class Signature:
 
         `finite`: whether NaN and Inf are errors; `empty`: whether there may be no sample.
         """
+        return self._inputs(self.inputs.tables(name, x), name, finite, empty)
+
+    def _inputs(
+        self, given: list[tuple[str, Table]], name: str, finite: bool = True, empty: bool = False
+    ) -> tuple[list[Array], int]:
         found: list[tuple[str, Array]] = []
-        ends = zip(self.inputs.parts(name, x), self.inputs.shapes, self.inputs.names, strict=True)
-        for (label, part), shape, end in ends:
-            array = arrays.features(label, part, shape, end)
+        ends = zip(given, self.inputs.shapes, self.inputs.names, strict=True)
+        for (label, table), shape, end in ends:
+            array = arrays.features(label, table.array, shape, end)
             if found:
                 arrays.rows(label, array, name, found[0][1].shape[0])
             found.append((label, array))
@@ -153,12 +195,27 @@ class Signature:
         check_labels: Callable[[int, str], None] | None = None,
     ) -> tuple[list[Target], list[Array | None]]:
         """Targets and weights of all outputs; without `n` the first output's rows count."""
+        wanted = self._wanted(y, names[1])
+        return self._targets(wanted, sample_weight, losses, n, names, check_labels)
+
+    def _wanted(self, y: Any, name: str) -> list[tuple[str, Table]]:
         if y is None:
-            raise TypeError(f"{names[1]} is None, expected targets of shape (N, ...)")
+            raise TypeError(f"{name} is None, expected targets of shape (N, ...)")
+        return self.outputs.tables(name, y)
+
+    def _targets(
+        self,
+        wanted: list[tuple[str, Table]],
+        sample_weight: Any,
+        losses: Sequence[Any],
+        n: int | None,
+        names: Names,
+        check_labels: Callable[[int, str], None] | None,
+    ) -> tuple[list[Target], list[Array | None]]:
         found: list[Target] = []
-        ends = zip(self.outputs.parts(names[1], y), losses, self.outputs.shapes, strict=True)
-        for k, ((label, part), loss, shape) in enumerate(ends):
-            array = arrays.array(label, part)
+        ends = zip(wanted, losses, self.outputs.shapes, strict=True)
+        for k, ((label, table), loss, shape) in enumerate(ends):
+            array = table.array
             if n is None:
                 n = len(array) if array.ndim else 0
                 if n == 0:
@@ -172,10 +229,10 @@ class Signature:
         name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
         weights = self.read_weights(sample_weight, n, name)
         for k, loss in enumerate(losses):
-            table = getattr(loss, "class_weight", None)
-            if table is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
+            by_class = getattr(loss, "class_weight", None)
+            if by_class is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
                 weights[k] = self._by_class(
-                    "class_weight of the loss", table, found[k], k, loss, weights[k]
+                    "class_weight of the loss", by_class, found[k], k, loss, weights[k]
                 )
         return found, weights
 
@@ -226,3 +283,32 @@ class Signature:
             return array
         overlaps = any(arrays.overlaps(array, weight) for weight in self._held())
         return array.copy() if overlaps else array
+
+
+def _in_columns(label: str, table: Table, known: Columns | None) -> Table:
+    """The table with its columns in the order of those that are known."""
+    found = table.columns
+    if known is None or found is None or found == known or _count(found):
+        return table
+    if sorted(found) == sorted(known) and len(set(known)) == len(known):
+        order = [found.index(column) for column in known]
+        return Table(table.array[:, order], known)
+    if _count(known):
+        return table
+    missing = [column for column in known if column not in found]
+    strange = [column for column in found if column not in known]
+    raise ValueError(
+        f"{label} has columns {_listed(found)}, expected {_listed(known)}, with which the model "
+        f"was trained (missing: {_listed(missing)}; not expected: {_listed(strange)}); rename the "
+        f"columns, or pass {label}.to_numpy() to have them read by position"
+    )
+
+
+def _count(columns: Columns) -> bool:
+    """Whether the labels only count the columns, as those of a frame made of an array do."""
+    return columns == tuple(map(str, range(len(columns))))
+
+
+def _listed(columns: Sequence[str]) -> str:
+    text = ", ".join(map(repr, columns[:20])) or "none"
+    return text if len(columns) <= 20 else f"{text}, ... ({len(columns)} in all)"

@@ -40,9 +40,7 @@ def prepare(
     xs, n = signature.read_inputs(x, prefix + "x", finite=False)
     if y is None:
         raise TypeError("y is None, expected targets of shape (N, ...)")
-    named = [
-        (label, data.array(label, part)) for label, part in signature.outputs.parts(prefix + "y", y)
-    ]
+    named = [(label, t.array) for label, t in signature.outputs.tables(prefix + "y", y)]
     findings: list[Finding] = []
     good = np.ones(n, dtype=bool)
     labels = [label for label, _ in signature.inputs.parts(prefix + "x", xs)]

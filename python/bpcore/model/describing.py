@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base import checks
+from ..data.frames import Names as Columns
 from ..files import architecture
 
-_ENTRIES = {"name", "dtype", "compute", "seed", "layers", "compile"}  # and those of the structure
+# of all models; those of the structure come to them
+_ENTRIES = {"name", "dtype", "compute", "seed", "layers", "compile", "columns"}
 
 
 def model_config(model: Any) -> dict[str, Any]:
@@ -28,6 +30,9 @@ def model_config(model: Any) -> dict[str, Any]:
     if model.compute != model.dtype:
         config["compute"] = model.compute
     config.update(model._structure())
+    if any(columns is not None for end in model._columns for columns in end):
+        listed = [[c if c is None else list(c) for c in end] for end in model._columns]
+        config["columns"] = dict(zip(("inputs", "outputs"), listed, strict=True))
     architecture.check_counts(config)
     if model._compiled is not None:
         try:
@@ -48,8 +53,28 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
         options["compute"] = config["compute"]
     model = cls._from_layers(layers, config, options)
     architecture.restore_names(layers, entries)
+    if "columns" in config:
+        model._columns = _checked_columns(config["columns"], model)
     model._make_engine()  # inputs and outputs go by the layers' names
     if config.get("compile"):
         told = dict(config["compile"])
         model.compile(told.pop("optimizer"), told.pop("loss"), told.pop("metrics"), **told)
     return model
+
+
+def _checked_columns(value: Any, model: Any) -> list[list[Columns | None]]:
+    """Columns of frames by input and by output."""
+    if not isinstance(value, Mapping) or set(value) != {"inputs", "outputs"}:
+        raise ValueError(f"columns: got {checks.describe(value)}, expected inputs and outputs")
+    found: list[list[Columns | None]] = []
+    for key, tensors in (("inputs", model.inputs), ("outputs", model.outputs)):
+        listed = value[key]
+        if not isinstance(listed, list) or len(listed) != len(tensors):
+            raise ValueError(f"columns: {key}: got {checks.describe(listed)}, of {len(tensors)}")
+        for columns in listed:
+            if columns is not None and not (
+                isinstance(columns, list) and all(isinstance(name, str) for name in columns)
+            ):
+                raise ValueError(f"columns: got {checks.describe(columns)}, expected names")
+        found.append([None if columns is None else tuple(columns) for columns in listed])
+    return found

@@ -12,6 +12,7 @@ from .. import _core, data, graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array
 from ..data.dataset import batch_size_of
+from ..data.frames import Names as Columns
 from ..errors import NotBuiltError, ShapeError
 from ..graph.parameter import Parameter
 from ..layers.base import Layer, layers_of, set_weights
@@ -106,6 +107,7 @@ class Model(Trainable):
         self._out_keys = None
         self._in_kind = None
         self._out_kind = None
+        self._columns: list[list[Columns | None]] = []  # of frames, by input and by output
         self._layers: list[Layer] = []
         self._engine = None
         self._compiled = None
@@ -140,6 +142,7 @@ class Model(Trainable):
             building.adopt(layers, self)
             building.build_nodes(nodes)
             self._nodes, self._inputs, self._outputs = nodes, list(ins), list(outs)
+            self._columns = self._columns[:1]  # those of the outputs were of the former ones
             self._layers = layers if self._lists_inputs else inner
             self._make_engine()
             building.check_parameters(layers, self._built().params)
@@ -155,6 +158,9 @@ class Model(Trainable):
             end.listed = kind in (list, tuple)
             if names is not None:
                 end.names = list(names)
+        for end, columns in zip(ends, self._columns, strict=False):
+            end.columns = columns
+        self._columns = [end.columns for end in ends]
         engine.by_chance = not self._seed_told
         if self._compiled is not None:
             self._compiled.resolve(engine.ends(), engine.param_names)
@@ -453,6 +459,7 @@ class Model(Trainable):
         built = state.pop("was_built")
         state["compute"] = checks.compute(state.get("compute"), state["dtype"])
         self._drawn = _core.Counter(state.pop("_draws"))
+        state.setdefault("_columns", [])
         self.__dict__.update(state)
         self._start_calls()
         for layer in self._layers:

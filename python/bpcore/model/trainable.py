@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -305,12 +305,14 @@ class Trainable(Inspectable):
         and changes of `trainable` are taken up."""
         x = self._build_for(x)
         self._built().refresh()
-        return self._read(x, y, sample_weight)
+        data = self._read(x, y, sample_weight)
+        self._built().signature.learn(data)
+        return data
 
     def _undone_on_error(self) -> AbstractContextManager[None]:
         """A failure leaves the model as it was, unbuilt too."""
         if self._engine is not None:
-            return nullcontext()
+            return self._engine.signature.restored_on_error()
         return building.restored_on_error(self._layers, self)
 
     def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:

@@ -118,6 +118,7 @@ def _architecture(model: Any) -> dict[str, Any]:
         config = {"class_name": type(model).__name__, "config": _in_part(model)}
     inner = config["config"]
     inner.pop("compile", None)
+    inner.pop("columns", None)  # of the data, which are compared by themselves
     if not model._seed_told:
         inner.pop("seed", None)
     return config
