@@ -37,8 +37,8 @@ from .errors import (  # noqa: E402
     ShapeError,
     TrainingDiverged,
 )
+from .inspection.gradients import Gradients  # noqa: E402
 from .layers.input import Input  # noqa: E402
-from .model.inspectable import Gradients  # noqa: E402
 from .model.model import Model  # noqa: E402
 from .model.sequential import Sequential  # noqa: E402
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from ..base.memory import Array
 from ..data.batches import validation_parts
 from ..data.dataset import Dataset
 from ..errors import diverged
+from ..inspection.gradients import Gradients
 from ..train.engine import Engine
 
 if TYPE_CHECKING:
@@ -19,29 +19,6 @@ if TYPE_CHECKING:
     from ..inspection.profiling import Profile
     from ..inspection.rate_finder import LearningRateFinder
     from ..train.compiled import Compiled
-
-
-class Gradients:
-    """What `Model.gradients` returns.
-
-    Attributes
-    ----------
-    loss : float
-        The batch's mean loss, penalties included.
-    parameters : dict of str to ndarray
-        dL/dw by parameter name; frozen parameters are left out.
-    inputs : ndarray, list of ndarray or None
-        dL/dx, if it was asked for.
-    """
-
-    def __init__(self, loss: float, parameters: dict[str, Array], inputs: Any) -> None:
-        self.loss, self.parameters, self.inputs = loss, parameters, inputs
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.loss, self.parameters, self.inputs))
-
-    def __repr__(self) -> str:
-        return f"<Gradients loss={self.loss:.6g} of {len(self.parameters)} parameters>"
 
 
 class Inspectable:

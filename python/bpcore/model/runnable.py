@@ -1,0 +1,127 @@
+"""The part of Model that runs forward: calls and predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import data, graph
+from ..base import checks
+from ..base.memory import Array
+from ..data.dataset import batch_size_of
+from ..errors import ShapeError
+from ..train.engine import Engine
+from .trainable import Trainable
+
+
+class Runnable(Trainable):
+    """Base of `Model`: from arrays to arrays, without a loss."""
+
+    dtype: str
+    _out_kind: Any
+    _fast: Any
+
+    def _set_fast(self) -> None:
+        engine = self._engine
+        self._fast = None
+        if (
+            engine
+            and not engine.has_python
+            and len(engine.signature.inputs) == 1
+            and len(engine.outputs) == 1
+            and not self._out_kind
+        ):
+            self._fast = engine.net.call
+
+    def __call__(self, x: Any, *, out: Any = None) -> Any:
+        """The forward pass at the lowest latency: arrays in, arrays out.
+
+        NaN and Inf pass through; `predict` reports them. `out` is as in `predict`. Many threads may
+        call at once.
+        """
+        fast = self._fast
+        if fast is not None:
+            y = fast(x, out, False)
+            if y is not None:
+                return y
+        if graph.is_symbolic(x):
+            raise TypeError(
+                f"model {self.name!r} got a symbolic tensor, expected arrays; to join graphs call "
+                "its layers on the tensor"
+            )
+        return self._run(self._build_for(x), None, out, False)
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        batch_size: int | None = 1024,
+        out: Any = None,
+        check_finite: bool = True,
+    ) -> Any:
+        """Outputs for all rows of `x`, in batches; row i does not depend on the other rows.
+
+        May be called while `fit` runs, from a callback or another thread; in the latter case the
+        weights it sees may be those of different steps.
+
+        Parameters
+        ----------
+        x : array (N, ...), frame, or list, tuple or dict for several inputs
+            N may be 0.
+        batch_size : int or None
+        out : ndarray, optional
+            Where to write the output of a model with one output.
+        check_finite : bool
+            Refuse NaN and Inf in `x`.
+        """
+        if self._fast is not None and check_finite is True and batch_size == 1024:
+            y = self._fast(x, out, True)  # a few rows
+            if y is not None:
+                return y
+        self._built()
+        checks.boolean("check_finite", check_finite)
+        batch_size_of(batch_size, 1)
+        return self._run(x, batch_size, out, check_finite)
+
+    def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool) -> Any:
+        self._check_pass("predict")
+        engine = self._built()
+        xs, n = engine.signature.read_inputs(x, finite=finite, empty=True)
+        outputs = engine.signature.outputs
+        size = batch_size_of(batch_size, n)
+        if out is not None:
+            outs = [self._check_out(engine, out, n, xs)]
+        else:
+            outs = [np.empty((n, *shape), dtype=self.dtype) for shape in outputs.shapes]
+        net = engine.net
+        if n and size >= n:
+            net.forward(xs, False, outs)
+        else:
+            for start in range(0, n, size):
+                rows = slice(start, min(start + size, n))
+                net.forward([a[rows] for a in xs], False, [a[rows] for a in outs])
+        if out is not None:
+            return out
+        if self._out_kind is dict:
+            return dict(zip(outputs.names, outs, strict=True))
+        if self._out_kind is None:
+            return outs[0]
+        return list(outs)
+
+    def _check_out(self, engine: Engine, out: Any, n: int, xs: list[Array]) -> Array:
+        if len(engine.outputs) > 1:
+            names = engine.signature.outputs.names
+            raise ValueError(f"out needs a model with one output, this one has {names}")
+        shape = (n, *engine.signature.outputs.shapes[0])
+        if not isinstance(out, np.ndarray):
+            raise TypeError(f"out must be an ndarray, got {checks.describe(out)}")
+        if out.shape != shape:
+            raise ShapeError(f"out has shape {out.shape}, expected {shape}")
+        if out.dtype != np.dtype(self.dtype):
+            raise ValueError(f"out has dtype {out.dtype}, expected {self.dtype}, the model's")
+        if not out.flags.writeable or not out.flags.c_contiguous or not out.flags.aligned:
+            raise ValueError("out must be writable, C-contiguous and aligned; pass np.empty(...)")
+        if any(data.overlaps(out, a) for a in (*xs, *(p.value for p in engine.params))):
+            raise ValueError("out overlaps x or the weights; pass an array of its own")
+        return out
