@@ -1,0 +1,327 @@
+"""Tables from files and frames, in blocks of rows, so that memory does not grow with the file.
+
+A block is a dict from column names to ndarrays: numbers as float64 with NaN where a value is
+missing, booleans, or objects (text, None where missing). Rows in errors count the table's rows from
+1; for files the line of the file stands beside it where they differ.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base import checks, optional
+from ..base.memory import Array
+
+Block = dict[str, Array]
+ROWS = 20_000  # of a block
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a", "missing"})
+_FIELD = 1 << 20  # characters of a field, at the most
+_SEPARATORS = ",;\t|"
+
+
+class Table:
+    """A source of blocks.
+
+    Attributes
+    ----------
+    names : list of str
+        The columns.
+    source : str
+        What it is, for messages.
+    """
+
+    names: list[str]
+    source: str
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows, from the beginning at each call."""
+        raise NotImplementedError
+
+
+class Frame(Table):
+    """A pandas or polars frame, or a dict of columns."""
+
+    def __init__(self, frame: Any, source: str = "the frame") -> None:
+        self.frame, self.source = frame, source
+        self.names = [str(name) for name in _columns_of(frame)]
+        _check_names(self.names, source)
+
+    def blocks(self) -> Iterator[Block]:
+        """One block for each ROWS rows."""
+        columns = {name: _as_column(name, _column(self.frame, name)) for name in self.names}
+        n = len(next(iter(columns.values())))
+        for start in range(0, n, ROWS):
+            yield {name: values[start : start + ROWS] for name, values in columns.items()}
+
+
+class Delimited(Table):
+    """A text file with a separator between fields and names in its first line.
+
+    Parameters
+    ----------
+    path : path
+    encoding : str, optional
+        By default UTF-8, with or without a byte-order mark, or UTF-16 with one.
+    separator : str, optional
+        By default the one of ``, ; tab |`` that the first line has most of.
+    missing : sequence of str
+        Further words for a missing value.
+    decimal, thousands : str
+        Marks in numbers; thousands may be "".
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        encoding: str | None = None,
+        separator: str | None = None,
+        missing: Sequence[str] = (),
+        decimal: str = ".",
+        thousands: str = "",
+    ) -> None:
+        self.path = Path(path)
+        self.source = str(self.path)
+        if self.path.is_dir():
+            raise IsADirectoryError(f"{self.source} is a folder, expected a file")
+        self.encoding = encoding or _encoding_of(self.path)
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding {self.encoding!r} is not known") from None
+        self.missing = MISSING | {word.strip().lower() for word in missing}
+        self.decimal, self.thousands = decimal, thousands
+        with self._open() as file:
+            first = self._line(file)
+        if not first.strip():
+            raise ValueError(f"{self.source} is empty, expected a line of column names")
+        self.separator = separator or max(_SEPARATORS, key=first.count)
+        if len(self.separator) != 1:
+            raise ValueError(f"separator must be one character, got {self.separator!r}")
+        rows = self._rows()
+        self.names = [name.strip() for name in next(rows)[1]]
+        _check_names(self.names, self.source)
+        if next(rows, None) is None:
+            raise ValueError(f"{self.source} has column names and no rows, expected at least 1 row")
+
+    def _open(self) -> Any:
+        return open(self.path, encoding=self.encoding, newline="")
+
+    def _line(self, file: Any) -> str:
+        try:
+            return str(file.readline(_FIELD))
+        except UnicodeError as error:
+            raise ValueError(self._undecodable(error, 1)) from None
+
+    def _undecodable(self, error: UnicodeError, line: int) -> str:
+        return (
+            f"{self.source}, near line {line}: not {self.encoding} ({error}); give the file's "
+            "encoding, for example latin-1 or cp1252"
+        )
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Lines of the file and their fields, the names first; blank lines are passed over."""
+        previous = csv.field_size_limit(_FIELD)
+        try:
+            with self._open() as file:
+                reader = csv.reader(file, delimiter=self.separator, strict=True)
+                wide = 0
+                while True:
+                    try:
+                        fields = next(reader)
+                    except StopIteration:
+                        return
+                    except UnicodeError as error:
+                        raise ValueError(self._undecodable(error, reader.line_num + 1)) from None
+                    except csv.Error as error:
+                        raise ValueError(
+                            f"{self.source}, line {reader.line_num}: {_words(error)}"
+                        ) from None
+                    if not any(fields):
+                        continue
+                    if any("\0" in field for field in fields):
+                        raise ValueError(
+                            f"{self.source}, line {reader.line_num}: holds a NUL byte; it is no "
+                            "text file, or UTF-16: give the encoding"
+                        )
+                    wide = wide or len(fields)
+                    if len(fields) != wide:
+                        raise ValueError(
+                            f"{self.source}, line {reader.line_num}: {len(fields)} fields, expected "
+                            f"{wide} as in the line of names; a field that holds the separator "
+                            f"{self.separator!r} must stand in quotes"
+                        )
+                    yield reader.line_num, fields
+        finally:
+            csv.field_size_limit(previous)
+
+    def blocks(self) -> Iterator[Block]:
+        """Columns of text become numbers where all of a block's values are numbers."""
+        rows = self._rows()
+        next(rows)
+        while part := list(itertools.islice(rows, ROWS)):
+            columns = zip(*(fields for _, fields in part), strict=True)
+            yield {
+                name: self._column(values) for name, values in zip(self.names, columns, strict=True)
+            }
+
+    def _column(self, values: Sequence[str]) -> Array:
+        texts = [value.strip() for value in values]
+        known = [None if text.lower() in self.missing else text for text in texts]
+        numbers = np.full(len(known), np.nan)
+        for i, text in enumerate(known):
+            if text is None:
+                continue
+            number = self.number(text)
+            if number is None:
+                return np.array(known, dtype=object)
+            numbers[i] = number
+        return numbers
+
+    def number(self, text: str) -> float | None:
+        """The number that a text is, with this file's marks; None if it is none."""
+        if self.thousands:
+            text = text.replace(self.thousands, "")
+        if self.decimal != ".":
+            text = text.replace(self.decimal, ".")
+        try:
+            value = float(text)
+        except ValueError:
+            return None
+        return None if "_" in text else value
+
+
+class Parquet(Table):
+    """A parquet file, read by pyarrow."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.source = str(path)
+        self._parquet = optional.require("pyarrow.parquet", "tables", "reading a parquet file")
+        try:
+            self.names = list(self._parquet.ParquetFile(path).schema_arrow.names)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.source} is no parquet file: {error}") from None
+        _check_names(self.names, self.source)
+
+    def blocks(self) -> Iterator[Block]:
+        """Batches of the file."""
+        file = self._parquet.ParquetFile(self.source)
+        for batch in file.iter_batches(batch_size=ROWS):
+            columns = batch.to_pydict()
+            yield {name: _as_column(name, columns[name]) for name in self.names}
+
+
+def open_table(source: Any, **options: Any) -> Table:
+    """A table from a path (csv, tsv, parquet, npz), a frame, or a dict of columns.
+
+    Parameters
+    ----------
+    source : path, frame or dict
+    **options
+        Of `Delimited`, for text files.
+
+    Raises
+    ------
+    OSError
+        The file is missing, a folder, or cannot be read.
+    ValueError
+        The file is empty, has no rows, or is not what its name says.
+    """
+    if isinstance(source, Table):
+        return source
+    if not isinstance(source, (str, os.PathLike)):
+        if hasattr(source, "columns") or isinstance(source, dict):
+            return Frame(source)
+        raise TypeError(
+            f"a table must be a path, a pandas or polars frame, or a dict of columns, got "
+            f"{checks.describe(source)}"
+        )
+    path = Path(source)
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        return Parquet(path)
+    if suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return Frame(_flat({name: arrays[name] for name in arrays.files}), str(path))
+    if suffix == ".tsv":
+        options.setdefault("separator", "\t")
+    return Delimited(path, **options)
+
+
+def _flat(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Arrays of two axes as columns ``name_0``, ``name_1`` and so on."""
+    columns: dict[str, Array] = {}
+    for name, array in arrays.items():
+        if array.ndim == 1:
+            columns[name] = array
+        elif array.ndim > 1:
+            flat = array.reshape(len(array), -1)
+            columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
+    return columns
+
+
+def _columns_of(frame: Any) -> list[Any]:
+    return list(frame) if isinstance(frame, dict) else list(frame.columns)
+
+
+def _column(frame: Any, name: str) -> Any:
+    if isinstance(frame, dict):
+        return frame[name]
+    key = next(c for c in frame.columns if str(c) == name)
+    return frame[key]
+
+
+def _as_column(name: str, column: Any) -> Array:
+    """A column as float64 with NaN, bool, or objects with None."""
+    kind = str(getattr(column, "dtype", "")).lower()
+    if any(word in kind for word in ("date", "time", "duration")):
+        raise TypeError(
+            f"column {name!r} has dtype {column.dtype}: dates are not taken as they are; make "
+            "columns of what matters (year, month, weekday, seconds since an event), or drop it"
+        )
+    if hasattr(column, "to_list") or hasattr(column, "tolist"):
+        array = np.asarray(column)
+    else:
+        array = np.array(list(column), dtype=object)
+    if array.dtype.kind in "iuf":
+        return array.astype(np.float64)
+    if array.dtype.kind == "b":
+        return array
+    values = [None if _is_missing(value) else value for value in array.tolist()]
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, bool) for value in present):
+        return np.array(values, dtype=object)
+    if present and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present):
+        return np.array([np.nan if v is None else float(v) for v in values])
+    return np.array([None if v is None else str(v).strip() for v in values], dtype=object)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value
+
+
+def _check_names(names: list[str], source: str) -> None:
+    seen: set[str] = set()
+    for i, name in enumerate(names, start=1):
+        if not name:
+            raise ValueError(f"{source}: column {i} has no name, expected one for each column")
+        if name in seen:
+            raise ValueError(f"{source}: two columns are named {name!r}; rename one of them")
+        seen.add(name)
+
+
+def _words(error: csv.Error) -> str:
+    text = str(error)
+    if "unexpected end of data" in text:
+        return "a quotation mark is opened and never closed"
+    return text

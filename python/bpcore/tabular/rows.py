@@ -1,0 +1,126 @@
+"""Features and targets of a table, in memory or in a temporary file, ready for `Model.fit`."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from ..base import checks
+from ..base.memory import Array
+from .preprocessor import Preprocessor, _texts
+from .reading import Block, Table
+
+IN_MEMORY = 1 << 28  # bytes of features; more go to a temporary file that is mapped
+
+
+def features(prepare: Preprocessor, source: Table) -> Array:
+    """All rows of a table as features; large ones in a file that goes when the array goes."""
+    prepare.check_columns(source)
+    parts: list[Array] = []
+    size = rows = 0
+    file: Any = None
+    for block in source.blocks():
+        part = prepare.features(block)
+        rows += len(part)
+        size += part.nbytes
+        if file is None and size > IN_MEMORY:
+            file = tempfile.TemporaryFile()  # noqa: SIM115: lives as long as the array
+            for earlier in parts:
+                earlier.tofile(file)
+            parts = []
+        if file is None:
+            parts.append(part)
+        else:
+            part.tofile(file)
+    if not rows:
+        raise ValueError(f"{source.source} has no rows, expected at least 1")
+    if file is None:
+        return np.concatenate(parts)
+    file.flush()
+    return np.memmap(file, np.float32, "r", shape=(rows, prepare.width))
+
+
+def column(source: Table, name: str) -> list[Any]:
+    """All values of one column, None where one is missing."""
+    if name not in source.names:
+        hint = checks.suggest(name, source.names)
+        raise ValueError(
+            f"{source.source} has no column {name!r}{hint}; it has {', '.join(source.names[:20])}"
+        )
+    values: list[Any] = []
+    for block in source.blocks():
+        values += as_list(block[name])
+    return values
+
+
+def as_list(values: Array) -> list[Any]:
+    """Numbers, booleans or texts, None where one is missing."""
+    if values.dtype.kind == "f":
+        return [None if v != v else v for v in values.tolist()]
+    return list(values.tolist())
+
+
+def labels(source: str, values: list[Any]) -> tuple[list[str], Array]:
+    """Sorted classes and the number of each row's class; ValueError for a missing one."""
+    texts = _texts(np.array(values, dtype=object)) if not _are_numbers(values) else (
+        _texts(np.array(values, dtype=np.float64))
+    )
+    _refuse_missing(source, texts)
+    classes = sorted(set(texts), key=_order)  # type: ignore[arg-type]
+    place = {name: k for k, name in enumerate(classes)}
+    return classes, np.array([place[text] for text in texts], dtype=np.int32)  # type: ignore
+
+
+def numbers(source: str, values: list[Any]) -> Array:
+    """Targets of a regression as float64; ValueError with the row for what is no number."""
+    _refuse_missing(source, values)
+    result = np.empty(len(values))
+    for row, value in enumerate(values):
+        try:
+            result[row] = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{source}: the target holds {value!r} in row {row + 1}, expected numbers"
+            ) from None
+    if not np.isfinite(result).all():
+        row = int(np.flatnonzero(~np.isfinite(result))[0]) + 1
+        raise ValueError(f"{source}: the target is not finite in row {row}")
+    return result
+
+
+def is_classes(values: list[Any]) -> bool:
+    """Whether a target looks like classes: texts, booleans, or few whole numbers."""
+    present = [value for value in values if value is not None]
+    if not _are_numbers(present):
+        return True
+    distinct = set(present)
+    return len(distinct) <= min(20, max(2, len(present) // 10)) and all(v == int(v) for v in distinct)
+
+
+def first_block(source: Table) -> Block:
+    """The first rows."""
+    return next(iter(source.blocks()))
+
+
+def _are_numbers(values: list[Any]) -> bool:
+    return all(isinstance(v, (int, float)) and not isinstance(v, bool) or v is None for v in values)
+
+
+def _refuse_missing(source: str, values: list[Any]) -> None:
+    gone = [row for row, value in enumerate(values, start=1) if value is None]
+    if gone:
+        raise ValueError(
+            f"{source}: the target is missing in row {gone[0]}"
+            + (f" and {len(gone) - 1} others" if len(gone) > 1 else "")
+            + "; drop these rows"
+        )
+
+
+def _order(text: str) -> tuple[int, float, str]:
+    """Numbers by size, then texts."""
+    try:
+        return (0, float(text), text)
+    except ValueError:
+        return (1, 0.0, text)
