@@ -1,4 +1,7 @@
-"""The command ``bpcore``: ``demo`` trains on real digits, ``config`` says what is in use."""
+"""The command ``bpcore``: ``demo`` trains on real digits, ``config`` says what is in use.
+
+The commands on tables are in `tables.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import numpy as np
 from .._version import __version__
 from ..base.memory import Array
 from ..files import atomic
+from . import tables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"bpcore: error: {error}", file=sys.stderr)
         return 2
     return status
@@ -49,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "--plot", type=Path, metavar="FILE.png", help="draw the curves and misread digits"
     )
     demo.set_defaults(run=_demo)
+    tables.add(commands, _positive)
     config = commands.add_parser("config", help="show versions, instruction set, threads, CPU")
     config.set_defaults(run=_config)
     return parser

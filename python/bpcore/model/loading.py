@@ -151,6 +151,28 @@ def load_checkpoint(
     return model
 
 
+def rebuild(document: Any, arrays: Mapping[str, Array], file: str) -> Model:
+    """A model from its part of a file that holds more than a model.
+
+    Parameters
+    ----------
+    document : dict
+        What `files.save.describe` gave.
+    arrays : dict of str to ndarray
+        The weights by name.
+    file : str
+        The file's name, for errors.
+
+    Raises
+    ------
+    FormatError
+        They do not fit together.
+    """
+    model: Model = _rebuild(document, arrays, {}, file)
+    _fill(model, arrays, file)
+    return model
+
+
 def _checked_objects(custom_objects: Any) -> dict[str, Any]:
     """`custom_objects` as a dict of names to classes."""
     if custom_objects is None:

@@ -79,6 +79,10 @@ class Tabular:
         """Targets as the network takes them; learns classes or scale."""
         raise NotImplementedError
 
+    def _truths(self, source: str, values: list[Any]) -> Array:
+        """Values of a target's column in the terms of a report."""
+        raise NotImplementedError
+
     def _monitor(self) -> list[str]:
         return []
 
@@ -144,6 +148,28 @@ class Tabular:
             sample_weight=None if w is None else w[train], callbacks=watch, **told,
         )  # fmt: skip
         self.model_ = model
+        test = np.sort(order[:held])
+        found = model.predict(x[test]) if held else np.zeros((0, outputs))
+        self.held_out_ = (self._decoded(y[test]), self._answers(found))
+
+    def _decoded(self, y: Array) -> Array:
+        """Targets of the network in the terms of a report: numbers of classes, or numbers."""
+        raise NotImplementedError
+
+    def _answers(self, outputs: Array) -> Array:
+        """The network's outputs in the same terms."""
+        raise NotImplementedError
+
+    def compared(self, table: Any, values: list[Any]) -> tuple[Array, Array]:
+        """Truth and answers for the rows of a table: numbers of classes, or numbers.
+
+        Raises
+        ------
+        ValueError
+            A target is missing, no number, or a class that was not trained with; with its row.
+        """
+        source = open_table(table)
+        return self._truths(source.source, values), self._answers(self._raw(source))
 
     # ---- use -------------------------------------------------------------------------------------
     def _raw(self, table: Any) -> Array:
@@ -212,6 +238,8 @@ class TabularClassifier(Tabular):
     preprocessor_ : Preprocessor
     model_ : bpcore.Sequential
     history_ : History
+    held_out_ : tuple of ndarray
+        Truth and answers (numbers of classes) of the rows that were held out.
     """
 
     def _encode(self, source: str, values: list[Any]) -> Array:
@@ -230,6 +258,25 @@ class TabularClassifier(Tabular):
     def _monitor(self) -> list[str]:
         return ["accuracy"]
 
+    def _decoded(self, y: Array) -> Array:
+        return y
+
+    def _answers(self, outputs: Array) -> Array:
+        found: Array = outputs.argmax(axis=1)
+        return found
+
+    def _truths(self, source: str, values: list[Any]) -> Array:
+        place = {name: k for k, name in enumerate(self.classes_.tolist())}
+        result = np.empty(len(values), np.int64)
+        for row, word in enumerate(rows.as_texts(values)):
+            if word not in place:
+                raise ValueError(
+                    f"{source}: the target is {word!r} in row {row + 1}, expected one of "
+                    f"{', '.join(place)}"
+                )
+            result[row] = place[word]
+        return result
+
     def predict_proba(self, table: Any) -> Array:
         """Probabilities (N, K) in the order of `classes_`."""
         z = self._raw(table).astype(np.float64)
@@ -245,9 +292,9 @@ class TabularClassifier(Tabular):
     def score(self, table: Any, target: Any = None) -> float:
         """Accuracy; `target` is a column's name, values, or by default that of `fit`."""
         source, values = self._truth(table, target)
-        known = {name: name for name in self.classes_}
-        texts = [known.get(text) for text in rows.texts(values)]
-        return float(np.mean(self.predict(source) == np.array(texts, dtype=object)))
+        known = {name: k for k, name in enumerate(self.classes_.tolist())}
+        truth = np.array([known.get(word, -1) for word in rows.as_texts(values)])
+        return float(np.mean(self._answers(self._raw(source)) == truth))
 
     def _learned(self) -> dict[str, Any]:
         return {"classes": self.classes_.tolist()}
@@ -279,10 +326,19 @@ class TabularRegressor(Tabular):
     def _outputs(self) -> tuple[int, str]:
         return 1, "mse"
 
+    def _decoded(self, y: Array) -> Array:
+        return self._answers(y)
+
+    def _answers(self, outputs: Array) -> Array:
+        result: Array = outputs[:, 0].astype(np.float64) * self.scale_ + self.mean_
+        return result
+
+    def _truths(self, source: str, values: list[Any]) -> Array:
+        return rows.numbers(source, values)
+
     def predict(self, table: Any) -> Array:
         """Numbers (N,)."""
-        result: Array = self._raw(table)[:, 0].astype(np.float64) * self.scale_ + self.mean_
-        return result
+        return self._answers(self._raw(table))
 
     def score(self, table: Any, target: Any = None) -> float:
         """R squared; `target` is a column's name, values, or by default that of `fit`."""
@@ -312,9 +368,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     content = container.read(name)
     document = content.document
     if document.get("kind") != "tabular":
-        raise FormatError(
-            f"{name}: is no tabular model; read a plain model with bpcore.load_model"
-        )
+        raise FormatError(f"{name}: is no tabular model; read a plain model with bpcore.load_model")
     try:
         made = _CLASSES[document["class_name"]](**document["params"])
         made.target_ = str(document["target"])
@@ -322,7 +376,8 @@ def load(path: str | os.PathLike[str]) -> Any:
         made._take(document["learned"])
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(f"{name}: does not fit together: {error}") from error
-    made.model_ = rebuild(document["model"], content.arrays, name)
+    model: Any = rebuild(document["model"], content.arrays, name)
+    made.model_ = model
     return made
 
 

@@ -147,7 +147,8 @@ class Preprocessor:
 
     def check_columns(self, source: Table) -> None:
         """Raise ValueError if a column that was learned from is missing."""
-        lacking = [column.name for column in self.columns if column.name not in source.names]
+        needed = [column.name for column in self.columns if column.width]
+        lacking = [name for name in needed if name not in source.names]
         if lacking:
             hint = checks.suggest(lacking[0], source.names)
             raise ValueError(
@@ -169,11 +170,11 @@ class Preprocessor:
     def _fill(self, column: Column, values: Array, out: Array) -> None:
         if column.kind == "category":
             place = {level: k for k, level in enumerate(column.levels)}
-            texts = _texts(values)
-            for row, text in enumerate(texts):
+            words = texts(values)
+            for row, text in enumerate(words):
                 if text is not None or not column.missing:
                     out[row, place.get(text, len(place))] = 1  # type: ignore[arg-type]
-            gone = np.array([text is None for text in texts])
+            gone = np.array([text is None for text in words])
         else:
             numbers = _numbers(column, values)
             gone = np.isnan(numbers)
@@ -298,9 +299,9 @@ class Tally:
         dates = sum(n for text, n in self.counts.items() if _DATE.fullmatch(text))
         if dates > _MOSTLY * texts:
             raise ValueError(
-                f"{self.source}: column {self.name!r} holds dates like {next(iter(self.counts))!r}; "
-                "make columns of what matters (year, month, weekday, days since an event), or "
-                "drop it"
+                f"{self.source}: column {self.name!r} holds dates like "
+                f"{next(iter(self.counts))!r}; make columns of what matters (year, month, weekday, "
+                "days since an event), or drop it"
             )
 
     def _number(self, scaling: str, missing: bool) -> Column:
@@ -331,8 +332,8 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) and "_" not in text else None
 
 
-def _texts(values: Array) -> list[str | None]:
-    """Values as the texts that levels are; a number that is whole has no point."""
+def texts(values: Array) -> list[str | None]:
+    """Values as the texts that levels and classes are; a whole number has no point."""
     if values.dtype.kind == "f":
         return [None if v != v else f"{v:g}" for v in values.tolist()]
     if values.dtype.kind == "b":

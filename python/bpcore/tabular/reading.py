@@ -155,9 +155,9 @@ class Delimited(Table):
                     wide = wide or len(fields)
                     if len(fields) != wide:
                         raise ValueError(
-                            f"{self.source}, line {reader.line_num}: {len(fields)} fields, expected "
-                            f"{wide} as in the line of names; a field that holds the separator "
-                            f"{self.separator!r} must stand in quotes"
+                            f"{self.source}, line {reader.line_num}: {len(fields)} fields, "
+                            f"expected {wide} as in the line of names; a field that holds the "
+                            f"separator {self.separator!r} must stand in quotes"
                         )
                     yield reader.line_num, fields
         finally:
@@ -266,6 +266,13 @@ def _flat(arrays: dict[str, Array]) -> dict[str, Array]:
             flat = array.reshape(len(array), -1)
             columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
     return columns
+
+
+def _encoding_of(path: Path) -> str:
+    """UTF-16 where a byte-order mark says so, else UTF-8."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _columns_of(frame: Any) -> list[Any]:

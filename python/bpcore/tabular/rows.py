@@ -9,8 +9,8 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from .preprocessor import Preprocessor, _texts
-from .reading import Block, Table
+from .preprocessor import Preprocessor, texts
+from .reading import Table
 
 IN_MEMORY = 1 << 28  # bytes of features; more go to a temporary file that is mapped
 
@@ -26,20 +26,25 @@ def features(prepare: Preprocessor, source: Table) -> Array:
         rows += len(part)
         size += part.nbytes
         if file is None and size > IN_MEMORY:
-            file = tempfile.TemporaryFile()  # noqa: SIM115: lives as long as the array
+            file = _temporary()
             for earlier in parts:
-                earlier.tofile(file)
+                file.write(earlier.data)
             parts = []
         if file is None:
             parts.append(part)
         else:
-            part.tofile(file)
+            file.write(part.data)
     if not rows:
         raise ValueError(f"{source.source} has no rows, expected at least 1")
     if file is None:
         return np.concatenate(parts)
     file.flush()
     return np.memmap(file, np.float32, "r", shape=(rows, prepare.width))
+
+
+def _temporary() -> Any:
+    """A file without a name, which is gone when the last array that maps it is."""
+    return tempfile.TemporaryFile()
 
 
 def column(source: Table, name: str) -> list[Any]:
@@ -64,13 +69,17 @@ def as_list(values: Array) -> list[Any]:
 
 def labels(source: str, values: list[Any]) -> tuple[list[str], Array]:
     """Sorted classes and the number of each row's class; ValueError for a missing one."""
-    texts = _texts(np.array(values, dtype=object)) if not _are_numbers(values) else (
-        _texts(np.array(values, dtype=np.float64))
-    )
-    _refuse_missing(source, texts)
-    classes = sorted(set(texts), key=_order)  # type: ignore[arg-type]
+    words = as_texts(values)
+    _refuse_missing(source, words)
+    known = [str(word) for word in words]
+    classes = sorted(set(known), key=_order)
     place = {name: k for k, name in enumerate(classes)}
-    return classes, np.array([place[text] for text in texts], dtype=np.int32)  # type: ignore
+    return classes, np.array([place[word] for word in known], dtype=np.int32)
+
+
+def as_texts(values: list[Any]) -> list[str | None]:
+    """Classes as text: numbers in their shortest form."""
+    return texts(np.array(values, dtype=np.float64 if _are_numbers(values) else object))
 
 
 def numbers(source: str, values: list[Any]) -> Array:
@@ -96,16 +105,12 @@ def is_classes(values: list[Any]) -> bool:
     if not _are_numbers(present):
         return True
     distinct = set(present)
-    return len(distinct) <= min(20, max(2, len(present) // 10)) and all(v == int(v) for v in distinct)
-
-
-def first_block(source: Table) -> Block:
-    """The first rows."""
-    return next(iter(source.blocks()))
+    few = len(distinct) <= min(20, max(2, len(present) // 10))
+    return few and all(value == int(value) for value in distinct)
 
 
 def _are_numbers(values: list[Any]) -> bool:
-    return all(isinstance(v, (int, float)) and not isinstance(v, bool) or v is None for v in values)
+    return all(type(value) in (int, float) or value is None for value in values)
 
 
 def _refuse_missing(source: str, values: list[Any]) -> None:

@@ -1,0 +1,379 @@
+"""The commands that work on tables: ``train``, ``evaluate``, ``predict`` and ``info``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..base.memory import Array
+from ..files import atomic
+
+_HELD = 0.2  # of the rows: those that `train` reports on
+_SHOWN = 20  # classes of a confusion matrix that fit a screen
+
+_TRAIN = """examples:
+  bpcore train houses.csv --target price
+  bpcore train churn.csv --target churned --task classification --hidden 64,32 --out churn.st
+  bpcore train data.csv --target y --separator ';' --decimal , --missing unknown --plot curves.png
+"""
+_PREDICT = """example:
+  bpcore predict model.safetensors new.csv -o answers.csv
+"""
+_EVALUATE = """example:
+  bpcore evaluate model.safetensors test.csv --json
+"""
+
+
+def add(commands: Any, positive: Any) -> None:
+    """Add the parsers of the commands; `positive` is the type of counts."""
+    raw = argparse.RawDescriptionHelpFormatter
+    train = commands.add_parser(
+        "train", help="train a network on a table", epilog=_TRAIN, formatter_class=raw
+    )
+    train.add_argument("data", type=Path, help="csv, tsv, parquet or npz")
+    train.add_argument("--target", required=True, metavar="COL", help="the column to predict")
+    train.add_argument(
+        "--task", choices=("auto", "classification", "regression"), default="auto",
+        help="auto: texts and a few whole numbers are classes (default)",
+    )  # fmt: skip
+    train.add_argument(
+        "--hidden", type=_units, default=(128, 64), metavar="128,64", help="units of hidden layers"
+    )
+    train.add_argument("--epochs", type=positive, default=200, metavar="N", help="default: 200")
+    train.add_argument("--dropout", type=float, default=0.1, metavar="P", help="default: 0.1")
+    train.add_argument(
+        "--learning-rate", type=float, default=1e-3, metavar="R", help="default: 1e-3"
+    )
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    train.add_argument("--threads", type=positive, metavar="N", help="default: all CPUs")
+    train.add_argument(
+        "--out", type=Path, default=Path("bpcore-model.safetensors"), metavar="PATH",
+        help="where the model goes (default: %(default)s)",
+    )  # fmt: skip
+    train.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw the curves of the losses"
+    )
+    _text_options(train)
+    train.set_defaults(run=run_train)
+    evaluate = commands.add_parser(
+        "evaluate", help="how good a model is on a table", epilog=_EVALUATE, formatter_class=raw
+    )
+    evaluate.add_argument("model", type=Path)
+    evaluate.add_argument("data", type=Path)
+    evaluate.add_argument("--target", metavar="COL", help="default: the column of training")
+    _text_options(evaluate)
+    evaluate.set_defaults(run=run_evaluate)
+    predict = commands.add_parser(
+        "predict", help="answers for the rows of a table", epilog=_PREDICT, formatter_class=raw
+    )
+    predict.add_argument("model", type=Path)
+    predict.add_argument("data", type=Path)
+    predict.add_argument("-o", "--out", type=Path, required=True, metavar="PATH", help="a csv file")
+    _text_options(predict)
+    predict.set_defaults(run=run_predict)
+    info = commands.add_parser("info", help="what is in a model's file")
+    info.add_argument("model", type=Path)
+    info.add_argument("--json", action="store_true", help="as JSON")
+    info.set_defaults(run=run_info)
+
+
+def _text_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the report as JSON alone")
+    parser.add_argument("--encoding", metavar="NAME", help="default: UTF-8, or UTF-16 if marked")
+    parser.add_argument("--separator", metavar="C", help="default: the likeliest of , ; tab |")
+    parser.add_argument("--decimal", default=".", metavar="C", help="mark in numbers (default: .)")
+    parser.add_argument(
+        "--thousands", default="", metavar="C", help="mark in numbers (default: none)"
+    )
+    parser.add_argument(
+        "--missing", action="append", default=[], metavar="WORD", help="another word for missing"
+    )
+
+
+def _units(text: str) -> tuple[int, ...]:
+    try:
+        units = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        units = ()
+    if not units or min(units) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers like 128,64")
+    return units
+
+
+def _table(arguments: argparse.Namespace) -> Any:
+    from ..tabular import open_table
+
+    if arguments.data.suffix.lower() in (".parquet", ".pq", ".npz"):
+        return open_table(arguments.data)
+    options = {"decimal": arguments.decimal, "thousands": arguments.thousands,
+               "missing": arguments.missing}  # fmt: skip
+    if arguments.encoding:
+        options["encoding"] = arguments.encoding
+    if arguments.separator:
+        options["separator"] = arguments.separator.replace("\\t", "\t")
+    return open_table(arguments.data, **options)
+
+
+# ---- train -------------------------------------------------------------------------------------
+def run_train(arguments: argparse.Namespace) -> int:
+    """Train, report on rows that were held out, save."""
+    from ..base.threads import set_num_threads
+    from ..tabular import TabularClassifier, TabularRegressor, rows
+
+    for option, path in (("--out", arguments.out), ("--plot", arguments.plot)):
+        if path is not None:
+            atomic.check_writable(str(path), option)
+    if arguments.plot is not None:
+        _pyplot()
+    if arguments.threads is not None:
+        set_num_threads(arguments.threads)
+    say = _say(arguments.json)
+    table = _table(arguments)
+    values = rows.column(table, arguments.target)
+    task = arguments.task
+    if task == "auto":
+        task = "classification" if rows.is_classes(values) else "regression"
+    kind: Any = TabularClassifier if task == "classification" else TabularRegressor
+    live = sys.stderr.isatty() and not arguments.json
+    estimator = kind(
+        arguments.hidden, dropout=arguments.dropout, epochs=arguments.epochs,
+        learning_rate=arguments.learning_rate, random_state=arguments.seed,
+        verbose=1 if live else 0, validation_fraction=_HELD,
+    )  # fmt: skip
+    say(f"{task} of {arguments.target!r}: {len(values):,} rows, {len(table.names) - 1} columns")
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest, **more: say(f"note: {message}", sys.stderr)
+        estimator.fit(table, arguments.target)
+    seconds = time.perf_counter() - start
+    truth, found = estimator.held_out_
+    report = _report(estimator, truth, found)
+    report |= {"task": task, "rows": len(values), "held_out_rows": len(truth),
+               "epochs": len(estimator.history_.epoch), "seconds": seconds}  # fmt: skip
+    say(f"{report['epochs']} epochs in {seconds:.1f} s; on {len(truth):,} rows that were held out:")
+    _print(report, say)
+    estimator.save(arguments.out)
+    say(f"model saved to {arguments.out.resolve()}")
+    if arguments.plot is not None:
+        _plot(arguments.plot, estimator, truth, found)
+        say(f"plot saved to {arguments.plot.resolve()}")
+    if arguments.json:
+        print(json.dumps({**report, "model": str(arguments.out)}))
+    return 0
+
+
+# ---- evaluate, predict, info -------------------------------------------------------------------
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """A report on all rows of a table."""
+    from ..tabular import load, rows
+
+    estimator = load(arguments.model)
+    table = _table(arguments)
+    target = arguments.target or estimator.target_
+    if not target:
+        raise ValueError("the model does not know its target's column; give --target")
+    values = rows.column(table, target)
+    truth, found = estimator.compared(table, values)
+    report = _report(estimator, truth, found)
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        _print(report, _say(False))
+    return 0
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """A csv file with an answer for each row; of classes their probabilities too."""
+    from ..tabular import TabularClassifier, load
+
+    atomic.check_writable(str(arguments.out), "-o")
+    if arguments.out.exists() and arguments.out.samefile(arguments.data):
+        raise ValueError(f"-o: {arguments.out} is the table itself, expected another file")
+    estimator = load(arguments.model)
+    table = _table(arguments)
+    estimator.preprocessor_.check_columns(table)
+    name = estimator.target_ or "prediction"
+    count = 0
+
+    class Lines:
+        """A file for csv.writer that keeps what was written until it is fetched."""
+
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def write(self, text: str) -> None:
+            self.texts.append(text)
+
+        def fetch(self) -> bytes:
+            data = "".join(self.texts).encode()
+            self.texts = []
+            return data
+
+    def pieces() -> Any:
+        nonlocal count
+        lines = Lines()
+        writer = csv.writer(lines, lineterminator="\n")
+        classes = isinstance(estimator, TabularClassifier)
+        head = [f"p({c})" for c in estimator.classes_] if classes else []
+        writer.writerow([name, *head])
+        for block in table.blocks():
+            if classes:
+                shares = estimator.predict_proba(block)
+                answers = estimator.classes_[shares.argmax(axis=1)]
+                for answer, row in zip(answers, shares, strict=True):
+                    writer.writerow([answer, *(f"{p:.6g}" for p in row)])
+            else:
+                answers = estimator.predict(block)
+                writer.writerows([[f"{value:.9g}"] for value in answers])
+            count += len(answers)
+            yield lines.fetch()
+
+    atomic.write_atomically(arguments.out, pieces())
+    _say(arguments.json)(f"{count:,} rows answered in {arguments.out.resolve()}")
+    if arguments.json:
+        print(json.dumps({"rows": count, "out": str(arguments.out)}))
+    return 0
+
+
+def run_info(arguments: argparse.Namespace) -> int:
+    """What a file holds, of a plain model or of one for tables."""
+    from ..files import container
+
+    kind = container.read(str(arguments.model)).document.get("kind", "model")
+    if kind == "tabular":
+        from ..tabular import load
+
+        estimator = load(arguments.model)
+        found: dict[str, Any] = {
+            "kind": type(estimator).__name__,
+            "target": estimator.target_,
+            "columns": {c.name: c.kind for c in estimator.preprocessor_.columns},
+            "features": estimator.preprocessor_.width,
+            "parameters": estimator.model_.count_params(),
+        }
+        if hasattr(estimator, "classes_"):
+            found["classes"] = estimator.classes_.tolist()
+        text = estimator.model_.summary
+    else:
+        from ..model.loading import load_checkpoint, load_model
+
+        model = load_model(arguments.model) if kind == "model" else load_checkpoint(arguments.model)
+        found = {
+            "kind": kind, "class": type(model).__name__, "dtype": model.dtype,
+            "layers": len(model.layers), "parameters": model.count_params(),
+        }  # fmt: skip
+        text = model.summary
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    for key, value in found.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} ({v})" for k, v in value.items())
+        print(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    text()
+    return 0
+
+
+# ---- reports -----------------------------------------------------------------------------------
+def _report(estimator: Any, truth: Array, found: Array) -> dict[str, Any]:
+    if hasattr(estimator, "classes_"):
+        k = len(estimator.classes_)
+        matrix = np.bincount(truth * k + found, minlength=k * k).reshape(k, k)
+        hits, rows, columns = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+        return {
+            "accuracy": float(np.mean(truth == found)),
+            "classes": {
+                str(name): {
+                    "precision": float(hit / column) if column else 0.0,
+                    "recall": float(hit / row) if row else 0.0,
+                    "rows": int(row),
+                }
+                for name, hit, row, column in zip(
+                    estimator.classes_, hits, rows, columns, strict=True
+                )
+            },
+            "confusion": matrix.tolist(),
+        }
+    apart = found - truth
+    spread = float(np.square(truth - truth.mean()).sum())
+    return {
+        "mae": float(np.abs(apart).mean()),
+        "rmse": float(np.sqrt(np.square(apart).mean())),
+        "r2": 1 - float(np.square(apart).sum()) / spread if spread else 0.0,
+        "residuals": {
+            f"{q:.0%}": float(np.quantile(apart, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)
+        },
+    }
+
+
+def _print(report: dict[str, Any], say: Any) -> None:
+    if "accuracy" not in report:
+        say(f"  mean absolute error {report['mae']:.4g}, root mean square {report['rmse']:.4g}, "
+            f"R squared {report['r2']:.4f}")  # fmt: skip
+        say("  prediction minus truth, quantiles: " + ", ".join(
+            f"{name} {value:.4g}" for name, value in report["residuals"].items()))  # fmt: skip
+        return
+    say(f"  accuracy {100 * report['accuracy']:.2f} %")
+    names = list(report["classes"])
+    wide = max(len("class"), *(len(name[:24]) for name in names))
+    say(f"  {'class':<{wide}}  precision  recall    rows")
+    for name, row in report["classes"].items():
+        say(
+            f"  {name[:24]:<{wide}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['rows']:6}"
+        )
+    if len(names) > _SHOWN:
+        return
+    say("  confusion matrix (row: the class, column: what was answered)")
+    cell = max(6, *(len(name[:10]) + 1 for name in names))
+    say(" " * (wide + 2) + "".join(f"{name[:10]:>{cell}}" for name in names))
+    for name, line in zip(names, report["confusion"], strict=True):
+        cells = "".join(f"{n if n else '.':>{cell}}" for n in line)
+        say(f"  {name[:24]:<{wide}}{cells}")
+
+
+def _say(quiet: bool) -> Any:
+    """Print for people; to the error output where the output is JSON alone."""
+
+    def say(text: str, file: Any = None) -> None:
+        print(text, file=sys.stderr if quiet else file or sys.stdout)
+
+    return say
+
+
+def _pyplot() -> Any:
+    from ..base import optional
+
+    matplotlib = optional.require("matplotlib", "plot", "--plot")
+    matplotlib.use("Agg")  # a file, not a window
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _plot(path: Path, estimator: Any, truth: Array, found: Array) -> None:
+    """Losses over the epochs, and the confusion matrix or truth against prediction."""
+    pyplot = _pyplot()
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    estimator.history_.plot("loss", axes=left)
+    if hasattr(estimator, "classes_"):
+        matrix = np.array(_report(estimator, truth, found)["confusion"])
+        right.imshow(matrix, cmap="Blues")
+        right.set(xlabel="answered", ylabel="class", title="confusion matrix")
+        if len(matrix) <= _SHOWN:
+            right.set_xticks(range(len(matrix)), estimator.classes_, rotation=60)
+            right.set_yticks(range(len(matrix)), estimator.classes_)
+    else:
+        right.scatter(truth, found, s=6, alpha=0.5)
+        ends = [min(truth.min(), found.min()), max(truth.max(), found.max())]
+        right.plot(ends, ends, color="0.4", linewidth=1)
+        right.set(xlabel="truth", ylabel="prediction", title="rows held out")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
