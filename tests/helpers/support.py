@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -66,6 +67,11 @@ def weights_hash(model):
 def same_bits(a, b):
     a, b = np.asarray(a), np.asarray(b)
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def found(words, text):
+    """Whether a regular expression is somewhere in a text of several lines."""
+    return re.search(words, text, re.S) is not None
 
 
 def norm(arrays):

@@ -38,12 +38,13 @@ def features(prepare: Preprocessor, source: Table) -> Array:
         raise ValueError(f"{source.source} has no rows, expected at least 1")
     if file is None:
         return np.concatenate(parts)
-    file.flush()
-    return np.memmap(file, np.float32, "r", shape=(rows, prepare.width))
+    with file:  # the mapping keeps the file after it is closed
+        file.flush()
+        return np.memmap(file, np.float32, "r", shape=(rows, prepare.width))
 
 
 def _temporary() -> Any:
-    """A file without a name, which is gone when the last array that maps it is."""
+    """A file without a name, which is gone with the last array that maps it."""
     return tempfile.TemporaryFile()
 
 

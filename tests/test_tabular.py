@@ -1,0 +1,294 @@
+"""Tables: what is learned of a column, what is refused, files, and the command line on them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+from bpcore import cli, tabular
+
+from .helpers import support
+
+
+def people(n=400, seed=0):
+    """A dict of columns of all kinds, and a target that follows from them."""
+    rng = np.random.default_rng(seed)
+    age = rng.normal(40, 10, n)
+    city = rng.choice(["Bern", "Oslo", "Rome"], n)
+    table = {
+        "age": [None if i % 9 == 0 else float(a) for i, a in enumerate(age)],
+        "city": [None if i % 11 == 0 else str(c) for i, c in enumerate(city)],
+        "member": [bool(b) for b in rng.random(n) > 0.5],
+        "income": np.exp(rng.normal(10, 1, n)),
+    }
+    score = np.where(city == "Rome", 2.0, 0.0) + (age > 40) - 1.5 * np.array(table["member"])
+    return table, score
+
+
+def write(path, table, **options):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, **options)
+        writer.writerow(table)
+        writer.writerows(
+            ["" if v is None else v for v in row] for row in zip(*table.values(), strict=True)
+        )
+    return path
+
+
+# ---- preparation -------------------------------------------------------------------------------
+def test_standard_scaling_medians_flags_and_levels():
+    table = {"a": [1.0, None, 3.0, 8.0], "b": ["x", "y", "x", "x"], "c": [True, False, True, True]}
+    prepare = tabular.Preprocessor("standard").fit(table)
+    assert prepare.feature_names == ["a", "a missing", "b=x", "b=y", "b=other", "c"]
+    known = np.array([1.0, 3.0, 8.0])
+    filled = (np.array([1.0, 3.0, 3.0, 8.0]) - known.mean()) / known.std()
+    found = prepare.transform(table)
+    np.testing.assert_allclose(found[:, 0], filled, rtol=1e-6)
+    assert found[:, 1].tolist() == [0, 1, 0, 0] and found[:, 2:5].sum() == 4
+    strange = prepare.transform({"c": [None], "b": ["z"], "a": [3.0]})  # another order, unseen
+    assert strange[0, 1:].tolist() == [0, 0, 0, 1, 0.5]
+
+
+def test_quantile_scaling_makes_normal_numbers():
+    x = np.exp(np.random.default_rng(0).normal(size=20_000))
+    found = tabular.Preprocessor().fit({"x": x}).transform({"x": x})[:, 0]
+    assert abs(found.mean()) < 0.02 and abs(found.std() - 1) < 0.05
+    order = np.argsort(x)
+    assert (np.diff(found[order]) >= 0).all()
+    for p, z in ((0.5, 0.0), (0.975, 1.959964), (0.1586553, -1.0)):
+        assert found[order[int(p * len(x))]] == pytest.approx(z, abs=0.1)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_and_dicts_are_alike(library):
+    lib = pytest.importorskip(library)
+    table, score = people()
+    frame = lib.DataFrame(table)
+    a = tabular.TabularRegressor((16,), epochs=5, random_state=0).fit(table, score)
+    b = tabular.TabularRegressor((16,), epochs=5, random_state=0).fit(frame, score)
+    assert np.array_equal(a.predict(table), b.predict(frame[["city", "income", "member", "age"]]))
+
+
+def test_columns_that_say_nothing_are_left_out_with_a_word():
+    n = 120
+    table = {"x": np.arange(float(n)), "same": ["k"] * n, "empty": [None] * n, "one": np.ones(n),
+             "id": [f"u{i}" for i in range(n)]}  # fmt: skip
+    with pytest.warns(UserWarning) as noted:
+        prepare = tabular.Preprocessor().fit(table)
+    assert prepare.feature_names == ["x"]
+    assert sorted(str(w.message).split("'")[1] for w in noted) == ["empty", "id", "one", "same"]
+    assert prepare.transform({"x": [1.0]}).shape == (1, 1)  # they are not asked for again
+
+
+BAD = {
+    "dates": ({"d": ["2024-01-01", "2024-01-02"] * 20}, r"'d' holds dates.*year, month"),
+    "a word among numbers": (
+        {"n": [str(i) for i in range(30)] + ["oops"]}, r"'n' holds 'oops' in row 31"),
+    "infinity": ({"n": [1.0, np.inf]}, r"holds Inf in row 2"),
+    "nothing left": ({"n": [1.0, 1.0]}, r"no column is left"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_prepared_is_named(case):
+    table, words = BAD[case]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=words):
+            tabular.Preprocessor().fit(table)
+
+
+def test_use_refuses_what_training_did_not_have():
+    prepare = tabular.Preprocessor().fit({"age": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]})
+    with pytest.raises(ValueError, match=r"lacks the column 'age'.*did you mean 'aged'"):
+        prepare.transform({"aged": [1.0], "b": ["x"]})
+    with pytest.raises(ValueError, match=r"'age' holds 'old' in row 2, expected a number"):
+        prepare.transform({"age": [1.0, "old"], "b": ["x", "x"]})
+
+
+# ---- estimators --------------------------------------------------------------------------------
+def test_classifier_learns_saves_and_loads(tmp_path):
+    table, score = people(1500)
+    label = np.where(score > 0.5, "yes", "no")
+    model = tabular.TabularClassifier((32,), random_state=0).fit({**table, "label": label}, "label")
+    test, truth = people(400, seed=1)
+    assert model.score(test, np.where(truth > 0.5, "yes", "no")) > 0.85
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    code = (
+        "import sys, json; from bpcore import tabular; m = tabular.load(sys.argv[1]);"
+        "row = {'age': [None], 'city': ['Paris'], 'member': [True], 'income': [1000.0]};"
+        "print(json.dumps(m.predict_proba(row).tolist()))"
+    )
+    row = {"age": [None], "city": ["Paris"], "member": [True], "income": [1000.0]}
+    found = json.loads(support.run_python(code, path).stdout)
+    assert found == model.predict_proba(row).tolist()
+    with pytest.raises(bp.FormatError, match="expected a model"):
+        bp.load_model(path)
+    bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)], seed=0).save(path)
+    with pytest.raises(bp.FormatError, match="no tabular model"):
+        tabular.load(path)
+
+
+def test_regressor_gives_back_the_targets_units():
+    table, score = people(1500)
+    model = tabular.TabularRegressor((32,), random_state=0).fit(table, 1e6 + 1000 * score)
+    test, truth = people(400, seed=1)
+    assert model.score(test, 1e6 + 1000 * truth) > 0.6
+    apart = model.predict(test) - (1e6 + 1000 * truth)
+    assert np.abs(apart).mean() < 1000
+
+
+def test_bad_targets_are_named_before_training():
+    table, score = people(60)
+    named = {**table, "t": [None, *["a"] * 59]}
+    with pytest.raises(ValueError, match=r"target is missing in row 1"):
+        tabular.TabularClassifier().fit(named, "t")
+    with pytest.raises(ValueError, match=r"no column 'tt'; did you mean 't'"):
+        tabular.TabularClassifier().fit(named, "tt")
+    with pytest.raises(ValueError, match=r"one class, 'a'"):
+        tabular.TabularClassifier().fit(table, ["a"] * 60)
+    with pytest.raises(ValueError, match=r"holds 'a' in row 2"):
+        tabular.TabularRegressor().fit(table, [1.0, "a"] * 30)
+    with pytest.raises(ValueError, match=r"nothing to learn"):
+        tabular.TabularRegressor().fit(table, np.ones(60))
+    with pytest.raises(ValueError, match=r"target has 59 rows, the table 60"):
+        tabular.TabularRegressor().fit(table, score[1:])
+    with pytest.raises(RuntimeError, match="not fitted"):
+        tabular.TabularRegressor().predict(table)
+    assert tabular.TabularRegressor(dropout=0.5).get_params()["dropout"] == 0.5
+    with pytest.raises(ValueError, match="did you mean 'dropout'"):
+        tabular.TabularRegressor().set_params(droput=0.1)
+
+
+def test_rows_beyond_memory_are_mapped(monkeypatch):
+    from bpcore.tabular import rows
+
+    table, score = people(500)
+    expected = tabular.TabularRegressor((8,), epochs=3, random_state=0).fit(table, score)
+    monkeypatch.setattr(rows, "IN_MEMORY", 1000)
+    prepare = tabular.Preprocessor().fit(table)
+    assert isinstance(rows.features(prepare, tabular.open_table(table)), np.memmap)
+    mapped = tabular.TabularRegressor((8,), epochs=3, random_state=0).fit(table, score)
+    assert np.array_equal(mapped.predict(table), expected.predict(table))
+
+
+# ---- files -------------------------------------------------------------------------------------
+def columns(path, **options):
+    table = tabular.open_table(path, **options)
+    return {name: [v for b in table.blocks() for v in b[name].tolist()] for name in table.names}
+
+
+def test_separators_quotes_encodings_marks(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('a;b\n1,5;"x;y"\n1.000,25;NA\n', encoding="utf-8")
+    found = columns(path, decimal=",", thousands=".")
+    assert found == {"a": [1.5, 1000.25], "b": ["x;y", None]}
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_text("naïve,b\n1,2\n", encoding=encoding)
+        assert columns(path) == {"naïve": [1.0], "b": [2.0]}
+    path.write_bytes("stadt,n\nZürich,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"not utf-8-sig.*give the file's encoding"):
+        columns(path)
+    assert columns(path, encoding="latin-1")["stadt"] == ["Zürich"]
+    (tmp_path / "t.tsv").write_text("a,b\tc\n1\tgone\n")
+    found = columns(tmp_path / "t.tsv", missing=["gone"])
+    assert found["a,b"] == [1.0] and math.isnan(found["c"][0])
+    np.savez(tmp_path / "t.npz", x=np.arange(4.0).reshape(2, 2), y=np.array([1, 2]))
+    assert columns(tmp_path / "t.npz") == {"x_0": [0.0, 2.0], "x_1": [1.0, 3.0], "y": [1.0, 2.0]}
+
+
+FILES = {
+    "empty": (b"", r"is empty"),
+    "header only": (b"a,t\n", r"no rows"),
+    "ragged": (b"a,t\n1,x\n1,2,3\n", r"line 3: 3 fields, expected 2"),
+    "NUL": (b"a,t\n1,x\n\0,y\n", r"line 3.*NUL"),
+    "open quote": (b'a,t\n1,"x\n2,y\n', r"quotation mark"),
+    "no target": (b"a,b\n1,x\n2,y\n", r"no column 't'"),
+    "one class": (b"a,t\n1,x\n2,x\n", r"one class, 'x'"),
+    "missing target": (b"a,t\n1,x\n2,\n3,y\n", r"missing in row 2"),
+    "same name twice": (b"a,a,t\n1,2,x\n3,4,y\n", r"two columns are named 'a'"),
+    "no name": (b"a,,t\n1,2,x\n3,4,y\n", r"column 2 has no name"),
+    "mixed": (b"a,t\n" + b"".join(b"%d,%s\n" % (i, b"xy"[i % 2 : i % 2 + 1]) for i in range(40))
+              + b"oops,x\n", r"'oops' in row 41"),
+    "wrong encoding": ("a,t\nZürich,x\nBern,y\n".encode("latin-1"), r"not utf-8"),
+    "binary": (bytes(range(256)) * 4, r"utf-8|NUL|fields|is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_files_end_with_file_and_row_and_overwrite_nothing(case, tmp_path, capsys):
+    data, words = FILES[case]
+    path, out = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    path.write_bytes(data)
+    out.write_text("mine")
+    assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error and "Traceback" not in error and out.read_text() == "mine"
+    assert support.found(words, error), error
+
+
+def test_a_folder_and_a_missing_file(tmp_path, capsys):
+    out = tmp_path / "m.safetensors"
+    for path in (tmp_path, tmp_path / "nowhere.csv"):
+        assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
+        assert str(path) in capsys.readouterr().err and not out.exists()
+
+
+def test_ten_thousand_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    table = {f"c{i}": rng.normal(size=12) for i in range(10_000)}
+    table["t"] = ["x", "y"] * 6
+    path = write(tmp_path / "wide.csv", table)
+    model = tabular.TabularClassifier((4,), epochs=1, random_state=0).fit(path, "t")
+    assert model.preprocessor_.width == 10_000
+
+
+# ---- the command line --------------------------------------------------------------------------
+def test_train_evaluate_predict_info(tmp_path, capsys):
+    table, score = people(800)
+    data = write(tmp_path / "d.csv", {**table, "label": np.where(score > 0.5, "yes", "no")})
+    model, answers = str(tmp_path / "m.st"), tmp_path / "a.csv"
+    assert (
+        cli.main(["train", str(data), "--target", "label", "--hidden", "16", "--out", model]) == 0
+    )
+    shown = capsys.readouterr().out
+    assert "classification of 'label'" in shown and "confusion matrix" in shown
+    assert cli.main(["evaluate", model, str(data), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["accuracy"] > 0.85 and sum(map(sum, report["confusion"])) == 800
+    assert cli.main(["predict", model, str(data), "-o", str(answers)]) == 0
+    with open(answers, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 800 and set(rows[0]) == {"label", "p(no)", "p(yes)"}
+    right = np.mean(
+        [r["label"] == ("yes" if s > 0.5 else "no") for r, s in zip(rows, score, strict=True)]
+    )
+    assert right == pytest.approx(report["accuracy"])
+    capsys.readouterr()
+    assert cli.main(["info", model, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["columns"]["city"] == "category"
+    assert cli.main(["predict", model, str(data), "-o", str(data)]) == 2
+    assert "is the table itself" in capsys.readouterr().err
+
+
+def test_regression_as_json_with_a_plot(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    table, score = people(600)
+    data = write(tmp_path / "d.csv", {**table, "y": 10 * score}, delimiter=";")
+    out, plot = tmp_path / "m.st", tmp_path / "p.png"
+    told = ["train", str(data), "--target", "y", "--out", str(out), "--json", "--plot", str(plot)]
+    assert cli.main([*told, "--task", "regression"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["task"] == "regression" and report["r2"] > 0.5
+    assert plot.read_bytes().startswith(b"\x89PNG") and out.exists()
+    assert cli.main(["info", str(out)]) == 0
+    bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)], seed=0).save(out)
+    assert cli.main(["info", str(out)]) == 0
+    assert "layers: 1" in capsys.readouterr().out
