@@ -178,6 +178,7 @@ double ratio(const double (&p)[8], const double (&q)[8], double r) {
 
 py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first) {
   check_numbers(n, first);
+  // clang-format off
   static const double kA[8] = {3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
                                1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
                                3.3430575583588128105e4, 2.5090809287301226727e3};
@@ -196,6 +197,7 @@ py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::
   static const double kF[8] = {1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
                                7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
                                2.04426310338993978564e-15};
+  // clang-format on
   py::array_t<double> out(n);
   Buffer<double> tail(n);
   uniform({seed, stream}, first, n, out.mutable_data());
@@ -254,10 +256,12 @@ OptimizerConfig parse_optimizer(const py::dict& dict) {
   const auto kind = dict["kind"].cast<std::string>();
   OptimizerConfig config = default_config(static_cast<Optimizer>(
       find_name(kind, static_cast<int>(Optimizer::kCount), optimizer_name_at, "optimizer")));
+  // clang-format off
   const std::pair<const char*, double*> numbers[] = {
       {"learning_rate", &config.learning_rate}, {"momentum", &config.momentum}, {"beta_1", &config.beta_1},
       {"beta_2", &config.beta_2}, {"epsilon", &config.epsilon}, {"rho", &config.rho},
       {"weight_decay", &config.weight_decay}, {"momentum_decay", &config.momentum_decay}};
+  // clang-format on
   for (const auto& [name, number] : numbers) *number = get_or(dict, name, *number);
   config.decoupled_decay = get_or(dict, "decoupled", config.decoupled_decay);
   config.centered = get_or(dict, "centered", config.centered);

@@ -28,6 +28,7 @@ template <class T, template <class> class F> static void add(Kernels<T>& table, 
   table.activate_back[static_cast<int>(which)] = backward<T, F>;
 }
 
+// clang-format off
 template <class T> struct MathExp { static BP_INLINE Vec<T> f(Vec<T> x) { return exp(x); } };
 template <class T> struct MathLog { static BP_INLINE Vec<T> f(Vec<T> x) { return log(x); } };
 template <class T> struct MathLog1p { static BP_INLINE Vec<T> f(Vec<T> x) { return log1p(x); } };
@@ -36,6 +37,7 @@ template <class T> struct MathSigmoid { static BP_INLINE Vec<T> f(Vec<T> x) { re
 template <class T> struct MathErf { static BP_INLINE Vec<T> f(Vec<T> x) { return erf(x); } };
 template <class T> struct MathSoftplus { static BP_INLINE Vec<T> f(Vec<T> x) { return softplus(x); } };
 template <class T> struct MathSqrt { static BP_INLINE Vec<T> f(Vec<T> x) { return sqrt(x); } };
+// clang-format on
 
 template <class T, template <class> class F> static void apply(const T* x, T* y, std::int64_t n) {
   each_vector<T>(n, [&](auto at) __attribute__((always_inline)) { at.store(y, F<T>::f(at.load(x))); });

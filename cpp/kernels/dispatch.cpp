@@ -6,6 +6,7 @@
 namespace bp {
 
 #if defined(__x86_64__)
+// clang-format off
 namespace baseline { void fill_table(Kernels<float>&, Kernels<double>&); }
 namespace v3 { void fill_table(Kernels<float>&, Kernels<double>&); }
 namespace v4 { void fill_table(Kernels<float>&, Kernels<double>&); }
@@ -16,6 +17,7 @@ std::int64_t matmul_most_scratch(const Matmul<float>&);
 }
 #else
 namespace neon { void fill_table(Kernels<float>&, Kernels<double>&); }
+// clang-format on
 #endif
 
 namespace {

@@ -7,10 +7,12 @@
 
 namespace bp::BP_TIER {
 
+// clang-format off
 struct AddOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a + b; } };
 struct SubtractOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a - b; } };
 struct MultiplyOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a * b; } };
 struct DivideOp { template <class V> BP_INLINE V operator()(V a, V b) const { return a / b; } };
+// clang-format on
 struct MaximumOp {  // NaN if either is, as numpy.maximum
   template <class V> BP_INLINE V operator()(V a, V b) const { return select((a > b) | (a != a), a, b); }
 };

@@ -26,8 +26,10 @@ template <class T> BP_INLINE void widen(const T* x, std::int64_t n, Vec<double>*
   for (int v = 0; v < kParts; ++v) part[v] = load(lane + v * Vec<double>::kWidth);
 }
 
+// clang-format off
 struct SquareOp { BP_INLINE Vec<double> operator()(Vec<double> x, Vec<double> sum) const { return fma(x, x, sum); } };
 struct AbsOp { BP_INLINE Vec<double> operator()(Vec<double> x, Vec<double> sum) const { return sum + abs(x); } };
+// clang-format on
 
 // Lane l = i mod 32 is a chain over the x_i in order, so that four additions are in flight; then
 // ((lane 0 + lane 1) + ..) + lane 31.

@@ -50,17 +50,21 @@ template <class T> struct Products {
 };
 
 // ---- pointwise activations: a = f(z) --------------------------------------------------------------------------------
+// clang-format off
 enum class Activation : int {
   kLinear, kSigmoid, kHardSigmoid, kTanh, kRelu, kLeakyRelu, kRelu6, kElu, kSelu, kCelu, kGelu, kGeluTanh, kSilu, kMish,
   kSoftplus, kSoftsign, kExponential, kCount
 };
+// clang-format on
 
 // ---- losses, one row = one prediction of n values -------------------------------------------------------------------
+// clang-format off
 enum class Loss : int {
   kMeanSquaredError, kHalfSquaredError, kMeanAbsoluteError, kHuber, kLogCosh,
   kBinaryCrossEntropy, kBinaryCrossEntropyLogits, kCrossEntropy, kCrossEntropyLogits,
   kKlDivergence, kPoisson, kHinge, kQuantile, kGaussianNll, kCount
 };
+// clang-format on
 
 template <class T> struct LossArgs {
   std::int64_t rows, n;         // n = parts * targets
@@ -78,9 +82,11 @@ template <class T> struct LossArgs {
 };
 
 // ---- optimizer updates: w and its slots from g, in place ------------------------------------------------------------
+// clang-format off
 enum class Optimizer : int {
   kSgd, kMomentum, kNesterov, kAdagrad, kRmsprop, kAdadelta, kAdam, kAmsgrad, kAdamax, kNadam, kLion, kRprop, kCount
 };
+// clang-format on
 
 constexpr int kMaxSlots = 3;
 

@@ -16,6 +16,7 @@
 namespace bp::BP_TIER {
 
 template <class T> struct MathFacts;
+// clang-format off
 template <> struct MathFacts<float> {
   static constexpr float kMagic = 0x1.8p23f;          // x + magic rounds x to a whole number, left in the low bits
   static constexpr int kMantissa = 23;
@@ -54,6 +55,7 @@ template <> struct MathFacts<double> {
   static constexpr double kExp[] = {  // error of expm1 2^-56
       0x1.af632ad6abee8p-26, 0x1.289186d6aea07p-22, 0x1.71ddf6b3f10d1p-19, 0x1.a019b90bc3fbdp-16, 0x1.a01a01b00c2c6p-13,
       0x1.6c16c1788c44dp-10, 0x1.111111110f803p-7,  0x1.5555555553d62p-5,  0x1.5555555555558p-3,  0x1.0000000000001p-1};
+// clang-format on
   static constexpr double kLog[] = {  // error of the log 2^-59
       0x1.2b66348e33534p-3, 0x1.39fd3334ef199p-3, 0x1.7462be32a26a9p-3, 0x1.c71c62c206598p-3,
       0x1.2492492e0f05ep-2, 0x1.99999999951c0p-2, 0x1.5555555555558p-1};

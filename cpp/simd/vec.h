@@ -36,6 +36,7 @@ constexpr bool kHasFma = true;
 constexpr bool kHasFma = false;
 #endif
 
+// clang-format off
 template <class T> struct LaneInt;
 template <> struct LaneInt<float> { using type = std::int32_t; };
 template <> struct LaneInt<double> { using type = std::int64_t; };
@@ -46,6 +47,7 @@ template <> struct LaneBits<double> { using type = std::uint64_t; };
 
 template <class T> struct Native { typedef T type __attribute__((vector_size(kVecBytes), may_alias)); };
 template <class T> struct Unaligned { typedef T type __attribute__((vector_size(kVecBytes), aligned(1), may_alias)); };
+// clang-format on
 
 // Lanes of integers, as wide as the lanes of Vec<T>; also the type of a comparison (all bits set = true).
 template <class T> struct IntVec {

@@ -18,11 +18,13 @@
 
 namespace bp {
 #if defined(__x86_64__)
+// clang-format off
 namespace baseline { template <class T> void fill_gemm(Kernels<T>&); }
 namespace v3 { template <class T> void fill_gemm(Kernels<T>&); }
 namespace v4 { template <class T> void fill_gemm(Kernels<T>&); }
 #else
 namespace neon { template <class T> void fill_gemm(Kernels<T>&); }
+// clang-format on
 #endif
 }  // namespace bp
 

@@ -21,11 +21,13 @@
 
 namespace bp {
 #if defined(__x86_64__)
+// clang-format off
 namespace baseline { template <class T> void fill_activations(Kernels<T>&); }
 namespace v3 { template <class T> void fill_activations(Kernels<T>&); }
 namespace v4 { template <class T> void fill_activations(Kernels<T>&); }
 #else
 namespace neon { template <class T> void fill_activations(Kernels<T>&); }
+// clang-format on
 #endif
 }  // namespace bp
 
@@ -37,12 +39,14 @@ struct Function {
   double limit;  // ULP
   double edge;   // double: half of the samples lie within [-edge, edge]
 };
+// clang-format off
 const Function kFunctions[] = {
     {"exp", bp::Math::kExp, 1, 750},        {"log", bp::Math::kLog, 1, 4},   {"log1p", bp::Math::kLog1p, 2, 4},
     {"tanh", bp::Math::kTanh, 2, 22},       {"sigmoid", bp::Math::kSigmoid, 2, 750},
     {"erf", bp::Math::kErf, 2, 6.5},        {"softplus", bp::Math::kSoftplus, 2, 750},
     {"sqrt", bp::Math::kSqrt, 0.501, 1e6},
 };
+// clang-format on
 
 struct Tier {
   const char* name;
