@@ -206,7 +206,7 @@ class Tabular:
             "learned": self._learned(),
             "model": save.describe(self.model_),
         }
-        packed = container.pack(document, save.arrays_of(self.model_))
+        packed = container.pack(document, save.arrays_of(self.model_), save.FORMAT)
         write_atomically(checks.path(path), packed)
 
 
