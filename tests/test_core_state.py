@@ -20,12 +20,24 @@ GATHERED = {
 }
 
 
+DATA = {
+    "regression": (runs.X, runs.REAL),
+    "wide": (runs.X, runs.REAL, np.linspace(0.0, 2.0, 12)),
+    "binary": (runs.X, runs.BITS),
+    "labels": (runs.X, runs.THREE),
+    "pairs": (runs.X, runs.THREE % 2),
+    "several": ([runs.X, runs.X[::-1]], [runs.REAL, runs.THREE]),
+}
+
+
 def started(name, batches=2):
     """A trainer in the middle of an epoch, and what it has gathered."""
     model = runs.RUNS[name]()[0]
     trainer = model._engine.trainer("train", model._compiled)
-    assert trainer.n_batches == 4 if name == "binary" else 3
+    data = model._read(*DATA[name])
+    trainer.set_data(data.xs, data.ys, data.ws)
     trainer.start_epoch(3 if name == "binary" else 4)
+    assert trainer.n_batches == (4 if name == "binary" else 3)
     assert trainer.run(np.array([1e-3]), batches, 10.0) == batches
     return model, trainer
 
@@ -85,6 +97,15 @@ def test_places_in_an_epoch():
             trainer.start_epoch(4, shuffle=True, first_batch=first)
     trainer.start_epoch(4, shuffle=True, first_batch=3)
     assert trainer.run(np.array([1e-3]), -1, 10.0) == 0
+
+
+def test_without_data_there_is_no_batch():
+    model, trainer = started("regression", 1)
+    trainer.drop_data()
+    assert trainer.run(np.array([1e-3]), -1, 10.0) == 0
+    trainer.start_epoch(4, shuffle=True)
+    assert trainer.run(np.array([1e-3]), -1, 10.0) == 0
+    model.fit(*DATA["regression"], verbose=0)
 
 
 def test_other_data_end_the_epoch():

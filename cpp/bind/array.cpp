@@ -37,6 +37,16 @@ ArrayView view_of(const py::array& array, const std::string& what) {
   return view;
 }
 
+py::weakref holding(const py::array& array) {
+  py::object owner = array;
+  while (py::isinstance<py::array>(owner)) {
+    const py::object base = py::reinterpret_borrow<py::array>(owner).base();
+    if (!base || !py::isinstance<py::array>(base)) break;
+    owner = base;
+  }
+  return py::weakref(owner);
+}
+
 PyObject* array_type() {
   static PyObject* type = py::module_::import("numpy").attr("ndarray").ptr();  // lives as long as numpy
   return type;

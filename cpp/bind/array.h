@@ -15,10 +15,18 @@ namespace py = pybind11;
 // Any real array, of any strides and byte order. TypeError for other dtypes: nothing is converted here.
 ArrayView view_of(const py::array& array, const std::string& what);
 
+// The owner of an array's memory, kept from freeing it while the core is at it: x.resize(..., refcheck=False) is an error
+// where weak references point to x.
+py::weakref holding(const py::array& array);
+
+template <class T> bool is_aligned(const py::array& array) {
+  return reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0;
+}
+
 // An array the core writes to or trains in place: dtype T, C-contiguous, aligned, writable.
 template <class T> T* writable_data(const py::array& array, const std::string& what) {
   const bool fits = array.dtype().equal(py::dtype::of<T>()) && (array.flags() & py::array::c_style) != 0 &&
-                    reinterpret_cast<std::uintptr_t>(array.data()) % alignof(T) == 0 && array.writeable();
+                    is_aligned<T>(array) && array.writeable();
   if (!fits) throw py::type_error(what + ": expected a writable C-contiguous array of dtype " +
                                   std::string(py::str(py::dtype::of<T>())));
   return static_cast<T*>(const_cast<void*>(array.data()));

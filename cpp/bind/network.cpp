@@ -109,6 +109,9 @@ py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, co
     results.append(y);
   }
   {
+    std::vector<py::weakref> held;
+    for (const py::array& x : xs) held.push_back(holding(x));
+    for (py::handle y : results) held.push_back(holding(py::reinterpret_borrow<py::array>(y)));
     GilRelease release;
     inference_->run(all, n, ys, training, draw);
   }

@@ -109,6 +109,7 @@ py::object scan(const py::array& array, const std::string& dtype) {
   const ArrayView view = view_of(array, "array");
   FlawReport report;
   {
+    const py::weakref held = holding(array);
     GilRelease release;
     report = dtype == "float64" ? find_flaws<double>(view) : find_flaws<float>(view);
   }

@@ -133,7 +133,16 @@ template <class T> class PyTrainer {
       check(keep.back().ndim() == 1 && keep.back().shape(0) == source.n, "sample_weight: expected one weight a sample");
     }
     trainer_->set_data(std::move(source));
+    held_data_.clear();
+    for (const py::array& array : keep) held_data_.push_back(holding(array));
     keep_data_ = std::move(keep);
+  }
+
+  // The arrays are the caller's alone again; the values of the last batch stay.
+  void drop_data() {
+    trainer_->drop_data();
+    keep_data_.clear();
+    held_data_.clear();
   }
 
   void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
@@ -156,7 +165,7 @@ template <class T> class PyTrainer {
 
   double train_step(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, double rate, bool update,
                     bool reset, bool more) {
-    set_data(xs, ys, weights);
+    const OneBatch data(*this, xs, ys, weights);
     if (reset) trainer_->reset_results();
     if (more) {
       trainer_->start_part(reset);
@@ -173,7 +182,7 @@ template <class T> class PyTrainer {
 
   py::tuple gradients(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, bool wrt_inputs,
                       bool training) {
-    set_data(xs, ys, weights);
+    const OneBatch data(*this, xs, ys, weights);
     double loss = 0;
     {
       const Alone alone(gate_);
@@ -198,7 +207,7 @@ template <class T> class PyTrainer {
   }
 
   py::dict profile(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights) {
-    set_data(xs, ys, weights);
+    const OneBatch data(*this, xs, ys, weights);
     BatchProfile found;
     {
       const Alone alone(gate_);
@@ -275,6 +284,15 @@ template <class T> class PyTrainer {
   Trainer<T>& core() { return *trainer_; }
 
  private:
+  struct OneBatch {  // the data of one call
+    OneBatch(PyTrainer& trainer, const std::vector<py::array>& xs, const py::list& ys, const py::list& weights)
+        : trainer(trainer) {
+      trainer.set_data(xs, ys, weights);
+    }
+    ~OneBatch() { trainer.drop_data(); }
+    PyTrainer& trainer;
+  };
+
   // What runs without the GIL. The models' own gates keep their calls apart; this one tells of a fork.
   struct Alone {
     explicit Alone(Gate& gate) : entry(gate) { check(entry.inside(), "two threads are in one trainer"); }
@@ -295,12 +313,10 @@ template <class T> class PyTrainer {
     const Loss kind = loss.config.kind;
     check(kind == Loss::kCrossEntropy || kind == Loss::kCrossEntropyLogits || loss.config.callback != nullptr,
           "class labels go with cross_entropy");
-    check(y.dtype().equal(py::dtype::of<std::int32_t>()) && (y.flags() & py::array::c_style) != 0 && y.size() == n * loss.positions,
-          "labels: expected a C-contiguous int32 array of one label per prediction");
+    check(y.dtype().equal(py::dtype::of<std::int32_t>()) && (y.flags() & py::array::c_style) != 0 && is_aligned<std::int32_t>(y) &&
+              y.size() == n * loss.positions,
+          "labels: expected an aligned C-contiguous int32 array of one label per prediction");
     target.label = static_cast<const std::int32_t*>(y.data());
-    for (py::ssize_t i = 0; i < y.size(); ++i) {
-      check(target.label[i] >= 0 && target.label[i] < loss.width, "labels: a label is out of range");
-    }
     return target;
   }
 
@@ -357,6 +373,7 @@ template <class T> class PyTrainer {
   std::shared_ptr<Network<T>> net_;
   std::vector<std::vector<py::array>> keep_slots_;
   std::vector<py::array> keep_data_;
+  std::vector<py::weakref> held_data_;
   std::unique_ptr<Trainer<T>> trainer_;
   Gate gate_;
 };
@@ -365,6 +382,7 @@ template <class T> void bind(py::module_& m, const char* name) {
   using P = PyTrainer<T>;
   py::class_<P>(m, name)
       .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"))
+      .def("drop_data", &P::drop_data)
       .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false, py::arg("seed") = 0,
            py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
       .def("run", &P::run, py::arg("learning_rates"), py::arg("max_batches") = -1, py::arg("seconds") = 0.05)

@@ -53,6 +53,10 @@ template <class T> struct BatchJob {
   double learning_rate;
   std::int64_t step;   // the optimizer's, from 1
   std::uint64_t draw;  // training batches so far: what random layers depend on
+
+  std::int64_t sample(std::int64_t row) const {  // of the data, for a row of the batch
+    return order == nullptr ? rows.begin + row : order[rows.begin + row];
+  }
 };
 
 // The rows of the next batch, to be asked for ahead: shuffled rows come from far away. None if a thread's share would crowd

@@ -43,6 +43,24 @@ template <class T> std::int64_t parts(const LossConfig<T>& config) {
   return config.kind == Loss::kQuantile ? static_cast<std::int64_t>(config.options.size()) : 1;
 }
 
+// What Python has refused when the call began; sums of distributions and the like are not looked at again.
+template <class T> std::pair<T, T> target_range(const LossConfig<T>& config) {
+  constexpr T kNoEnd = std::numeric_limits<T>::infinity();
+  if (config.callback != nullptr) return {-kNoEnd, kNoEnd};
+  switch (config.kind) {
+    case Loss::kBinaryCrossEntropy:
+      return {T(0), T(1)};
+    case Loss::kCrossEntropy:
+    case Loss::kKlDivergence:
+    case Loss::kPoisson:
+      return {T(0), kNoEnd};
+    case Loss::kHinge:
+      return {T(-1), T(1)};
+    default:
+      return {-kNoEnd, kNoEnd};
+  }
+}
+
 }  // namespace
 
 Loss loss_from_name(const std::string& name) {
@@ -64,7 +82,8 @@ const std::vector<std::string>& loss_names() {
 template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, LossConfig<T> config) {
   const Shape& shape = graph.shapes[static_cast<std::size_t>(output)];
   const std::int64_t size = size_of(shape);
-  BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, size, {}, {}, false};
+  const auto [low, high] = target_range(config);
+  BoundLoss<T> bound{config, output, output, Link::kNone, 1, size, size, {}, {}, false, low, high};
   for (double option : config.options) bound.options.push_back(static_cast<T>(option));
   if (bound.options.empty()) bound.options.push_back(T(0));
   if (const std::int64_t blocks = parts(config); blocks != 1) {

@@ -1,6 +1,7 @@
 // Losses bound to a graph: which values they read, and the fused link with the activation before them.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,9 @@ template <class T> struct BoundLoss {
   std::vector<T> options;                       // never empty
   std::vector<T> positive;                      // of a binary cross entropy: weights of what is true by value, or none
   bool logits;                                  // prediction holds logits
+  T low, high;                                  // between which the loss is defined for targets
+
+  bool bounded() const { return low > -std::numeric_limits<T>::infinity(); }
 };
 
 // softmax or log_softmax before cross_entropy, sigmoid before binary_cross_entropy: the loss takes the logits and its delta

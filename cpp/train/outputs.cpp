@@ -1,6 +1,8 @@
 #include "train/outputs.h"
 
 #include <algorithm>
+#include <limits>
+#include <sstream>
 
 namespace bp {
 
@@ -36,6 +38,8 @@ template <class T> void Outputs<T>::prepare(const BatchSource<T>& source) {
   }
 }
 
+// Targets and weights are read in place, batch by batch. What was in order when the caller looked at it may have been
+// changed since, by another thread or by a callback, and a label is a place in memory: so each batch looks at its own copy.
 template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
   const BatchSource<T>& source = *job.source;
   const Rows from{job.rows.begin + rows.begin, job.rows.begin + rows.end};
@@ -48,15 +52,72 @@ template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
         std::copy_n(label + (job.order == nullptr ? row : job.order[row]) * loss.positions, loss.positions,
                     out.label.data() + r * loss.positions);
       }
+      check_labels(k, rows, job);
     } else {
       source.ys[k].dense.read(job.order, from, out.target.data() + rows.begin * loss.positions * loss.target_width);
+      if (loss.bounded()) check_target(k, rows, job);
     }
     if (source.weights[k].row_size() == 0) continue;
     source.weights[k].read(job.order, from, out.weight.data() + rows.begin);
+    check_weight(k, rows, job);
     for (std::int64_t r = rows.begin; r < rows.end; ++r) {
       std::fill_n(out.row_weight.data() + r * loss.positions, loss.positions, out.weight[r]);
     }
   }
+}
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& layer, const std::string& found, std::int64_t row, const std::string& expected) {
+  throw BadInput("output '" + layer + "': got " + found + " at row " + std::to_string(row) + ", expected " + expected +
+                 "; it was in order when the call began: arrays are read in place, so give copies of what another thread or "
+                 "a callback writes to");
+}
+
+template <class T> std::string number(T value) {
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+}  // namespace
+
+template <class T> void Outputs<T>::check_labels(std::size_t k, Rows rows, const BatchJob<T>& job) const {
+  const BoundLoss<T>& loss = bound(k);
+  const std::int32_t* const label = outputs_[k].label.data();
+  const std::int64_t begin = rows.begin * loss.positions, end = rows.end * loss.positions;
+  std::uint32_t most = 0;  // a negative one is above all others
+  for (std::int64_t i = begin; i < end; ++i) most = std::max(most, static_cast<std::uint32_t>(label[i]));
+  if (begin == end || most < static_cast<std::uint64_t>(loss.width)) return;
+  std::int64_t i = begin;
+  while (label[i] >= 0 && label[i] < loss.width) ++i;
+  refuse(work_.graph->nodes[static_cast<std::size_t>(loss.output)].name, "label " + std::to_string(label[i]),
+         job.sample(i / loss.positions), "0 to " + std::to_string(loss.width - 1));
+}
+
+template <class T> void Outputs<T>::check_target(std::size_t k, Rows rows, const BatchJob<T>& job) const {
+  const BoundLoss<T>& loss = bound(k);
+  const T* const target = outputs_[k].target.data();
+  const T low = loss.low, high = loss.high;
+  const std::int64_t size = loss.positions * loss.target_width, begin = rows.begin * size, end = rows.end * size;
+  const auto outside = [=](T t) { return (t < low) | (t > high); };  // NaN is not: the loss becomes NaN, and is reported
+  bool any = false;
+  for (std::int64_t i = begin; i < end; ++i) any |= outside(target[i]);
+  if (!any) return;
+  const std::int64_t i = std::find_if(target + begin, target + end, outside) - target;
+  refuse(work_.graph->nodes[static_cast<std::size_t>(loss.output)].name, "target " + number(target[i]), job.sample(i / size),
+         number(low) + " to " + number(high));
+}
+
+template <class T> void Outputs<T>::check_weight(std::size_t k, Rows rows, const BatchJob<T>& job) const {
+  const T* const weight = outputs_[k].weight.data();
+  const auto sound = [](T w) { return (w >= 0) & (w <= std::numeric_limits<T>::max()); };
+  bool all = true;
+  for (std::int64_t r = rows.begin; r < rows.end; ++r) all &= sound(weight[r]);
+  if (all) return;
+  const std::int64_t r = std::find_if_not(weight + rows.begin, weight + rows.end, sound) - weight;
+  refuse(work_.graph->nodes[static_cast<std::size_t>(bound(k).output)].name, "sample weight " + number(weight[r]), job.sample(r),
+         "a finite number >= 0");
 }
 
 template <class T> OutputBatch<T> Outputs<T>::batch(std::size_t k, std::int64_t n) const {

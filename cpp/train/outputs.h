@@ -27,6 +27,9 @@ template <class T> class Outputs {
     bool adds_delta = false;  // another loss has written this value's gradient already
     bool labelled = false, weighted = false;
   };
+  void check_labels(std::size_t k, Rows rows, const BatchJob<T>& job) const;
+  void check_target(std::size_t k, Rows rows, const BatchJob<T>& job) const;
+  void check_weight(std::size_t k, Rows rows, const BatchJob<T>& job) const;
   void link_values(std::size_t k, Rows rows);
 
   Workspace<T>& work_;

@@ -98,7 +98,13 @@ void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<s
 
 template <class T> void Trainer<T>::set_data(BatchSource<T> source) {
   source_ = std::move(source);
+  samples_ = source_.n;
   batch_ = n_batches_ = 0;  // an order of other data would lead beyond these
+}
+
+template <class T> void Trainer<T>::drop_data() {
+  source_ = {};
+  batch_ = n_batches_ = 0;
 }
 
 template <class T>

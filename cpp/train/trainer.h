@@ -38,6 +38,7 @@ template <class T> class Trainer {
           std::shared_ptr<Counter> draws = std::make_shared<Counter>());
 
   void set_data(BatchSource<T> source);  // and an epoch of its own is to be started
+  void drop_data();                      // without a look at them; samples() stay, for who asks for the last values
   void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
                    bool update);
   // A data set that is one batch of an epoch whose other batches come later: gradients go on accumulating.
@@ -64,7 +65,7 @@ template <class T> class Trainer {
   const std::vector<std::vector<Metric<T>>>& metrics() const { return metrics_; }
   const std::vector<BoundLoss<T>>& losses() const { return config_->losses; }
   const DivergedReport* diverged() const { return has_diverged_ ? &diverged_ : nullptr; }
-  std::int64_t samples() const { return source_.n; }
+  std::int64_t samples() const { return samples_; }
   std::int64_t batch() const { return batch_; }
   std::int64_t n_batches() const { return n_batches_; }
   std::int64_t pending() const { return pending_; }
@@ -91,6 +92,7 @@ template <class T> class Trainer {
   TrainingStep<T>* last_ = nullptr;
   std::vector<std::vector<Metric<T>>> metrics_;
   BatchSource<T> source_;
+  std::int64_t samples_ = 0;
   DivergedReport diverged_;
   bool has_diverged_ = false;
   Buffer<std::int64_t> order_;

@@ -97,7 +97,7 @@ class Optimizer(arguments.Configured):
                 f"learning rate schedule returned {values[0]} at step {first}, expected a finite "
                 "number >= 0"
             )
-        return np.ascontiguousarray(values[: bad[0]] if bad.size else values, dtype=np.float64)
+        return np.array(values[: bad[0]] if bad.size else values, dtype=np.float64)  # its own
 
     def _called(self, rate: Any, first: int, count: int) -> Array:
         values: list[float] = []

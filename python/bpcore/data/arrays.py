@@ -186,8 +186,8 @@ def rows(name: str, x: Array, other: str, n: int) -> None:
         raise ShapeError(f"{other} has {n} samples, {name} has {got}; expected as many in both")
 
 
-def sample_weights(name: str, value: Any, n: int) -> Array:
-    """Weights (N,): finite, not negative, not all 0."""
+def sample_weights(name: str, value: Any, n: int, dtype: str) -> Array:
+    """Weights (N,): finite, in `dtype` too, not negative, not all 0."""
     w = array(name, value)
     if w.ndim != 1:
         raise ShapeError(f"{name} must be 1-D, got shape {w.shape}, expected ({n},)")
@@ -197,6 +197,7 @@ def sample_weights(name: str, value: Any, n: int) -> Array:
     if not np.isfinite(w).all():
         row = int(np.flatnonzero(~np.isfinite(w))[0])
         raise ValueError(f"{name} contains {w[row]} at row {row}, expected finite weights")
+    finite(name, w, dtype)
     if n and w.min() < 0:
         row = int(w.argmin())
         raise ValueError(f"{name} contains {w[row]} at row {row}, expected weights >= 0")

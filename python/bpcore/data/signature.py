@@ -250,9 +250,12 @@ class Signature:
         elif isinstance(value, (list, tuple)) and len(value) == len(self.outputs) > 1:
             parts = list(value)
         else:
-            one = arrays.sample_weights(name, value, n)
+            one = arrays.sample_weights(name, value, n, self.dtype)
             return [one] * len(self.outputs)
-        return [None if part is None else arrays.sample_weights(name, part, n) for part in parts]
+        return [
+            None if part is None else arrays.sample_weights(name, part, n, self.dtype)
+            for part in parts
+        ]
 
     def weigh_classes(self, data: Dataset, class_weight: Any, losses: Sequence[Any]) -> None:
         """Multiply the weights of a checked data set by those of the samples' classes."""
@@ -275,7 +278,10 @@ class Signature:
         result: Array = by_class[of_rows]
         if not result.any():
             raise ValueError(f"{name}: the weights of all samples are 0, expected one > 0")
-        return result if weights is None else result * weights
+        if weights is not None:
+            result = result * weights
+        arrays.finite(f"{name}: weights", result, self.dtype)
+        return result
 
     def _apart(self, array: Array) -> Array:
         """A copy if the array is a view of weights."""

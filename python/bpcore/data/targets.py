@@ -80,7 +80,7 @@ def _labels(name: str, y: Array, shape: Shape, layer: str) -> Array:
                 f"{name} contains label {int(label)} at row {int(bad[0])}; output layer {layer!r} "
                 f"has {classes} classes (0..{classes - 1})"
             )
-    return np.ascontiguousarray(y, dtype=np.int32)
+    return np.require(y, np.int32, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def _dense(name: str, y: Array, shape: Shape, layer: str) -> Array:

@@ -477,6 +477,8 @@ class Trainable(Inspectable):
                     trainer.run(rate, end - trainer.batch, loop.SLICE)
             except _core.Diverged as error:
                 raise diverged(error, -1, None) from None
+            finally:
+                trainer.drop_data()
             return compiled.measures.logs(trainer.results(), prefix)
 
     def _evaluate_batches(self, compiled: Compiled, batches: Any) -> dict[str, float]:

@@ -98,6 +98,7 @@ class Loop:
         finally:
             try:
                 model._fit_data = None
+                self.trainer.drop_data()
                 self.progress.close()
             finally:  # Ctrl-C while the bar is drawn
                 self.hooks.exit(failed=not ended)
