@@ -192,15 +192,23 @@ class Bench:
         assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
-def raise_interrupt(number, frame):
-    raise KeyboardInterrupt
+class Alarm:
+    """A signal's handler, silent where a signal comes late: another thread may have taken it."""
+
+    armed = False
+
+    def __call__(self, number, frame):
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
 
 
 def run(count, seed=0, names=Bench.calls):
     """{call: interrupts that came while it ran}, after so many in all."""
     rng = random.Random(seed)
     hits = dict.fromkeys(names, 0)
-    before = signal.signal(signal.SIGALRM, raise_interrupt)
+    alarm = Alarm()
+    before = signal.signal(signal.SIGALRM, alarm)
     try:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(folder)
@@ -210,14 +218,14 @@ def run(count, seed=0, names=Bench.calls):
                     break
                 name = names[k % len(names)]
                 faulthandler.dump_traceback_later(SECONDS, exit=True)
-                hits[name] += interrupt(bench, name, rng, lengths)
+                hits[name] += interrupt(bench, name, alarm, rng, lengths)
     finally:
         faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, before)
     return hits
 
 
-def interrupt(bench, name, rng, lengths):
+def interrupt(bench, name, alarm, rng, lengths):
     """Whether the signal came while the call ran."""
     expected = bench.expected(name)
     threads = bp.get_num_threads()
@@ -225,10 +233,12 @@ def interrupt(bench, name, rng, lengths):
     done = interrupted = False
     try:
         try:
+            alarm.armed = True
             signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, lengths.get(name, 1e-3)))
             getattr(bench, name)(bench.model)
             done = True
         finally:
+            alarm.armed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         interrupted = True
