@@ -101,10 +101,12 @@ def row_losses(head: Head, p: Tensor, y: Tensor, floors: bool) -> Tensor:
     if head.loss == "BinaryCrossEntropy":
         s = c.get("label_smoothing", 0.0)
         t = y * (1 - s) + s / 2
+        t_weighted = t * torch.tensor(c.get("pos_weight", 1.0))
         if head.ending == "linear":
-            return _rows(F.binary_cross_entropy_with_logits(p, t, reduction="none")).mean(1)
+            of_true, of_false = F.softplus(-p, threshold=1e9), F.softplus(p, threshold=1e9)
+            return _rows(t_weighted * of_true + (1 - t) * of_false).mean(1)
         q = Floors.hold(p, True) if floors else p
-        return _rows(-(t * torch.log(q) + (1 - t) * torch.log1p(-q))).mean(1)
+        return _rows(-(t_weighted * torch.log(q) + (1 - t) * torch.log1p(-q))).mean(1)
     if head.loss == "KLDivergence":
         q = Floors.hold(p, False) if floors else p
         rows = (torch.xlogy(y, y) - torch.where(y > 0, y * torch.log(q), 0)).sum(-1)
@@ -145,6 +147,9 @@ def cross_entropy(head: Head, p: Tensor, y: Tensor, floors: bool) -> Tensor:
     else:
         logs = torch.log(Floors.hold(p, True) if floors else p)
     rows = -torch.where(t > 0, t * logs, 0).sum(-1)
+    if "class_weight" in head.config:
+        of_class = head.config["class_weight"]
+        rows = rows * torch.tensor([of_class[k] for k in range(classes)])[y.long()]
     return rows if rows.ndim == 1 else _rows(rows).mean(1)
 
 

@@ -346,6 +346,12 @@ class Maker:
         if len(self.shape(value)) > 2 or self.chance(0.5):
             size = int(np.prod(self.shape(value)))
             value = self.add("Flatten", (value,), (size,)) if len(self.shape(value)) > 1 else value
+        if loss == "BinaryCrossEntropy" and self.chance(0.3):
+            several = self.chance(0.5)
+            config["pos_weight"] = [self.real(0.3, 3) for _ in range(units)] if several else 2.5
+        row = loss == "CrossEntropy" and target == "labels" and len(self.shape(value)) == 1
+        if row and self.chance(0.3):
+            config["class_weight"] = {k: self.real(0.3, 2) for k in range(units)}
         if ending == "mixture":  # probabilities that no link takes apart
             f = "softmax" if loss == "CrossEntropy" else "sigmoid"
             both = [self.make_dense(value, units, f) for _ in range(2)]
