@@ -39,3 +39,9 @@ def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert not missing, f"{page.name}: {missing}"
+
+
+def test_the_tests_that_contributing_names_exist():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    missing = [name for name in named if not (ROOT / "tests" / f"{name}.py").exists()]
+    assert len(named) > 40 and not missing, missing
