@@ -1,7 +1,6 @@
 #include "base/buffer.h"
 
 #include <cstdlib>
-#include <new>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -16,10 +15,11 @@ constexpr std::int64_t kHugePage = 2 << 20;
 
 }  // namespace
 
-void* allocate(std::int64_t bytes) {
+void* allocate(std::int64_t bytes, const char* what) {
   const bool huge = bytes >= kHugePage;
   void* data = nullptr;
-  if (posix_memalign(&data, huge ? kHugePage : kAlignment, static_cast<std::size_t>(bytes)) != 0) throw std::bad_alloc();
+  const auto alignment = static_cast<std::size_t>(huge ? kHugePage : kAlignment);
+  if (posix_memalign(&data, alignment, static_cast<std::size_t>(bytes)) != 0) throw OutOfMemory(bytes, what);
 #if defined(MADV_HUGEPAGE)
   if (huge) madvise(data, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);  // a wish: may be refused
 #endif

@@ -27,19 +27,21 @@ template <class T> std::int64_t align_up(std::int64_t n) {
   return (n + kPer - 1) / kPer * kPer;
 }
 
-void* allocate(std::int64_t bytes);  // aligned to kAlignment; to be freed by std::free
+// Aligned to kAlignment; to be freed by std::free. `what` is what an OutOfMemory says it was to be.
+void* allocate(std::int64_t bytes, const char* what);
 
 enum Unwritten { kUnwritten };
+inline constexpr char kWorkingMemory[] = "working memory of an operation";
 
 template <class T> class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(std::int64_t n) : Buffer(n, kUnwritten) {
+  explicit Buffer(std::int64_t n, const char* what = kWorkingMemory) : Buffer(n, kUnwritten, what) {
     std::memset(static_cast<void*>(data_), 0, static_cast<std::size_t>(align_up<T>(n > 0 ? n : 1)) * sizeof(T));
   }
   // What nobody writes takes no memory, where the system hands out pages on their first use.
-  Buffer(std::int64_t n, Unwritten) : size_(n) {
-    data_ = static_cast<T*>(allocate(checked_mul(align_up<T>(n > 0 ? n : 1), sizeof(T))));
+  Buffer(std::int64_t n, Unwritten, const char* what = kWorkingMemory) : size_(n) {
+    data_ = static_cast<T*>(allocate(checked_mul(align_up<T>(n > 0 ? n : 1), sizeof(T)), what));
   }
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {

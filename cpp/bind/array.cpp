@@ -2,6 +2,8 @@
 
 #include <bit>
 
+#include "ops/op.h"
+
 namespace bp {
 namespace {
 
@@ -47,6 +49,11 @@ py::weakref holding(const py::array& array) {
   return py::weakref(owner);
 }
 
+void set_memory_error(const std::bad_alloc& error) {
+  const bool told = dynamic_cast<const OutOfMemory*>(&error) != nullptr;
+  PyErr_SetString(PyExc_MemoryError, told ? error.what() : "no memory for a small object of the core");
+}
+
 PyObject* array_type() {
   static PyObject* type = py::module_::import("numpy").attr("ndarray").ptr();  // lives as long as numpy
   return type;
@@ -54,7 +61,8 @@ PyObject* array_type() {
 
 py::array empty_aligned(const Shape& shape, const py::dtype& dtype) {
   const std::int64_t bytes = checked_mul(size_of(shape), dtype.itemsize());
-  auto* owner = new Buffer<char>(bytes);
+  const std::string what = "an array of shape " + to_string(shape);
+  auto* owner = new Buffer<char>(bytes, what.c_str());
   py::capsule base(owner, [](void* p) { delete static_cast<Buffer<char>*>(p); });
   return py::array(dtype, std::vector<py::ssize_t>(shape.begin(), shape.end()), owner->data(), base);
 }

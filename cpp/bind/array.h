@@ -48,6 +48,7 @@ inline Shape with_rows(std::int64_t n, const Shape& sample) {
   return shape;
 }
 
+void set_memory_error(const std::bad_alloc& error);  // MemoryError, which says for what where that is known
 PyObject* array_type();  // numpy.ndarray
 py::array empty_aligned(const Shape& shape, const py::dtype& dtype);  // zero-filled, on a cache line
 

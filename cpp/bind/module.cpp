@@ -16,6 +16,13 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   m.doc() = "The compiled core of bpcore. Private: use the package's public names.";
   bp::select_tier("");
+  py::register_exception_translator([](std::exception_ptr error) {
+    try {
+      std::rethrow_exception(std::move(error));
+    } catch (const std::bad_alloc& e) {
+      bp::set_memory_error(e);
+    }
+  });
   bp::diverged_type() = py::reinterpret_steal<py::object>(
       PyErr_NewExceptionWithDoc("bpcore._core.Diverged", "A loss or gradient is not finite; args[1] tells where.",
                                 PyExc_RuntimeError, nullptr));

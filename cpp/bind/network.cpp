@@ -182,8 +182,8 @@ template <class T> PyObject* call_function(PyObject* capsule, PyObject* const* a
     return y;
   } catch (py::error_already_set& error) {
     error.restore();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
+  } catch (const std::bad_alloc& error) {
+    set_memory_error(error);
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   }

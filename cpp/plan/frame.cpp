@@ -74,7 +74,9 @@ template <class T> void Frame<T>::assign(std::vector<Request>& requests) {
                   request);
     total = std::max(total, offset + align_up<T>(request->size));
   }
-  arena_ = Buffer<T>(total);
+  const std::string rows = std::to_string(capacity_);
+  const std::string what = "the values of " + rows + " rows at once; a smaller batch_size takes less";
+  arena_ = Buffer<T>(total, what.c_str());
   for (const Request& request : requests) *request.target = arena_.data() + request.offset;
 }
 

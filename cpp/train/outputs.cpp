@@ -16,18 +16,19 @@ template <class T> Outputs<T>::Outputs(Workspace<T>& work) : work_(work), output
 }
 
 template <class T> void Outputs<T>::make_room(std::int64_t n) {
+  constexpr const char* what = "targets and losses of a batch; a smaller batch_size takes less";
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
     const BoundLoss<T>& loss = bound(k);
     const std::int64_t rows = checked_mul(n, loss.positions), size = checked_mul(rows, loss.width);
     Arrays& out = outputs_[k];
-    out.target = Buffer<T>(checked_mul(rows, loss.target_width));
-    out.label = Buffer<std::int32_t>(rows);
-    out.weight = Buffer<T>(n);
-    out.row_weight = Buffer<T>(rows);
-    out.row_loss = Buffer<T>(rows);
-    if (out.adds_delta) out.delta = Buffer<T>(size);
+    out.target = Buffer<T>(checked_mul(rows, loss.target_width), what);
+    out.label = Buffer<std::int32_t>(rows, what);
+    out.weight = Buffer<T>(n, what);
+    out.row_weight = Buffer<T>(rows, what);
+    out.row_loss = Buffer<T>(rows, what);
+    if (out.adds_delta) out.delta = Buffer<T>(size, what);
     const bool differs = loss.link != Link::kNone || loss.target_width != loss.width;
-    if (work_.config->needs_values[k] && differs) out.values = Buffer<T>(out.target.size());
+    if (work_.config->needs_values[k] && differs) out.values = Buffer<T>(out.target.size(), what);
   }
 }
 

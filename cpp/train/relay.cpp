@@ -101,7 +101,8 @@ void Relay<T>::prepare(const BatchSource<T>& source, std::int64_t n, int threads
     row = std::max(row, sum);
   }
   if (row == 0) return;
-  if (data_.size() < row * work_.capacity) data_ = Buffer<T>(row * work_.capacity, kUnwritten);
+  const std::int64_t size = row * work_.capacity;
+  if (data_.size() < size) data_ = Buffer<T>(size, kUnwritten, "the sums of the first layer of a batch");
   lay();
 }
 

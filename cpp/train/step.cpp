@@ -53,15 +53,16 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
                               std::uint64_t draw) {
   work_.flawed.store(false, std::memory_order_relaxed);  // a step that ended by an exception may have left it set
   if (n > work_.capacity) {
-    work_.frame = std::make_unique<Frame<T>>(work_.plan, n);
-    work_.capacity = n;
-    outputs_.make_room(n);
+    work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
     work_.scratch.clear();
+    work_.frame = std::make_unique<Frame<T>>(work_.plan, n);
+    outputs_.make_room(n);
+    work_.capacity = n;
   }
   if (static_cast<int>(work_.scratch.size()) < threads) {
+    update_.make_room(threads);
     const std::int64_t size = align_up<T>(std::max(schedule_.scratch(work_.capacity), update_.scratch(work_.capacity)));
     while (static_cast<int>(work_.scratch.size()) < threads) work_.scratch.emplace_back(size, kUnwritten);
-    update_.make_room(threads);
   }
   relay_.prepare(source, n, threads, training, draw);
   outputs_.prepare(source);

@@ -111,6 +111,7 @@ template <class T>
 void Trainer<T>::start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch,
                              std::int64_t first_batch, bool update) {
   check(batch_size >= 1, "batch_size must be at least 1");
+  if (shuffle && order_.size() != source_.n) order_ = Buffer<std::int64_t>(source_.n, "the order of all rows");
   batch_size_ = std::min(batch_size, std::max<std::int64_t>(source_.n, 1));
   const std::int64_t n_batches = (source_.n + batch_size_ - 1) / batch_size_;
   check(first_batch >= 0 && first_batch <= n_batches,
@@ -122,10 +123,7 @@ void Trainer<T>::start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_
   pending_ = 0;
   more_ = false;
   has_diverged_ = false;
-  if (shuffle) {
-    if (order_.size() != source_.n) order_ = Buffer<std::int64_t>(source_.n);
-    permutation({seed, epoch}, source_.n, order_.data());
-  }
+  if (shuffle) permutation({seed, epoch}, source_.n, order_.data());
 }
 
 template <class T> void Trainer<T>::start_part(bool first) {
@@ -244,8 +242,9 @@ template <class T> void Trainer<T>::add_penalty(double penalty, std::int64_t n) 
 template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) {
   auto& own = gradient_step_[wrt_inputs];
   if (own == nullptr) {
-    own = std::make_unique<TrainingStep<T>>(graph_, config_, wrt_inputs);
-    own->materialise();
+    auto made = std::make_unique<TrainingStep<T>>(graph_, config_, wrt_inputs);
+    made->materialise();
+    own = std::move(made);
   }
   const int threads = own->threads(source_.n, true);
   own->prepare(source_, source_.n, threads, training, static_cast<std::uint64_t>(draws_->get()));

@@ -27,17 +27,19 @@ Update<T>::Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& rel
 }
 
 template <class T> void Update<T>::materialise() {
-  if (gradients_.size() == 0) gradients_ = Buffer<T>(std::max<std::int64_t>(tiles_.gradient_size(), 1));
+  const std::int64_t size = std::max<std::int64_t>(tiles_.gradient_size(), 1);
+  if (gradients_.size() == 0) gradients_ = Buffer<T>(size, "the gradients of all weights");
 }
 
 template <class T> void Update<T>::make_room(int threads) {
+  constexpr const char* what = "the gradient of a part of a weight";
   std::int64_t most = 0;
   for (const OwnedTile& tile : tiles_.all()) {
     if (!in_place(tile.param, work_.capacity)) most = std::max(most, tile.size());
   }
-  while (static_cast<int>(tile_gradient_.size()) < threads) tile_gradient_.emplace_back(most, kUnwritten);
+  while (static_cast<int>(tile_gradient_.size()) < threads) tile_gradient_.emplace_back(most, kUnwritten, what);
   for (Buffer<T>& gradient : tile_gradient_) {
-    if (gradient.size() < most) gradient = Buffer<T>(most, kUnwritten);
+    if (gradient.size() < most) gradient = Buffer<T>(most, kUnwritten, what);
   }
 }
 

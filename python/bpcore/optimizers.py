@@ -153,11 +153,13 @@ class Optimizer(arguments.Configured):
             arrays = self._slots.get(p)
             fits = arrays is not None and len(arrays) == count
             if not fits or any(a.shape != p.shape or a.dtype != p.dtype for a in arrays or []):
-                arrays = []
-                for value in initial:
-                    array = empty(p.shape, p.dtype.name)
+                try:
+                    arrays = [empty(p.shape, p.dtype.name) for _ in initial]
+                except MemoryError as error:
+                    where = f"state of optimizer {type(self).__name__} for {p.name}"
+                    raise MemoryError(f"{where}: {error}") from error
+                for array, value in zip(arrays, initial, strict=True):
                     array[...] = value
-                    arrays.append(array)
                 self._slots[p] = arrays
             result.append(self._slots[p])
         return result

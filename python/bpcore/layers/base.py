@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -271,7 +272,8 @@ class Layer(arguments.Configured):
         except ValueError as error:
             raise type(error)(f"{self.label}: weight {name!r}: {error}") from error
         except MemoryError as error:  # NumPy's own takes other arguments
-            raise MemoryError(f"{self.label}: weight {name!r}: no memory for {sizes}") from error
+            what = f"{sizes}, {math.prod(sizes) * np.dtype(self.dtype).itemsize} bytes"
+            raise MemoryError(f"{self.label}: weight {name!r}: no memory for {what}") from error
         parameter = Parameter(self, local, value, trainable=trainable)
         parameter.regularizer, parameter.constraint = regularizer, constraint
         if held is None and not told.repeats:

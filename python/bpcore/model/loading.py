@@ -225,7 +225,6 @@ def _rebuild(
         ValueError,
         AttributeError,
         ArithmeticError,
-        MemoryError,
         RuntimeError,
     ) as error:
         reason = str(error)[:500]
