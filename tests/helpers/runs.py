@@ -119,7 +119,7 @@ class Half(L.Layer):
         return dy * self.s.value * dy.dtype.type(0.5)
 
 
-def _fit(model, path, stop, x, y, validation=None, callbacks=(), every=1, **options):
+def fit(model, path, stop, x, y, validation=None, callbacks=(), every=1, **options):
     options = {"batch_size": 4, "epochs": EPOCHS, "verbose": 0, **options}
     if path is not None:
         options |= {"checkpoint": path, "checkpoint_every": every}
@@ -133,7 +133,7 @@ def regression(path=None, stop=None):
     model = bp.Sequential([L.Dense(3, "tanh"), L.Dense(2)], seed=0)
     model.compile(O.SGD(0.05, momentum=0.9), "mse", ["r2", "mae", "mse", "rmse"])
     callbacks = [C.EMA(0.8), C.EarlyStopping("val_loss", patience=5)]
-    return _fit(model, path, stop, X, REAL, (XV, REAL_V), callbacks)
+    return fit(model, path, stop, X, REAL, (XV, REAL_V), callbacks)
 
 
 def wide(path=None, stop=None):
@@ -142,7 +142,7 @@ def wide(path=None, stop=None):
     model.compile(O.RMSprop(0.01), "gaussian_nll", ["r2", "mae"])
     weight = np.linspace(0.0, 2.0, 12)
     callbacks = [C.SWA(1), C.TimeLimit(1e6)]
-    return _fit(model, path, stop, X, REAL, None, callbacks, sample_weight=weight)
+    return fit(model, path, stop, X, REAL, None, callbacks, sample_weight=weight)
 
 
 def binary(path=None, stop=None):
@@ -150,7 +150,7 @@ def binary(path=None, stop=None):
     model = bp.Sequential([L.Dense(3, "relu"), L.Dense(1, "sigmoid")], seed=2)
     metrics = ["auc", "f1", "precision", "binary_accuracy"]
     model.compile(O.Rprop(0.01), "binary_cross_entropy", metrics, accumulate_steps=2)
-    return _fit(model, path, stop, X, BITS, (XV, BITS_V), batch_size=3, steps_per_epoch=3)
+    return fit(model, path, stop, X, BITS, (XV, BITS_V), batch_size=3, steps_per_epoch=3)
 
 
 def labels(path=None, stop=None):
@@ -160,7 +160,7 @@ def labels(path=None, stop=None):
     metrics = ["accuracy", bp.metrics.TopK(2), "f1", "recall"]
     model.compile(O.Adam(S.Cosine(0.02, 9)), "cross_entropy", metrics, gradient_clip_norm=1.0)
     callbacks = [C.EarlyStopping("val_accuracy", patience=4), C.Diagnose(2)]
-    return _fit(model, path, stop, X, THREE, (XV, THREE_V), callbacks)
+    return fit(model, path, stop, X, THREE, (XV, THREE_V), callbacks)
 
 
 def pairs(path=None, stop=None):
@@ -172,7 +172,7 @@ def pairs(path=None, stop=None):
         C.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=0.5),
         C.EMA(0.5, every=2, start=2, validate=False),
     ]
-    return _fit(model, path, stop, X, THREE % 2, None, callbacks, shuffle=False)
+    return fit(model, path, stop, X, THREE % 2, None, callbacks, shuffle=False)
 
 
 def several(path=None, stop=None):
@@ -188,21 +188,21 @@ def several(path=None, stop=None):
         loss_weights=[1.0, 0.5],
         parameter_groups={"*/bias": {"weight_decay": 0.0, "learning_rate_factor": 2.0}},
     )
-    return _fit(model, path, stop, [X, X[::-1]], [REAL, THREE], None, [C.SWA(0)], every=None)
+    return fit(model, path, stop, [X, X[::-1]], [REAL, THREE], None, [C.SWA(0)], every=None)
 
 
 def in_python(path=None, stop=None):
     """Layer, metrics, callback and rate of the user's."""
     model = bp.Sequential([L.Dense(3, "tanh"), Half(), L.Dense(2)], seed=6)
     model.compile(O.Adamax(lambda step: 0.01 / (1 + step)), "mse", [Largest(), spread, "r2"])
-    return _fit(model, path, stop, X, REAL, (XV, REAL_V), [Memory()])
+    return fit(model, path, stop, X, REAL, (XV, REAL_V), [Memory()])
 
 
 def unseeded(path=None, stop=None):
     """A model without a seed takes that of the run."""
     model = bp.Sequential([L.Dropout(0.2, seed=1), L.Dense(2)])
     model.compile(O.Adadelta(0.5), "mae", ["r2"])
-    return _fit(model, path, stop, X, REAL, None, [C.EMA(0.9)])
+    return fit(model, path, stop, X, REAL, None, [C.EMA(0.9)])
 
 
 RUNS = {

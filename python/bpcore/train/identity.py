@@ -303,10 +303,10 @@ def _other_weights(was: Any, now: Mapping[str, Any]) -> Iterator[str]:
         elif not _numbers(theirs, len(ours)):
             yield f"{where} was {shown(str(theirs), 60)}"
         else:
-            most = max(theirs[0], ours[0])
+            most = max(abs(theirs[0]), ours[0])
             apart = max(abs(a - b) for a, b in zip(theirs, ours, strict=True))
             if not apart <= _ALIKE * most + 1e-30:
-                yield f"{where} differs by {apart / most:.2g} of its norm {ours[0]:.6g}"
+                yield f"{where} differs by about {3 * apart:.2g}, its norm being {ours[0]:.6g}"
 
 
 def _numbers(value: Any, count: int) -> bool:
