@@ -26,6 +26,7 @@ import numpy as np
 PYTHON = f"{sys.implementation.cache_tag}-{importlib.util.MAGIC_NUMBER.hex()}"
 if sys.flags.optimize:
     PYTHON += f"-O{sys.flags.optimize}"
+_PARTS = {"name", "python", "code", "open"}  # of a signature
 _MOST = 100_000  # values that one signature goes through
 _LARGE = 2**24  # bytes of an array; of a larger one evenly spaced elements count
 _INSTALLED = tuple(
@@ -81,7 +82,9 @@ def signature(value: Any) -> dict[str, Any]:
 
 def compare(was: Any, now: Mapping[str, Any]) -> str:
     """``""`` for the same code, else ``"changed"``, or why it cannot be told, in words."""
-    if not isinstance(was, Mapping) or set(was) != set(now) or was["name"] != now["name"]:
+    if not isinstance(was, Mapping) or not set(was) == set(now) == _PARTS:
+        return "changed"
+    if was["name"] != now["name"]:
         return "changed"
     if was["python"] != now["python"]:
         return f"it was compiled by {str(was['python'])[:40]}, this is {now['python']}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -253,8 +253,11 @@ def rate_kind(model: Any) -> kinds.Kind:
     return kinds.Maybe(rate) if own is None else rate
 
 
-def arrays_kind(model: Any, found: Mapping[str, Array]) -> kinds.Record:
-    """Weights and the optimizer's arrays, of which a weight has all or none."""
+def arrays_kind(
+    model: Any, found: Mapping[str, Array], trained: Collection[str] = ()
+) -> kinds.Record:
+    """Weights and the optimizer's arrays: of the weights that are `trained`, and of others all or
+    none."""
     fields: dict[str, kinds.Kind] = {}
     spec = model.optimizer.spec()
     count = range(_core.slot_count(spec))
@@ -262,7 +265,7 @@ def arrays_kind(model: Any, found: Mapping[str, Array]) -> kinds.Record:
     for p in model.weights:
         low = 0.0 if p.local_name.endswith("variance") else -math.inf
         fields[p.name] = kinds.Values(p.shape, p.dtype, low)
-        if any(slot_key(slot, p.name) in found for slot, _ in slots):
+        if p.name in trained or any(slot_key(slot, p.name) in found for slot, _ in slots):
             for slot, least in slots:
                 fields[slot_key(slot, p.name)] = kinds.Values(p.shape, p.dtype, least)
     return kinds.Record(fields)

@@ -8,6 +8,7 @@ so is what is to be written, so that what is written can be read.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Expected:
         self.rate = checkpoint.rate_as_data(self.optimizer)  # None: a Python function
         measures = compiled.measures
         self.numbers = set(measures.log_names(True)) - set(measures.listed())
+        self.trained = {p.name for p in model.weights if p.trainable}
         self.python_metrics = [metric for metric, _ in measures.states()]
 
     def state(self) -> kinds.Record:
@@ -70,9 +72,14 @@ class Expected:
             first, count = self.counters[0], (self.options.epochs - self.first) * self.steps
             for start in range(first, first + count, _RATES):
                 steps = np.arange(start, min(start + _RATES, first + count), dtype=np.float64)
-                rates = np.asarray(rate.rates(steps))
+                with np.errstate(all="ignore"):
+                    rates = np.asarray(rate.rates(steps))
                 if rates.shape != steps.shape or not (np.isfinite(rates) & (rates >= 0)).all():
                     raise ValueError("it gives rates that are no finite numbers >= 0")
+
+    def arrays(self, found: Mapping[str, Any]) -> kinds.Record:
+        """Weights, and the optimizer's arrays of those that are trained."""
+        return checkpoint.arrays_kind(self.model, found, self.trained)
 
     # ---- the place of fit -----------------------------------------------------------------------
     def place(self) -> kinds.Record:

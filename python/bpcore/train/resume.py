@@ -137,6 +137,8 @@ class Run:
         expected.fit(epoch, batch).check(plain, "fit")
         decoder.check_all_used()
         expected.state().check(checkpoint.whole(self.model, state), "state")
+        own = {key: a for key, a in decoder.arrays.items() if checkpoint.is_state(key)}
+        expected.arrays(own).check(own, checkpoint.named_arrays(self.model))
         return plain
 
     # ---- resuming -------------------------------------------------------------------------------
@@ -246,7 +248,7 @@ class Run:
         """ValueError for what the next process would not take."""
         expected, decoder = self.expected, Decoder(arrays, copy=False)
         own = {k: a for k, a in arrays.items() if checkpoint.is_state(k)}
-        checkpoint.arrays_kind(self.model, own).check(own, checkpoint.named_arrays(self.model))
+        expected.arrays(own).check(own, checkpoint.named_arrays(self.model))
         expected.state().check(document["state"], "state")
         expected.check_place(held)
         plain = {key: decoder(held[key]) for key in sorted(_FIT - {"run"})}
