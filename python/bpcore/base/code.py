@@ -45,7 +45,7 @@ _NOT_CODE |= {"_abc_impl", "__parameters__", "__orig_bases__", "__type_params__"
 def name_of(value: Any) -> str:
     """Module and name of a function or class, or of an object's class."""
     owner = value if hasattr(value, "__qualname__") else type(value)
-    return f"{owner.__module__}.{owner.__qualname__}"
+    return f"{getattr(owner, '__module__', None) or 'builtins'}.{owner.__qualname__}"
 
 
 def is_installed(value: Any) -> bool:
