@@ -45,3 +45,15 @@ def test_the_tests_that_contributing_names_exist():
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
     missing = [name for name in named if not (ROOT / "tests" / f"{name}.py").exists()]
     assert len(named) > 40 and not missing, missing
+
+
+def test_every_session_of_nox_runs_in_a_workflow():
+    """`.ci/run` is what tests and lint are there; the others are for a hand that asks for them."""
+    by_hand = {"tests", "lint", "stubs", "bench"}
+    source = (ROOT / "noxfile.py").read_text()
+    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)\(", source, re.MULTILINE)) - by_hand
+    workflows = [p.read_text() for p in (ROOT / ".github" / "workflows").glob("*.yml")]
+    lists = re.findall(r"session: \[([^\]]+)\]", "\n".join(workflows))
+    run = {name.strip() for names in lists for name in names.split(",")}
+    assert sessions and sessions <= run, f"add to weekly.yml: {sorted(sessions - run)}"
+    assert run <= sessions, f"no such session: {sorted(run - sessions)}"
