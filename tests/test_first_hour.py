@@ -101,3 +101,56 @@ def test_every_plot_gives_a_list_of_axes():
         with pytest.raises(ValueError, match="axes: got"):
             found.plot(axes=[*axes, axes[0]])
     plt.close("all")
+
+
+def test_a_loaded_model_goes_on_with_its_schedule(tmp_path):
+    """The rate goes on; Adam's moments are new, so its bias corrections begin anew."""
+    x, y = data()
+    rate = bp.schedules.Exponential(0.1, 4, 0.5)
+    model = bp.Sequential([L.Dense(4)], seed=3, dtype="float64")
+    model.compile(bp.optimizers.Adam(rate), loss="cross_entropy")
+    model.fit(x, y, batch_size=16, epochs=2, verbose=0)
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    again = bp.load_model(path)
+    assert again.optimizer.iterations == 8 and again.optimizer.current_rate() == 0.1 * 0.5**2
+    fresh = bp.Sequential([L.Dense(4)], seed=3, dtype="float64")
+    fresh.build((6,))
+    fresh.set_weights(model.get_weights())
+    fresh.compile(bp.optimizers.Adam(0.1 * 0.5**2), loss="cross_entropy")
+    for each in (again, fresh):
+        each.train_on_batch(x, y)
+    for a, b in zip(again.get_weights(), fresh.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    again.save_checkpoint(tmp_path / "c.ckpt")
+    both = bp.load_checkpoint(tmp_path / "c.ckpt"), again
+    for each in both:
+        each.train_on_batch(x, y)
+    assert all(np.array_equal(*pair) for pair in zip(*(m.get_weights() for m in both), strict=True))
+    again.optimizer.iterations = 0  # a user who sets it back gets no division by zero
+    again.train_on_batch(x, y)
+    assert all(np.isfinite(w).all() for w in again.get_weights())
+
+
+def test_loading_says_what_was_left_behind(tmp_path):
+    x, y = data()
+    path = tmp_path / "m.safetensors"
+    model = network()
+    model.compile(bp.optimizers.SGD(lambda step: 0.1), loss="cross_entropy")
+    model.fit(x, y, verbose=0)
+    model.save(path)
+    with pytest.warns(bp.errors.NotCompiledWarning, match="call compile before fit"):
+        again = bp.load_model(path)
+    assert not again.compiled and np.array_equal(again.predict(x), model.predict(x))
+    never = bp.Sequential([bp.Input((2,)), L.Dense(1)], seed=0)
+    never.save(path)
+    bp.load_model(path)  # nothing was left behind, nothing is said
+
+
+def test_a_later_epoch_with_a_new_schedule_is_told():
+    x, y = data()
+    model = network()
+    model.compile(bp.optimizers.SGD(bp.schedules.Step(0.1, 10, 0.5)), loss="cross_entropy")
+    with pytest.warns(bp.errors.ScheduleWarning, match="begins at its first step"):
+        model.fit(x, y, initial_epoch=2, epochs=3, verbose=0)
+    model.fit(x, y, initial_epoch=3, epochs=4, verbose=0)

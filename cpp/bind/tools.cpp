@@ -266,6 +266,7 @@ OptimizerConfig parse_optimizer(const py::dict& dict) {
   for (const auto& [name, number] : numbers) *number = get_or(dict, name, *number);
   config.decoupled_decay = get_or(dict, "decoupled", config.decoupled_decay);
   config.centered = get_or(dict, "centered", config.centered);
+  config.began = get_or(dict, "began", config.began);
   return config;
 }
 

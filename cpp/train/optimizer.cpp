@@ -127,6 +127,7 @@ Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int6
 template <class T> void StepHyper<T>::set(double learning_rate, std::int64_t step) {
   if (learning_rate == rate_ && !counts_steps(config_.kind)) return;
   rate_ = learning_rate;
+  step -= config_.began;
   if (groups_.empty()) hyper_[0] = hyper_at<T>(config_, learning_rate, step, &nadam_);
   for (std::size_t k = 0; k < groups_.size(); ++k) {
     OptimizerConfig config = config_;

@@ -21,6 +21,7 @@ struct OptimizerConfig {
   double weight_decay = 0.0;
   bool decoupled_decay = false;      // AdamW, Lion: w *= 1 - lr weight_decay; else g += weight_decay w
   bool centered = false;             // rmsprop
+  std::int64_t began = 0;            // the step before which the slots hold nothing: bias corrections count from it
   double momentum_decay = 0.004;     // nadam's psi
   double eta_minus = 0.5, eta_plus = 1.2, step_min = 1e-6, step_max = 50.0;  // rprop
 };

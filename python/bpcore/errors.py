@@ -135,6 +135,14 @@ class MismatchWarning(UserWarning):
     """
 
 
+class NotCompiledWarning(UserWarning):
+    """A model was read from a file without what `compile` was told, because that was code."""
+
+
+class ScheduleWarning(UserWarning):
+    """A fit begins at a later epoch with a schedule that begins at its first update."""
+
+
 class UndefinedMetricWarning(UserWarning):
     """A metric has no value for the data it saw, and is NaN."""
 
@@ -160,6 +168,8 @@ __all__ = [
     "MismatchWarning",
     "NonFiniteWarning",
     "NotBuiltError",
+    "NotCompiledWarning",
+    "ScheduleWarning",
     "ShapeError",
     "TrainingDiverged",
     "UndefinedMetricWarning",

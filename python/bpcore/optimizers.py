@@ -31,6 +31,7 @@ class Optimizer(arguments.Configured):
     """
 
     name = ""
+    _began = 0  # updates before the slots: a loaded model's, whose slots are new
     _iterations: _core.Counter  # the core's own, so that it is right at any moment
     _slots: dict[Parameter, list[Array]]
     _owner: Any
@@ -69,6 +70,7 @@ class Optimizer(arguments.Configured):
 
     @iterations.setter
     def iterations(self, count: int) -> None:
+        self._began = min(self._began, count)
         self._iterations.value = count
 
     @property
@@ -168,6 +170,7 @@ class Optimizer(arguments.Configured):
         """Iterations and slot arrays in the order of `parameters`, for saving; not copied."""
         return {
             "iterations": self.iterations,
+            "began": self._began,
             "slots": [list(self._slots.get(p, [])) for p in parameters],
         }
 
@@ -193,7 +196,9 @@ class Optimizer(arguments.Configured):
                 own = empty(p.shape, p.dtype.name)
                 own[...] = array
                 new[p].append(own)
-        self.iterations = checks.integer("iterations", state["iterations"], 0, 2**62)
+        iterations = checks.integer("iterations", state["iterations"], 0, 2**62)
+        self._began = checks.integer("began", state.get("began", 0), 0, iterations)
+        self.iterations = iterations
         self._slots = {p: arrays for p, arrays in new.items() if arrays}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from .container import shown
 
 KIND = "checkpoint"
 _STATE = {"seed", "stream", "epochs_done", "draws", "iterations", "learning_rate", "fma"}
-_LATER = {"random"}  # not in the first files
+_LATER = {"began", "random"}  # not in the first files
 FORMAT = 2  # of the files written
 FIT = "@fit"
 _SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
@@ -190,6 +190,7 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "epochs_done": model._epochs_done,
         "draws": model._draws,
         "iterations": optimizer.iterations,
+        "began": optimizer._began,
         "learning_rate": rate_as_data(optimizer),
         "fma": bool(_core.config()["fma"]),
         "random": _random(model),
@@ -199,7 +200,7 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def whole(model: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     """A state with what the first files have not: the seeds of random layers."""
-    return {"random": _random(model), **state}
+    return {"random": _random(model), "began": 0, **state}
 
 
 def _random(model: Any) -> dict[str, list[Any]]:
@@ -238,6 +239,7 @@ def state_fields(model: Any) -> dict[str, kinds.Kind]:
         **fields,
         "seed": _SEED,
         "iterations": count,
+        "began": count,
         "learning_rate": rate_kind(model),
         "fma": kinds.Flag(),
         "random": kinds.Record(random),
@@ -286,6 +288,11 @@ def prepare(
     try:
         kinds.Record(state_fields(model)).check(state, "state")
         arrays_kind(model, own).check(own, named_arrays(model))
+        if state["began"] > state["iterations"]:
+            raise ValueError(
+                f"state.began is {state['began']}, expected at most iterations, "
+                f"{state['iterations']}"
+            )
         rate = state["learning_rate"]
         changed = rate is not None and rate != rate_as_data(optimizer)
         rate = schedules.checked_rate(rate) if changed else None
@@ -312,7 +319,8 @@ def prepare(
             model._make_engine()  # random layers have it in their nodes
         model._engine.trainers.clear()  # they hold the optimizer's former arrays
         assign(model.weights, [own[p.name] for p in model.weights])
-        optimizer._slots, optimizer.iterations = slots, state["iterations"]
+        optimizer._slots, optimizer._began = slots, state["began"]
+        optimizer.iterations = state["iterations"]
         if changed:
             optimizer.learning_rate = rate
         model._stream, model._epochs_done = state["stream"], state["epochs_done"]

@@ -21,7 +21,7 @@ from ..errors import FormatError, NotBuiltError
 from . import container
 from .atomic import write_atomically
 
-FORMAT = 1  # of the files written
+FORMAT = 2  # of files of models that were trained; of others 1
 
 __all__ = ["save_model"]
 
@@ -31,8 +31,10 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
 
     The file can be read by every safetensors reader; the tensors are named as the parameters.
     What was given to `compile` is stored too if it is data; with a loss, metric or schedule of
-    your own in Python it is left out, and the model read back has to be compiled again. The
-    optimizer's state belongs to checkpoints. Saving the same model again gives the same bytes.
+    your own in Python it is left out, and the model read back has to be compiled again, which
+    `load_model` says. Of the optimizer's state the number of updates is stored, from which
+    schedules go on; the rest belongs to checkpoints. Saving the same model again gives the same
+    bytes.
 
     Raises
     ------
@@ -51,7 +53,11 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     arrays = arrays_of(model)
     if model._training.held:  # a fit in another thread would change them under the hash
         arrays = {key: array.copy() for key, array in arrays.items()}
-    write_atomically(name, container.pack({"model": describe(model)}, arrays, FORMAT))
+    document: dict[str, Any] = {"model": describe(model)}
+    updates = model.optimizer.iterations if document["model"]["config"].get("compile") else 0
+    if updates:  # where schedules go on
+        document["updates"] = updates
+    write_atomically(name, container.pack(document, arrays, FORMAT if updates else 1))
 
 
 # ---- model <-> document ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..base import checks
 from ..base.memory import Array
-from ..errors import CheckpointError, FormatError
+from ..errors import CheckpointError, FormatError, NotCompiledWarning, warn
 from ..files import checkpoint, container, save
 from ..files.container import shown
 from ..graph.parameter import Reserve, assign, reserve
@@ -87,13 +87,36 @@ def load_model(
             f"{file}: got format {content.document['format']}, expected a model of format "
             f"{save.FORMAT}; other formats are those of checkpoints"
         )
-    strange = sorted(set(content.document) - {"format", "bpcore", "model"})
+    strange = sorted(set(content.document) - {"format", "bpcore", "model", "updates"})
     if strange:
         raise FormatError(f"{file}: unknown entry {shown(strange[0])}, expected 'model' alone")
-    model = _rebuild(content.document.get("model"), content.arrays, custom, file, compute)
+    if (content.document["format"] > 1) != ("updates" in content.document):
+        raise FormatError(
+            f"{file}: got format {content.document['format']}, expected 2 with an entry 'updates' "
+            "or 1 without"
+        )
+    model: Model = _rebuild(content.document.get("model"), content.arrays, custom, file, compute)
     _fill(model, content.arrays, file, finite)
-    loaded: Model = model
-    return loaded
+    _note_updates(model, content.document, file)
+    return model
+
+
+def _note_updates(model: Model, document: Mapping[str, Any], file: str) -> None:
+    """How far the optimizer's schedule is; its other state is new."""
+    updates = document.get("updates", 0)
+    if type(updates) is not int or not 0 <= updates < 2**62:
+        raise FormatError(f"{file}: updates is {shown(str(updates))}, expected a count")
+    if updates and not model.compiled:
+        raise FormatError(f"{file}: updates is {updates}, but the model is not compiled")
+    if updates:
+        optimizer = model.optimizer
+        optimizer.iterations = optimizer._began = updates
+    if "compile" in document["model"]["config"] and not model.compiled:
+        warn(
+            f"{file}: the loss, a metric or the schedule was Python code, which no file holds; "
+            "call compile before fit or evaluate (predict works as it is)",
+            NotCompiledWarning,
+        )
 
 
 def load_checkpoint(

@@ -67,7 +67,8 @@ class Engine:
 
     def trainer(self, purpose: str, compiled: Compiled) -> Any:
         """The trainer for "train", "eval", "gradients" or "trace", made on first use."""
-        spec = compiled.optimizer.spec() if purpose == "train" else None
+        optimizer = compiled.optimizer
+        spec = {**optimizer.spec(), "began": optimizer._began} if purpose == "train" else None
         penalties = [regularizers.spec(p) for p in self.params]
         bounds = [constraints.spec(p) for p in self.params] if spec else []
         key = (compiled, spec, [item[0] for item in penalties], [item[0] for item in bounds])

@@ -15,7 +15,7 @@ from ..base.progress import Progress
 from ..callbacks import History
 from ..callbacks.base import CallbackList
 from ..data.dataset import Dataset, batch_size_of
-from ..errors import TrainingDiverged, diverged
+from ..errors import ScheduleWarning, TrainingDiverged, diverged, warn
 from ..files import lock
 from . import identity
 from .options import Options
@@ -72,6 +72,13 @@ class Loop:
             "logs": self.compiled.measures.log_names(validation is not None),
             "lists": self.compiled.measures.listed(),
         }
+        if first and callable(self.optimizer.learning_rate) and not self.optimizer.iterations:
+            warn(
+                f"initial_epoch={first} with a learning-rate schedule and an optimizer that has "
+                "made no update: the schedule begins at its first step; load the model from a file "
+                "or checkpoint of the earlier epochs, or set model.optimizer.iterations",
+                ScheduleWarning,
+            )
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
         model.stop_training = False
