@@ -6,7 +6,7 @@
 >>> import bpcore as bp
 >>> from bpcore.sklearn import MLPClassifier
 >>> (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
->>> MLPClassifier(max_iter=30, random_state=0, tol=1e-2).fit(x, y).score(xt, yt) > 0.9
+>>> MLPClassifier(early_stopping=True, random_state=0).fit(x, y).score(xt, yt) > 0.9
 True
 """
 

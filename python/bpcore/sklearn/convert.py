@@ -40,7 +40,7 @@ def from_sklearn(estimator: Any) -> Any:
     >>> from sklearn.neural_network import MLPRegressor
     >>> from bpcore.sklearn import from_sklearn
     >>> x = np.linspace(0, 1, 20)[:, None]
-    >>> old = MLPRegressor((4,), solver="lbfgs", random_state=0).fit(x, x[:, 0])
+    >>> old = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0).fit(x, x[:, 0])
     >>> bool(np.allclose(from_sklearn(old).predict(x), old.predict(x)))
     True
     """

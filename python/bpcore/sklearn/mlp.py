@@ -70,7 +70,7 @@ feature_names_in_
     >>> import bpcore as bp
     >>> from bpcore.sklearn import MLPClassifier
     >>> (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
-    >>> net = MLPClassifier((32,), max_iter=30, tol=1e-2, dropout=0.1, random_state=0).fit(x, y)
+    >>> net = MLPClassifier((32,), early_stopping=True, dropout=0.1, random_state=0).fit(x, y)
     >>> net.predict_proba(xt[:1]).shape
     (1, 10)
     """
@@ -273,7 +273,8 @@ early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, 
     >>> import numpy as np
     >>> from bpcore.sklearn import MLPRegressor
     >>> x = np.linspace(-1, 1, 200)[:, None]
-    >>> net = MLPRegressor((20,), solver="lbfgs", random_state=0).fit(x, np.sin(3 * x[:, 0]))
+    >>> net = MLPRegressor(hidden_layer_sizes=(20,), solver="lbfgs", random_state=0)
+    >>> net = net.fit(x, np.sin(3 * x[:, 0]))
     >>> net.score(x, np.sin(3 * x[:, 0])) > 0.99
     True
     """
