@@ -195,6 +195,52 @@ def test_memory_that_is_read_is_not_freed():
         array.resize(5, refcheck=False)
 
 
+@pytest.mark.parametrize(
+    "hook", ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_test_end"]
+)
+def test_memory_of_a_fit_is_held_from_its_beginning(hook):
+    """Parts of the data are views of it, which resize would leave on freed memory."""
+    x, y = np.ones((30_000, 20)), np.ones((30_000, 3))
+    vx, vy = x.copy(), y.copy()
+    model, seen, held = network("mse", units=3), [], [x, y]
+
+    class Resizes(bp.callbacks.Callback):
+        def resize(self, *arguments, **options):
+            for array in held:
+                with pytest.raises(ValueError, match="resize"):
+                    array.resize((0, array.shape[1]), refcheck=False)
+            seen.append(len(x))
+
+    setattr(Resizes, hook, Resizes.resize)
+    model.fit(x, y, 500, 2, 0, callbacks=[Resizes()], validation_split=0.2)
+    held += [vx, vy]
+    model.fit(x, y, 500, 1, 0, callbacks=[Resizes()], validation_data=(vx[1:], vy[1:]))
+    assert len(seen) >= 2
+    for array in held:
+        array.resize((0, array.shape[1]), refcheck=False)
+
+
+def test_memory_is_held_between_two_batches_of_predict(monkeypatch):
+    owner, model = np.ones((60, 8)), network()
+    model.build((8,))
+    refused = []
+
+    class Net:
+        """As another thread may come between two batches."""
+
+        def forward(self, *arguments):
+            with pytest.raises(ValueError, match="resize"):
+                owner.resize((0, 8), refcheck=False)
+            refused.append(True)
+            return real.forward(*arguments)
+
+    real = model._engine.net
+    monkeypatch.setattr(model._engine, "net", Net())
+    model.predict(owner[1:], batch_size=10)
+    assert len(refused) == 6
+    owner.resize((0, 8), refcheck=False)
+
+
 def test_data_are_let_go_after_a_call():
     """The model does not keep the arrays of its last call alive."""
     import weakref

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 import types
 
@@ -32,6 +33,36 @@ def rows(path, separator=","):
 
 
 # ---- CSV ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["/dev/full", "/dev/zero", "/dev/null", "pipe", "link"])
+@pytest.mark.parametrize("append", [False, True])
+def test_csv_is_a_file(tmp_path, kind, append):
+    """A device or a pipe, which may be read without end, is refused before the first epoch."""
+    path = tmp_path / "log.csv"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif not os.path.exists("/dev/full"):
+        pytest.skip("has no such devices")
+    else:
+        path = path if kind == "link" else kind
+        if kind == "link":
+            path.symlink_to("/dev/full")
+    model = network()
+    with pytest.raises(ValueError, match="it is not a regular file"):
+        model.fit(*data(), verbose=0, callbacks=[C.CSVLogger(path, append=append)])
+    assert model.optimizer.iterations == 0
+
+
+def test_a_pipe_in_the_place_of_a_csv_file_ends_the_fit(tmp_path):
+    class Replaces(C.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            os.unlink(tmp_path / "log.csv")
+            os.mkfifo(tmp_path / "log.csv")
+
+    callbacks = [C.CSVLogger(tmp_path / "log.csv"), Replaces()]
+    with pytest.raises(ValueError, match="it is not a regular file"):
+        network().fit(*data(), epochs=2, verbose=0, callbacks=callbacks)
+
+
 def test_csv_has_every_number_to_the_bit(tmp_path):
     x, y = data()
     path = tmp_path / "log.csv"

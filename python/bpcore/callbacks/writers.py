@@ -67,6 +67,7 @@ class CSVLogger(Stateful):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
+        atomic.check_writable(self.filename, "CSVLogger")  # a pipe in its place would block
         self._open()
         known = self._columns
         new = [key for key in (logs if known else self._expected(logs)) if key not in known]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,20 @@ from ..base import checks
 from ..base.memory import Array
 from .frames import Names
 from .targets import Target
+
+
+def hold(arrays: Iterable[Array]) -> list[Any]:
+    """What keeps NumPy from resizing the arrays, or those they are views of, as long as it lives.
+
+    ``resize(refcheck=False)`` frees the memory under a view; only a weak reference stops it.
+    """
+    found = []
+    for array in arrays:
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        found.append(weakref.ref(owner))
+    return found
 
 
 class Dataset:
@@ -29,7 +45,7 @@ class Dataset:
         By input and by output: the columns, where it was a frame.
     """
 
-    __slots__ = ("columns", "n", "ws", "xs", "ys")
+    __slots__ = ("_held", "columns", "n", "ws", "xs", "ys")
 
     def __init__(
         self,
@@ -40,6 +56,8 @@ class Dataset:
         columns: tuple[list[Names | None], list[Names | None]] = ([], []),
     ) -> None:
         self.n, self.xs, self.ys, self.ws, self.columns = n, xs, ys, ws, columns
+        targets = (y for y, _ in ys)
+        self._held = hold(a for a in (*xs, *targets, *ws) if a is not None)
 
     def divided(self, fraction: float) -> tuple[Dataset, Dataset]:
         """The first rows, and the last `fraction` of all, as Keras divides them.

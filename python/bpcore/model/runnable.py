@@ -9,7 +9,7 @@ import numpy as np
 from .. import data, graph
 from ..base import checks
 from ..base.memory import Array
-from ..data.dataset import batch_size_of
+from ..data.dataset import batch_size_of, hold
 from ..errors import ShapeError
 from ..train.engine import Engine
 from .trainable import Trainable
@@ -94,6 +94,7 @@ class Runnable(Trainable):
             outs = [self._check_out(engine, out, n, xs)]
         else:
             outs = [np.empty((n, *shape), dtype=self.dtype) for shape in outputs.shapes]
+        _held = hold([*xs, *outs])  # between two batches, too
         net = engine.net
         if n and size >= n:
             net.forward(xs, False, outs)
