@@ -115,7 +115,8 @@ def test_validation_data_are_converted_and_checked_once(built, rng, scans):
     vw = Counted(np.ones(8))
     model.fit(x, y, validation_data=(vx, vy, vw), epochs=3, verbose=0)
     assert [part.count for part in (x, y, vx, vy, vw)] == [1] * 5
-    assert scans == dict.fromkeys(("x", "y", "validation x", "validation y"), 1)
+    weights = "validation x's sample_weight"
+    assert scans == dict.fromkeys(("x", "y", "validation x", "validation y", weights), 1)
 
 
 def test_weights_are_converted_once(rng):

@@ -29,7 +29,8 @@ def describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"ndarray of dtype {value.dtype} and shape {value.shape}"
     shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple):  # a frame or an array of another library: not its content
+    own = type(value).__module__.startswith(__package__.partition(".")[0])
+    if isinstance(shape, tuple) and not own:  # a frame or another library's array: not its content
         return f"{type(value).__name__} of shape {shape}"
     text = repr(value)
     if len(text) > 80:
