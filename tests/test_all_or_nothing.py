@@ -13,7 +13,7 @@ import pytest
 import bpcore as bp
 from bpcore.errors import ShapeError
 
-from .helpers import files, support
+from .helpers import support
 
 L = bp.layers
 
@@ -224,19 +224,21 @@ def test_a_failed_compile_changes_nothing(options):
 
 def test_compile_while_another_thread_evaluates():
     """Each evaluation is of one compilation, whole, whichever it is."""
-    made = files.small_model()
-    x, y = np.ones((500, 4)), np.arange(500) % 2
-    made.compile("sgd", "cross_entropy", metrics=["accuracy"])
-    expected = [made.evaluate(x, y)]
-    made.compile("sgd", "cross_entropy", metrics=["auc"])
-    expected.append(made.evaluate(x, y))
+    made = bp.Sequential([L.Dense(1)], seed=0)
+    made.build((4,))
+    x, y = np.random.default_rng(0).normal(size=(500, 4)), np.arange(500) % 2
+    ways = [("hinge", ["binary_accuracy"]), ("mse", ["mae", "r2"])]  # for hinge y is -1 and 1
+    expected = []
+    for way in ways:
+        made.compile("sgd", *way)
+        expected.append(made.evaluate(x, y))
     errors, stop = [], threading.Event()
 
     def evaluate():
         try:
             while not stop.is_set():
-                found = made.evaluate(x, y)
-                assert found in expected, found
+                assert made.evaluate(x, y) in expected
+                assert made.evaluate(iter([(x, y)])) in expected
         except BaseException as error:
             errors.append(error)
 
@@ -247,9 +249,25 @@ def test_compile_while_another_thread_evaluates():
     k = 0
     while time.monotonic() < end and not errors:
         k += 1
-        made.compile("sgd", "cross_entropy", metrics=[("accuracy", "auc")[k % 2]])
+        made.compile("sgd", *ways[k % 2])
         assert made.evaluate(x, y) == expected[k % 2]
     stop.set()
     for thread in threads:
         thread.join()
     assert not errors, errors
+
+
+def test_compile_between_two_batches_of_evaluate():
+    """The batches that come after it are read as those before."""
+    made = bp.Sequential([L.Dense(1)], seed=0)
+    made.build((4,))
+    x, y = np.random.default_rng(0).normal(size=(50, 4)), np.arange(50) % 2
+    made.compile("sgd", "mse")
+    expected = made.evaluate(x, y)
+
+    def batches():
+        yield x[:20], y[:20]
+        made.compile("sgd", "hinge")  # takes y for -1 and 1
+        yield x[20:], y[20:]
+
+    assert made.evaluate(batches())["loss"] == pytest.approx(expected["loss"], rel=1e-6)

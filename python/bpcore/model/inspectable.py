@@ -72,8 +72,8 @@ class Inspectable:
             Whether to compute dL/dx too.
         """
         checks.boolean("wrt_inputs", wrt_inputs)
-        compiled = self._need_compiled()
         with self._busy("gradients"):
+            compiled = self._need_compiled()
             item = self._prepared(x, y, sample_weight)
             engine = self._built()
             trainer = engine.trainer("gradients", compiled)
@@ -102,8 +102,8 @@ class Inspectable:
         """
         from ..inspection.trace import trace
 
-        compiled = self._need_compiled()
         with self._busy("trace"):
+            compiled = self._need_compiled()
             item = self._prepared(x, y, sample_weight)
             try:
                 return trace(self, compiled, item)

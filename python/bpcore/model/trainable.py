@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import AbstractContextManager
 from typing import Any
@@ -251,8 +252,8 @@ class Trainable(Inspectable):
             checkpoint_every,
         )
         hooks = CallbackList(callbacks)
-        compiled = self._need_compiled()
         with self._busy("fit"):
+            compiled = self._need_compiled()
             train = validation = batches = None
             if is_batches(x, y):
                 if options.checkpoint is not None:
@@ -286,19 +287,9 @@ class Trainable(Inspectable):
                 return run.run_saved(train, validation)
             return run.run(train, batches, validation)
 
-    def _read(
-        self, x: Any, y: Any, sample_weight: Any = None, names: Names = ("x", "y")
-    ) -> Dataset:
-        """Data for this model, checked."""
-        compiled = self._need_compiled()
-        return self._built().signature.read(
-            x,
-            y,
-            sample_weight,
-            compiled.losses,
-            names=names,
-            check_labels=compiled.measures.refuse_labels,
-        )
+    def _read(self, *parts: Any, names: Names = ("x", "y")) -> Dataset:
+        """Data for this model, checked: x, y and, optionally, sample weights."""
+        return self._need_compiled().read(self._built().signature, *parts, names=names)
 
     def _first(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
         """The first data of a call that may train: the model is built from them if it has to be,
@@ -328,8 +319,8 @@ class Trainable(Inspectable):
         dict of str to float
             Loss and metrics of the batch, before the update.
         """
-        compiled = self._need_compiled()
         with self._busy("train_on_batch"):
+            compiled = self._need_compiled()
             item = self._prepared(x, y, sample_weight)
             engine = self._built()
             trainer = engine.trainer("train", compiled)
@@ -426,8 +417,8 @@ class Trainable(Inspectable):
         """
         from .output_bias import set_output_bias
 
-        compiled, engine = self._need_compiled(), self._built(" (set_output_bias)")
         with self._busy("set_output_bias"):
+            compiled, engine = self._need_compiled(), self._built(" (set_output_bias)")
             ys, ws = engine.signature.read_targets(
                 y, sample_weight, compiled.losses, check_labels=compiled.measures.refuse_labels
             )
@@ -442,10 +433,10 @@ class Trainable(Inspectable):
         """Loss and metrics on data, without training."""
         self._check_pass("evaluate")
         compiled = self._need_compiled()
-        self._built()
-        batch_size_of(batch_size, 1)
-        batches = Batches(x, self._read) if is_batches(x, y) else None
-        item = None if batches else self._read(x, y, sample_weight)
+        read = functools.partial(compiled.read, self._built().signature)  # not the model's _read:
+        batch_size_of(batch_size, 1)  # another thread may compile meanwhile
+        batches = Batches(x, read) if is_batches(x, y) else None
+        item = None if batches else read(x, y, sample_weight)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compiled.measures.states() if self._training.held else []
         try:
@@ -458,7 +449,7 @@ class Trainable(Inspectable):
 
     def _evaluate(
         self,
-        compiled: Compiled,  # what the data were prepared for: another thread may compile
+        compiled: Compiled,  # what the data were read for
         item: Dataset,
         batch_size: int | None,
         prefix: str = "",

@@ -7,6 +7,8 @@ from typing import Any
 
 from .. import losses, optimizers
 from ..base import arguments, checks
+from ..data.dataset import Dataset
+from ..data.signature import Names, Signature
 from ..graph import End
 from ..losses import Loss
 from . import advice
@@ -92,6 +94,18 @@ class Compiled:
             else {"kind": "python", "call": PythonLoss(loss, dtype)}
             for loss in self.losses
         ]
+
+    def read(
+        self,
+        signature: Signature,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        names: Names = ("x", "y"),
+    ) -> Dataset:
+        """Data for a model of this signature, checked for these losses and metrics."""
+        check = self.measures.refuse_labels
+        return signature.read(x, y, sample_weight, self.losses, names=names, check_labels=check)
 
     def core_groups(self, parameters: list[str]) -> dict[str, Any]:
         """Rate factor and decay of each group, and each parameter's group; {} if there are none."""
