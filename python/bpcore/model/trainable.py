@@ -287,9 +287,11 @@ class Trainable(Inspectable):
                 return run.run_saved(train, validation)
             return run.run(train, batches, validation)
 
-    def _read(self, *parts: Any, names: Names = ("x", "y")) -> Dataset:
-        """Data for this model, checked: x, y and, optionally, sample weights."""
-        return self._need_compiled().read(self._built().signature, *parts, names=names)
+    def _read(
+        self, x: Any, y: Any, sample_weight: Any = None, names: Names = ("x", "y")
+    ) -> Dataset:
+        """Data for this model, checked."""
+        return self._need_compiled().read(self._built().signature, x, y, sample_weight, names)
 
     def _first(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
         """The first data of a call that may train: the model is built from them if it has to be,
