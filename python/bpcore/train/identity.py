@@ -269,12 +269,17 @@ def sketch(value: Array) -> list[float]:
     rows = -(-flat.size // _BLOCK)
     sums = np.zeros(_SKETCHES)
     square = 0.0
-    near, far = _coefficients(0, _BLOCK), _coefficients(1, max(rows, 1))
+    near, far = _near(), _coefficients(1, max(rows, 1))
     for i in range(rows):
         part = flat[i * _BLOCK : (i + 1) * _BLOCK].astype(np.float64)
         square += float(part @ part)
         sums += far[:, i] * (near[:, : part.size] @ part)
     return [math.sqrt(square), *map(float, sums)]
+
+
+@functools.lru_cache(maxsize=1)
+def _near() -> Array:
+    return _coefficients(0, _BLOCK)
 
 
 def _coefficients(purpose: int, count: int) -> Array:
