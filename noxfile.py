@@ -140,6 +140,15 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz_checkpoints(session: nox.Session) -> None:
+    """20,000 mutated checkpoints through the fit that wrote them, under the sanitizers."""
+    _build_sanitized(session, "address,undefined")
+    env = {"BPCORE_NUM_THREADS": "1", **_preload("address,undefined", _asan_runtime()), **ASAN}
+    count = session.posargs or ["20000"]
+    session.run("python", "-m", "tests.fuzz.fuzz_checkpoints", *count, env=env)
+
+
+@nox.session
 def differential(session: nox.Session) -> None:
     """2,000 random models trained by bpcore and by PyTorch in float64; differences explained."""
     session.install(".[test]", "torch>=2.2")

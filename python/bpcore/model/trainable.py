@@ -235,7 +235,15 @@ class Trainable(Inspectable):
         BusyError
             The model is already training.
         CheckpointError
-            The file at `checkpoint` is damaged, in use, or of another model, data or arguments.
+            The file at `checkpoint` is damaged, in use, or of another run: model, data, arguments,
+            weights at the start, code. Nothing has been changed.
+
+        Warns
+        -----
+        CheckpointWarning
+            A checkpoint was not written, because the next process would not take it.
+        CodeWarning
+            The run goes on with code that cannot be compared, or with a changed callback.
         """
         options = Options(
             batch_size,
