@@ -173,7 +173,8 @@ def test_a_batch_of_one_is_defined():
     layer.beta.value = [3.0, 4.0]
     y = layer.forward([[10.0, 20.0]], training=True)
     assert y.tolist() == [[3.0, 4.0]]
-    model.train_on_batch([[10.0, 20.0]], [[0.0, 0.0]])
+    with pytest.warns(bp.errors.MismatchWarning, match="batches of one row"):
+        model.train_on_batch([[10.0, 20.0]], [[0.0, 0.0]])
     assert layer.moving_variance.value.tolist() == [1.0, 1.0]
     assert np.isfinite(layer.moving_mean.value).all()
 

@@ -74,6 +74,7 @@ REAL = [
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::bpcore.errors.MismatchWarning")
 @pytest.mark.parametrize("loss, ending, kind, expected", REAL)
 def test_no_other_constant_has_a_smaller_loss(loss, ending, kind, expected, rng):
     n = 201

@@ -98,7 +98,7 @@ def test_without_targets_and_with_frozen_and_shared_layers():
     assert first.update_flops == first.backward_flops == 0 and first.forward_flops > 0
     a = bp.Input((I,))
     again = L.Dense(I, "relu", name="again")
-    model = bp.Model(a, {"p": L.Dense(1)(again(again(a))), "q": L.Dense(3)(a)}, seed=0)
+    model = bp.Model(a, {"p": L.Dense(1, "softplus")(again(again(a))), "q": L.Dense(3)(a)}, seed=0)
     model.compile("sgd", loss={"p": "poisson", "q": "cross_entropy"})
     shared = model.profile(np.abs(x), repeats=1, batch_size=1000).layers[0]
     assert shared.layer == "again" and shared.forward_flops == 2 * 2 * 100 * I * I

@@ -49,7 +49,8 @@ class Counter:
 
 
 def model(metrics=(), weighted=(), rate=1e-300):
-    found = bp.Sequential([bp.Input((1,)), L.Dense(1, "sigmoid", use_bias=False)], dtype="float64")
+    layers = [bp.Input((1,)), L.Dense(1, "sigmoid", use_bias=False)]
+    found = bp.Sequential(layers, dtype="float64", seed=0)
     found.weights[0].value = [[1.0]]
     found.compile(bp.optimizers.SGD(rate), "binary_cross_entropy", metrics=metrics,
                   weighted_metrics=weighted)  # fmt: skip

@@ -247,6 +247,7 @@ template <class T> class PyTrainer {
     dict["last_loss"] = r.last_loss;
     dict["samples"] = r.samples;
     dict["metrics"] = metrics;
+    if (trainer_->flaw() != nullptr) dict["flaw"] = details_of(*trainer_->flaw());
     return dict;
   }
 
@@ -341,19 +342,23 @@ template <class T> class PyTrainer {
     return copy_out(data, with_rows(trainer_->samples(), shape));
   }
 
+  static py::dict details_of(const DivergedReport& report) {
+    py::dict details;
+    details["batch"] = report.batch;
+    details["layer"] = report.flaw.layer;
+    details["tensor"] = report.flaw.tensor;
+    details["row"] = report.flaw.row;
+    details["sample"] = report.sample;
+    return details;
+  }
+
   void raise_if_diverged() const {
     const DivergedReport* report = trainer_->diverged();
     if (report == nullptr) return;
-    py::dict details;
-    details["batch"] = report->batch;
     const NonFinite& flaw = report->flaw;
-    details["layer"] = flaw.layer;
-    details["tensor"] = flaw.tensor;
-    details["row"] = flaw.row;
-    details["sample"] = report->sample;
     const std::string message = "batch " + std::to_string(report->batch) + ": " + flaw.tensor + " of '" + flaw.layer +
                                 "' is not finite" + (flaw.row >= 0 ? " (row " + std::to_string(flaw.row) + ")" : "");
-    const py::tuple args = py::make_tuple(message, details);
+    const py::tuple args = py::make_tuple(message, details_of(*report));
     PyErr_SetObject(diverged_type().ptr(), args.ptr());
     throw py::error_already_set();
   }

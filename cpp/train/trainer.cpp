@@ -51,6 +51,7 @@ Trainer<T>::Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepC
 template <class T> void Trainer<T>::reset_results() {
   results_ = {};
   results_.loss.assign(config_->losses.size(), 0.0);
+  has_flaw_ = false;
   for (auto& of_output : metrics_) {
     for (Metric<T>& metric : of_output) metric.reset();
   }
@@ -173,6 +174,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   struct alignas(64) {  // written by rank 0 while the others read what is around it
     bool stop = false;
     std::int64_t used = 0;  // rates
+    bool flawed = false;    // an evaluation whose losses were finite so far: its slice ends here
   } done;
   run_team(threads, [&](Team& team) {
     // Every member counts along; rank 0 alone writes what the others see, between the step's two barriers.
@@ -187,13 +189,14 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
           has_diverged_ = done.stop = true;
           return;
         }
+        done.flawed = !sound && !has_flaw_;
         results_.last_loss = add_results(step_, job, true);
         batch_ = batch + 1;
         pending_ = job.update ? 0 : pending + 1;
         done.used += job.update;
         if (update_ && job.update) steps_->add(1);
         if (update_) draws_->add(1);
-        done.stop = batch + 1 >= until || (update_ && n_rates > 1 && done.used >= n_rates) || Clock::now() >= end_time;
+        done.stop = done.flawed || batch + 1 >= until || (update_ && n_rates > 1 && done.used >= n_rates) || Clock::now() >= end_time;
       });
       // The last barrier of run() is behind us: done is what rank 0 decided, on every member.
       if (team.rank == 0 && !has_diverged_ && step_.penalties().any()) {
@@ -205,15 +208,23 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
       ++batch;
     }
   });
-  if (has_diverged_) {
-    step_.settle();
-    diverged_.batch = batch_;
-    const std::int64_t rows = std::min((batch_ + 1) * batch_size_, source_.n) - batch_ * batch_size_;
-    diverged_.flaw = step_.first_flaw(rows);
-    const std::int64_t place = batch_ * batch_size_ + diverged_.flaw.row;
-    diverged_.sample = diverged_.flaw.row < 0 ? -1 : shuffle_ ? order_[place] : place;
+  if (has_diverged_) diverged_ = report(batch_);
+  if (done.flawed) {
+    has_flaw_ = true;
+    flaw_ = report(batch_ - 1);
   }
   return batch_ - first;
+}
+
+// Where the last batch, of this number, became not finite.
+template <class T> DivergedReport Trainer<T>::report(std::int64_t batch) {
+  step_.settle();
+  DivergedReport found;
+  found.batch = batch;
+  found.flaw = step_.first_flaw(std::min((batch + 1) * batch_size_, source_.n) - batch * batch_size_);
+  const std::int64_t place = batch * batch_size_ + found.flaw.row;
+  found.sample = found.flaw.row < 0 ? -1 : shuffle_ ? order_[place] : place;
+  return found;
 }
 
 template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics) {

@@ -65,6 +65,8 @@ template <class T> class Trainer {
   const std::vector<std::vector<Metric<T>>>& metrics() const { return metrics_; }
   const std::vector<BoundLoss<T>>& losses() const { return config_->losses; }
   const DivergedReport* diverged() const { return has_diverged_ ? &diverged_ : nullptr; }
+  // Of an evaluation, which goes on all the same: where the results stopped being finite.
+  const DivergedReport* flaw() const { return has_flaw_ ? &flaw_ : nullptr; }
   std::int64_t samples() const { return samples_; }
   std::int64_t batch() const { return batch_; }
   std::int64_t n_batches() const { return n_batches_; }
@@ -82,6 +84,7 @@ template <class T> class Trainer {
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
   double add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics);
   void add_penalty(double penalty, std::int64_t n);
+  DivergedReport report(std::int64_t batch);
   std::int64_t samples_done() const { return std::min(batch_ * batch_size_, source_.n); }
 
   alignas(64) std::shared_ptr<Counter> steps_, draws_;
@@ -93,8 +96,8 @@ template <class T> class Trainer {
   std::vector<std::vector<Metric<T>>> metrics_;
   BatchSource<T> source_;
   std::int64_t samples_ = 0;
-  DivergedReport diverged_;
-  bool has_diverged_ = false;
+  DivergedReport diverged_, flaw_;
+  bool has_diverged_ = false, has_flaw_ = false;
   Buffer<std::int64_t> order_;
   bool shuffle_ = false, update_ = true, more_ = false;
   std::int64_t batch_size_ = 1, n_batches_ = 0;

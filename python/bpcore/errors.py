@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -84,25 +86,49 @@ class TrainingDiverged(RuntimeError):
         return place(self.layer, self.tensor)
 
 
+def flawed(info: Mapping[str, Any] | None, name: str = "x") -> str:
+    """The core's report of an evaluation in words, with a remedy; `name`: what x is called."""
+    if not info:
+        return "a penalty of the weights is NaN or Inf"
+    sample = int(info["sample"])
+    where = f" at row {sample} of {name}" if sample >= 0 else ""
+    words = f"the {place(str(info['layer']), str(info['tensor']))} is NaN or Inf{where}"
+    return f"{words}; {_remedy(str(info['tensor']), None)}"
+
+
+def _remedy(tensor: str, rate: float | None) -> str:
+    if tensor == "weight":
+        return (
+            "it came with the weights and not from the data: give finite ones (set_weights, "
+            "load_model), or make the model anew"
+        )
+    if rate is None:
+        return "scale the data there or the weights, or use dtype='float64'"
+    return (
+        f"lower the learning rate (now {rate:.4g}), scale the data, or clip gradients with "
+        "compile(gradient_clip_norm=...)"
+    )
+
+
 def diverged(
     error: RuntimeError, epoch: int, rate: float | None, batch: int | None = None
 ) -> TrainingDiverged:
-    """The core's report as an exception with a hint; `batch`: its number, if the core has not."""
+    """The core's report as an exception with a remedy; `batch`: its number, if the core has not;
+    `rate` is None where nothing is updated."""
     info = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
     batch = int(info.get("batch", -1)) if batch is None else batch
     layer, tensor = str(info.get("layer", "")), str(info.get("tensor", "loss"))
     row, sample = int(info.get("row", -1)), int(info.get("sample", -1))
-    words = place(layer, tensor)
     where = f"batch {batch}" if batch >= 0 else "the batch"
     if epoch >= 0:
         where = f"epoch {epoch + 1}, {where}"
     if row >= 0:
         where += f", row {row}" + (f" (row {sample} of x)" if sample >= 0 else "")
-    hint = f"lower the learning rate (now {rate:.4g})" if rate is not None else "scale the data"
+    what = "not finite" if rate is None else "training diverged"
+    state = "nothing was changed" if rate is None else "the weights are those before this batch"
     return TrainingDiverged(
-        f"training diverged: the {words} became NaN or Inf in {where}, expected finite "
-        f"numbers; the weights are those before this batch; {hint}, scale the data, or clip "
-        "gradients with compile(gradient_clip_norm=...)",
+        f"{what}: the {place(layer, tensor)} became NaN or Inf in {where}, expected finite "
+        f"numbers; {state}; {_remedy(tensor, rate)}",
         batch=batch,
         epoch=epoch,
         layer=layer,

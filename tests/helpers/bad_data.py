@@ -108,7 +108,9 @@ E = [
     ),
     (
         "poisson-range",
-        lambda e: regression(e, "poisson").fit(e.x, np.full((10, 2), -1.0), verbose=0),
+        lambda e: regression(e, "poisson", "exponential").fit(
+            e.x, np.full((10, 2), -1.0), verbose=0
+        ),
         VALUE,
         "y contains -1.*row 0",
     ),

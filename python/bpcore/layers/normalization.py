@@ -380,6 +380,13 @@ class Normalization(CoreLayer):
         self.mean = self.add_weight("mean", shape, start[0], trainable=False)
         self.variance = self.add_weight("variance", shape, start[1], trainable=False)
 
+    @property
+    def adapted(self) -> bool:
+        """Whether there are statistics: given, taken from data, or assigned."""
+        if self._given is not None or not self.built:
+            return self._given is not None
+        return bool(self.mean.value.any() or (self.variance.value != 1).any())
+
     def adapt(self, x: Any) -> None:
         """Take mean and variance of the last axis from data, an array (N, ...) of real numbers.
 

@@ -7,8 +7,6 @@ import os
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-
 from .. import _core
 from ..callbacks import History
 from ..callbacks.base import CallbackList
@@ -18,11 +16,11 @@ from ..data.signature import Names
 from ..errors import BusyError, diverged
 from ..layers.base import Layer
 from ..optimizers import Optimizer
-from ..train import loop
+from ..train import evaluation, loop
 from ..train.compiled import Compiled
 from ..train.engine import Engine
 from ..train.options import Options
-from . import building
+from . import building, statistics
 from .inspectable import Inspectable
 
 
@@ -290,6 +288,12 @@ class Trainable(Inspectable):
                     validation = self._read(
                         *validation_parts(validation_data), names=("validation x", "validation y")
                     )
+                if train is not None:
+                    self._advise(train, options.batch_size)
+                elif batches is not None:
+                    self._advise(batches.first[0], None)
+                if validation is not None:
+                    compiled.look_at(validation, "validation y")
             run = loop.Loop(self, options, hooks)
             if options.checkpoint is not None and train is not None:
                 return run.run_saved(train, validation)
@@ -309,6 +313,12 @@ class Trainable(Inspectable):
         data = self._read(x, y, sample_weight)
         self._built().signature.learn(data)
         return data
+
+    def _advise(self, item: Dataset, batch_size: int | None) -> None:
+        """Warn of what cannot train well with such data and batches."""
+        compiled, engine = self._need_compiled(), self._built()
+        compiled.look_at(item)
+        compiled.look_at_training(engine.low, self._layers, batch_size_of(batch_size, item.n))
 
     def _undone_on_error(self) -> AbstractContextManager[None]:
         """A failure leaves the model as it was, unbuilt too."""
@@ -332,6 +342,8 @@ class Trainable(Inspectable):
         with self._busy("train_on_batch"):
             compiled = self._need_compiled()
             item = self._prepared(x, y, sample_weight)
+            if not compiled.looked:  # at the first batch only, for the sake of speed
+                self._advise(item, None)
             engine = self._built()
             trainer = engine.trainer("train", compiled)
             rate = compiled.optimizer.current_rate()
@@ -364,28 +376,8 @@ class Trainable(Inspectable):
             engine.refresh()
             xs, n = engine.signature.read_inputs(x)
             size = batch_size_of(batch_size, n)
-            live = [
-                attrs
-                for _, _, _, attrs, _ in engine.low.nodes
-                if "momentum" in attrs and attrs["mode"] == "batch"
-            ]
-            if not live:
+            if not statistics.refresh(engine, xs, size, self._draws):
                 raise ValueError(f"model {self.name!r} has no trainable BatchNormalization layer")
-            usual = [attrs["momentum"] for attrs in live]
-            before = [(p, p.value.copy()) for p in engine.params if not p.trainable]
-            try:
-                for k, start in enumerate(range(0, n, size)):
-                    for attrs in live:
-                        attrs["momentum"] = k / (k + 1)  # a plain mean
-                    net = engine.low.network(engine.outputs)
-                    net.forward([a[start : start + size] for a in xs], True, None, self._draws + k)
-            except BaseException:
-                for p, value in before:
-                    p.value[...] = value
-                raise
-            finally:
-                for attrs, momentum in zip(live, usual, strict=True):
-                    attrs["momentum"] = momentum
 
     def set_output_bias(
         self, y: Any, *, class_weight: Any = None, sample_weight: Any = None
@@ -440,18 +432,40 @@ class Trainable(Inspectable):
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
     ) -> dict[str, float]:
-        """Loss and metrics on data, without training."""
+        """Loss and metrics on data, without training.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`, batches too.
+        batch_size : int or None
+            Of it the result does not depend but for rounding; None is all rows at once.
+
+        Returns
+        -------
+        dict of str to float
+            ``"loss"`` and the metrics by name; of a metric with ``average=None`` a list.
+
+        Warns
+        -----
+        NonFiniteWarning
+            The loss is NaN or Inf; it says where that begins.
+        """
         self._check_pass("evaluate")
         compiled = self._need_compiled()
         read = functools.partial(compiled.read, self._built().signature)  # not the model's _read:
         batch_size_of(batch_size, 1)  # another thread may compile meanwhile
         batches = Batches(x, read) if is_batches(x, y) else None
-        item = None if batches else read(x, y, sample_weight)
+        item = None if batches is not None else read(x, y, sample_weight)
+        if item is not None:
+            compiled.look_at(item)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compiled.measures.states() if self._training.held else []
         try:
-            if item is None:
-                return self._evaluate_batches(compiled, batches)
+            if batches is not None:
+                with self._evaluating():
+                    return evaluation.of_batches(self._built(), compiled, batches)
+            assert item is not None
             return self._evaluate(compiled, item, batch_size)
         finally:
             for metric, state in held:
@@ -464,36 +478,7 @@ class Trainable(Inspectable):
         batch_size: int | None,
         prefix: str = "",
         steps: int | None = None,
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         engine = self._built()
         with self._evaluating():
-            trainer = engine.trainer("eval", compiled)
-            compiled.measures.reset()
-            trainer.set_data(item.xs, item.ys, item.ws)
-            trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
-            end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
-            rate = np.array([0.0])
-            try:
-                while trainer.batch < end:
-                    trainer.run(rate, end - trainer.batch, loop.SLICE)
-            except _core.Diverged as error:
-                raise diverged(error, -1, None) from None
-            finally:
-                trainer.drop_data()
-            return compiled.measures.logs(trainer.results(), prefix)
-
-    def _evaluate_batches(self, compiled: Compiled, batches: Any) -> dict[str, float]:
-        engine = self._built()
-        with self._evaluating():
-            trainer = engine.trainer("eval", compiled)
-            compiled.measures.reset()
-            first = True
-            for item in batches.epoch(None):
-                try:
-                    trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
-                except _core.Diverged as error:
-                    raise diverged(error, -1, None) from None
-                first = False
-            if first:
-                raise ValueError("x gave no batch, expected at least 1")
-            return compiled.measures.logs(trainer.results())
+            return evaluation.of_arrays(engine, compiled, item, batch_size, prefix, steps)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import losses, optimizers
 from ..base import arguments, checks
 from ..data.dataset import Dataset
 from ..data.signature import Names, Signature
-from ..graph import End
+from ..errors import MismatchWarning, warn
+from ..graph import End, Lowering
 from ..losses import Loss
 from . import advice
 from .groups import Groups
@@ -49,6 +50,9 @@ class Compiled:
         self.losses: list[Any] = []
         self.weights: list[float] = []
         self.names: list[str] = []
+        self.ends: list[End] = []
+        self.looked = False  # at any targets
+        self._said: set[str] = set()
 
     @staticmethod
     def _clip(name: str, value: Any) -> float:
@@ -66,6 +70,30 @@ class Compiled:
         weights = self._weights(names)
         self.measures.resolve(ends, chosen)
         self.names, self.losses, self.weights = names, chosen, weights
+        self.ends = ends
+        for loss, end in zip(chosen, ends, strict=True):
+            self._say(advice.of_end(loss, end))
+
+    def look_at(self, data: Dataset, name: str = "y") -> None:
+        """Say what the targets of checked data mean to losses and metrics, as far as it is news;
+        `name`: what the user calls them."""
+        self.looked = True
+        for k, (end, (y, labels)) in enumerate(zip(self.ends, data.ys, strict=True)):
+            asked = [measure.metric for measure in self.measures.of[k]]
+            called = name if len(self.ends) == 1 else f"{name}[{end.name!r}]"
+            if not labels:
+                context = self.measures.contexts[k]
+                self._say(advice.of_targets(self.losses[k], end, context, asked, y, called))
+
+    def look_at_training(self, low: Lowering, layers: list[Any], rows: int) -> None:
+        """The same of a training with batches of so many rows."""
+        self._say(advice.of_training(low, layers, rows))
+
+    def _say(self, found: Iterable[advice.Advice]) -> None:
+        for about, words in found:
+            if about not in self._said:
+                self._said.add(about)
+                warn(words, MismatchWarning)
 
     def _weights(self, names: list[str]) -> list[float]:
         value = self.loss_weights

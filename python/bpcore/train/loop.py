@@ -18,9 +18,9 @@ from ..data.dataset import Dataset, batch_size_of
 from ..errors import ScheduleWarning, TrainingDiverged, diverged, warn
 from ..files import lock
 from . import identity
+from .evaluation import SLICE
 from .options import Options
 
-SLICE = 0.05  # seconds in the core between looks at signals and the bar
 _RATES = 4096  # rates computed ahead when there is a schedule
 
 

@@ -1,0 +1,65 @@
+"""Loss and metrics on data, without training."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..data.batches import Batches
+from ..data.dataset import Dataset, batch_size_of
+from ..errors import NonFiniteWarning, flawed, warn
+from .compiled import Compiled
+from .engine import Engine
+from .measures import Logs
+
+SLICE = 0.05  # seconds in the core between looks at signals, and at the bar
+
+
+def of_arrays(
+    engine: Engine,
+    compiled: Compiled,
+    item: Dataset,
+    batch_size: int | None,
+    prefix: str = "",
+    steps: int | None = None,
+) -> Logs:
+    """All of a data set, or its first `steps` batches."""
+    trainer = engine.trainer("eval", compiled)
+    compiled.measures.reset()
+    trainer.set_data(item.xs, item.ys, item.ws)
+    trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
+    end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
+    rate = np.array([0.0])
+    try:
+        while trainer.batch < end:
+            trainer.run(rate, end - trainer.batch, SLICE)
+    finally:
+        trainer.drop_data()
+    return _logs(compiled, trainer, prefix)
+
+
+def of_batches(engine: Engine, compiled: Compiled, batches: Batches) -> Logs:
+    """Of batches that come one by one."""
+    trainer = engine.trainer("eval", compiled)
+    compiled.measures.reset()
+    first = True
+    for item in batches.epoch(None):
+        if not compiled.looked:
+            compiled.look_at(item)
+        trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
+        first = False
+    if first:
+        raise ValueError("x gave no batch, expected at least 1")
+    return _logs(compiled, trainer, "")
+
+
+def _logs(compiled: Compiled, trainer: Any, prefix: str) -> Logs:
+    """The numbers, and a word where they are none."""
+    results = trainer.results()
+    logs = compiled.measures.logs(results, prefix)
+    if not math.isfinite(logs[f"{prefix}loss"]):
+        where = "validation x" if prefix else "x"
+        warn(f"{prefix}loss is not finite: {flawed(results.get('flaw'), where)}", NonFiniteWarning)
+    return logs
