@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 import types
 import warnings
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -30,7 +32,8 @@ def script(text, **names):
     """The names that a script of the user's defines."""
     module = types.ModuleType("users_script")
     vars(module).update(bp=bp, np=np, **names)
-    exec(text, vars(module))
+    with mock.patch.dict(sys.modules, users_script=module):
+        exec(text, vars(module))
     return module
 
 
@@ -347,6 +350,45 @@ def test_code_that_cannot_be_compared_is_said_once(tmp_path):
     message = str(said[0].message)
     assert "code of 'optimizer learning_rate'" in message and "it uses table (Table)" in message
     assert said[0].filename == __file__  # the line of the user's that called fit
+
+
+def test_code_that_cannot_be_compared_of_a_callback(tmp_path):
+    """What objects it uses is its own: a logger, the data, another model."""
+    path = tmp_path / "run"
+    table = np.random.default_rng()
+
+    class Mine(C.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.x = table
+
+    assert code.signature(Mine)["open"] == ["table (Generator)"]
+    assert not goes_on(path, net(), net(), ([Mine()], [Mine()]))
+
+
+def test_code_with_objects_in_sets_keys_and_caches():
+    """Addresses of objects, which are others in each process, do not count; what they are does."""
+    text = """
+import collections, dataclasses, enum, functools, pathlib
+class Kind(enum.Enum):
+    A = {0}
+class Point(collections.namedtuple("Point", "x y")):
+    pass
+@dataclasses.dataclass
+class Options:
+    rate: float = 0.5
+class Slots:
+    __slots__ = ("a",)
+class Other: pass
+@functools.lru_cache
+def inner(step):
+    return {1}
+names, table, path = {{Other, inner, "b"}}, {{Other: 1, (inner,): Kind.A}}, pathlib.Path("a")
+def rate(step):
+    return inner(step), names, table, Kind, Point, Options, Slots, path, Kind.A
+"""
+    told = [code.signature(script(text.format(*k)).rate) for k in ((1, 2), (1, 2), (1, 3), (2, 2))]
+    assert told[0] == told[1] and told[0]["open"] == []
+    assert len({item["code"] for item in told}) == 3
 
 
 def test_code_of_another_python(tmp_path):

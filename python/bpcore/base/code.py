@@ -18,7 +18,7 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ import numpy as np
 PYTHON = f"{sys.implementation.cache_tag}-{importlib.util.MAGIC_NUMBER.hex()}"
 if sys.flags.optimize:
     PYTHON += f"-O{sys.flags.optimize}"
+USES = "it uses "  # before the names of objects that are no data
 _PARTS = {"name", "python", "code", "open"}  # of a signature
 _MOST = 100_000  # values that one signature goes through
 _LARGE = 2**24  # bytes of an array; of a larger one evenly spaced elements count
@@ -92,7 +93,7 @@ def compare(was: Any, now: Mapping[str, Any]) -> str:
         return "changed"
     if now["code"] is None:
         return "it is not written in Python"
-    return f"it uses {', '.join(now['open'])}" if now["open"] else ""
+    return f"{USES}{', '.join(now['open'])}" if now["open"] else ""
 
 
 class _Walk:
@@ -129,7 +130,7 @@ class _Walk:
         elif isinstance(value, types.CodeType):
             self.code(value)
         elif isinstance(value, (set, frozenset)):
-            self.put("set", *sorted(map(repr, value)))
+            self.put("set", *sorted(self._hash_of(name, item) for item in value))
         elif isinstance(value, tuple):
             self._list(name, value)
         elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
@@ -151,21 +152,31 @@ class _Walk:
             self.put("circle", self.active.index(key))
             return
         if key not in self.done:
-            outer, self.digest = self.digest, hashlib.sha256()
             self.active.append(key)
-            if isinstance(value, list):
-                self._list(name, value)
-            elif isinstance(value, Mapping):
-                self.put("dict", len(value))
-                for part, item in value.items():
-                    self.put(repr(part))
-                    self.value(f"{name}[{part!r}]"[:60], item)
-            else:
-                self._object(name, value)
+            self.done[key] = self._hash_of(name, value, self._content)
             self.active.pop()
-            self.done[key], self.digest = self.digest.digest(), outer
             self.kept.append(value)
         self.put(self.done[key])
+
+    def _hash_of(
+        self, name: str, value: Any, walk: Callable[[str, Any], None] | None = None
+    ) -> bytes:
+        """The hash of a value alone."""
+        outer, self.digest = self.digest, hashlib.sha256()
+        (walk or self.value)(name, value)
+        found, self.digest = self.digest.digest(), outer
+        return found
+
+    def _content(self, name: str, value: Any) -> None:
+        if isinstance(value, list):
+            self._list(name, value)
+        elif isinstance(value, Mapping):
+            self.put("dict", len(value))
+            for key, item in value.items():
+                self.value(name, key)
+                self.value(f"{name}[...]", item)
+        else:
+            self._object(name, value)
 
     def _object(self, name: str, value: Any) -> None:
         """Functions, classes and what is neither."""
@@ -190,6 +201,9 @@ class _Walk:
                 self._function(inner)
             else:
                 self.put("installed", name_of(inner))
+        elif hasattr(value, "__wrapped__") and not isinstance(value, type):  # a cache around it
+            self.put("wrapper", name_of(type(value)))
+            self.value(name, inspect.unwrap(value))
         elif isinstance(value, type):
             if is_installed(value):
                 self.put("installed", name_of(value))
@@ -201,7 +215,7 @@ class _Walk:
             self.put("ufunc", value.__name__)
         elif is_installed(type(value)):
             self.put("object", name_of(type(value)))
-            if not isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType):
+            if not hasattr(type(value), "__get__"):  # as the slots of a class have it
                 self.open.add(f"{name or 'itself'} ({type(value).__name__})")
         else:
             self._instance(value)

@@ -57,8 +57,8 @@ def describe(
 def compare(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What differs, in words, and what of the code cannot be compared or may have been mended.
 
-    Callbacks look on; a run may go on with one in which a flaw was mended. All other code decides
-    its numbers.
+    Callbacks look on; a run may go on with one in which a flaw was mended, and what objects they
+    use is theirs. All other code decides its numbers.
     """
     differing = list(differences(_by_value(was), _by_value(now)))
     differing += _other_weights(was.get(START), now[START])
@@ -72,7 +72,7 @@ def compare(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], 
                 differing.append(f"code of {shown(str(place), 80)} was changed")
             elif found == "changed":
                 said.append(f"code of {shown(str(place), 80)} was changed")
-            elif found:
+            elif found and (decides or not found.startswith(code.USES)):
                 said.append(f"code of {shown(str(place), 80)}: {shown(found, 200)}")
     return differing, said
 
