@@ -11,6 +11,7 @@ constexpr std::int64_t kColumnBlock = 512;  // columns whose sums wait on the st
 
 double factor_of(const ConstraintConfig& config, double norm) {
   const double clipped = std::min(std::max(norm, config.low), config.high);
+  if (clipped == norm || config.rate == 0) return 1;  // within the bounds: else each update would take a part of kEpsilon
   return (config.rate * clipped + (1 - config.rate) * norm) / (kEpsilon + norm);
 }
 

@@ -59,7 +59,8 @@ class NonNeg(Constraint):
 
 
 class _Norm(Constraint):
-    """w *= (rate * clip(norm, low, high) + (1 - rate) * norm) / (norm + 1e-7)."""
+    """w *= (rate * clip(norm, low, high) + (1 - rate) * norm) / (norm + 1e-7), but for columns
+    whose norm is within the bounds: they stay as they are."""
 
     low: float
     high: float
@@ -78,8 +79,10 @@ class _Norm(Constraint):
         values = np.asarray(w)
         view = values.reshape(self.view("w", values.shape))
         norm = np.sqrt((view.astype(np.float64) ** 2).sum(axis=1, keepdims=True))
-        wanted = self.rate * np.clip(norm, self.low, self.high) + (1 - self.rate) * norm
-        factor = (wanted / (_EPSILON + norm)).astype(values.dtype)
+        clipped = np.clip(norm, self.low, self.high)
+        wanted = self.rate * clipped + (1 - self.rate) * norm
+        stays = (clipped == norm) | (self.rate == 0)
+        factor = np.where(stays, 1.0, wanted / (_EPSILON + norm)).astype(values.dtype)
         result: Array = (view * factor).reshape(values.shape)
         return result
 
@@ -105,9 +108,9 @@ class _Norm(Constraint):
 
 
 class MaxNorm(_Norm):
-    """Columns whose norm is over `max_value` are scaled down to it.
+    """Columns whose norm is over `max_value` are scaled down to it; others stay as they are.
 
-    w *= clip(norm, 0, max_value) / (norm + 1e-7) (N. Srebro, J. Rennie, T. Jaakkola, 2005).
+    w *= max_value / (norm + 1e-7) (N. Srebro, J. Rennie, T. Jaakkola, 2005).
 
     Parameters
     ----------
@@ -154,7 +157,7 @@ class UnitNorm(_Norm):
 
 
 class MinMaxNorm(_Norm):
-    """Norms are brought between two bounds, or nearer to them.
+    """Norms are brought between two bounds, or nearer to them; columns between them stay.
 
     w *= (rate * clip(norm, min_value, max_value) + (1 - rate) * norm) / (norm + 1e-7).
 

@@ -176,7 +176,9 @@ def constrained(w: Tensor, name: str, config: dict[str, Any]) -> Tensor:
         "MinMaxNorm": lambda: (config["min_value"], config["max_value"], config["rate"]),
     }[name]()
     norm = w.pow(2).sum(0, keepdim=True).sqrt()
-    return w * (rate * norm.clamp(low, high) + (1 - rate) * norm) / (norm + 1e-7)
+    clipped = norm.clamp(low, high)
+    factor = (rate * clipped + (1 - rate) * norm) / (norm + 1e-7)
+    return w * torch.where((clipped == norm) | (rate == 0), torch.ones_like(norm), factor)
 
 
 # ---- schedules and optimizers ------------------------------------------------------------------

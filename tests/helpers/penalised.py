@@ -105,7 +105,7 @@ def elastic(l1, l2):
 def max_norm(limit, axis=0):
     def bound(w):
         norm = np.sqrt((w * w).sum(axis=axis, keepdims=True))
-        return w * (np.clip(norm, 0, limit) / (1e-7 + norm))
+        return w * np.where(norm <= limit, 1.0, limit / (1e-7 + norm))
 
     return bound
 
