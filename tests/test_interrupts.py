@@ -66,6 +66,125 @@ def test_every_call_interrupted_by_signals():
     assert sum(hits.values()) >= 60
 
 
+class Leaves(bp.callbacks.Callback):
+    def on_train_exit(self):
+        self.left = True
+
+
+def test_every_callback_is_told_of_the_end(bench):
+    """Whichever bytecode of the end is interrupted, and whatever one of them raises."""
+    items = [Leaves(), bp.callbacks.EMA(0.5), Leaves()]
+
+    def fit():
+        for item in items:
+            item.left = False
+        bench.model.fit(bench.x, bench.y, 20, 1, 0, callbacks=items)
+
+    fit()
+    whole = Interrupted()
+    whole(fit)
+    begun = 0
+    for k in [*range(600, whole.count - 300, 97), *range(whole.count - 300, whole.count + 1)]:
+        with contextlib.suppress(KeyboardInterrupt):
+            Interrupted(k)(fit)
+        assert items[0].left == items[2].left
+        begun += items[0].left
+    assert begun > 300
+
+
+def test_the_first_error_of_several_ends():
+    said = []
+
+    def ends(error):
+        said.append(error)
+        raise error
+
+    calls = [lambda: ends(ValueError(1)), lambda: ends(KeyError(2)), lambda: said.append("last")]
+    with pytest.raises(ValueError, match="1"), _core.Finally(calls, "the end"):
+        pass
+    assert said[-1] == "last" and len(said) == 3
+    with (
+        pytest.warns(RuntimeWarning, match=r"the end raised ValueError\(1\)"),
+        pytest.raises(ZeroDivisionError),
+        _core.Finally(calls, "the end"),
+    ):
+        raise ZeroDivisionError
+    assert len(said) == 6
+
+
+def test_threads_for_some_time(threads_restored):
+    bp.set_num_threads(4)
+    two = bp.threads(2)
+    assert bp.get_num_threads() == 4
+    with two:
+        with bp.threads(3):
+            assert bp.get_num_threads() == 3
+        with two:
+            assert bp.get_num_threads() == 2
+        assert bp.get_num_threads() == 2
+    assert bp.get_num_threads() == 4
+    assert bp.threads(3)(bp.get_num_threads)() == 3 and bp.get_num_threads() == 4
+    with pytest.raises(ZeroDivisionError), bp.threads(3):
+        raise ZeroDivisionError
+    assert bp.get_num_threads() == 4
+    with pytest.raises(ValueError, match="n_threads"):
+        bp.threads(0)
+
+
+def test_building_is_undone_or_done(bench):
+    """Also where an interrupt comes while a failed `add` is being undone."""
+
+    def make():
+        model = bp.Sequential([bp.layers.Dense(3), bp.layers.BatchNormalization()], seed=0)
+        model.build((4,))
+        return model
+
+    def fails(model):
+        with contextlib.suppress(ValueError):
+            model.add(bp.layers.Reshape((7, 7)))
+
+    x = np.ones((3, 4))
+    for call in (fails, lambda model: model.add(bp.layers.Dense(2))):
+        whole = Interrupted()
+        whole(call, make())
+        for k in [*range(1, whole.count, 211), *range(whole.count - 150, whole.count)]:
+            model = make()
+            with contextlib.suppress(KeyboardInterrupt):
+                Interrupted(k)(call, model)
+            assert model.predict(x).shape == (3, 3 if len(model.layers) == 2 else 2)
+            model.add(bp.layers.Dense(5))
+            assert model.predict(x).shape == (3, 5)
+
+
+def test_a_layer_is_built_or_not():
+    whole = Interrupted()
+    whole(bp.layers.Dense(2).build, (3,))
+    for k in range(1, whole.count + 1):
+        layer = bp.layers.Dense(2)
+        with contextlib.suppress(KeyboardInterrupt):
+            Interrupted(k)(layer.build, (3,))
+        layer.build((3,))
+        assert len(layer.weights) == 2 and not layer._building
+
+
+def test_statistics_move_all_or_not(bench):
+    """An interrupt leaves neither some of them nor another momentum."""
+    model = bench.model
+    before, momenta = (
+        interrupts.state(model),
+        [n[3].get("momentum") for n in model._engine.low.nodes],
+    )
+    whole = Interrupted()
+    whole(copy.deepcopy(model).refresh_statistics, bench.x)
+    for k in range(1, whole.count, 41):
+        with contextlib.suppress(KeyboardInterrupt):
+            Interrupted(k)(model.refresh_statistics, bench.x)
+        if interrupts.state(model) != before:
+            break
+        assert [n[3].get("momentum") for n in model._engine.low.nodes] == momenta
+    assert k > 0.8 * whole.count
+
+
 def test_counters_are_the_cores(bench):
     """An interrupt after the step and before Python has looked at it costs neither of the two."""
     model = bench.model

@@ -6,7 +6,7 @@
 
 namespace bp {
 
-void bind_gate(py::module_& m);
+void bind_scopes(py::module_& m);
 void bind_network(py::module_& m);
 void bind_trainer(py::module_& m);
 void bind_tools(py::module_& m);

@@ -190,6 +190,9 @@ class Bench:
         if os.path.exists(self.path + ".ckpt"):
             bp.load_checkpoint(self.path + ".ckpt")
         assert all(np.isfinite(w).all() for w in model.get_weights())
+        layer = bp.layers.Dense(2)  # of a model to come: not as if a file gave its weights
+        layer.build((3,))
+        assert layer.kernel.value.any()
 
 
 class Alarm:

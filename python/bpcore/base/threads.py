@@ -8,15 +8,18 @@ only its speed.
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from .. import _core
 from . import checks
 
 MAX_THREADS = 1024
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def set_num_threads(n: int) -> None:
@@ -37,9 +40,8 @@ def get_num_threads() -> int:
     return int(_core.get_num_threads())
 
 
-@contextmanager
-def threads(n: int) -> Iterator[None]:
-    """Use `n` threads inside a ``with`` block.
+class threads(_core.ThreadCount):
+    """Use `n` threads inside a ``with`` block, or in a function that is decorated with it.
 
     Examples
     --------
@@ -48,13 +50,18 @@ def threads(n: int) -> Iterator[None]:
     ...     bp.get_num_threads()
     1
     """
-    count = checks.integer("n_threads", n, 1, MAX_THREADS)
-    before = get_num_threads()
-    _core.set_num_threads(count)
-    try:
-        yield
-    finally:
-        _core.set_num_threads(before)
+
+    def __init__(self, n: int) -> None:
+        self.n = checks.integer("n_threads", n, 1, MAX_THREADS)
+        super().__init__(self.n)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def decorated(*args: P.args, **kwargs: P.kwargs) -> R:
+            with threads(self.n):
+                return function(*args, **kwargs)
+
+        return decorated
 
 
 def start() -> None:

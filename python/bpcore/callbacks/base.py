@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -215,6 +214,10 @@ class CallbackList:
         )
         self.slice_hooks = [item for item in self.items if _overrides(item, "on_train_slice_end")]
 
+    def ends(self) -> list[Callable[[], Any]]:
+        """Every `on_train_exit`."""
+        return [item.on_train_exit for item in self.items]
+
     def begin(self, model: Any, params: dict[str, Any]) -> None:
         """Tell them model and parameters, then that training begins."""
         names, complete = list(params.get("logs", ())), True
@@ -242,19 +245,6 @@ class CallbackList:
         """Tell all; whether one of them ends the fit quietly."""
         answers = [bool(item.on_train_diverged(error)) for item in self.items]
         return True in answers
-
-    def exit(self, failed: bool) -> None:
-        """Call every `on_train_exit`; the first error comes after all, as a warning if `failed`."""
-        first: BaseException | None = None
-        for item in self.items:
-            try:
-                item.on_train_exit()
-            except BaseException as error:
-                first = first or error
-        if first is not None and not failed:
-            raise first
-        if first is not None:  # the exception that ended the fit is the one to see
-            warnings.warn(f"on_train_exit raised {first!r}", RuntimeWarning, stacklevel=2)
 
 
 def _as_sequence(callbacks: Any) -> Sequence[Any]:

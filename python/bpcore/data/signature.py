@@ -6,10 +6,11 @@ converted once and checked once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from .. import _core
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..losses import BinaryCrossEntropy, CrossEntropy
@@ -146,16 +147,10 @@ class Signature:
                 if ends.columns[k] is None and columns is not None and len(columns) >= least:
                     ends.columns[k] = columns
 
-    @contextmanager
-    def restored_on_error(self) -> Iterator[None]:
+    def restored_on_error(self) -> AbstractContextManager[Any]:
         """Forget the columns that were learned if the block raises."""
-        held = [(ends, list(ends.columns)) for ends in (self.inputs, self.outputs)]
-        try:
-            yield
-        except BaseException:
-            for ends, columns in held:
-                ends.columns[:] = columns
-            raise
+        ends = self.inputs, self.outputs
+        return _core.Restored([(e, {**e.__dict__, "columns": list(e.columns)}) for e in ends])
 
     def read_inputs(
         self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import _core
-from ..base.memory import Shape
+from ..base.memory import Array, Shape
 from .parameter import Parameter
 from .tensor import Layer, Node, Tensor
+
+CoreNode = tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], str]
 
 
 class Place:
@@ -33,7 +35,7 @@ class Lowering:
 
     def __init__(self, dtype: str, compute: str) -> None:
         self.dtype, self.compute = dtype, compute
-        self.nodes: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], str]] = []
+        self.nodes: list[CoreNode] = []
         self.shapes: list[Shape] = []
         self.params: list[Parameter] = []
         self.shared_layers: set[int] = set()  # ids of layers with several calls
@@ -89,15 +91,31 @@ class Lowering:
         flags = [p.trainable for p in self.params] if trainable is None else list(trainable)
         for attrs, layer, trained, frozen in self._modes:
             attrs["mode"] = trained if layer.trainable else frozen
-        return _core.Network(
-            self.dtype,
-            self.nodes,
-            list(outputs),
-            [p.value for p in self.params],
-            [p.name for p in self.params],
-            flags,
-            self.compute,
-        )
+        return self._compiled(self.nodes, outputs, [p.value for p in self.params], flags)
+
+    def averaging(
+        self, outputs: Sequence[int], arrays: Mapping[Parameter, Array], momentum: float
+    ) -> Any:
+        """The graph with other arrays for some parameters, whose running statistics move so fast;
+        None if it has none that move."""
+        live = [attrs.get("mode") == "batch" and "momentum" in attrs for *_, attrs, _ in self.nodes]
+        nodes = [
+            (*node[:3], {**node[3], "momentum": momentum}, node[4]) if moves else node
+            for node, moves in zip(self.nodes, live, strict=True)
+        ]
+        values = [arrays.get(p, p.value) for p in self.params]
+        flags = [p.trainable for p in self.params]
+        return self._compiled(nodes, outputs, values, flags) if any(live) else None
+
+    def _compiled(
+        self,
+        nodes: list[CoreNode],
+        outputs: Sequence[int],
+        values: list[Array],
+        flags: list[bool],
+    ) -> Any:
+        names = [p.name for p in self.params]
+        return _core.Network(self.dtype, nodes, list(outputs), values, names, flags, self.compute)
 
 
 def lower(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from .. import graph
+from .. import _core, graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array, Shape, empty
 from ..errors import ShapeError
@@ -418,17 +418,12 @@ def _guarded_build(method: Callable[..., None]) -> Callable[..., None]:
                 f"{self.label} is already built for inputs of shape {self._input_shape}, got "
                 f"{shape}; create a new layer"
             )
-        self._building = True
-        before = list(self._weights)
-        try:
+        with _core.Restored([(self, {**self.__dict__, "_weights": list(self._weights)})]):
+            self._building = True
             method(self, shape)
-        except BaseException:
-            self._weights = before
-            raise
-        finally:
             self._building = False
-        self._input_shape = shape
-        self._next_stream = None  # it would keep the model alive
+            self._input_shape = shape
+            self._next_stream = None  # it would keep the model alive
 
     return build
 

@@ -6,10 +6,10 @@ import itertools
 import unicodedata
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
-from .. import graph
+from .. import _core, graph
 from ..base import arguments, checks
 from ..base.memory import Shape
 from ..graph.parameter import Parameter
@@ -77,21 +77,12 @@ def assign_names(layers: Sequence[Layer], model: Any) -> list[str]:
     return names
 
 
-@contextmanager
-def restored_on_error(layers: Sequence[Layer], *objects: Any) -> Iterator[None]:
+def restored_on_error(layers: Sequence[Layer], *objects: Any) -> AbstractContextManager[Any]:
     """Put layers and objects back into their state if the block raises."""
     weights = [p for layer in layers for p in layer._weights]  # another dtype gives new arrays
-    held = [(item, dict(item.__dict__)) for item in (*layers, *weights, *objects)]
-    lists = [(layer, list(layer._weights)) for layer in layers]
-    try:
-        yield
-    except BaseException:
-        for item, state in held:
-            item.__dict__.clear()
-            item.__dict__.update(state)
-        for layer, own in lists:
-            layer._weights = own
-        raise
+    held = [(item, dict(item.__dict__)) for item in (*weights, *objects)]
+    held += [(layer, {**layer.__dict__, "_weights": list(layer._weights)}) for layer in layers]
+    return _core.Restored(held)
 
 
 def adopt(layers: Sequence[Layer], model: Any) -> None:

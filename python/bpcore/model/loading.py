@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextvars import copy_context
 from typing import Any
 
 from ..base import checks
@@ -239,9 +240,13 @@ def _rebuild(
         )
     if compute is not None:
         config = {**config, "compute": compute}
-    held = reserve.set(Reserve(sum(array.size for array in arrays.values()) + _SLACK))
-    try:
+
+    def build() -> Any:
+        reserve.set(Reserve(sum(array.size for array in arrays.values()) + _SLACK))
         return known[class_name].from_config(config, custom_objects=custom)
+
+    try:
+        return copy_context().run(build)  # with which the reserve ends, whatever comes
     except (
         LookupError,
         TypeError,
@@ -254,8 +259,6 @@ def _rebuild(
         if not reason.isprintable():
             reason = ascii(reason)
         raise FormatError(f"{file}: the architecture cannot be built: {reason}") from error
-    finally:
-        reserve.reset(held)
 
 
 def _fill(model: Any, arrays: Mapping[str, Array], file: str, finite: bool = True) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..base.memory import Array
+from ..base.memory import Array, aligned_copy
+from ..graph.parameter import assign
 from ..train.engine import Engine
 
 
@@ -11,24 +12,12 @@ def refresh(engine: Engine, xs: list[Array], size: int, draws: int) -> bool:
 
     The forward passes are those of training after `draws` batches. On any error all stay.
     """
-    live = [
-        attrs
-        for _, _, _, attrs, _ in engine.low.nodes
-        if "momentum" in attrs and attrs["mode"] == "batch"
-    ]
-    usual = [attrs["momentum"] for attrs in live]
-    before = [(p, p.value.copy()) for p in engine.params if not p.trainable]
-    try:
-        for k, start in enumerate(range(0, len(xs[0]) if live else 0, size)):
-            for attrs in live:
-                attrs["momentum"] = k / (k + 1)  # a plain mean
-            net = engine.low.network(engine.outputs)
-            net.forward([a[start : start + size] for a in xs], True, None, draws + k)
-    except BaseException:
-        for p, value in before:
-            p.value[...] = value
-        raise
-    finally:
-        for attrs, momentum in zip(live, usual, strict=True):
-            attrs["momentum"] = momentum
-    return bool(live)
+    statistics = [p for p in engine.params if not p.trainable]
+    found = {p: aligned_copy(p.value) for p in statistics}
+    for k, start in enumerate(range(0, len(xs[0]), size)):
+        net = engine.low.averaging(engine.outputs, found, k / (k + 1))  # a plain mean
+        if net is None:
+            return False
+        net.forward([a[start : start + size] for a in xs], True, None, draws + k)
+    assign(statistics, [found[p] for p in statistics])
+    return True

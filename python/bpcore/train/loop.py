@@ -82,9 +82,8 @@ class Loop:
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
         model.stop_training = False
-        ended = False
         model._fit_data = train  # for callbacks that look at it
-        try:
+        with _core.Finally([self._let_go, *self.hooks.ends()], "on_train_exit"):
             self.hooks.begin(model, parameters)
             if self.saver is not None:
                 first = self._resume(steps)
@@ -101,17 +100,15 @@ class Loop:
                 if self.saver is not None:
                     self.saver.after_epoch(epoch)
             self.hooks.call("on_train_end", logs=logs)
-            ended = True
-        finally:
-            try:
-                model._fit_data = None
-                self.trainer.drop_data()
-                self.progress.close()
-            finally:  # Ctrl-C while the bar is drawn
-                self.hooks.exit(failed=not ended)
         if self.saver is not None:
             self.saver.finish()
         return self.history
+
+    def _let_go(self) -> None:
+        """Data and the bar, however the training ended."""
+        self.model._fit_data = None
+        self.trainer.drop_data()
+        self.progress.close()
 
     def _resume(self, steps: int | None) -> int:
         """Take up the run where its checkpoint is; the epoch to go on with."""
