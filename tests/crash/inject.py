@@ -20,7 +20,7 @@ from tests.helpers import files
 FAULTS = ("error=ENOSPC", "error=EIO", "error=EDQUOT", "error=EINTR", "signal=SIGKILL")
 CALLS = (
     "openat,write,fsync,close,rename,renameat,fchmod,getdents64,newfstatat,unlink,lstat,stat,"
-    "readlink"
+    "readlink,flock,fstat"
 )
 SAVE = """
 import sys
