@@ -66,7 +66,7 @@ def test_a_lock_ends_with_its_holder(tmp_path):
 
 
 CHILD = """
-import os, sys, time
+import os, subprocess, sys, time
 import numpy as np
 import bpcore as bp
 from tests.helpers import files
@@ -74,7 +74,10 @@ from tests.helpers import files
 class Forking(bp.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 1:
-            if os.fork() == 0:
+            if sys.argv[2] == "program":
+                subprocess.Popen(["sleep", "60"], close_fds=False)
+                print("forked", flush=True)
+            elif os.fork() == 0:
                 print("forked", flush=True)
             time.sleep(60)
             os._exit(0)
@@ -86,8 +89,9 @@ files.small_model().fit(
 """
 
 
-def test_a_forked_child_does_not_hold_the_lock_of_a_killed_run(tmp_path):
-    run = python(CHILD, tmp_path / "run", start_new_session=True, cwd=support.ROOT)
+@pytest.mark.parametrize("child", ["fork", "program"])
+def test_a_child_does_not_hold_the_lock_of_a_killed_run(tmp_path, child):
+    run = python(CHILD, tmp_path / "run", child, start_new_session=True, cwd=support.ROOT)
     try:
         assert run.stdout.readline() == b"forked\n"
         with pytest.raises(CheckpointError, match=f"process {run.pid}"):

@@ -1,8 +1,9 @@
 """Real failures of real system calls: `python -m tests.crash.inject` (needs strace).
 
-A save runs under strace, which lets one system call fail, or kills the process there, and so for
-each call that touches the folder and each fault. Afterwards a new process must find the old or the
-new file, whole, and save again. (Short writes come from Python and RLIMIT_FSIZE in test_atomic.py.)
+A save, or the taking of a lock, runs under strace, which lets one system call fail, or kills the
+process there, and so for each call that touches the folder and each fault. Afterwards a new process
+must find the old or the new file, whole, and save or lock again. (Short writes come from Python and
+RLIMIT_FSIZE in test_atomic.py.)
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 
-from bpcore.files import container
+from bpcore.files import container, lock
 from tests.helpers import files
 
 FAULTS = ("error=ENOSPC", "error=EIO", "error=EDQUOT", "error=EINTR", "signal=SIGKILL")
 CALLS = (
     "openat,write,fsync,close,rename,renameat,fchmod,getdents64,newfstatat,unlink,lstat,stat,"
-    "readlink,flock,fstat"
+    "readlink,flock,fstat,pwrite64,pread64,ftruncate"
 )
 SAVE = """
 import sys
@@ -31,11 +32,20 @@ try:
 except OSError as error:
     print("error", error.errno)
 """
+LOCK = """
+import sys
+from bpcore.files import lock
+try:
+    with lock.take(sys.argv[1]) as held:
+        lock.remove(held)
+except OSError as error:
+    print("error", error.errno)
+"""
 LINE = re.compile(r"^\d+ +(\w+)\(")
 
 
-def traced(target, inject=None):
-    """Run the save; (return code, what it printed, [(call, its number among its kind, line)])."""
+def traced(target, inject=None, script=SAVE):
+    """Run the script; (return code, what it printed, [(call, its number among its kind, line)])."""
     trace = target + ".trace"
     command = ["strace", "-f", "-y", "-o", trace, "-e", f"trace={CALLS}"]
     if inject:
@@ -48,7 +58,7 @@ def traced(target, inject=None):
         "OPENBLAS_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [*command, sys.executable, "-c", SAVE, target],
+        [*command, sys.executable, "-c", script, target],
         env=env,
         capture_output=True,
         text=True,
@@ -85,6 +95,36 @@ def check(folder, target, old, new, killed):
     container.read(target)
 
 
+def check_lock(folder, target):
+    """The path can be locked, and nothing but an unsigned lock file may be left."""
+    with lock.take(target) as held:
+        lock.remove(held)
+    for name in os.listdir(folder):
+        assert name == "m.lock" and not os.path.getsize(os.path.join(folder, name)), name
+
+
+def run_locks(place):
+    """All calls of taking and leaving a lock, all faults; their number, and that of misses."""
+    folder = os.path.join(place, "locks")
+    target = os.path.join(folder, "m")
+    points = missed = 0
+    os.mkdir(folder)
+    _, _, calls = traced(target, script=LOCK)
+    for name, number in of_the_save(calls, folder):
+        for fault in FAULTS:
+            shutil.rmtree(folder)
+            os.mkdir(folder)
+            code, said, now = traced(target, f"{name}:{fault}:when={number}", LOCK)
+            hit = [line for n, k, line in now if n == name and k == number]
+            if not hit or folder not in hit[0]:
+                missed += 1
+                continue
+            points += 1
+            assert code == 0 or "SIGKILL" in fault, (name, number, fault, code, said)
+            check_lock(folder, target)
+    return points, missed
+
+
 def run():
     """All calls, all faults, over no file and over an old one."""
     place = os.path.realpath(tempfile.mkdtemp())
@@ -119,8 +159,9 @@ def run():
                 killed = code != 0 and "SIGKILL" in fault
                 assert code == 0 or killed, (name, number, fault, code, said)
                 check(folder, target, before, contents[1], killed)
+    locks, missed_locks = run_locks(place)
     shutil.rmtree(place)
-    return {"points": points, "missed": missed}
+    return {"points": points, "locks": locks, "missed": missed + missed_locks}
 
 
 if __name__ == "__main__":
