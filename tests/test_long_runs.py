@@ -176,6 +176,37 @@ def test_a_metric_that_no_file_can_hold(tmp_path):
     assert len(fit(net(metrics=[Odd()]), tmp_path / "run").epoch) == 3
 
 
+def test_states_and_arguments_that_json_has_not(tmp_path):
+    keeper, loop = Keeper(lambda epoch: 1), []
+    loop.append(loop)
+    keeper.state = loop
+    said_at_once(tmp_path, ValueError, "part of itself", net(), callbacks=[keeper])
+    deep = 1
+    for _ in range(80):
+        deep = [deep]
+    keeper.state = deep
+    said_at_once(tmp_path, ValueError, "nested deeper than 64", net(), callbacks=[keeper])
+
+    class Odd(L.Layer):
+        def __init__(self, value, item):
+            super().__init__()
+
+        def forward(self, x, training=False):
+            return x
+
+        def backward(self, dy):
+            return dy
+
+    for value, error in ((float("nan"), None), (10**39, None), (10**50, "50 digits|51 digits")):
+        model = bp.Sequential([Odd(value, object()), L.Dense(1)], seed=0)
+        model.compile("sgd", "mse")
+        if error is None:
+            fit(model, tmp_path / "run")
+            os.unlink(tmp_path / "run")
+        else:
+            said_at_once(tmp_path, ValueError, error, model)
+
+
 def warned(work):
     """What was said of checkpoints, and what the work gives."""
     with warnings.catch_warnings(record=True) as said:

@@ -94,12 +94,12 @@ def model_parts():
     return json.loads(json.dumps(document)), {k: v.copy() for k, v in save.arrays_of(model).items()}
 
 
-def checkpoint_parts():
+def checkpoint_parts(number=checkpoint.FORMAT):
     """(document, arrays) of a sound checkpoint after one update."""
     model = small_model()
     model.train_on_batch(np.ones((5, 4)), np.arange(5) % 2)
     state, arrays = checkpoint.capture(model)
-    document = {"format": 1, "bpcore": bp.__version__, "kind": "checkpoint",
+    document = {"format": number, "bpcore": bp.__version__, "kind": "checkpoint",
                 "model": save.describe(model), "state": state}  # fmt: skip
     return json.loads(json.dumps(document)), {k: v.copy() for k, v in arrays.items()}
 

@@ -103,6 +103,9 @@ def differences(was: Any, now: Any, place: str = "") -> Iterator[str]:
 class _Told(arguments.PlainArguments):
     """What a constructor or `compile` was told; what is no data by its name."""
 
+    def number(self, value: float, where: str) -> Any:
+        return value if isinstance(value, int) or math.isfinite(value) else str(value)
+
     def other(self, value: Any, where: str) -> Any:
         try:
             return super().other(value, where)

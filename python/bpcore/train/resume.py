@@ -51,10 +51,17 @@ class Run:
     def _try(self) -> None:
         """Say before the first epoch what no file can hold, of all that is known by then."""
         begin = [self.expected.first, 0]
-        document, arrays, held = self._moment(begin, False, encoded_metrics=self.every is not None)
+        try:
+            document, arrays, held = self._moment(begin, False, with_metrics=self.every is not None)
+        except RecursionError as error:
+            raise ValueError(
+                f"{self.file}: the state of a callback or metric is nested too deep, or is part of "
+                "itself; give it a get_state of numbers, strings, arrays, lists and dicts"
+            ) from error
+        text = checkpoint.packed_fit(held).tobytes().decode()
+        container.parsed(text, "cannot save: the description of the run")
         more = sum(item._state_kind(self.model).arrays() for item in self.items)
         arrays |= {f"@array/{10**9 + i}": np.empty(0) for i in range(more)}
-        checkpoint.packed_fit(held)
         container.check(document, arrays, _SPARE)
 
     def take(self) -> io.FileIO:
@@ -255,14 +262,14 @@ class Run:
         expected.fit(*held["position"]).check(plain, "fit")
 
     def _moment(
-        self, position: list[int], finished: bool, *, encoded_metrics: bool = False
+        self, position: list[int], finished: bool, *, with_metrics: bool = False
     ) -> tuple[dict[str, Any], dict[str, Array], dict[str, Any]]:
         """Document, arrays and part of fit as they are now."""
         loop, model = self.loop, self.model
         state, arrays = checkpoint.capture(model)
         encode = Encoder(arrays)
         begun = position[1] > 0
-        states = [s for _, s in self._python_metrics()] if begun or encoded_metrics else []
+        states = [s for _, s in self._python_metrics()] if begun or with_metrics else []
         names = ("epoch", "history", "epochs")
         held = {
             "run": self.told,
