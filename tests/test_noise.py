@@ -104,6 +104,17 @@ def test_spatial_dropout_takes_whole_channels(rng):
     )  # the same as Dropout with that noise_shape
 
 
+def test_a_noise_shape_with_the_batch_axis():
+    """As Keras has it, and files of earlier releases."""
+    x = np.ones((6, 4, 9))
+    for shape in ((None, 1, 9), [None, 1, 9]):
+        np.testing.assert_array_equal(
+            _noise_shape(x, shape, 3, draws=2), _noise_shape(x, (1, 9), 3, draws=2)
+        )
+    with pytest.raises(ValueError, match="None for axis 1"):
+        bp.layers.Dropout(0.4, noise_shape=(None, 1, None))
+
+
 def _noise_shape(x, shape, seed, draws):
     layer = bp.layers.Dropout(0.4, noise_shape=shape, seed=seed)
     return [layer(x, training=True) for _ in range(draws)][-1]

@@ -183,21 +183,24 @@ def name_flaw(name: str, limit: int = MAX_NAME) -> str:
 
 
 def shape(name: str, value: Any) -> Shape:
-    """A per-sample shape: positive ints, no batch axis (a leading None is dropped)."""
+    """A per-sample shape: positive ints, no batch axis."""
     forms = "expected the shape of one sample without the batch axis, like (784,) or (28, 28, 1)"
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         value = (value,)
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{name} must be a tuple of ints, got {describe(value)}; {forms}")
     sizes = list(value)
-    if len(sizes) > 1 and sizes[0] is None:
-        sizes = sizes[1:]
     if not sizes:
         raise ValueError(f"{name} must have at least one axis, got {value!r}; {forms}")
+    if None in sizes:
+        known = tuple(size for size in sizes if size is not None)
+        batch = f"; leave None out if it stands for the batch: {known}" if sizes[0] is None else ""
+        raise ValueError(
+            f"{name} has None for axis {sizes.index(None)}, got {value!r}: the length of every "
+            f"axis of a sample must be known{batch if known else ''}; {forms}"
+        )
     result = []
     for size in sizes:
-        if size is None:
-            raise ValueError(f"{name} has an unknown axis, got {value!r}; {forms}")
         try:
             result.append(integer(name, size))
         except ValueError as error:

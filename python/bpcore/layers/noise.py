@@ -71,7 +71,8 @@ class Dropout(RandomLayer):
     rate : float
         In [0, 1).
     noise_shape : tuple of int, optional
-        Per-sample shape of the mask: leading axes of 1 share their random numbers.
+        Per-sample shape of the mask: leading axes of 1 share their random numbers. A None in front
+        stands for the batch and is left out.
     seed : int, optional
         By default from the model's seed.
 
@@ -101,6 +102,8 @@ class Dropout(RandomLayer):
         dtype: str | None = None,
     ) -> None:
         super().__init__(_rate(rate), seed, name, dtype)
+        if isinstance(noise_shape, (tuple, list)) and len(noise_shape) > 1:
+            noise_shape = noise_shape[noise_shape[0] is None :]
         self.noise_shape = None if noise_shape is None else checks.shape("noise_shape", noise_shape)
 
     def mask_shape(self, shape: Shape) -> Shape:
