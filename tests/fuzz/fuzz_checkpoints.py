@@ -45,8 +45,21 @@ def _optimizer(make):
     return run
 
 
+def logged(path, stop=None):
+    """Callbacks that write files, which a refused one must not have touched."""
+    model = bp.Sequential([bp.layers.Dense(2)], seed=0)
+    model.compile("sgd", "mse", ["mae"])
+    callbacks = [
+        bp.callbacks.CSVLogger(path + ".csv"),
+        bp.callbacks.ModelCheckpoint(path + ".best", "loss", save_best_only=True),
+        bp.callbacks.ModelCheckpoint(path + ".{batch}", save_freq=4),
+    ]
+    return runs.fit(model, path, stop, runs.X, runs.REAL, None, callbacks, batch_size=6)
+
+
 RUNS = {
     **runs.RUNS,
+    "logged": logged,
     **{
         make.__name__: _optimizer(make)
         for make in (O.SGD, O.Adagrad, O.AdamW, O.RMSprop, O.Lion, O.Nadam, O.Rprop, O.Adadelta)
@@ -239,6 +252,12 @@ def tried(name, path, data, watch):
         return "trained"
 
 
+def empty(folder):
+    """Remove what a run has left."""
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+
+
 def bases(folder):
     """Checkpoints of all runs, at several places."""
     found = []
@@ -249,7 +268,7 @@ def bases(folder):
                 run(path, stop)
             with contextlib.suppress(FileNotFoundError):  # before the first save
                 found.append(Base(name, path))
-                os.unlink(path)
+            empty(folder)
     for path in sorted((support.FIXTURES / "formats").glob("run-1-*")):
         found.append(Base(path.name.split("-")[2], path))
     return found
@@ -282,8 +301,7 @@ def run(count, seed=0, folder=None, report=0):
                     stream.write(data)
                 raise RuntimeError(f"file {i} of seed {seed}: {error!r}; kept as {kept}") from error
             found["slowest"] = max(found["slowest"], time.process_time() - start)
-            if os.path.exists(path):
-                os.unlink(path)
+            empty(inner)
             if report and (i + 1) % report == 0:
                 rate = (i + 1) / (time.perf_counter() - begun)
                 print(f"{i + 1} files, {rate:.0f}/s, {json.dumps(found)}", flush=True)

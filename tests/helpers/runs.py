@@ -2,7 +2,8 @@
 
 `RUNS[name](path, stop)` makes the model and trains it with a checkpoint after every batch, as a
 script would; `stop` = (hook, k) ends it at the k-th call of a hook, as a kill would. Only public
-names are used, so that older versions can write fixtures (`tests/fixtures/make_checkpoints.py`).
+names are used, so that older versions can write fixtures (`tests/fixtures/make_checkpoints.py`);
+those of format 2 hold hashes of the code here: with other code they would be other runs.
 """
 
 from __future__ import annotations
