@@ -131,6 +131,18 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """5,000 interrupts of all calls, 2,000 forks beside working threads, 200 interpreter exits."""
+    session.install(".[test]")
+    session.run("python", "-m", "tests.crash.interrupts", "5000")
+    session.run("python", "-m", "tests.crash.interrupts", "every", "97")
+    for threads, count in (("1", "1000"), ("2", "1000")):
+        env = {"BPCORE_NUM_THREADS": threads}
+        session.run("python", "-m", "tests.crash.forks", count, env=env)
+    session.run("python", "-m", "tests.crash.exits", "200")
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """A million mutated files through the loader, under the address sanitizer."""
     _build_sanitized(session, "address,undefined")

@@ -21,8 +21,12 @@ def data(width=8, rows=90):
     return rng.normal(size=(rows, width)), rng.integers(0, 5, rows).astype(np.int32)
 
 
+ENDS = {"poisson": "exponential", "kl_divergence": "softmax"}
+
+
 def network(loss="cross_entropy", metrics=(), units=5):
-    model = bp.Sequential([bp.layers.Dense(64, "relu"), bp.layers.Dense(units)], seed=0)
+    end = bp.layers.Dense(units, ENDS.get(loss))
+    model = bp.Sequential([bp.layers.Dense(64, "relu"), end], seed=0)
     model.compile("adam", loss, metrics=list(metrics))
     return model
 
