@@ -46,7 +46,9 @@ def array(name: str, value: Any) -> Array:
             "f": "convert it to float64",
             "M": "convert it to numbers, for example seconds since a date",
             "m": "convert it to numbers, for example seconds",
-            "V": "select the numeric fields",
+            "V": "select the numeric fields"
+            if value.dtype.names
+            else f"it is an extension of NumPy's: use {name}.astype(np.float32)",
         }.get(kind, "encode it as numbers first")
         raise TypeError(
             f"{name} has dtype {_dtype_name(value.dtype)}; expected a real number dtype "
@@ -93,8 +95,10 @@ def _to_array(name: str, value: Any) -> Array:
     try:
         result = np.asarray(value)
     except Exception as error:
+        kind = getattr(value, "dtype", None)
+        hint = f"; its dtype is {kind}: use {name}.float()" if hasattr(value, "float") else ""
         raise TypeError(
-            f"{name}: {type(value).__name__} cannot be converted to an array: {error}"
+            f"{name}: {type(value).__name__} cannot be converted to an array: {error}{hint}"
         ) from error
     if result.dtype.kind == "O":
         raise TypeError(
@@ -187,7 +191,7 @@ def rows(name: str, x: Array, other: str, n: int) -> None:
 
 
 def sample_weights(name: str, value: Any, n: int, dtype: str) -> Array:
-    """Weights (N,): finite, in `dtype` too, not negative, not all 0."""
+    """Weights (N,): finite, in `dtype` too, and not negative."""
     w = array(name, value)
     if w.ndim != 1:
         raise ShapeError(f"{name} must be 1-D, got shape {w.shape}, expected ({n},)")
@@ -201,9 +205,13 @@ def sample_weights(name: str, value: Any, n: int, dtype: str) -> Array:
     if n and w.min() < 0:
         row = int(w.argmin())
         raise ValueError(f"{name} contains {w[row]} at row {row}, expected weights >= 0")
-    if n and not w.any():
-        raise ValueError(f"{name} sums to 0, expected at least one weight > 0")
     return w
+
+
+def some_weight(name: str, weights: Sequence[Array | None]) -> None:
+    """Refuse data none of whose rows counts; a batch of larger data may be such."""
+    if any(w is not None and len(w) and not w.any() for w in weights):
+        raise ValueError(f"{name} sums to 0, expected at least one weight > 0")
 
 
 def overlaps(a: Array, b: Array) -> bool:

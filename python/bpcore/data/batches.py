@@ -22,6 +22,8 @@ class Batches:
     """
 
     def __init__(self, source: Any, read: Callable[[Any, Any, Any], Dataset]) -> None:
+        if _is_indexed(source):
+            source = _Indexed(source)
         self.source, self.read = source, read
         self.once = iter(source) is source
         self.iterator = iter(source)
@@ -67,9 +69,57 @@ class Batches:
         return item[0], item[1], item[2] if len(item) == 3 else None
 
 
-def is_batches(x: Any, y: Any) -> bool:
-    """Whether fit gets batches instead of arrays."""
-    return y is None and _yields_batches(x)
+class _Indexed:
+    """Batches by number, as Keras' Sequence has them, as an iterable."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[Any]:
+        for i in range(len(self.source)):
+            yield self.source[i]
+        ended = getattr(self.source, "on_epoch_end", None)
+        if callable(ended):
+            ended()
+
+
+def _is_indexed(value: Any) -> bool:
+    """Whether `value` has batches by number: a length and items, and no other way to be read."""
+    others = ("__iter__", "__array__", "toarray")
+    if isinstance(value, type) or any(hasattr(value, name) for name in others):
+        return False
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__")
+
+
+def is_batches(x: Any, y: Any = None) -> bool:
+    """Whether a call gets batches instead of arrays.
+
+    Raises
+    ------
+    TypeError
+        `x` gives samples one by one, as a torch Dataset does; or batches, and `y` is there too.
+    """
+    kinds = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(x).__mro__}
+    if "torch.Dataset" in kinds:
+        raise TypeError(
+            f"x is a {type(x).__name__}, which gives samples one by one; pass a "
+            "torch.utils.data.DataLoader over it, or its arrays"
+        )
+    if _is_indexed(x) and y is not None:
+        raise TypeError(
+            f"x is a {type(x).__name__} of batches, which hold their targets; leave y out"
+        )
+    return y is None and (_yields_batches(x) or _is_indexed(x))
+
+
+def inputs_of(batches: Any, inputs: int) -> Iterator[Any]:
+    """The x of batches for `predict`: each is x, or (x, y) or (x, y, sample_weight).
+
+    With several inputs a tuple or list is the inputs, as everywhere.
+    """
+    for item in _Indexed(batches) if _is_indexed(batches) else batches:
+        pair = isinstance(item, (tuple, list)) and len(item) in (1, 2, 3) and inputs == 1
+        yield item[0] if pair and hasattr(item[0], "__len__") else item
 
 
 def _yields_batches(value: Any) -> bool:
@@ -85,5 +135,8 @@ def validation_parts(value: Any) -> tuple[Any, Any, Any]:
     """(x, y, sample_weight or None) from `validation_data`."""
     if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
         got = f"{len(value)} items" if isinstance(value, (tuple, list)) else checks.describe(value)
-        raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {got}")
+        raise ValueError(
+            "validation_data must be (x, y) or (x, y, sample_weight), or batches of them, got "
+            f"{got}"
+        )
     return value[0], value[1], value[2] if len(value) == 3 else None

@@ -9,6 +9,7 @@ import numpy as np
 from .. import data, graph
 from ..base import checks
 from ..base.memory import Array
+from ..data.batches import inputs_of, is_batches
 from ..data.dataset import batch_size_of, hold
 from ..errors import ShapeError
 from ..train.engine import Engine
@@ -67,8 +68,8 @@ class Runnable(Trainable):
 
         Parameters
         ----------
-        x : array (N, ...), frame, or list, tuple or dict for several inputs
-            N may be 0.
+        x : array (N, ...), frame, or list, tuple or dict for several inputs; or batches
+            N may be 0. Batches: an iterable of x, or of (x, y) whose y is passed over.
         batch_size : int or None
         out : ndarray, optional
             Where to write the output of a model with one output.
@@ -79,9 +80,14 @@ class Runnable(Trainable):
             y = self._fast(x, out, True)  # a few rows
             if y is not None:
                 return y
-        self._built()
+        engine = self._built()
         checks.boolean("check_finite", check_finite)
         batch_size_of(batch_size, 1)
+        if is_batches(x):
+            if out is not None:
+                raise ValueError("out needs an array of known size, got batches; leave out out")
+            parts = inputs_of(x, len(engine.signature.inputs))
+            return _joined([self._run(part, batch_size, None, check_finite) for part in parts])
         return self._run(x, batch_size, out, check_finite)
 
     def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool) -> Any:
@@ -126,3 +132,15 @@ class Runnable(Trainable):
         if any(data.overlaps(out, a) for a in (*xs, *(p.value for p in engine.params))):
             raise ValueError("out overlaps x or the weights; pass an array of its own")
         return out
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Outputs of batches as those of all rows, alike in structure."""
+    if not parts:
+        raise ValueError("x gave no batch, expected at least 1")
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: np.concatenate([part[key] for part in parts]) for key in first}
+    if isinstance(first, list):
+        return [np.concatenate(same) for same in zip(*parts, strict=True)]
+    return np.concatenate(parts)

@@ -10,6 +10,7 @@ from typing import Any
 from .. import _core
 from ..callbacks import History
 from ..callbacks.base import CallbackList
+from ..data import arrays
 from ..data.batches import Batches, is_batches, validation_parts
 from ..data.dataset import Dataset, batch_size_of
 from ..data.signature import Names
@@ -205,7 +206,8 @@ class Trainable(Inspectable):
         callbacks : list of Callback
         validation_split : float
             This fraction of the rows, the last ones, is held out.
-        validation_data : (x, y) or (x, y, sample_weight)
+        validation_data : (x, y) or (x, y, sample_weight), or batches of them
+            Of an iterator `validation_steps` batches are taken each time.
         shuffle : bool
             A new order for each epoch, from the model's seed.
         class_weight : dict of class to weight, array (K,), or "balanced"
@@ -260,7 +262,8 @@ class Trainable(Inspectable):
         hooks = CallbackList(callbacks)
         with self._busy("fit"):
             compiled = self._need_compiled()
-            train = validation = batches = None
+            train = batches = None
+            validation: Dataset | Batches | None = None
             if is_batches(x, y):
                 if options.checkpoint is not None:
                     raise ValueError(
@@ -273,10 +276,10 @@ class Trainable(Inspectable):
                         "validation_split, sample_weight and class_weight need arrays; give "
                         "weights as the third item of each batch"
                     )
-                batches = Batches(x, self._read)
+                batches = Batches(x, functools.partial(self._read, part=True))
             with self._undone_on_error():
                 if batches is not None:
-                    batches.peek(self._first)
+                    batches.peek(functools.partial(self._first, part=True))
                 else:
                     train = self._first(x, y, sample_weight)
                     if validation_data is None and options.split:
@@ -285,14 +288,12 @@ class Trainable(Inspectable):
                         signature = self._built().signature
                         signature.weigh_classes(train, class_weight, compiled.losses)
                 if validation_data is not None:
-                    validation = self._read(
-                        *validation_parts(validation_data), names=("validation x", "validation y")
-                    )
+                    validation = self._validation(validation_data)
                 if train is not None:
                     self._advise(train, options.batch_size)
                 elif batches is not None:
                     self._advise(batches.first[0], None)
-                if validation is not None:
+                if isinstance(validation, Dataset):
                     compiled.look_at(validation, "validation y")
             run = loop.Loop(self, options, hooks)
             if options.checkpoint is not None and train is not None:
@@ -300,17 +301,30 @@ class Trainable(Inspectable):
             return run.run(train, batches, validation)
 
     def _read(
-        self, x: Any, y: Any, sample_weight: Any = None, names: Names = ("x", "y")
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        names: Names = ("x", "y"),
+        part: bool = False,
     ) -> Dataset:
-        """Data for this model, checked."""
-        return self._need_compiled().read(self._built().signature, x, y, sample_weight, names)
+        """Data for this model, checked; `part`: a batch of larger data."""
+        signature = self._built().signature
+        return self._need_compiled().read(signature, x, y, sample_weight, names, part)
 
-    def _first(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
+    def _validation(self, value: Any) -> Dataset | Batches:
+        """`validation_data`, checked; of batches those that come are checked then."""
+        names = ("validation x", "validation y")
+        if is_batches(value):
+            return Batches(value, functools.partial(self._read, names=names, part=True))
+        return self._read(*validation_parts(value), names=names)
+
+    def _first(self, x: Any, y: Any, sample_weight: Any = None, part: bool = False) -> Dataset:
         """The first data of a call that may train: the model is built from them if it has to be,
         and changes of `trainable` are taken up."""
         x = self._build_for(x)
         self._built().refresh()
-        data = self._read(x, y, sample_weight)
+        data = self._read(x, y, sample_weight, part=part)
         self._built().signature.learn(data)
         return data
 
@@ -424,6 +438,7 @@ class Trainable(Inspectable):
             ys, ws = engine.signature.read_targets(
                 y, sample_weight, compiled.losses, check_labels=compiled.measures.refuse_labels
             )
+            arrays.some_weight("sample_weight", ws)
             item = Dataset(len(ys[0][0]), [], ys, ws)
             if class_weight is not None:
                 engine.signature.weigh_classes(item, class_weight, compiled.losses)
@@ -455,17 +470,15 @@ class Trainable(Inspectable):
         compiled = self._need_compiled()
         read = functools.partial(compiled.read, self._built().signature)  # not the model's _read:
         batch_size_of(batch_size, 1)  # another thread may compile meanwhile
-        batches = Batches(x, read) if is_batches(x, y) else None
-        item = None if batches is not None else read(x, y, sample_weight)
-        if item is not None:
+        item: Dataset | Batches
+        if is_batches(x, y):
+            item = Batches(x, functools.partial(read, part=True))
+        else:
+            item = read(x, y, sample_weight)
             compiled.look_at(item)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compiled.measures.states() if self._training.held else []
         try:
-            if batches is not None:
-                with self._evaluating():
-                    return evaluation.of_batches(self._built(), compiled, batches)
-            assert item is not None
             return self._evaluate(compiled, item, batch_size)
         finally:
             for metric, state in held:
@@ -474,11 +487,13 @@ class Trainable(Inspectable):
     def _evaluate(
         self,
         compiled: Compiled,  # what the data were read for
-        item: Dataset,
+        item: Dataset | Batches,
         batch_size: int | None,
         prefix: str = "",
         steps: int | None = None,
     ) -> dict[str, Any]:
         engine = self._built()
         with self._evaluating():
+            if isinstance(item, Batches):
+                return evaluation.of_batches(engine, compiled, item, prefix, steps)
             return evaluation.of_arrays(engine, compiled, item, batch_size, prefix, steps)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import losses, optimizers
 from ..base import arguments, checks
+from ..data import arrays
 from ..data.dataset import Dataset
 from ..data.signature import Names, Signature
 from ..errors import MismatchWarning, warn
@@ -130,10 +131,17 @@ class Compiled:
         y: Any,
         sample_weight: Any = None,
         names: Names = ("x", "y"),
+        part: bool = False,
     ) -> Dataset:
-        """Data for a model of this signature, checked for these losses and metrics."""
+        """Data for a model of this signature, checked for these losses and metrics.
+
+        `part`: they are a batch of larger data, of which no row may count.
+        """
         check = self.measures.refuse_labels
-        return signature.read(x, y, sample_weight, self.losses, names=names, check_labels=check)
+        data = signature.read(x, y, sample_weight, self.losses, names=names, check_labels=check)
+        if not part:
+            arrays.some_weight("sample_weight", data.ws)
+        return data
 
     def core_groups(self, parameters: list[str]) -> dict[str, Any]:
         """Rate factor and decay of each group, and each parameter's group; {} if there are none."""

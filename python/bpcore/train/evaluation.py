@@ -40,19 +40,29 @@ def of_arrays(
     return _logs(compiled, trainer, prefix)
 
 
-def of_batches(engine: Engine, compiled: Compiled, batches: Batches) -> Logs:
-    """Of batches that come one by one."""
+def of_batches(
+    engine: Engine,
+    compiled: Compiled,
+    batches: Batches,
+    prefix: str = "",
+    steps: int | None = None,
+) -> Logs:
+    """Of batches that come one by one: all, or the next `steps` of them."""
     trainer = engine.trainer("eval", compiled)
     compiled.measures.reset()
     first = True
-    for item in batches.epoch(None):
+    for item in batches.epoch(steps):
         if not compiled.looked:
             compiled.look_at(item)
         trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
         first = False
     if first:
-        raise ValueError("x gave no batch, expected at least 1")
-    return _logs(compiled, trainer, "")
+        raise ValueError(
+            f"{'validation_data' if prefix else 'x'} gave no batch, expected at least 1; an "
+            "iterator can be used once: pass validation_steps, or an object that starts anew at "
+            "each iter()"
+        )
+    return _logs(compiled, trainer, prefix)
 
 
 def _logs(compiled: Compiled, trainer: Any, prefix: str) -> Logs:

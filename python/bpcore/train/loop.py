@@ -42,7 +42,7 @@ class Loop:
         self.saver: Any = None  # a resume.Run
         self.first_batch = 0
 
-    def run_saved(self, train: Dataset, validation: Dataset | None) -> History:
+    def run_saved(self, train: Dataset, validation: Any) -> History:
         """All epochs, or those that the run's checkpoint leaves to do."""
         from .resume import Run
 
@@ -55,7 +55,7 @@ class Loop:
             finally:
                 lock.remove(held)
 
-    def run(self, train: Dataset | None, batches: Any, validation: Dataset | None) -> History:
+    def run(self, train: Dataset | None, batches: Any, validation: Any) -> History:
         """All epochs."""
         options, model = self.options, self.model
         first = options.initial_epoch
