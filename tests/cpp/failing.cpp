@@ -17,6 +17,8 @@ struct Block {
   std::size_t size;
 };
 constexpr int kBlocks = 1 << 14;
+// What is smaller pybind11 needs for its tables of objects and types, and does not survive without.
+constexpr std::size_t kPlain = 1024;
 Block blocks[kBlocks];
 volatile char lock;
 void take() {
@@ -61,8 +63,8 @@ extern "C" void free(void* p) {
   }
   __libc_free(p);
 }
-void* operator new(std::size_t n) {  // what is smaller pybind11 needs for itself, and is not made for
-  void* p = n > 64 && fails() ? nullptr : std::malloc(n != 0 ? n : 1);
+void* operator new(std::size_t n) {
+  void* p = n > kPlain && fails() ? nullptr : std::malloc(n != 0 ? n : 1);
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
