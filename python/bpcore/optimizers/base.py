@@ -136,6 +136,13 @@ class Optimizer(arguments.Configured):
                 f"optimizer has the state of a model that is gone, got model {model.name!r}; make "
                 f"a new {type(self).__name__} for each model"
             )
+        epsilon = getattr(self, "epsilon", None)
+        if epsilon is not None and epsilon < np.finfo(model.dtype).tiny:
+            raise ValueError(
+                f"{type(self).__name__}: epsilon={epsilon:g} is 0 in {model.dtype}, and a gradient "
+                f"of 0 would make the weights NaN; give at least "
+                f"{float(np.finfo(model.dtype).tiny):.2g}, or use dtype='float64'"
+            )
         self._owner = weakref.ref(model)
 
     def slots(self, parameters: list[Parameter], trainable: list[bool]) -> list[list[Array]]:

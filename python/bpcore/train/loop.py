@@ -132,6 +132,7 @@ class Loop:
             self._batch_epoch(epoch, batches, steps)
         if self.trainer.pending:  # gradients of a rest of accumulate_steps, or of a stop
             self.trainer.flush(float(self.optimizer.rates(self.optimizer.iterations, 1)[0]))
+        self._check_weights(epoch)
         self.model._epochs_done += 1
         logs: dict[str, float] = self.compiled.measures.logs(self.trainer.results())
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
@@ -146,6 +147,20 @@ class Loop:
         else:
             self._tell(epoch, logs)
         return logs
+
+    def _check_weights(self, epoch: int) -> None:
+        """The update of the last batch is seen by no batch behind it.
+
+        Raises
+        ------
+        TrainingDiverged
+            A weight or a running statistic is NaN or Inf.
+        """
+        for p in self.model.weights:
+            if _core.scan(p.value, p.dtype.name) is not None:
+                info = {"layer": p.name.rpartition("/")[0], "tensor": "weight"}
+                rate = self.optimizer.current_rate()
+                raise diverged(RuntimeError("", info), epoch, rate)
 
     def _tell(self, epoch: int, logs: dict[str, float]) -> None:
         self.progress.epoch_end(epoch, logs)
