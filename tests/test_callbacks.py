@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore.base import memory
 
 from .helpers import bad_callbacks, support
 from .helpers.callback_runs import RATES, STOPS, data, feed, network
@@ -179,7 +180,7 @@ def test_copies_are_not_torn_by_ctrl_c():
     try:
         with pytest.raises(KeyboardInterrupt):
             signal.setitimer(signal.ITIMER_REAL, 0.001)
-            C.base.copy_all(targets, sources)
+            memory.copy_all(targets, sources)
             time.sleep(5)  # where copying took less than the timer
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)

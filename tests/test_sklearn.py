@@ -286,3 +286,18 @@ def test_a_model_given_to_classifier_stays_as_it_was():
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     with pytest.raises(TypeError, match="made"):
         Classifier(lambda: 3).fit(x, y)
+
+
+def test_weights_assigned_by_hand_are_taken_all_or_none():
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    model = MLPClassifier(hidden_layer_sizes=(4,), max_iter=2, warm_start=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(x, y)
+        before = model.model_.get_weights()
+        model.coefs_[0] = np.ones((3, 4))
+        model.intercepts_[1] = np.ones(7)
+        with pytest.raises(ValueError, match="7"):
+            model.fit(x, y)
+    for found, expected in zip(model.model_.get_weights(), before, strict=True):
+        assert (found == expected).all()

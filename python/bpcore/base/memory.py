@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,3 +27,10 @@ def aligned_copy(value: Array) -> Array:
     result = empty(tuple(value.shape), value.dtype.name)
     result[...] = value
     return result
+
+
+def copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:
+    """Copy arrays into arrays, all of them or none: no Python code runs between two copies, so
+    Ctrl-C comes before or after."""
+    assign: Callable[[Any, Any, Any], None] = operator.setitem
+    deque(map(assign, targets, itertools.repeat(...), sources), maxlen=0)

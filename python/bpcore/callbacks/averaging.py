@@ -10,7 +10,8 @@ import numpy as np
 
 from ..base import checks, kinds
 from ..base.memory import Array
-from .base import Logs, Stateful, copy_all
+from ..graph.parameter import assign
+from .base import Logs, Stateful
 
 
 class _Averaging(Stateful):
@@ -65,7 +66,7 @@ class _Averaging(Stateful):
     def _take_out(self) -> None:
         """The model's own weights come back; a second time nothing happens."""
         if self._held:
-            copy_all([p.value for p in self.model.weights], self._held)
+            assign(self.model.weights, self._held)
             self._held = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -76,7 +77,7 @@ class _Averaging(Stateful):
             self._put()
 
     def _put(self) -> None:
-        copy_all([p.value for p in self.model.weights], self._average)
+        assign(self.model.weights, self._average)
 
     def on_train_exit(self) -> None:
         self._take_out()  # if Ctrl-C came just when validation's context was being left

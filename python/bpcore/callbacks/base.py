@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from ..base import arguments, checks, kinds
-from ..base.memory import Array
 from ..errors import TrainingDiverged
 
 Logs = dict[str, float]
@@ -186,13 +182,6 @@ HOOKS = (
     "on_test_end",
     "on_train_exit",
 )
-
-
-def copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:
-    """Copy arrays into arrays, all of them or none: no Python code runs between two copies, so
-    Ctrl-C comes before or after."""
-    assign: Callable[[Any, Any, Any], None] = operator.setitem
-    deque(map(assign, targets, itertools.repeat(...), sources), maxlen=0)
 
 
 class CallbackList:

@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..base import checks, kinds
+from ..base.memory import copy_all
 from ..base.progress import number, say
 from ..files import atomic
-from .base import Logs, Stateful, copy_all
+from ..graph.parameter import assign
+from .base import Logs, Stateful
 
 # Directions of what bpcore reports; a user's metric may have either, so `mode` must say it.
 _FALLING = ("error", "loss", "mae", "mse", "rmse")
@@ -217,7 +219,7 @@ class EarlyStopping(Monitor):
     def on_train_exit(self) -> None:
         super().on_train_exit()
         if self._kept:
-            copy_all([p.value for p in self.model.weights], self._kept)
+            assign(self.model.weights, self._kept)
             self._kept = []
         if not self.verbose or self.best_epoch is None:
             return

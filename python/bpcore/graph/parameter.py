@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import operator
-from collections import deque
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -14,7 +11,7 @@ import numpy as np
 
 from .. import constraints, regularizers
 from ..base import checks
-from ..base.memory import Array, aligned_copy, empty
+from ..base.memory import Array, aligned_copy, copy_all, empty
 from ..errors import ShapeError
 
 
@@ -224,9 +221,7 @@ def check_writable(parameters: Sequence[Parameter]) -> None:
 def assign(parameters: Sequence[Parameter], arrays: Sequence[Array]) -> None:
     """Copy arrays, each of its parameter's shape and dtype, into all parameters or into none."""
     check_writable(parameters)
-    copies = [(p.value, ..., array) for p, array in zip(parameters, arrays, strict=True)]
-    # One call of the interpreter: no signal handler, and so no Ctrl-C, comes between two copies.
-    deque(itertools.starmap(operator.setitem, copies), maxlen=0)
+    copy_all([p.value for p in parameters], arrays)
 
 
 def _some(value: Array) -> Array:

@@ -24,6 +24,7 @@ from ..base import checks
 from ..base import threads as thread_limits
 from ..base.memory import Array
 from ..errors import TrainingDiverged
+from ..graph.parameter import assign
 from ..model.sequential import Sequential
 from .data import Batches, blocks, dense
 from .stopping import Watch
@@ -148,12 +149,14 @@ class MLP(BaseEstimator):
 
     def _take_weights(self) -> None:
         """Weights that a user assigned to `coefs_` or `intercepts_` become the model's."""
+        found = []
         for layer, kernel, bias in zip(
             self._dense_layers(), self.coefs_, self.intercepts_, strict=True
         ):
-            for parameter, array in ((layer.kernel, kernel), (layer.bias, bias)):
-                if array is not parameter.value:
-                    parameter.value = np.asarray(array, parameter.dtype).reshape(parameter.shape)
+            for p, array in ((layer.kernel, kernel), (layer.bias, bias)):
+                if array is not p.value:
+                    found.append((p, p.check(np.asarray(array, p.dtype).reshape(p.shape))))
+        assign([p for p, _ in found], [array for _, array in found])
         self._point_at_weights()
 
     def _compile(self, y: Array, rows: int, mean_weight: float) -> None:
