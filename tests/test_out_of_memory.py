@@ -60,7 +60,7 @@ for options in OPTIONS:
             finally:
                 fail(0)
             points += 1
-            assert support.weights_hash(made) == before, (name, n)
+            assert support.weights_hash(made) == before, (name, n, text)
             call(made)
             CALLS["train_on_batch"](made)
             assert support.weights_hash(made) == support.weights_hash(twin), (name, n, text)
@@ -86,7 +86,7 @@ def failing(tmp_path_factory):
 def test_every_allocation_fails_in_turn(failing, threads):
     """MemoryError, weights as before, and afterwards the same bits; nothing is written beyond."""
     done = support.run_python(WORKER, threads, LD_PRELOAD=failing)
-    assert int(done.stdout.split()[-1]) >= 80
+    assert int(done.stdout.split()[-1]) >= 60
 
 
 LIMITED = r"""
