@@ -120,6 +120,13 @@ def tsan(session: nox.Session) -> None:
         "BPCORE_NUM_THREADS": "3",
     }
     _sanitized(session, "thread", runtime, options, *THREADED)
+    if session.posargs:
+        return
+    options["TSAN_OPTIONS"] += f":suppressions={Path('tests/tsan.supp').resolve()}"
+    env = {**_preload("thread", runtime), **options}
+    session.run(
+        "pytest", *UNCAPTURED, "tests/test_races.py", "tests/test_changing_data.py", env=env
+    )
 
 
 @nox.session
