@@ -134,4 +134,5 @@ def test_errors_say_for_what(tmp_path):
     """Under a limit of the system: how many bytes, and for what."""
     if not os.path.exists("/proc/self/statm"):
         pytest.skip("reads /proc")
-    support.run_python(LIMITED, tmp_path / "m", BPCORE_NUM_THREADS=1)
+    given_back = {"MALLOC_MMAP_THRESHOLD_": 1 << 20}  # freed blocks are not kept for the next
+    support.run_python(LIMITED, tmp_path / "m", BPCORE_NUM_THREADS=1, **given_back)
