@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .reference import ACTIVATIONS, log_softmax, softmax
-from .reference.pointwise import DEFAULT_ALPHA, maximum
+from .reference.pointwise import DEFAULT_ALPHA, maximum, minimum
 
 
 def activation(name):
@@ -95,7 +95,8 @@ def _fold(function):
 def _merge_rows():
     two, three, broad = ((4,), (4,)), ((2, 3), (2, 3), (2, 3)), ((2, 3), (1, 3))
     rows = []
-    for kind, f in (("Add", np.add), ("Multiply", np.multiply), ("Maximum", maximum)):
+    kinds = ("Add", np.add), ("Multiply", np.multiply), ("Maximum", maximum), ("Minimum", minimum)
+    for kind, f in kinds:
         for tag, shapes in (("", two), ("_three", three), ("_broadcast", broad)):
             rows.append(
                 Layer(

@@ -16,6 +16,9 @@ struct DivideOp { template <class V> BP_INLINE V operator()(V a, V b) const { re
 struct MaximumOp {  // NaN if either is, as numpy.maximum
   template <class V> BP_INLINE V operator()(V a, V b) const { return select((a > b) | (a != a), a, b); }
 };
+struct MinimumOp {  // NaN if either is, as numpy.minimum
+  template <class V> BP_INLINE V operator()(V a, V b) const { return select((a < b) | (a != a), a, b); }
+};
 
 template <class T, class Op> static void binary(const T* a, int a_step, const T* b, int b_step, T* y, std::int64_t n) {
   const Op op;
@@ -143,6 +146,7 @@ template <class T> void fill_elementwise(Kernels<T>& table) {
   table.binary[static_cast<int>(Binary::kMultiply)] = binary<T, MultiplyOp>;
   table.binary[static_cast<int>(Binary::kDivide)] = binary<T, DivideOp>;
   table.binary[static_cast<int>(Binary::kMaximum)] = binary<T, MaximumOp>;
+  table.binary[static_cast<int>(Binary::kMinimum)] = binary<T, MinimumOp>;
   table.axpy = axpy<T>;
   table.scale = scale<T>;
   table.column_sum = column_sum<T>;

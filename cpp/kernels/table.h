@@ -107,7 +107,7 @@ template <class T> struct UpdateArgs {
 };
 
 // ---- pointwise y = op(a, b) ---------------------------------------------------------------------------------------
-enum class Binary : int { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kCount };
+enum class Binary : int { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kMinimum, kCount };
 
 // ---- elementary functions by number, for tests and initializers -----------------------------------------------------
 enum class Math : int { kExp, kLog, kLog1p, kTanh, kSigmoid, kErf, kSoftplus, kSqrt, kCount };

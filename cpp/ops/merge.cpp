@@ -1,10 +1,11 @@
-// add, subtract, multiply, divide, maximum: y = a op b, pointwise with NumPy's broadcasting over the axes of a sample.
+// add, subtract, multiply, divide, maximum, minimum: y = a op b, pointwise with NumPy's broadcasting over the axes of a sample.
 //
 //   add       da = dy                db = dy
 //   subtract  da = dy                db = -dy
 //   multiply  da = dy * b            db = dy * a
 //   divide    da = dy / b            db = -(dy / b) * y
 //   maximum   da = dy where a >= b   db = dy where a < b
+//   minimum   da = dy where a <= b   db = dy where a > b
 // then summed over the axes along which the operand was repeated. Kept: a, b (and y for divide).
 #include "ops/op.h"
 
@@ -127,6 +128,7 @@ template <class T> class Merge final : public Op<T> {
         }
         break;
       case Binary::kMaximum:
+      case Binary::kMinimum:
         mask(dy, a, b, side, g, rows.count());
         break;
       default:
@@ -141,7 +143,8 @@ template <class T> class Merge final : public Op<T> {
         const T* pa = a + row * size_a_ + a_.offset[r];
         const T* pb = b + row * size_b_ + b_.offset[r];
         for (std::int64_t i = 0; i < run_; ++i, ++dy, ++g) {
-          const bool first = pa[i * a_.step] >= pb[i * b_.step];
+          const T va = pa[i * a_.step], vb = pb[i * b_.step];
+          const bool first = kind_ == Binary::kMaximum ? va >= vb : va <= vb;
           *g = first == (side == 0) ? *dy : T(0);
         }
       }
@@ -171,7 +174,8 @@ constexpr Kind kKinds[] = {{"add", Binary::kAdd, true},
                            {"subtract", Binary::kSubtract, false},
                            {"multiply", Binary::kMultiply, true},
                            {"divide", Binary::kDivide, false},
-                           {"maximum", Binary::kMaximum, true}};
+                           {"maximum", Binary::kMaximum, true},
+                           {"minimum", Binary::kMinimum, true}};
 
 const Kind* find_kind(const std::string& op) {
   const auto* found =

@@ -16,6 +16,7 @@
   row("multiply", make_merge)                         \
   row("divide", make_merge)                           \
   row("maximum", make_merge)                          \
+  row("minimum", make_merge)                          \
   row("concatenate", make_concatenate)                \
   row("scale", make_scale)                            \
   row("noise", make_noise)                            \

@@ -79,7 +79,8 @@ def merged(kind: str, xs: list[Tensor]) -> Tensor:
         elif kind == "Divide":
             total = total / x
         else:  # where equal, the delta goes to the first
-            total = torch.where(total >= x, total, x)
+            first = total >= x if kind == "Maximum" else total <= x
+            total = torch.where(first, total, x)
     return total / len(xs) if kind == "Average" else total
 
 

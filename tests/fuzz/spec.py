@@ -295,6 +295,8 @@ class Maker:
             sources.append(self.partner(value))
         if kind == "Maximum" and len(set(sources)) < len(sources):
             kind = "Add"
+        if kind == "Maximum" and self.seed % 2:  # not drawn, so that seeds keep their models
+            kind = "Minimum"
         self.add(kind, tuple(sources), shape)
 
     def move_broadcast(self) -> None:

@@ -26,6 +26,11 @@ def maximum(a, b):
     return np.where(np.real(a) >= np.real(b), a, b)
 
 
+def minimum(a, b):
+    """The smaller by real part; the first of two equals."""
+    return np.where(np.real(a) <= np.real(b), a, b)
+
+
 def normal_cdf(z):
     """Phi(x + i h) = erfc(-x / sqrt 2) / 2 + i h exp(-x^2 / 2) / sqrt(2 pi) + O(h^2)."""
     x = np.real(z)

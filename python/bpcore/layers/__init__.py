@@ -6,7 +6,17 @@ from .activation import Activation
 from .base import Layer
 from .dense import Dense, TiedDense
 from .input import Input, InputLayer
-from .merging import Add, Average, Concatenate, Constant, Divide, Maximum, Multiply, Subtract
+from .merging import (
+    Add,
+    Average,
+    Concatenate,
+    Constant,
+    Divide,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+)
 from .noise import (
     AlphaDropout,
     Dropout,
@@ -43,6 +53,7 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "Maximum",
+    "Minimum",
     "Multiply",
     "Normalization",
     "PReLU",
@@ -78,6 +89,7 @@ CLASSES: dict[str, type[Layer]] = {
         InputLayer,
         LayerNormalization,
         Maximum,
+        Minimum,
         Multiply,
         Normalization,
         PReLU,

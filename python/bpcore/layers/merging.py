@@ -79,6 +79,21 @@ class Maximum(Merge):
     op = "maximum"
 
 
+class Minimum(Merge):
+    """y = min(x0, x1, ...), elementwise; where equal, the delta goes to the first.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> a, b = bp.Input((2,)), bp.Input((2,))
+    >>> model = bp.Model([a, b], bp.layers.Minimum()([a, b]))
+    >>> model([np.array([[1.0, 4.0]]), np.array([[3.0, 2.0]])]).tolist()
+    [[1.0, 2.0]]
+    """
+
+    op = "minimum"
+
+
 class Concatenate(CoreLayer):
     """Inputs side by side along one axis.
 
