@@ -1,5 +1,6 @@
 #include "bind/network.h"
 
+#include <cmath>
 #include <limits>
 
 #include "bind/callbacks.h"
@@ -47,7 +48,7 @@ template <class T> NodeSpec<T> parse_node(const py::tuple& tuple, Compute comput
 template <class T>
 Network<T>::Network(const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
                     const std::vector<std::string>& names, const std::vector<bool>& trainable,
-                    const std::string& compute)
+                    const std::string& compute, const std::vector<std::tuple<int, int, int, py::array>>& shifts)
     : keep_(params) {
   const Compute operands = parse_compute<T>(compute);
   check(params.size() == names.size() && params.size() == trainable.size(),
@@ -60,6 +61,17 @@ Network<T>::Network(const py::list& nodes, const std::vector<int>& outputs, cons
   for (py::handle node : nodes) specs.push_back(parse_node<T>(py::reinterpret_borrow<py::tuple>(node), operands));
   graph_ = std::make_shared<const Graph<T>>(std::move(specs), outputs, std::move(views));
   inference_ = std::make_unique<Inference<T>>(graph_);
+  shifts_.resize(graph_->inputs.size());
+  for (const auto& [input, mean, variance, exact] : shifts) {
+    const auto is_param = [&](int p) { return p >= 0 && static_cast<std::size_t>(p) < graph_->params.size(); };
+    check(input >= 0 && static_cast<std::size_t>(input) < shifts_.size() && is_param(mean) && is_param(variance),
+          "a shift names no input or no parameter");
+    const ParameterView<T>& view = graph_->params[static_cast<std::size_t>(mean)];
+    check(shape_of(exact) == view.shape && graph_->params[static_cast<std::size_t>(variance)].shape == view.shape,
+          view.name + ": a shift of another shape");
+    shifts_[static_cast<std::size_t>(input)] = {mean, variance, writable_data<double>(exact, view.name + ": shift")};
+    keep_.push_back(exact);
+  }
   simple_ = graph_->inputs.size() == 1 && graph_->outputs.size() == 1 && !inference_->plan().whole_batch();
 }
 
@@ -75,7 +87,24 @@ template <class T> RowReader<T> Network<T>::reader(const py::array& x, std::size
   check(x.ndim() >= 1 && reader.rows() == n && reader.row_size() == size,
         what + ": got shape " + to_string(shape_of(x)) + ", expected " + std::to_string(n) + " rows of " +
             std::to_string(size));
+  if (shifts_[k].mean >= 0) reader.subtract(offset(k));
   return reader;
+}
+
+template <class T> std::vector<Offset> Network<T>::offset(std::size_t k) const {
+  constexpr double kLarge = 64;  // of deviations: the mean's rounding to T is then 2^-18 of one, and grows with it
+  const Shift& shift = shifts_[k];
+  std::vector<Offset> result;
+  if (shift.mean < 0) return result;
+  const ParameterView<T>& mean = graph_->params[static_cast<std::size_t>(shift.mean)];
+  const T* variance = graph_->params[static_cast<std::size_t>(shift.variance)].value;
+  for (std::int64_t i = 0; i < size_of(mean.shape); ++i) {
+    const double rounded = static_cast<double>(mean.value[i]);
+    const bool wide = std::abs(rounded) > kLarge * std::sqrt(static_cast<double>(variance[i]));
+    const bool has_digits = wide && static_cast<T>(shift.exact[i]) == mean.value[i];  // else it was assigned since
+    result.push_back({has_digits ? shift.exact[i] : rounded, wide});
+  }
+  return result;
 }
 
 template <class T>
@@ -163,7 +192,11 @@ template <class T> PyObject* Network<T>::call(PyObject* x, PyObject* out, bool c
     if ((y < from + input.size() && from < y + size) || !free_of_weights(y, size)) return nullptr;
   }
   T* y = static_cast<T*>(const_cast<void*>(output.data()));
-  inference_->run_direct(from, n, y);  // microseconds: not worth giving the GIL away
+  if (shifts_[0].mean < 0) {
+    inference_->run_direct(from, n, y);  // microseconds: not worth giving the GIL away
+  } else {
+    inference_->run_few(reader(input, 0, n), n, y);
+  }
   return output.release().ptr();
 }
 
@@ -224,16 +257,18 @@ void bind_network(py::module_& m) {
       "Network",
       [](const std::string& dtype, const py::list& nodes, const std::vector<int>& outputs,
          const std::vector<py::array>& params, const std::vector<std::string>& names,
-         const std::vector<bool>& trainable, const std::string& compute) -> py::object {
+         const std::vector<bool>& trainable, const std::string& compute,
+         const std::vector<std::tuple<int, int, int, py::array>>& shifts) -> py::object {
         const auto make = [&]<class T>(T) {
-          return py::cast(std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute));
+          return py::cast(std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute, shifts));
         };
         if (dtype == "float32") return make(0.0f);
         if (dtype == "float64") return make(0.0);
         throw py::value_error("dtype must be 'float32' or 'float64', got '" + dtype + "'");
       },
       py::arg("dtype"), py::arg("nodes"), py::arg("outputs"), py::arg("params"), py::arg("param_names"),
-      py::arg("trainable"), py::arg("compute") = "");
+      py::arg("trainable"), py::arg("compute") = "",
+      py::arg("shifts") = std::vector<std::tuple<int, int, int, py::array>>{});
 }
 
 template class Network<float>;

@@ -1,6 +1,8 @@
 // Network: a compiled graph in Python's hands.
 #pragma once
 
+#include <tuple>
+
 #include "bind/array.h"
 #include "plan/inference.h"
 
@@ -9,7 +11,8 @@ namespace bp {
 template <class T> class Network {
  public:
   Network(const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
-          const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute);
+          const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute,
+          const std::vector<std::tuple<int, int, int, py::array>>& shifts);
 
   const std::shared_ptr<const Graph<T>>& graph() const { return graph_; }
   int node(int users) const;  // the caller's number -> the graph's
@@ -17,6 +20,8 @@ template <class T> class Network {
   std::int64_t flops() const { return inference_->plan().flops(); }
   std::string describe() const { return inference_->plan().describe(); }
 
+  // What is subtracted from the values of input k as they are read, by their last axis; empty: nothing.
+  std::vector<Offset> offset(std::size_t k) const;
   // x (n, ...) as a reader of n rows of input k's size; ValueError when it does not fit.
   RowReader<T> reader(const py::array& x, std::size_t k, std::int64_t n) const;
   std::vector<RowReader<T>> readers(const std::vector<py::array>& xs, std::int64_t* n) const;
@@ -26,10 +31,16 @@ template <class T> class Network {
   PyObject* call(PyObject* x, PyObject* out, bool check_finite);
 
  private:
+  // The mean that an input comes without and its variance, as parameters, and what the mean was rounded from.
+  struct Shift {
+    int mean = -1, variance = -1;
+    const double* exact = nullptr;
+  };
   bool free_of_weights(const T* y, std::int64_t size) const;
 
   std::vector<py::array> keep_;
-  bool simple_;  // one input, one output, nothing that needs the whole batch
+  std::vector<Shift> shifts_;  // by input
+  bool simple_;                // one input, one output, nothing that needs the whole batch
   std::shared_ptr<const Graph<T>> graph_;
   std::unique_ptr<Inference<T>> inference_;
 };

@@ -339,7 +339,21 @@ template <class T> class PyTrainer {
     const T* data = gradient ? step.gradient(node) : step.value(node);
     const Shape& shape = net_->graph()->shapes[static_cast<std::size_t>(node)];
     check(data != nullptr, "this value was not kept: it was fused away, or no gradient flows there");
-    return copy_out(data, with_rows(trainer_->samples(), shape));
+    py::array array = copy_out(data, with_rows(trainer_->samples(), shape));
+    if (!gradient) add_offset(node, static_cast<T*>(array.mutable_data()), array.size());
+    return array;
+  }
+
+  // What an input was read without.
+  void add_offset(int node, T* x, py::ssize_t size) const {
+    const Graph<T>& graph = *net_->graph();
+    while (graph.has_role(node, Role::kAlias)) node = graph.nodes[static_cast<std::size_t>(node)].inputs[0];
+    const auto input = std::find(graph.inputs.begin(), graph.inputs.end(), node);
+    if (input == graph.inputs.end()) return;
+    const std::vector<Offset> offset = net_->offset(static_cast<std::size_t>(input - graph.inputs.begin()));
+    for (py::ssize_t i = 0; !offset.empty() && i < size; ++i) {
+      x[i] = static_cast<T>(static_cast<double>(x[i]) + offset[static_cast<std::size_t>(i) % offset.size()].value);
+    }
   }
 
   static py::dict details_of(const DivergedReport& report) {

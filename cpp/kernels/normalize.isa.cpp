@@ -8,8 +8,8 @@
 namespace bp::BP_TIER {
 
 template <class T, bool kSquare>
-static void column_product(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows, std::int64_t n,
-                           std::int64_t chunk, bool add) {
+static void column_product(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows,
+                           std::int64_t n, std::int64_t chunk, bool add) {
   if (chunk <= 0) chunk = rows > 0 ? rows : 1;
   each_vector<T>(n, [&](auto at) __attribute__((always_inline)) {
     const Vec<T> zero(T(0));
@@ -30,16 +30,16 @@ static void column_product(const T* x, const T* shift, const T* y, std::int64_t 
 
 // out[j] = sum over rows of (x - shift) y, y null: (x - shift)^2; chains of `chunk` rows added in order.
 template <class T>
-static void column_dot(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows, std::int64_t n,
-                       std::int64_t chunk, bool add) {
+static void column_dot(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows,
+                       std::int64_t n, std::int64_t chunk, bool add) {
   if (y == nullptr) return column_product<T, true>(x, shift, nullptr, ld, out, rows, n, chunk, add);
   column_product<T, false>(x, shift, y, ld, out, rows, n, chunk, add);
 }
 
 // y = (x - shift) scale + offset by columns; null: 0, 1, 0.
 template <class T>
-static void affine_rows(const T* x, T* y, std::int64_t ld, std::int64_t rows, std::int64_t n, const T* shift, const T* scale,
-                        const T* offset) {
+static void affine_rows(const T* x, T* y, std::int64_t ld, std::int64_t rows, std::int64_t n, const T* shift,
+                        const T* scale, const T* offset) {
   each_vector<T>(n, [&](auto at) __attribute__((always_inline)) {
     const Vec<T> zero(T(0));
     const Vec<T> centre = shift != nullptr ? at.load(shift) : zero;
@@ -70,13 +70,36 @@ template <class T, class Body> static BP_INLINE void each_run(SetShape set, Body
   }
 }
 
+// The same of values whose squares overflow: they are scaled down by a power of two, and epsilon no longer counts.
+template <class T> static T normalize_large_set(const T* x, T* y, SetShape set, bool centred) {
+  const Vec<T> down(sizeof(T) == 4 ? T(0x1p-100) : T(0x1p-700));
+  const T count = static_cast<T>(set.runs * set.width);
+  Vec<T> mean(T(0));
+  if (centred) {
+    RowSum<T> sum;
+    each_run<T>(
+        set, [&](auto at, int q, std::int64_t o) __attribute__((always_inline)) { sum.add(q, at.load(x + o) * down); });
+    mean = Vec<T>(sum.total() / count);
+  }
+  RowSum<T> squares;
+  each_run<T>(set, [&](auto at, int q, std::int64_t o) __attribute__((always_inline)) {
+    const Vec<T> d = fma(at.load(x + o), down, -mean);
+    squares.add(q, at.keep(d * d, Vec<T>(T(0))));
+  });
+  const Vec<T> inverse = Vec<T>(T(1)) / sqrt(Vec<T>(squares.total() / count));
+  each_run<T>(set, [&](auto at, int, std::int64_t o)
+                       __attribute__((always_inline)) { at.store(y + o, fma(at.load(x + o), down, -mean) * inverse); });
+  return first_lane<T>(inverse * down);
+}
+
 // y = (x - m) / sqrt(v + epsilon), m the set's mean (0 unless centred), v the mean of (x - m)^2. Returns 1 / sqrt(..).
 template <class T> static T normalize_set(const T* x, T* y, SetShape set, bool centred, T epsilon) {
   const T count = static_cast<T>(set.runs * set.width);
   Vec<T> mean(T(0));
   if (centred) {
     RowSum<T> sum;
-    each_run<T>(set, [&](auto at, int q, std::int64_t o) __attribute__((always_inline)) { sum.add(q, at.load(x + o)); });
+    each_run<T>(
+        set, [&](auto at, int q, std::int64_t o) __attribute__((always_inline)) { sum.add(q, at.load(x + o)); });
     mean = Vec<T>(sum.total() / count);
   }
   RowSum<T> squares;
@@ -84,10 +107,11 @@ template <class T> static T normalize_set(const T* x, T* y, SetShape set, bool c
     const Vec<T> d = at.load(x + o) - mean;
     squares.add(q, at.keep(d * d, Vec<T>(T(0))));
   });
-  const Vec<T> inverse = Vec<T>(T(1)) / sqrt(Vec<T>(squares.total() / count + epsilon));
-  each_run<T>(set, [&](auto at, int, std::int64_t o) __attribute__((always_inline)) {
-    at.store(y + o, (at.load(x + o) - mean) * inverse);
-  });
+  const T variance = squares.total() / count;
+  if (!(variance < static_cast<T>(__builtin_inf()))) return normalize_large_set(x, y, set, centred);
+  const Vec<T> inverse = Vec<T>(T(1)) / sqrt(Vec<T>(variance + epsilon));
+  each_run<T>(set, [&](auto at, int, std::int64_t o)
+                       __attribute__((always_inline)) { at.store(y + o, (at.load(x + o) - mean) * inverse); });
   return first_lane<T>(inverse);
 }
 

@@ -7,6 +7,7 @@
 //              dx = gamma / sqrt(s2 + epsilon) (dy - dbeta / M - u dgamma / M)
 //   otherwise, and always when frozen: m, v in place of mu, s2; dx = dy gamma / sqrt(v + epsilon)
 //   inverse    y = x sqrt(v + epsilon) + m, frozen
+//   shifted    frozen, with neither gamma nor beta: x comes without m (RowReader::subtract), y = x / sqrt(v + epsilon)
 // Kept: mu, 1 / sqrt(s2 + epsilon), s2 and the two sums, once a batch. Flops a sample: about 7 an element, twice that back.
 #include "ops/op.h"
 
@@ -20,15 +21,10 @@ enum class Mode { kBatch, kFrozen, kInverse };
 
 template <class T> class BatchNormalization final : public Op<T> {
  public:
-  BatchNormalization(const Shape& x, Mode mode, bool scale, bool center, double epsilon, double momentum)
-      : channels_(x.back()),
-        inner_(x.back() > 0 ? size_of(x) / x.back() : 0),
-        mode_(mode),
-        gamma_(scale ? 0 : -1),
-        beta_(center ? (scale ? 1 : 0) : -1),
-        mean_(scale + center),
-        epsilon_(static_cast<T>(epsilon)),
-        momentum_(static_cast<T>(momentum)) {
+  BatchNormalization(const Shape& x, Mode mode, bool scale, bool center, bool shifted, double epsilon, double momentum)
+      : channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode), shifted_(shifted),
+        gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center),
+        epsilon_(static_cast<T>(epsilon)), momentum_(static_cast<T>(momentum)) {
     this->sizes_.shape = x;
     this->sizes_.features = channels_;
     this->sizes_.kept = mode == Mode::kBatch ? kKept * channels_ : 0;
@@ -43,7 +39,7 @@ template <class T> class BatchNormalization final : public Op<T> {
     const Rows rows = block.rows, columns = block.columns;
     const std::int64_t begin = columns.begin, n = columns.count(), m = rows.count() * inner_;
     const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
-    const T *centre = io.w[at(mean_)] + begin, *inverse = nullptr;
+    const T *centre = shifted_ ? nullptr : io.w[at(mean_)] + begin, *inverse = nullptr;
     T* factor = scratch;
     if (live(io)) {
       measure(io, columns, m);
@@ -152,6 +148,7 @@ template <class T> class BatchNormalization final : public Op<T> {
 
   std::int64_t channels_, inner_;
   Mode mode_;
+  bool shifted_;
   int gamma_, beta_, mean_;  // places among the parameters, -1: none
   T epsilon_, momentum_;
 };
@@ -167,8 +164,10 @@ template <class T> OpPtr<T> make_batch_normalization(const Node<T>& node) {
   const std::string name = node.text("mode");
   node.expect(name == "batch" || name == "frozen" || name == "inverse", "unknown mode '" + name + "'");
   const Mode mode = name == "batch" ? Mode::kBatch : name == "frozen" ? Mode::kFrozen : Mode::kInverse;
+  const bool shifted = node.flag("shifted");
   node.expect(mode != Mode::kInverse || (!scale && !center), "the inverse has neither gamma nor beta");
-  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, node.number("epsilon", 0),
+  node.expect(!shifted || (mode == Mode::kFrozen && !scale && !center), "only plain frozen statistics can be shifted");
+  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, shifted, node.number("epsilon", 0),
                                                  node.number("momentum", 0));
 }
 BP_INSTANTIATE_MAKER(make_batch_normalization)

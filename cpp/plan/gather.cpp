@@ -124,7 +124,13 @@ template <class T> RowReader<T>::RowReader(const ArrayView& view) : view_(view),
   run_bytes_ = one_run ? extent_[0] * stride_[0] : 0;
 }
 
+template <class T> void RowReader<T>::subtract(std::vector<Offset> offset) {
+  wide_run_ = pick_run<double>(view_.dtype, view_.swapped);
+  offset_ = std::make_shared<const std::vector<Offset>>(std::move(offset));
+}
+
 template <class T> const T* RowReader<T>::direct() const {
+  if (offset_ != nullptr) return nullptr;
   const bool same = view_.dtype == (sizeof(T) == 4 ? DType::kFloat32 : DType::kFloat64) && !view_.swapped;
   const bool dense =
       axes_ == 1 && (row_size_ == 1 || stride_[0] == sizeof(T)) &&
@@ -133,14 +139,32 @@ template <class T> const T* RowReader<T>::direct() const {
   return same && dense && aligned ? reinterpret_cast<const T*>(view_.data) : nullptr;
 }
 
+// n values from column `column` of a row on.
+template <class T>
+void RowReader<T>::read_run(const char* src, std::int64_t stride, std::int64_t n, std::int64_t column, T* dst) const {
+  if (offset_ == nullptr) return run_(src, stride, n, dst);
+  constexpr std::int64_t kChunk = 128;
+  const auto size = static_cast<std::int64_t>(offset_->size());
+  double wide[kChunk];
+  for (std::int64_t first = 0; first < n; first += kChunk) {
+    const std::int64_t count = std::min(kChunk, n - first);
+    wide_run_(src + first * stride, stride, count, wide);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Offset& offset = (*offset_)[static_cast<std::size_t>((column + first + i) % size)];
+      dst[first + i] =
+          offset.wide ? static_cast<T>(wide[i] - offset.value) : static_cast<T>(wide[i]) - static_cast<T>(offset.value);
+    }
+  }
+}
+
 template <class T> void RowReader<T>::read_row(const char* src, T* dst) const {
-  if (axes_ == 1) return run_(src, stride_[0], extent_[0], dst);
+  if (axes_ == 1) return read_run(src, stride_[0], extent_[0], 0, dst);
   if (row_size_ == 0) return;
   const int inner = axes_ - 1;
-  std::int64_t index[kMaxRank] = {};
+  std::int64_t index[kMaxRank] = {}, column = 0;
   for (;;) {
-    run_(src, stride_[inner], extent_[inner], dst);
-    dst += extent_[inner];
+    read_run(src, stride_[inner], extent_[inner], column, dst);
+    dst += extent_[inner], column += extent_[inner];
     int axis = inner - 1;
     for (; axis >= 0; --axis) {
       src += stride_[axis];
@@ -164,7 +188,8 @@ template <class T>
 void RowReader<T>::read_columns(const std::int64_t* order, Rows rows, Rows columns, T* dst, std::int64_t stride) const {
   const char* const from = view_.data + columns.begin * stride_[0];
   for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += stride) {
-    run_(from + (order == nullptr ? r : order[r]) * view_.stride[0], stride_[0], columns.count(), dst);
+    const char* row = from + (order == nullptr ? r : order[r]) * view_.stride[0];
+    read_run(row, stride_[0], columns.count(), columns.begin, dst);
   }
 }
 

@@ -1,15 +1,26 @@
 // Rows of a user's array, converted to T, wherever they are and whatever they are made of. Nothing is copied as a whole.
 #pragma once
 
+#include <memory>
+#include <vector>
+
 #include "base/buffer.h"
 #include "base/view.h"
 
 namespace bp {
 
+// What a value is read without: in double where it is so large that T would round away what tells values apart, else in T.
+struct Offset {
+  double value;
+  bool wide;
+};
+
 template <class T> class RowReader {
  public:
   RowReader() = default;
   explicit RowReader(const ArrayView& view);
+  // From now on offset[i mod size] is subtracted from value i of a row.
+  void subtract(std::vector<Offset> offset);
 
   std::int64_t rows() const { return view_.rows(); }
   std::int64_t row_size() const { return row_size_; }
@@ -27,11 +38,15 @@ template <class T> class RowReader {
 
  private:
   using Run = void (*)(const char* src, std::int64_t stride, std::int64_t n, T* dst);
+  using WideRun = void (*)(const char* src, std::int64_t stride, std::int64_t n, double* dst);
   void read_row(const char* src, T* dst) const;
+  void read_run(const char* src, std::int64_t stride, std::int64_t n, std::int64_t column, T* dst) const;
 
   ArrayView view_;
   std::int64_t row_size_ = 0;
   Run run_ = nullptr;
+  WideRun wide_run_ = nullptr;
+  std::shared_ptr<const std::vector<Offset>> offset_;  // or null
   // The axes of a row, neighbours merged where memory allows; the last one is the run.
   int axes_ = 0;
   std::int64_t extent_[kMaxRank] = {}, stride_[kMaxRank] = {};

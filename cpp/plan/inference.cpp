@@ -76,13 +76,20 @@ void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, cons
   });
 }
 
-template <class T> void Inference<T>::run_direct(const T* x, std::int64_t n, T* y) {
+template <class T> void Inference<T>::run_direct(const T* x, std::int64_t n, T* y) { run_here(x, nullptr, n, y); }
+
+template <class T> void Inference<T>::run_few(const RowReader<T>& x, std::int64_t n, T* y) {
+  run_here(nullptr, &x, n, y);
+}
+
+template <class T> void Inference<T>::run_here(const T* x, const RowReader<T>* reader, std::int64_t n, T* y) {
   auto worker = take();
   {
     FloatEnvironment environment;
     Frame<T>& frame = worker->frame;
-    const int output = plan_->graph().outputs[0];
-    frame.bind_input(plan_->graph().inputs[0], x);
+    const int input = plan_->graph().inputs[0], output = plan_->graph().outputs[0];
+    frame.bind_input(input, x);
+    if (reader != nullptr && plan_->computed(input)) reader->read(nullptr, {0, n}, frame.value(input));
     for (std::size_t s = 0; s < plan_->steps().size(); ++s) frame.forward(s, {0, n}, worker->scratch.data());
     std::copy_n(frame.value(output), n * plan_->graph().size(output), y);
   }

@@ -18,6 +18,7 @@ template <class T> class Inference {
            std::uint64_t draw);
   // The same for one contiguous input and one output and few rows: no setup at all.
   void run_direct(const T* x, std::int64_t n, T* y);
+  void run_few(const RowReader<T>& x, std::int64_t n, T* y);  // of an input that is not read as it lies there
 
  private:
   struct Worker {
@@ -27,6 +28,7 @@ template <class T> class Inference {
   };
   std::unique_ptr<Worker> take();
   void give(std::unique_ptr<Worker> worker);
+  void run_here(const T* x, const RowReader<T>* reader, std::int64_t n, T* y);
   void run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys);
 
   std::shared_ptr<const Plan<T>> plan_;

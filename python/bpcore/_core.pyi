@@ -263,6 +263,14 @@ def Network(
     param_names: collections.abc.Sequence[str],
     trainable: collections.abc.Sequence[bool],
     compute: str = "",
+    shifts: collections.abc.Sequence[
+        tuple[
+            typing.SupportsInt | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+            numpy.ndarray,
+        ]
+    ] = [],
 ) -> typing.Any: ...
 def Trainer(
     net: typing.Any,

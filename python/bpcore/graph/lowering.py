@@ -40,6 +40,7 @@ class Lowering:
         self.params: list[Parameter] = []
         self.shared_layers: set[int] = set()  # ids of layers with several calls
         self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
+        self._shifts: list[tuple[int, Parameter, Parameter]] = []
         self._numbers: dict[int, int] = {}
 
     def add(
@@ -61,6 +62,23 @@ class Lowering:
     def set_mode(self, i: int, layer: Layer, trained: str, frozen: str) -> None:
         """Node `i` works in one mode or the other, by whether its layer is trainable."""
         self._modes.append((self.nodes[i][3], layer, trained, frozen))
+
+    def set_shift(self, i: int, mean: Parameter, variance: Parameter) -> None:
+        """Node `i` subtracts `mean` first. Where it alone reads an input that is done while the
+        data are read: in float64, before they are rounded, if the mean is large."""
+        self._shifts.append((i, mean, variance))
+
+    def _input_of(self, i: int, outputs: Sequence[int]) -> int | None:
+        """The input that nothing but node `i` reads, seen through reshapes."""
+        source = self.nodes[i][1][0]
+        while True:
+            readers = sum(node[1].count(source) for node in self.nodes)
+            if readers > 1 or source in outputs:
+                return None
+            op, inputs, *_ = self.nodes[source]
+            if op != "reshape":
+                return source if op == "input" else None  # inputs are the first nodes
+            source = inputs[0]
 
     def flags(self) -> list[bool]:
         """All that `network` depends on and that may change: who is trainable."""
@@ -115,7 +133,16 @@ class Lowering:
         flags: list[bool],
     ) -> Any:
         names = [p.name for p in self.params]
-        return _core.Network(self.dtype, nodes, list(outputs), values, names, flags, self.compute)
+        shifts: list[Any] = []
+        for i, mean, variance in self._shifts:
+            found = self._input_of(i, outputs) if self.dtype == "float32" else None
+            nodes[i][3]["shifted"] = found is not None
+            if found is not None:
+                numbers = self._number(mean), self._number(variance)
+                shifts.append((found, *numbers, mean.exact))
+        return _core.Network(
+            self.dtype, nodes, list(outputs), values, names, flags, self.compute, shifts
+        )
 
 
 def lower(

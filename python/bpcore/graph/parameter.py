@@ -63,6 +63,9 @@ class Parameter:
     """
 
     __array_priority__ = 0
+    # float64 numbers that a statistic of data was rounded from; one whose rounding the value no
+    # longer is counts no more.
+    exact: Array | None = None
     _regularizer: Any = None
     _constraint: Any = None
     _drawn: Array | None = None
@@ -176,9 +179,16 @@ class Parameter:
             return self._trained_by_chance
         return np.allclose(_some(self._value), self._drawn, rtol=1e-6, atol=0.0)
 
+    def unrounded(self) -> Array:
+        """The value in float64, with the digits that `exact` has."""
+        wide: Array = self._value.astype(np.float64)
+        if self.exact is None:
+            return wide
+        return np.where(self.exact.astype(self.dtype) == self._value, self.exact, wide)
+
     def convert(self, dtype: str) -> None:
         """Take another dtype; views taken before keep the old array."""
-        self._value = aligned_copy(self._value.astype(dtype))
+        self._value = aligned_copy(self.unrounded().astype(dtype))
         self._view = self._value.view()
         self._grad = None
 

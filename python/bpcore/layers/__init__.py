@@ -30,11 +30,11 @@ from .normalization import (
     BatchNormalization,
     GroupNormalization,
     LayerNormalization,
-    Normalization,
     RMSNormalization,
 )
 from .reshaping import Flatten, Reshape
 from .scale import PReLU, Scale, Swish
+from .standardization import Normalization
 
 __all__ = [
     "Activation",

@@ -60,7 +60,9 @@ class Brick:
                     f"{self.layer.label}: got x of shape {array.shape}, expected (N, "
                     f"{', '.join(map(str, s))}), for which it was built"
                 )
-            xs.append(array.astype(self.dtype))
+            # A copy, for backward, in its own dtype: the core reads it as `predict` does.
+            wide = array.dtype.itemsize > 8
+            xs.append(array.astype(self.dtype) if wide else array.copy())
         if training:
             self.draw += 1
         y: Array = self.net.forward(xs, training, draw=max(self.draw, 0))[0]

@@ -1,14 +1,12 @@
-"""Normalization: by batch, layer, group and root mean square, and of the data themselves."""
+"""Normalization by batch, layer, group and root mean square."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from .. import data, graph
+from .. import graph
 from ..base import checks
-from ..base.memory import Array, Shape
+from ..base.memory import Shape
 from .core import CoreLayer
 from .dense import single
 
@@ -327,131 +325,6 @@ class GroupNormalization(_Affine):
     ) -> int:
         groups = shape[-1] if self.groups == -1 else self.groups
         return self._lowered(low, "normalization", inputs, shape, groups=groups, centred=True)
-
-
-class Normalization(CoreLayer):
-    """y = (x - mean) / sqrt(variance) with the statistics of the data, stored in the model.
-
-    Parameters
-    ----------
-    mean, variance : float or array, optional
-        Known statistics of the last axis; otherwise call `adapt`.
-    invert : bool
-        y = mean + x sqrt(variance) instead: at the end of a network it gives a regression's outputs
-        the scale of its targets, so that the network itself works on standardized values.
-
-    Notes
-    -----
-    Not trained. A variance below 1e-12 counts as 1, so that constant features become 0.
-
-    Examples
-    --------
-    >>> import bpcore as bp, numpy as np
-    >>> layer = bp.layers.Normalization()
-    >>> layer.adapt(np.array([[1.0, 10.0], [3.0, 30.0]]))
-    >>> layer([[1.0, 30.0]]).tolist()
-    [[-1.0, 1.0]]
-    """
-
-    def __init__(
-        self,
-        mean: Any = None,
-        variance: Any = None,
-        invert: bool = False,
-        *,
-        name: str | None = None,
-        dtype: str | None = None,
-    ) -> None:
-        super().__init__(name=name, trainable=False, dtype=dtype)
-        if (mean is None) != (variance is None):
-            raise ValueError("mean and variance must be given together, or neither")
-        self.invert = checks.boolean("invert", invert)
-        self._given = None if mean is None else (_statistic(mean), _statistic(variance))
-        if self._given is not None and (self._given[1] < 0).any():
-            raise ValueError(f"variance must not be negative, got {self._given[1].min()}")
-        self.mean: Any = None
-        self.variance: Any = None
-
-    def build(self, input_shape: Any) -> None:
-        """Make mean and variance of the last axis."""
-        shape = single(self, input_shape)[-1:]
-        mean, variance = self._given if self._given is not None else (np.zeros(1), np.ones(1))
-        start = [_fitted(self, a, shape) for a in (mean, _usable(variance))]
-        self.mean = self.add_weight("mean", shape, start[0], trainable=False)
-        self.variance = self.add_weight("variance", shape, start[1], trainable=False)
-
-    @property
-    def adapted(self) -> bool:
-        """Whether there are statistics: given, taken from data, or assigned."""
-        if self._given is not None or not self.built:
-            return self._given is not None
-        return bool(self.mean.value.any() or (self.variance.value != 1).any())
-
-    def adapt(self, x: Any) -> None:
-        """Take mean and variance of the last axis from data, an array (N, ...) of real numbers.
-
-        Sums are in float64. Builds the layer if it is not built.
-        """
-        array = data.array("x", x)
-        if array.ndim < 2 or array.shape[0] == 0:
-            raise ValueError(f"{self.label}.adapt: got x of shape {array.shape}, expected (N, ...)")
-        flat = array.reshape(-1, array.shape[-1])
-        mean = flat.mean(axis=0, dtype=np.float64)
-        variance = np.zeros_like(mean)
-        for start in range(0, len(flat), 65536):  # no float64 copy of everything
-            variance += ((flat[start : start + 65536] - mean) ** 2).sum(axis=0)
-        variance = _usable(variance / len(flat))
-        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
-            raise ValueError(f"{self.label}.adapt: x holds NaN or Inf, expected finite numbers")
-        if not self.built:
-            self.build(array.shape[1:])
-        if self.mean.shape != mean.shape:
-            raise ValueError(
-                f"{self.label}.adapt: got {len(mean)} features, expected {self.mean.shape[0]}"
-            )
-        self.set_weights([mean, variance])
-        self._given = (mean, variance)
-
-    def convert(self, dtype: str) -> None:
-        """Take another dtype; statistics of data are not rounded twice."""
-        exact = []
-        if self.built and self._given is not None:
-            for w, given in zip(self._weights, self._given, strict=True):
-                value = _fitted(self, _usable(given) if w is self.variance else given, w.shape)
-                if np.array_equal(value.astype(w.dtype), w.value):  # else assigned since
-                    exact.append((w, value))
-        super().convert(dtype)
-        for w, value in exact:
-            w.value = value
-
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return single(self, input_shape)
-
-    def core_lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        mode = "inverse" if self.invert else "frozen"
-        return low.add("batch_normalization", inputs, shape, self.name, self._weights, mode=mode)
-
-
-def _statistic(value: Any) -> Array:
-    array = np.atleast_1d(np.asarray(value, dtype=np.float64))
-    if array.ndim != 1 or not np.isfinite(array).all():
-        raise ValueError("mean and variance must be finite numbers or vectors of the last axis")
-    return array
-
-
-def _usable(variance: Array) -> Array:
-    result: Array = np.where(variance < 1e-12, 1.0, variance)
-    return result
-
-
-def _fitted(layer: Any, value: Array, shape: Shape) -> Array:
-    if value.shape not in ((1,), shape):
-        raise ValueError(
-            f"{layer.label}: got {value.size} statistics, expected {shape[0]}, the last axis"
-        )
-    return np.array(np.broadcast_to(value, shape))
 
 
 def _whole(name: str, value: Any) -> int:

@@ -275,6 +275,9 @@ class Model(Runnable):
                 f"models {self.name!r} and {other.name!r} share no weight, expected equal names: "
                 f"{[p.name for p in self.weights][:3]} and {list(theirs)[:3]}"
             )
+        for p, q in pairs:
+            if p.exact is not None:
+                p.exact[...] = q.unrounded()
         set_weights(f"model {self.name!r}", [p for p, _ in pairs], [q.value for _, q in pairs])
         return [p.name for p, _ in pairs]
 
