@@ -90,7 +90,7 @@ def test_every_allocation_fails_in_turn(failing, threads):
 
 
 LIMITED = r"""
-import resource, sys
+import gc, resource, sys
 import numpy as np
 import bpcore as bp
 L = bp.layers
@@ -101,6 +101,7 @@ x, y = np.zeros((60000, 10), np.float32), np.zeros((60000, 1), np.float32)
 model.save(sys.argv[1])
 
 def told(room, call, *words):
+    gc.collect()  # models of earlier calls would be room for this one
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (room << 20), -1))
