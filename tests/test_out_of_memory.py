@@ -94,11 +94,6 @@ import gc, resource, sys
 import numpy as np
 import bpcore as bp
 L = bp.layers
-model = bp.Sequential([L.Dense(2000, "tanh"), L.Dense(2000, "tanh"), L.Dense(1)], seed=0)
-model.compile("adam", "mse")
-model.build((10,))
-x, y = np.zeros((60000, 10), np.float32), np.zeros((60000, 1), np.float32)
-model.save(sys.argv[1])
 
 def told(room, call, *words):
     gc.collect()  # models of earlier calls would be room for this one
@@ -115,13 +110,21 @@ def told(room, call, *words):
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 
-told(8, lambda: model.gradients(x[:10], y[:10]), "the gradients of all weights")
+wide = bp.Sequential([L.Dense(4000, kernel_initializer="zeros", name="wide")], seed=0)
+wide.compile("adam", "mse")
+wide.build((4000,))
+wide.save(sys.argv[1])
+one = np.zeros((1, 4000))
+told(80, lambda: bp.load_model(sys.argv[1]),
+     "Dense 'wide': weight 'kernel'", "(4000, 4000), 64000000 bytes")
+told(8, lambda: wide.train_on_batch(one, one), "state of optimizer Adam for wide/kernel",
+     "no memory for 64000000 bytes (61 MiB): an array of shape (4000, 4000)")
+told(8, lambda: wide.gradients(one, one), "(61.1 MiB): the gradients of all weights")
+model = bp.Sequential([L.Dense(2000, "tanh"), L.Dense(2000, "tanh"), L.Dense(1)], seed=0)
+model.compile("adam", "mse")
+model.build((10,))
+x, y = np.zeros((60000, 10), np.float32), np.zeros((60000, 1), np.float32)
 whole, rows = {"batch_size": None}, "the values of 60000 rows at once; a smaller batch_size"
-told(24, lambda: bp.load_model(sys.argv[1]), "weight 'kernel'", "(2000, 2000), 16000000 bytes")
-told(99, lambda: L.Dense(8000, name="d").build((8000,)),
-     "Dense 'd': weight 'kernel'", "(8000, 8000), 256000000 bytes")
-told(8, lambda: model.train_on_batch(x, y), "state of optimizer Adam for dense_1/kernel",
-     "no memory for 16000000 bytes (15.3 MiB): an array of shape (2000, 2000)")
 told(200, lambda: model.fit(x, y, verbose=0, **whole), "no memory for 19", "(1.79 GiB)", rows)
 told(200, lambda: model.train_on_batch(x, y), rows)
 told(200, lambda: model.gradients(x, y), rows)
