@@ -97,12 +97,6 @@ def flawed(info: Mapping[str, Any] | None, name: str = "x") -> str:
 
 
 def _remedy(tensor: str, rate: float | None) -> str:
-    if tensor == "weight" and rate is not None:
-        return (
-            "load the weights from a file or checkpoint (EarlyStopping keeps the best ones), then "
-            f"lower the learning rate (now {rate:.4g}), scale the data, or clip gradients with "
-            "compile(gradient_clip_norm=...)"
-        )
     if tensor == "weight":
         return (
             "it came with the weights and not from the data: give finite ones (set_weights, "
@@ -133,11 +127,16 @@ def diverged(
     what = "not finite" if rate is None else "training diverged"
     state = "nothing was changed" if rate is None else "the weights are those before this batch"
     became = f"became NaN or Inf in {where}, expected finite numbers"
-    if tensor == "weight" and rate is not None:
+    remedy = _remedy(tensor, rate)
+    if tensor == "weight" and rate is not None and epoch >= 0:  # they were finite when fit began
         became = f"is NaN or Inf since an update before {where} ended, expected finite numbers"
         state = "what it was before that update is gone"
+        remedy = (
+            "load the weights from a file or checkpoint (EarlyStopping keeps the best ones); then "
+            + _remedy("gradient", rate)
+        )
     return TrainingDiverged(
-        f"{what}: the {place(layer, tensor)} {became}; {state}; {_remedy(tensor, rate)}",
+        f"{what}: the {place(layer, tensor)} {became}; {state}; {remedy}",
         batch=batch,
         epoch=epoch,
         layer=layer,
