@@ -71,7 +71,7 @@ assert status == 0, status
 @UNIX
 def test_a_fork_in_a_callback_trains_on_in_both():
     """The child is the one inside of fit, which it ends, with the parent's bits."""
-    # The two processes may print at the same moment, so the spaces between their words are not in order.
+    # Both may print at the same moment, so the spaces between their words are not in order.
     said = "".join(support.run_python(IN_CALLBACK, BPCORE_NUM_THREADS=2).stdout.split())
     assert len(said) == 128 and said[:64] == said[64:]
 
