@@ -1,9 +1,8 @@
-"""Data on the way in: what fits without a split fits with one, and batches from everywhere."""
+"""Batches from everywhere, into everything that takes data."""
 
 from __future__ import annotations
 
 import collections
-import importlib.util
 
 import numpy as np
 import pytest
@@ -37,47 +36,16 @@ class Numbered:
         self.ends += 1
 
 
+class Numbered2(Numbered):
+    def __getitem__(self, i):
+        return X[:, :2], Y
+
+
 class Again:
     """Batches that begin anew at each iter()."""
 
     def __iter__(self):
         return ((X[i : i + 8], Y[i : i + 8]) for i in range(0, 40, 8))
-
-
-CONTAINERS = {
-    "lists": (lambda a: [list(r) for r in a], list),
-    "tuples": (lambda a: tuple(tuple(r) for r in a), tuple),
-    "lists of arrays": (list, list),
-    "deques": (collections.deque, collections.deque),
-    "arrays and a list": (lambda a: a, list),
-}
-if importlib.util.find_spec("pandas"):
-    import pandas as pd
-
-    CONTAINERS["pandas"] = (pd.DataFrame, pd.Series)
-if importlib.util.find_spec("torch"):
-    import torch
-
-    CONTAINERS["torch"] = (torch.tensor, torch.tensor)
-    CONTAINERS["lists of torch rows"] = (lambda a: list(torch.tensor(a)), torch.tensor)
-
-
-@pytest.mark.parametrize("way", CONTAINERS)
-def test_what_fits_without_a_split_fits_with_one(way):
-    rows, labels = CONTAINERS[way]
-    expected, found = model(), model()
-    expected.fit(X, Y, sample_weight=np.ones(40), validation_split=0.25, verbose=0)
-    weight = [1.0] * 40 if way == "lists" else collections.deque([1.0] * 40)
-    found.fit(rows(X), labels(Y), sample_weight=weight, validation_split=0.25, verbose=0)
-    for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
-        assert np.array_equal(a, b)
-
-
-def test_rows_in_errors_count_in_the_users_array():
-    bad = X.copy()
-    bad[35, 1] = np.nan
-    with pytest.raises(ValueError, match=r"\[35, 1\]"):
-        model().fit(bad, Y, validation_split=0.25, verbose=0)
 
 
 @pytest.mark.parametrize("make", [Again, Numbered, lambda: iter([(X, Y)])])
@@ -104,6 +72,39 @@ def test_a_generator_gives_validation_steps_at_a_time():
         model().fit(X, Y, validation_data=iter([(X, Y)]), epochs=2, verbose=0)
     with pytest.raises(ValueError, match=r"validation y contains label [78]"):
         model().fit(X, Y, validation_data=iter([(X, Y + 7)]), verbose=0)
+
+
+def test_every_validation_sees_the_same_batches():
+    """Of what can be begun anew; Keras says so of validation_steps."""
+    starts = []
+
+    class Counted:
+        def __iter__(self):
+            starts.append(None)
+            return iter([(X[k : k + 8] * (k + 1), Y[k : k + 8]) for k in range(0, 40, 8)])
+
+    fitted = model()
+    fitted.compile(bp.optimizers.SGD(1e-12), "cross_entropy")
+    logs = fitted.fit(
+        X, Y, epochs=3, validation_data=Counted(), validation_steps=2, verbose=0
+    ).history["val_loss"]
+    assert logs[0] == pytest.approx(logs[1], rel=1e-6) == pytest.approx(logs[2], rel=1e-6)
+    assert len(starts) == 3
+    one = fitted.evaluate(X[:8], Y[:8])["loss"], fitted.evaluate(9 * X[8:16], Y[8:16])["loss"]
+    assert logs[0] == pytest.approx(np.mean(one), rel=1e-5)
+
+
+def test_rows_in_a_batch_are_no_targets():
+    """A list of two or three rows is a batch; so is a deque, which is no iterable of batches."""
+    fitted = model()
+    fitted.build((3,))
+    for n in (1, 2, 3, 4):
+        expected = fitted.predict(X[:n])
+        for rows in (X[:n].tolist(), list(X[:n])):
+            assert np.array_equal(fitted.predict(iter([rows])), expected)
+            assert np.array_equal(fitted.predict(iter([(rows, Y[:n])])), expected)
+            assert np.array_equal(fitted.predict(collections.deque(rows)), expected)
+        assert np.array_equal(fitted.predict(iter([[X[:n], Y[:n]]])), expected)
 
 
 def test_predict_takes_batches_with_or_without_targets():
@@ -160,6 +161,29 @@ def test_torch_data_sets_and_bfloat16_get_the_right_advice():
         fitted.predict(torch.tensor(X).bfloat16())
 
 
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "int4"])
+def test_extension_dtypes_get_the_right_advice(name):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    fitted = model()
+    fitted.build((3,))
+    x = X.astype(getattr(ml_dtypes, name))
+    with pytest.raises(TypeError, match=rf"x has dtype {name};.*use x.astype\(np.float32\)$"):
+        fitted.predict(x)
+    fitted.predict(x.astype(np.float32))
+    with pytest.raises(TypeError, match=r"dtype '\|V8';.*view\(\)$"):
+        fitted.predict(np.zeros((4, 3), "V8"))
+
+
+def test_validation_batches_are_looked_at_before_training():
+    for batches in (iter([(X[:, :2], Y)]), [(X, Y + 7)].__iter__(), Numbered2()):
+        fitted = model()
+        with pytest.raises(ValueError, match="validation"):
+            fitted.fit(X, Y, validation_data=batches, verbose=0)
+        assert not fitted.built
+    with pytest.raises(ValueError, match="validation_data gave no batch"):
+        model().fit(X, Y, validation_data=iter([]), verbose=0)
+
+
 class Sparse:
     """Looks like a matrix of scipy.sparse."""
 
@@ -176,7 +200,19 @@ class Sparse:
 
 
 @pytest.mark.parametrize(
-    "door", ["fit", "predict", "call", "train_on_batch", "evaluate", "gradients"]
+    "door",
+    [
+        "fit",
+        "predict",
+        "call",
+        "train_on_batch",
+        "evaluate",
+        "gradients",
+        "layer",
+        "adapt",
+        "validation",
+        "profile",
+    ],
 )
 def test_sparse_rows_get_advice_from_every_door(door):
     fitted = model()
@@ -188,6 +224,12 @@ def test_sparse_rows_get_advice_from_every_door(door):
         "train_on_batch": lambda: fitted.train_on_batch(Sparse(), Y),
         "evaluate": lambda: fitted.evaluate(Sparse(), Y),
         "gradients": lambda: fitted.gradients(Sparse(), Y),
+        "layer": lambda: fitted.layers[0](Sparse()),
+        "adapt": lambda: bp.layers.Normalization().adapt(Sparse()),
+        "validation": lambda: fitted.fit(X, Y, validation_data=(Sparse(), Y), verbose=0),
+        "profile": lambda: fitted.profile(Sparse(), Y),
     }
-    with pytest.raises(TypeError, match=r"use x.toarray\(\)"):
+    with pytest.raises(TypeError, match=r"use .*x.toarray\(\)"):
         calls[door]()
+    with pytest.raises(TypeError, match=r"use .toarray\(\) of each"):
+        fitted.predict([Sparse(), Sparse()])

@@ -46,9 +46,11 @@ def array(name: str, value: Any) -> Array:
             "f": "convert it to float64",
             "M": "convert it to numbers, for example seconds since a date",
             "m": "convert it to numbers, for example seconds",
-            "V": "select the numeric fields"
+            "V": f"use {name}.astype(np.float32)"
+            if _is_extension(value.dtype)
+            else "select the numeric fields"
             if value.dtype.names
-            else f"it is an extension of NumPy's: use {name}.astype(np.float32)",
+            else "say what the bytes mean with view()",
         }.get(kind, "encode it as numbers first")
         raise TypeError(
             f"{name} has dtype {_dtype_name(value.dtype)}; expected a real number dtype "
@@ -65,7 +67,13 @@ def array(name: str, value: Any) -> Array:
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    return repr(dtype.str) if dtype.kind in "USV" else str(dtype)
+    named = dtype.kind not in "USV" or _is_extension(dtype)
+    return str(dtype) if named else repr(dtype.str)
+
+
+def _is_extension(dtype: np.dtype[Any]) -> bool:
+    """A dtype that another package has brought into NumPy: bfloat16 and its kin."""
+    return dtype.isbuiltin == 2
 
 
 def _to_array(name: str, value: Any) -> Array:
@@ -82,7 +90,7 @@ def _to_array(name: str, value: Any) -> Array:
         return frames.from_pandas(name, value)
     if module == "polars":
         return frames.from_polars(name, value)
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+    if _is_sparse(value):
         raise TypeError(f"{name}: sparse input is not supported; use {name}.toarray()")
     if isinstance(value, (list, tuple)):
         return _from_list(name, value)
@@ -107,7 +115,15 @@ def _to_array(name: str, value: Any) -> Array:
     return result
 
 
+def _is_sparse(value: Any) -> bool:
+    return hasattr(value, "toarray") and hasattr(value, "nnz")
+
+
 def _from_list(name: str, value: Sequence[Any]) -> Array:
+    if len(value) and _is_sparse(value[0]):
+        raise TypeError(
+            f"{name}: sparse input is not supported, got a list of it; use .toarray() of each"
+        )
     try:
         result = np.asarray(value)
     except ValueError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..base import checks
+from ..base.memory import Shape
 from .dataset import Dataset
 
 
@@ -19,23 +20,38 @@ class Batches:
     source : iterable
     read : callable (x, y, sample_weight) -> Dataset
         What checks a batch.
+    name : str
+        By which messages call the source.
     """
 
-    def __init__(self, source: Any, read: Callable[[Any, Any, Any], Dataset]) -> None:
+    def __init__(
+        self, source: Any, read: Callable[[Any, Any, Any], Dataset], name: str = "x"
+    ) -> None:
         if _is_indexed(source):
             source = _Indexed(source)
-        self.source, self.read = source, read
-        self.once = iter(source) is source
-        self.iterator = iter(source)
+        self.source, self.read, self.name = source, read, name
+        self.once = hasattr(source, "__next__")
+        self.iterator: Iterator[Any] | None = None  # None: to begin
         self.first: list[Dataset] = []  # read before it was asked for
 
-    def peek(self, read: Callable[[Any, Any, Any], Dataset]) -> None:
-        """Look at the first batch, in a way of its own; `epoch` will begin with it."""
+    def peek(self, read: Callable[[Any, Any, Any], Dataset] | None = None) -> Batches:
+        """Look at the first batch, maybe in a way of its own; `epoch` will begin with it."""
         try:
-            item = next(self.iterator)
+            item = self._next()
         except StopIteration:
-            raise ValueError("x gave no batch, expected at least 1") from None
-        self.first.append(read(*self._parts(item)))
+            raise ValueError(f"{self.name} gave no batch, expected at least 1") from None
+        self.first.append((read or self.read)(*self._parts(item)))
+        return self
+
+    def restart(self) -> None:
+        """Begin with the first batch again, if there is a way and a need."""
+        if not self.once and not self.first:
+            self.iterator = None
+
+    def _next(self) -> Any:
+        if self.iterator is None:
+            self.iterator = iter(self.source)
+        return next(self.iterator)
 
     def epoch(self, steps: int | None) -> Iterator[Dataset]:
         """The batches of an epoch."""
@@ -46,19 +62,19 @@ class Batches:
                 batch = self.first.pop()
             else:
                 try:
-                    item = next(self.iterator)
+                    item = self._next()
                 except StopIteration:
                     if self.once or (steps is None and done) or restarted:
                         break
-                    self.iterator = iter(self.source)
+                    self.restart()
                     restarted = True
                     continue
                 batch = self.read(*self._parts(item))
             restarted = False
             yield batch
             done += 1
-        if steps is None and not self.once:
-            self.iterator = iter(self.source)
+        if steps is None:
+            self.restart()
 
     @staticmethod
     def _parts(item: Any) -> tuple[Any, Any, Any]:
@@ -112,14 +128,23 @@ def is_batches(x: Any, y: Any = None) -> bool:
     return y is None and (_yields_batches(x) or _is_indexed(x))
 
 
-def inputs_of(batches: Any, inputs: int) -> Iterator[Any]:
+def inputs_of(batches: Any, shapes: Sequence[Shape]) -> Iterator[Any]:
     """The x of batches for `predict`: each is x, or (x, y) or (x, y, sample_weight).
 
-    With several inputs a tuple or list is the inputs, as everywhere.
+    With several inputs a tuple or list is the inputs, as everywhere; and with one, a list of what
+    has fewer axes than a batch is rows.
     """
     for item in _Indexed(batches) if _is_indexed(batches) else batches:
-        pair = isinstance(item, (tuple, list)) and len(item) in (1, 2, 3) and inputs == 1
-        yield item[0] if pair and hasattr(item[0], "__len__") else item
+        several = len(shapes) > 1 or not isinstance(item, (tuple, list)) or len(item) > 3
+        yield item if several or not len(item) or not _is_x(item, len(shapes[0]) + 1) else item[0]
+
+
+def _is_x(item: Any, axes: int) -> bool:
+    """Whether the first part of a tuple or list is a batch, and not a row."""
+    first = item[0]
+    if hasattr(first, "shape"):
+        return len(first.shape) >= axes
+    return isinstance(item, tuple) and hasattr(first, "__len__")
 
 
 def _yields_batches(value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, graph
+from .. import _core, data, graph
 from ..base.memory import Array, Shape
 from ..errors import NotBuiltError, ShapeError
 from .base import Layer
@@ -50,11 +50,7 @@ class Brick:
             )
         xs = []
         for a, s in zip(arrays, self.shapes, strict=True):
-            array = np.asarray(a)
-            if array.dtype.kind not in "fiub":
-                raise TypeError(
-                    f"{self.layer.label}: x has dtype {array.dtype}, expected a real number dtype"
-                )
+            array = data.array(f"{self.layer.label}: x", a)
             if array.ndim != len(s) + 1 or array.shape[1:] != s:
                 raise ShapeError(
                     f"{self.layer.label}: got x of shape {array.shape}, expected (N, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,10 @@ class Runnable(Trainable):
         engine = self._built()
         checks.boolean("check_finite", check_finite)
         batch_size_of(batch_size, 1)
-        if is_batches(x):
+        if is_batches(x) and not isinstance(x, Sequence):  # a deque of rows is data
             if out is not None:
                 raise ValueError("out needs an array of known size, got batches; leave out out")
-            parts = inputs_of(x, len(engine.signature.inputs))
+            parts = inputs_of(x, engine.signature.inputs.shapes)
             return _joined([self._run(part, batch_size, None, check_finite) for part in parts])
         return self._run(x, batch_size, out, check_finite)
 

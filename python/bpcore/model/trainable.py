@@ -313,10 +313,11 @@ class Trainable(Inspectable):
         return self._need_compiled().read(signature, x, y, sample_weight, names, part)
 
     def _validation(self, value: Any) -> Dataset | Batches:
-        """`validation_data`, checked; of batches those that come are checked then."""
+        """`validation_data`, checked; of batches the first, and the others when they come."""
         names = ("validation x", "validation y")
         if is_batches(value):
-            return Batches(value, functools.partial(self._read, names=names, part=True))
+            read = functools.partial(self._read, names=names, part=True)
+            return Batches(value, read, "validation_data").peek()
         return self._read(*validation_parts(value), names=names)
 
     def _first(self, x: Any, y: Any, sample_weight: Any = None, part: bool = False) -> Dataset:

@@ -51,6 +51,7 @@ def of_batches(
     trainer = engine.trainer("eval", compiled)
     compiled.measures.reset()
     first = True
+    batches.restart()  # each evaluation sees the same batches, where that is possible
     for item in batches.epoch(steps):
         if not compiled.looked:
             compiled.look_at(item)
@@ -58,9 +59,8 @@ def of_batches(
         first = False
     if first:
         raise ValueError(
-            f"{'validation_data' if prefix else 'x'} gave no batch, expected at least 1; an "
-            "iterator can be used once: pass validation_steps, or an object that starts anew at "
-            "each iter()"
+            f"{batches.name} gave no batch, expected at least 1; an iterator can be used once: "
+            "pass validation_steps, or an object that starts anew at each iter()"
         )
     return _logs(compiled, trainer, prefix)
 
