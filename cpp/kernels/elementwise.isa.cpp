@@ -52,7 +52,7 @@ template <class T> static void scale(T alpha, T* y, std::int64_t n) {
 
 // kVecs vectors of columns over all rows; `tail` lanes of the last one.
 template <class T, int kVecs>
-static void sum_columns(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t chunk, bool add,
+static void sum_columns(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t chunk, Chain chain,
                         std::int64_t tail) {
   constexpr int kWidth = Vec<T>::kWidth, kLast = kVecs - 1;
   Vec<T> total[kVecs];
@@ -63,6 +63,10 @@ static void sum_columns(const T* x, std::int64_t ldx, T* db, std::int64_t rows, 
     Vec<T> sum[kVecs];
     BP_UNROLL(8)
     for (int v = 0; v < kVecs; ++v) sum[v] = Vec<T>(typename Vec<T>::N{});
+    if (first == 0 && chain == Chain::kGoesOn) {
+      BP_UNROLL(8)
+      for (int v = 0; v < kVecs; ++v) sum[v] = load_n(db + v * kWidth, v == kLast ? tail : kWidth);
+    }
     for (std::int64_t i = first; i < end; ++i) {
       const T* row = x + i * ldx;
       BP_UNROLL(8)
@@ -75,7 +79,7 @@ static void sum_columns(const T* x, std::int64_t ldx, T* db, std::int64_t rows, 
   BP_UNROLL(8)
   for (int v = 0; v < kVecs; ++v) {
     const std::int64_t lanes = v == kLast ? tail : kWidth;
-    if (add) total[v] = load_n(db + v * kWidth, lanes) + total[v];
+    if (chain == Chain::kAdds) total[v] = load_n(db + v * kWidth, lanes) + total[v];
     store_n(db + v * kWidth, total[v], lanes);
   }
 }
@@ -84,16 +88,16 @@ static void sum_columns(const T* x, std::int64_t ldx, T* db, std::int64_t rows, 
 // order.
 template <class T>
 static void column_sum(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk,
-                       bool add) {
+                       Chain chain) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   constexpr int kVecs = 4;  // additions in flight: 4 cycles of latency, and the loads of a row's 4 cache lines together
   if (chunk <= 0) chunk = rows > 0 ? rows : 1;
   std::int64_t j = 0;
   for (; j + kVecs * kWidth <= n; j += kVecs * kWidth) {
-    sum_columns<T, kVecs>(x + j, ldx, db + j, rows, chunk, add, kWidth);
+    sum_columns<T, kVecs>(x + j, ldx, db + j, rows, chunk, chain, kWidth);
   }
   for (; j < n; j += kWidth) {
-    sum_columns<T, 1>(x + j, ldx, db + j, rows, chunk, add, n - j < kWidth ? n - j : kWidth);
+    sum_columns<T, 1>(x + j, ldx, db + j, rows, chunk, chain, n - j < kWidth ? n - j : kWidth);
   }
 }
 

@@ -9,15 +9,15 @@ namespace bp::BP_TIER {
 
 template <class T, bool kSquare>
 static void column_product(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows,
-                           std::int64_t n, std::int64_t chunk, bool add) {
+                           std::int64_t n, std::int64_t chunk, Chain chain) {
   if (chunk <= 0) chunk = rows > 0 ? rows : 1;
   each_vector<T>(n, [&](auto at) __attribute__((always_inline)) {
     const Vec<T> zero(T(0));
     const Vec<T> centre = shift != nullptr ? at.load(shift) : zero;
-    Vec<T> total = add ? at.load(out) : zero;
+    Vec<T> total = chain == Chain::kAdds ? at.load(out) : zero;
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const std::int64_t end = rows - first < chunk ? rows : first + chunk;
-      Vec<T> sum = zero;
+      Vec<T> sum = first == 0 && chain == Chain::kGoesOn ? at.load(out) : zero;
       for (std::int64_t i = first; i < end; ++i) {
         const Vec<T> distance = at.load(x + i * ld) - centre;
         sum = fma(distance, kSquare ? distance : at.load(y + i * ld), sum);
@@ -31,9 +31,9 @@ static void column_product(const T* x, const T* shift, const T* y, std::int64_t 
 // out[j] = sum over rows of (x - shift) y, y null: (x - shift)^2; chains of `chunk` rows added in order.
 template <class T>
 static void column_dot(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows,
-                       std::int64_t n, std::int64_t chunk, bool add) {
-  if (y == nullptr) return column_product<T, true>(x, shift, nullptr, ld, out, rows, n, chunk, add);
-  column_product<T, false>(x, shift, y, ld, out, rows, n, chunk, add);
+                       std::int64_t n, std::int64_t chunk, Chain chain) {
+  if (y == nullptr) return column_product<T, true>(x, shift, nullptr, ld, out, rows, n, chunk, chain);
+  column_product<T, false>(x, shift, y, ld, out, rows, n, chunk, chain);
 }
 
 // y = (x - shift) scale + offset by columns; null: 0, 1, 0.

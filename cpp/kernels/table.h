@@ -112,6 +112,9 @@ enum class Binary : int { kAdd, kSubtract, kMultiply, kDivide, kMaximum, kMinimu
 // ---- elementary functions by number, for tests and initializers -----------------------------------------------------
 enum class Math : int { kExp, kLog, kLog1p, kTanh, kSigmoid, kErf, kSoftplus, kSqrt, kCount };
 
+// What a sum does with what its result holds: nothing, add it at the end, or begin the first chain with it.
+enum class Chain { kStarts, kAdds, kGoesOn };
+
 // A set of values within a sample: runs of `width` values, `stride` apart.
 struct SetShape {
   std::int64_t runs, width, stride;
@@ -140,14 +143,14 @@ template <class T> struct Kernels {
   void (*binary[static_cast<int>(Binary::kCount)])(const T* a, int a_step, const T* b, int b_step, T* y, std::int64_t n);
   void (*axpy)(T alpha, const T* x, T* y, std::int64_t n);               // y += alpha x
   void (*scale)(T alpha, T* y, std::int64_t n);                          // y *= alpha
-  // db (n) = sum over rows of (rows, n); chains of `chunk` rows added in order; add: db += the sum.
-  void (*column_sum)(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, bool add);
+  // db (n) = sum over rows of (rows, n); chains of `chunk` rows (0: one) added in order.
+  void (*column_sum)(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, Chain chain);
   bool (*all_finite)(const T* x, std::int64_t n);
   T (*max_abs)(const T* x, std::int64_t n);  // NaN if there is one
 
   // Normalization; the formulas are in normalize.isa.cpp. Column kernels: (rows, n) with leading dimension ld.
   void (*column_dot)(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows, std::int64_t n,
-                     std::int64_t chunk, bool add);
+                     std::int64_t chunk, Chain chain);
   void (*affine_rows)(const T* x, T* y, std::int64_t ld, std::int64_t rows, std::int64_t n, const T* shift, const T* scale,
                       const T* offset);  // y may be x
   void (*column_normalize_back)(const T* x, const T* dy, T* dx, std::int64_t ld, std::int64_t rows, std::int64_t n,

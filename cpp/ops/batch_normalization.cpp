@@ -22,8 +22,8 @@ enum class Mode { kBatch, kFrozen, kInverse };
 template <class T> class BatchNormalization final : public Op<T> {
  public:
   BatchNormalization(const Shape& x, Mode mode, bool scale, bool center, bool shifted, double epsilon, double momentum)
-      : channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode), shifted_(shifted),
-        gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center),
+      : chunks_(x), channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode),
+        shifted_(shifted), gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center),
         epsilon_(static_cast<T>(epsilon)), momentum_(static_cast<T>(momentum)) {
     this->sizes_.shape = x;
     this->sizes_.features = channels_;
@@ -32,8 +32,12 @@ template <class T> class BatchNormalization final : public Op<T> {
     this->facts_.partition = mode == Mode::kBatch ? Partition::kFeatures : Partition::kRows;
     this->facts_.rows_in_use = true;
   }
-  std::int64_t scratch(std::int64_t) const override { return 3 * channels_; }
-  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override { return tile.size(); }
+  std::int64_t scratch(std::int64_t) const override {
+    return 3 * align_up<T>(channels_) + chunks_.template scratch<T>(channels_);
+  }
+  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override {
+    return align_up<T>(tile.size()) + chunks_.template scratch<T>(tile.size());
+  }
 
   void forward(const Io<T>& io, const Block& block, T* scratch) const override {
     const Rows rows = block.rows, columns = block.columns;
@@ -42,7 +46,7 @@ template <class T> class BatchNormalization final : public Op<T> {
     const T *centre = shifted_ ? nullptr : io.w[at(mean_)] + begin, *inverse = nullptr;
     T* factor = scratch;
     if (live(io)) {
-      measure(io, columns, m);
+      measure(io, rows, columns, scratch);
       centre = kept(io, kMean) + begin, inverse = kept(io, kInverse) + begin;
     }
     for (std::int64_t j = 0; j < n; ++j) {
@@ -61,12 +65,13 @@ template <class T> class BatchNormalization final : public Op<T> {
     const Rows rows = block.rows, columns = block.columns;
     const std::int64_t begin = columns.begin, n = columns.count(), m = rows.count() * inner_;
     const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
-    T *factor = scratch, *level = factor + n, *tilt = level + n;
+    const std::int64_t step = align_up<T>(channels_);
+    T *factor = scratch, *level = factor + step, *tilt = level + step, *rest = tilt + step;
     if (live(io)) {
       T *sum = kept(io, kSum) + begin, *dot = kept(io, kDot) + begin;
       const T *centre = kept(io, kMean) + begin, *inverse = kept(io, kInverse) + begin;
-      kernels<T>().column_sum(io.dy + offset, channels_, sum, m, n, kBatchChunk, false);
-      kernels<T>().column_dot(io.x[0] + offset, centre, io.dy + offset, channels_, dot, m, n, kBatchChunk, false);
+      chunks_.sum_columns(io.dy + begin, channels_, rows, n, sum, false, rest);
+      chunks_.dot_columns(io.x[0] + begin, centre, io.dy + begin, channels_, rows, n, dot, false, rest);
       if (io.dx[0] == nullptr) return;
       const T count = static_cast<T>(m);
       for (std::int64_t j = 0; j < n; ++j) {
@@ -88,17 +93,16 @@ template <class T> class BatchNormalization final : public Op<T> {
   }
 
   void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
-    const std::int64_t begin = tile.columns.begin, n = tile.columns.count(), m = rows.count() * inner_;
-    const std::int64_t offset = rows.begin * inner_ * channels_ + begin;
+    const std::int64_t begin = tile.columns.begin, n = tile.columns.count();
     if (param != gamma_ && param != beta_) return no_gradient(n, g, add);
-    T* sums = scratch;
+    T *sums = scratch, *rest = scratch + align_up<T>(n);
     if (live(io)) {
       std::copy_n(kept(io, param == gamma_ ? kDot : kSum) + begin, n, sums);
     } else if (param == beta_) {
-      kernels<T>().column_sum(io.dy + offset, channels_, sums, m, n, kBatchChunk, false);
+      chunks_.template sum_columns<T>(io.dy + begin, channels_, rows, n, sums, false, rest);
     } else {
-      kernels<T>().column_dot(io.x[0] + offset, io.w[at(mean_)] + begin, io.dy + offset, channels_, sums, m, n,
-                              kBatchChunk, false);
+      chunks_.dot_columns(io.x[0] + begin, io.w[at(mean_)] + begin, io.dy + begin, channels_, rows, n, sums, false,
+                          rest);
     }
     for (std::int64_t j = 0; j < n; ++j) {
       T d = sums[j];
@@ -129,13 +133,13 @@ template <class T> class BatchNormalization final : public Op<T> {
     return mode_ == Mode::kInverse ? deviation : T(1) / deviation;
   }
 
-  void measure(const Io<T>& io, Rows columns, std::int64_t m) const {
+  void measure(const Io<T>& io, Rows rows, Rows columns, T* scratch) const {
     const std::int64_t begin = columns.begin, n = columns.count();
     T *mean = kept(io, kMean) + begin, *variance = kept(io, kVariance) + begin, *inverse = kept(io, kInverse) + begin;
-    const T count = static_cast<T>(std::max<std::int64_t>(m, 1));
-    kernels<T>().column_sum(io.x[0] + begin, channels_, mean, m, n, kBatchChunk, false);
+    const T count = static_cast<T>(std::max<std::int64_t>(rows.count() * inner_, 1));
+    chunks_.sum_columns(io.x[0] + begin, channels_, rows, n, mean, false, scratch);
     for (std::int64_t j = 0; j < n; ++j) mean[j] /= count;
-    kernels<T>().column_dot(io.x[0] + begin, mean, nullptr, channels_, variance, m, n, kBatchChunk, false);
+    chunks_.template dot_columns<T>(io.x[0] + begin, mean, nullptr, channels_, rows, n, variance, false, scratch);
     for (std::int64_t j = 0; j < n; ++j) {
       variance[j] /= count;
       inverse[j] = T(1) / std::sqrt(variance[j] + epsilon_);
@@ -146,6 +150,7 @@ template <class T> class BatchNormalization final : public Op<T> {
     if (!add) std::fill_n(g, n, T(0));
   }
 
+  BatchChunks chunks_;
   std::int64_t channels_, inner_;
   Mode mode_;
   bool shifted_;

@@ -7,15 +7,13 @@
 // Kept: y, and z where f' needs it. Flops a sample: 2 P I O forward, twice that backward and accumulate.
 #include "ops/product.h"
 
-#include <algorithm>
-
 namespace bp {
 namespace {
 
 template <class T> class Dense final : public Op<T> {
  public:
   Dense(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute)
-      : product_(size_of(x) / std::max<std::int64_t>(x.back(), 1), w, has_bias, transposed, compute) {
+      : product_(x, w, has_bias, transposed, compute) {
     this->sizes_.shape = x;
     this->sizes_.shape.back() = product_.out();
     this->sizes_.flops = product_.flops();
@@ -33,13 +31,13 @@ template <class T> class Dense final : public Op<T> {
     product_.backward(at, block.rows, {0, product_.in()}, scratch);
   }
 
-  std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t rows) const override {
-    return param == Product<T>::kWeights ? product_.gradient_scratch(tile, rows) : 0;
+  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t rows) const override {
+    return product_.gradient_scratch(tile, rows);
   }
 
   void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
     const ProductArrays<T> at = product_.arrays(io);
-    if (param == Product<T>::kBias) return product_.bias_gradient(at, rows, tile.columns, g, add);
+    if (param == Product<T>::kBias) return product_.bias_gradient(at, rows, tile.columns, g, add, scratch);
     product_.gradient(at, rows, tile, g, add, scratch);
   }
 

@@ -20,9 +20,10 @@ struct Geometry {
 
 template <class T> class Normalization final : public Op<T> {
  public:
-  Normalization(const Shape& x, Geometry geometry, bool centred, bool scale, bool center, double epsilon,
-                std::int64_t columns)
+  Normalization(const Shape& x, Geometry geometry, BatchChunks chunks, bool centred, bool scale, bool center,
+                double epsilon, std::int64_t columns)
       : g_(geometry),
+        chunks_(chunks),
         row_(g_.groups * g_.width),
         size_(size_of(x)),
         sets_(g_.outer * g_.groups),
@@ -63,7 +64,9 @@ template <class T> class Normalization final : public Op<T> {
     }
   }
 
-  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override { return tile.size(); }
+  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override {
+    return std::max(tile.size(), chunks_.template scratch<T>(tile.size()));
+  }
 
   void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
     if (tile.columns.count() == columns_) {
@@ -79,16 +82,15 @@ template <class T> class Normalization final : public Op<T> {
                   T* scratch) const {
     const std::int64_t positions = g_.outer * g_.positions;
     if (param == beta_) {
-      const T* dy = io.dy + rows.begin * size_ + begin;
-      kernels<T>().column_sum(dy, row_, g, rows.count() * positions, n, kBatchChunk, add);
-      return;
+      return chunks_.sum_columns(io.dy + begin, row_, rows, n, g, add, scratch);
     }
-    for (std::int64_t first = rows.begin; first < rows.end; first += kBatchChunk) {
+    for (std::int64_t first = rows.begin; first < rows.end; first += BatchChunks::kRows) {
       const bool starts = first == rows.begin && !add;
       T* sum = starts ? g : scratch;
-      for (std::int64_t r = first; r < std::min(first + kBatchChunk, rows.end); ++r) {  // between samples u has gaps
+      for (std::int64_t r = first; r < std::min(first + BatchChunks::kRows, rows.end);
+           ++r) {  // between samples u has gaps
         kernels<T>().column_dot(io.saved + r * (size_ + sets_) + begin, nullptr, io.dy + r * size_ + begin, row_, sum,
-                                positions, n, 0, r > first);
+                                positions, n, 0, adding(r > first));
       }
       if (!starts) kernels<T>().axpy(T(1), scratch, g, n);
     }
@@ -105,6 +107,7 @@ template <class T> class Normalization final : public Op<T> {
   }
 
   Geometry g_;
+  BatchChunks chunks_;
   std::int64_t row_, size_, sets_;
   bool centred_;
   int gamma_, beta_;
@@ -135,7 +138,11 @@ template <class T> OpPtr<T> make_normalization(const Node<T>& node) {
   for (const Shape& w : ws) {
     node.expect(size_of(w) == geometry.groups * geometry.width && w == ws[0], "a parameter does not fit");
   }
-  return std::make_unique<Normalization<T>>(xs[0], geometry, node.flag("centred"), scale, center,
+  // The axes that gamma does not have are positions.
+  const bool all_axes = static_cast<std::int64_t>(xs[0].size()) == (groups > 0 ? 1 : axes);
+  const std::int64_t columns = geometry.groups * geometry.width;
+  const BatchChunks chunks(all_axes ? Shape{columns} : Shape{size / columns, columns});
+  return std::make_unique<Normalization<T>>(xs[0], geometry, chunks, node.flag("centred"), scale, center,
                                             node.number("epsilon"), ws.empty() ? 1 : ws[0].back());
 }
 BP_INSTANTIATE_MAKER(make_normalization)

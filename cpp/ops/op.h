@@ -4,6 +4,7 @@
 // whatever part it is asked: it starts no threads, allocates nothing and keeps nothing.
 #pragma once
 
+#include "ops/batch_sum.h"
 #include "ops/node.h"
 
 namespace bp {
@@ -87,10 +88,6 @@ struct Tile {
   Rows rows, columns;
   std::int64_t size() const { return rows.count() * columns.count(); }
 };
-
-// Sums over the batch restart their chain every so many rows: single precision would lose the tail of a long sum. The
-// number belongs to the numerics contract; it depends on nothing.
-constexpr std::int64_t kBatchChunk = 1024;
 
 template <class T> class Op {
  public:

@@ -5,8 +5,8 @@
 namespace bp {
 
 template <class T>
-Product<T>::Product(std::int64_t positions, const Shape& w, bool has_bias, bool transposed, Compute compute)
-    : positions_(positions),
+Product<T>::Product(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute)
+    : chunks_(x, compute == Compute::kBfloat16),
       in_(w[transposed ? 1 : 0]),
       out_(w[transposed ? 0 : 1]),
       w_stride_(w[1]),
@@ -30,7 +30,7 @@ template <class T> ProductArrays<T> Product<T>::arrays(const Io<T>& io) const {
 // All rows and columns of each product, of so many samples.
 template <class T> Matmul<T> Product<T>::forward_product(const ProductArrays<T>& at, std::int64_t samples) const {
   Matmul<T> p{};
-  p.m = samples * positions_, p.n = out_, p.k = in_;
+  p.m = samples * chunks_.positions(), p.n = out_, p.k = in_;
   p.a = at.x, p.lda = at.x_stride;
   p.b = at.w, p.ldb = w_stride_, p.b_transposed = transposed_;
   p.c = at.z, p.ldc = out_;
@@ -40,7 +40,7 @@ template <class T> Matmul<T> Product<T>::forward_product(const ProductArrays<T>&
 
 template <class T> Matmul<T> Product<T>::backward_product(const ProductArrays<T>& at, std::int64_t samples) const {
   Matmul<T> p{};
-  p.m = samples * positions_, p.n = in_, p.k = out_;
+  p.m = samples * chunks_.positions(), p.n = in_, p.k = out_;
   p.a = at.delta, p.lda = out_;
   p.b = at.w_back, p.ldb = w_stride_, p.b_transposed = !transposed_;
   p.c = at.dx, p.ldc = in_;
@@ -48,16 +48,15 @@ template <class T> Matmul<T> Product<T>::backward_product(const ProductArrays<T>
   return p;
 }
 
-// C stays to be filled in.
+// Of some rows of x and delta. C stays to be filled in.
 template <class T>
-Matmul<T> Product<T>::gradient_product(const ProductArrays<T>& at, Rows samples, const Tile& tile) const {
-  const Rows rows = rows_of_samples(samples);
+Matmul<T> Product<T>::gradient_product(const ProductArrays<T>& at, Rows rows, const Tile& tile) const {
   Matmul<T> p{};
   p.m = tile.rows.count(), p.n = tile.columns.count(), p.k = rows.count();
   p.lda = transposed_ ? out_ : at.x_stride, p.ldb = transposed_ ? at.x_stride : out_;
   p.a = (transposed_ ? at.delta : at.x) + rows.begin * p.lda + tile.rows.begin, p.a_transposed = true;
   p.b = (transposed_ ? at.x : at.delta) + rows.begin * p.ldb + tile.columns.begin;
-  p.chunk = kBatchChunk;
+  p.ldc = tile.columns.count();
   return p;
 }
 
@@ -68,22 +67,26 @@ template <class T> std::int64_t Product<T>::scratch(std::int64_t samples) const 
                   products().most_scratch(backward_product(none, samples)));
 }
 
+// A shared layer, or gradients of earlier batches, are added: that needs more than without.
 template <class T> std::int64_t Product<T>::gradient_scratch(const Tile& tile, std::int64_t samples) const {
-  Matmul<T> p = gradient_product({}, {0, samples}, {{0, tile.rows.count()}, {0, tile.columns.count()}});
-  p.add = true;  // a shared layer, or gradients of earlier batches: needs more than without
-  return products().most_scratch(p);
+  const std::int64_t pieces = chunks_.template scratch<T>(tile.size());
+  const std::int64_t rows = pieces > 0 ? BatchChunks::kPositions : samples * chunks_.positions();
+  Matmul<T> p = gradient_product({}, {0, rows}, {{0, tile.rows.count()}, {0, tile.columns.count()}});
+  p.chunk = chunks_.rows(), p.add = pieces == 0;
+  return pieces + products().most_scratch(p);
 }
 
 template <class T> std::int64_t Product<T>::descent_scratch(const Tile& tile, std::int64_t samples) const {
-  Matmul<T> p = gradient_product({}, {0, samples}, {{0, tile.rows.count()}, {0, tile.columns.count()}});
-  p.add = true, p.rate = T(1);
+  Matmul<T> p =
+      gradient_product({}, chunks_.rows_of({0, samples}), {{0, tile.rows.count()}, {0, tile.columns.count()}});
+  p.chunk = chunks_.rows(), p.add = true, p.rate = T(1);
   return products().most_scratch(p);
 }
 
 template <class T>
 void Product<T>::forward(const ProductArrays<T>& at, Rows samples, Rows columns, Rows depth, const Runs& soon,
                          T* scratch) const {
-  const Rows rows = rows_of_samples(samples);
+  const Rows rows = chunks_.rows_of(samples);
   Matmul<T> p = depth_of(columns_of(rows_of(forward_product(at, 0), rows), columns), depth);
   p.soon = soon;
   run(p, scratch);
@@ -98,7 +101,7 @@ void Product<T>::forward(const ProductArrays<T>& at, Rows samples, Rows columns,
 
 template <class T> void Product<T>::find_delta(const ProductArrays<T>& at, Rows samples) const {
   if (function_ == Activation::kLinear) return;
-  const Rows rows = rows_of_samples(samples);
+  const Rows rows = chunks_.rows_of(samples);
   const std::int64_t offset = rows.begin * out_;
   const T* kept = (keeps_z() ? at.z : at.y) + offset;
   T* delta = at.delta + offset;
@@ -107,30 +110,38 @@ template <class T> void Product<T>::find_delta(const ProductArrays<T>& at, Rows 
 
 template <class T> void Product<T>::backward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const {
   if (at.dx == nullptr) return;
-  run(columns_of(rows_of(backward_product(at, 0), rows_of_samples(samples)), columns), scratch);
+  run(columns_of(rows_of(backward_product(at, 0), chunks_.rows_of(samples)), columns), scratch);
 }
 
 template <class T>
 void Product<T>::gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T* g, bool add,
                           T* scratch) const {
-  Matmul<T> p = gradient_product(at, samples, tile);
-  p.c = g, p.ldc = tile.columns.count(), p.add = add;
-  run(p, scratch);
+  if (const std::int64_t chunk = chunks_.rows(); chunk > 0) {
+    Matmul<T> p = gradient_product(at, chunks_.rows_of(samples), tile);
+    p.c = g, p.add = add, p.chunk = chunk;
+    return run(p, scratch);
+  }
+  T* const rest = scratch + chunks_.template scratch<T>(tile.size());
+  chunks_.sum_pieces(samples, tile.size(), g, add, scratch, [&](Rows rows, Chain chain, T* to) {
+    Matmul<T> p = gradient_product(at, rows, tile);
+    p.c = to, p.goes_on = chain == Chain::kGoesOn;
+    run(p, rest);
+  });
 }
 
 template <class T>
 void Product<T>::descend(const ProductArrays<T>& at, Rows samples, const Tile& tile, T rate, T* w, T* scratch) const {
   if (rate == 0) return;
-  Matmul<T> p = gradient_product(at, samples, tile);
-  p.c = w + tile.rows.begin * w_stride_ + tile.columns.begin, p.ldc = w_stride_, p.add = true, p.rate = rate;
+  Matmul<T> p = gradient_product(at, chunks_.rows_of(samples), tile);
+  p.c = w + tile.rows.begin * w_stride_ + tile.columns.begin, p.ldc = w_stride_;
+  p.chunk = chunks_.rows(), p.add = true, p.rate = rate;
   run(p, scratch);
 }
 
 template <class T>
-void Product<T>::bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add) const {
-  const Rows rows = rows_of_samples(samples);
-  kernels<T>().column_sum(at.delta + rows.begin * out_ + columns.begin, out_, g, rows.count(), columns.count(),
-                          kBatchChunk, add);
+void Product<T>::bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add,
+                               T* scratch) const {
+  chunks_.sum_columns(at.delta + columns.begin, out_, samples, columns.count(), g, add, scratch);
 }
 
 template class Product<float>;

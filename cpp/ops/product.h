@@ -61,22 +61,22 @@ template <class T> class Product {
  public:
   static constexpr int kWeights = 0, kBias = 1;  // among the op's parameters
 
-  Product(std::int64_t positions, const Shape& w, bool has_bias, bool transposed, Compute compute);
+  Product(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute);
 
   std::int64_t in() const { return in_; }
   std::int64_t out() const { return out_; }
-  std::int64_t saved_size() const { return keeps_z() ? positions_ * out_ : 0; }
-  std::int64_t flops() const { return 2 * positions_ * in_ * out_; }
+  std::int64_t saved_size() const { return keeps_z() ? chunks_.positions() * out_ : 0; }
+  std::int64_t flops() const { return 2 * chunks_.positions() * in_ * out_; }
   bool by_columns() const { return columns_pay(in_, out_); }
-  bool by_depth() const { return positions_ == 1 && !transposed_; }
-  std::int64_t most_samples_of_a_chunk() const { return kBatchChunk / positions_; }
+  bool by_depth() const { return chunks_.positions() == 1 && !transposed_; }
+  std::int64_t samples_of_a_chunk() const { return chunks_.samples(); }  // 0: a chunk is no run of rows
   bool fuse(Activation f, T alpha);
 
   ProductArrays<T> arrays(const Io<T>& io) const;
 
   // Scratch is enough for as many samples and as large a part, and for less.
-  std::int64_t scratch(std::int64_t samples) const;  // of forward or backward
-  std::int64_t gradient_scratch(const Tile& tile, std::int64_t samples) const;
+  std::int64_t scratch(std::int64_t samples) const;                             // of forward or backward
+  std::int64_t gradient_scratch(const Tile& tile, std::int64_t samples) const;  // of w, or of b seen as one row
   std::int64_t descent_scratch(const Tile& tile, std::int64_t samples) const;
 
   // Some columns of z and y. depth: of the sums; the last part finishes y. soon: what the thread wants next.
@@ -88,7 +88,7 @@ template <class T> class Product {
   void backward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const;  // some columns of dx
   // Of a tile of w, compact, in g.
   void gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T* g, bool add, T* scratch) const;
-  void bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add) const;
+  void bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add, T* scratch) const;
   // Plain gradient descent without an array for the gradient: w -= rate times it in one rounding, with the bits of
   // gradient() and the optimizer's update, for a tile of any height and samples that are one chunk. w is the whole matrix.
   void descend(const ProductArrays<T>& at, Rows samples, const Tile& tile, T rate, T* w, T* scratch) const;
@@ -96,16 +96,16 @@ template <class T> class Product {
  private:
   const Products<T>& products() const { return kernels<T>().products[static_cast<int>(compute_)]; }
   bool keeps_z() const { return function_ != Activation::kLinear && activation_keeps_z(function_); }
-  Rows rows_of_samples(Rows samples) const { return {samples.begin * positions_, samples.end * positions_}; }
   Matmul<T> forward_product(const ProductArrays<T>& at, std::int64_t samples) const;
   Matmul<T> backward_product(const ProductArrays<T>& at, std::int64_t samples) const;
-  Matmul<T> gradient_product(const ProductArrays<T>& at, Rows samples, const Tile& tile) const;
+  Matmul<T> gradient_product(const ProductArrays<T>& at, Rows rows, const Tile& tile) const;
   void run(Matmul<T> product, T* scratch) const {
     product.scratch = scratch;
     products().run(product);
   }
 
-  std::int64_t positions_, in_, out_, w_stride_;
+  BatchChunks chunks_;
+  std::int64_t in_, out_, w_stride_;
   bool has_bias_, transposed_;
   Compute compute_;
   Activation function_ = Activation::kLinear;

@@ -12,7 +12,8 @@ namespace {
 
 template <class T> class Scale final : public Op<T> {
  public:
-  Scale(const Shape& x, std::int64_t n_weights) : last_(x.back()), inner_(size_of(x) / x.back()), one_(n_weights == 1) {
+  Scale(const Shape& x, std::int64_t n_weights)
+      : chunks_(x), last_(x.back()), inner_(chunks_.positions()), one_(n_weights == 1) {
     this->sizes_.shape = x;
     this->sizes_.flops = inner_ * last_;
     this->facts_.keeps_probabilities = true;
@@ -35,14 +36,17 @@ template <class T> class Scale final : public Op<T> {
     if (io.add[0]) kernels<T>().axpy(T(1), dx, io.dx[0] + offset, m * last_);
   }
 
-  std::int64_t accumulate_scratch(int, const Tile&, std::int64_t) const override { return one_ ? last_ : 0; }
+  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override {
+    return one_ ? align_up<T>(last_) + chunks_.template scratch<T>(last_) : chunks_.template scratch<T>(tile.size());
+  }
 
   void accumulate(const Io<T>& io, int, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
-    const std::int64_t m = rows.count() * inner_, n = one_ ? last_ : tile.columns.count();
-    const std::int64_t begin = rows.begin * inner_ * last_ + (one_ ? 0 : tile.columns.begin);
-    T* sums = one_ ? scratch : g;
-    kernels<T>().column_dot(io.x[0] + begin, nullptr, io.dy + begin, last_, sums, m, n, kBatchChunk, add && !one_);
-    if (!one_) return;
+    if (!one_) {
+      const std::int64_t begin = tile.columns.begin, n = tile.columns.count();
+      return chunks_.template dot_columns<T>(io.x[0] + begin, nullptr, io.dy + begin, last_, rows, n, g, add, scratch);
+    }
+    T *const sums = scratch, *const rest = scratch + align_up<T>(last_);
+    chunks_.template dot_columns<T>(io.x[0], nullptr, io.dy, last_, rows, last_, sums, false, rest);
     T total = 0;
     for (std::int64_t j = 0; j < last_; ++j) total += sums[j];
     g[0] = add ? g[0] + total : total;
@@ -54,6 +58,7 @@ template <class T> class Scale final : public Op<T> {
     std::fill_n(scratch, last_, io.w[0][0]);
     return scratch;
   }
+  BatchChunks chunks_;
   std::int64_t last_, inner_;
   bool one_;
 };

@@ -127,7 +127,7 @@ template <class T> std::int64_t Update<T>::most_in_place(int param) const {
                      config.clip_value <= 0 && !penalties_.any() && uses.size() == 1;
   if (!pays || !plain || uses[0].slot != Product<T>::kWeights) return 0;
   const Product<T>* product = work_.step(uses[0].step).op->as_product();
-  return product == nullptr ? 0 : product->most_samples_of_a_chunk();
+  return product == nullptr ? 0 : product->samples_of_a_chunk();
 }
 
 template <class T> const Product<T>& Update<T>::product_of(int param) const {

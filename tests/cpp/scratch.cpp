@@ -61,7 +61,7 @@ struct Layer {
 
 template <class T> bool layer_fits(const Layer& layer, std::int64_t capacity) {
   const bp::Shape kernel = layer.transposed ? bp::Shape{layer.out, layer.in} : bp::Shape{layer.in, layer.out};
-  const bp::Product<T> product(1, kernel, true, layer.transposed, bp::Compute::kFull);
+  const bp::Product<T> product({layer.in}, kernel, true, layer.transposed, bp::Compute::kFull);
   const auto& products = bp::kernels<T>().products[0];
   const auto fits = [&](const char* what, std::int64_t have, const bp::Matmul<T>& p) {
     const std::int64_t need = products.scratch(p);
@@ -82,10 +82,10 @@ template <class T> bool layer_fits(const Layer& layer, std::int64_t capacity) {
     bp::Matmul<T> p{};
     p.m = number(1, tile.rows.count()), p.n = tile.columns.count(), p.k = number(1, capacity);
     p.lda = layer.transposed ? layer.out : layer.in, p.ldb = layer.transposed ? layer.in : layer.out;
-    p.a_transposed = true, p.chunk = bp::kBatchChunk, p.add = toss();
+    p.a_transposed = true, p.chunk = bp::BatchChunks::kRows, p.add = toss();
     if (!fits("gradient", product.gradient_scratch(tile, capacity), p)) return false;
-    p.k = std::min(p.k, bp::kBatchChunk), p.add = true, p.rate = 1;
-    if (!fits("descent", product.descent_scratch(tile, std::min(capacity, bp::kBatchChunk)), p)) return false;
+    p.k = std::min(p.k, bp::BatchChunks::kRows), p.add = true, p.rate = 1;
+    if (!fits("descent", product.descent_scratch(tile, std::min(capacity, bp::BatchChunks::kRows)), p)) return false;
   }
   return true;
 }
