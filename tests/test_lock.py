@@ -226,7 +226,9 @@ def test_what_is_not_ours_is_refused_and_unchanged(tmp_path, kind):
     assert all(map(support.same_bits, model.get_weights(), weights))
 
 
-@pytest.mark.parametrize("content", ["", "4194305\n", f"{os.getpid()}\n"], ids=["none", "far", "own"])
+@pytest.mark.parametrize(
+    "content", ["", "4194305\n", f"{os.getpid()}\n"], ids=["none", "far", "own"]
+)
 def test_an_empty_file_and_one_of_version_0_1_serve_and_stay(tmp_path, content):
     """Who made them cannot be told, so they are locked, and neither written nor removed."""
     (tmp_path / "run.lock").write_text(content)
