@@ -87,7 +87,8 @@ template <class T>
 void Product<T>::forward(const ProductArrays<T>& at, Rows samples, Rows columns, Rows depth, const Runs& soon,
                          T* scratch) const {
   const Rows rows = chunks_.rows_of(samples);
-  Matmul<T> p = depth_of(columns_of(rows_of(forward_product(at, 0), rows), columns), depth);
+  Matmul<T> p = forward_product(at, 0);
+  take_rows(p, rows), take_columns(p, columns), take_depth(p, depth);
   p.soon = soon;
   run(p, scratch);
   if (depth.end < in_ || function_ == Activation::kLinear) return;
@@ -110,7 +111,9 @@ template <class T> void Product<T>::find_delta(const ProductArrays<T>& at, Rows 
 
 template <class T> void Product<T>::backward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const {
   if (at.dx == nullptr) return;
-  run(columns_of(rows_of(backward_product(at, 0), chunks_.rows_of(samples)), columns), scratch);
+  Matmul<T> p = backward_product(at, 0);
+  take_rows(p, chunks_.rows_of(samples)), take_columns(p, columns);
+  run(p, scratch);
 }
 
 template <class T>

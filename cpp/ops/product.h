@@ -23,28 +23,25 @@ constexpr bool columns_pay(std::int64_t k, std::int64_t n) { return k * n >= kCo
 // Rows of a gradient that a thread takes at once: a few starve the matrix kernel, which wants two register tiles of up to 14.
 constexpr std::int64_t kTileRows = 28;
 
-// Parts of C = op(A) op(B): some of its rows, some of its columns, some of the terms of its sums (those after the first ones
-// go on from what C holds).
-template <class T> Matmul<T> rows_of(Matmul<T> p, Rows rows) {
+// Cuts C = op(A) op(B) down to some of its rows, some of its columns, some of the terms of its sums (those after the first
+// ones go on from what C holds). In place: a copy would wait for the stores before it, in products of a microsecond.
+template <class T> void take_rows(Matmul<T>& p, Rows rows) {
   p.m = rows.count();
   p.a += rows.begin * (p.a_transposed ? 1 : p.lda);
   p.c += rows.begin * p.ldc;
-  return p;
 }
-template <class T> Matmul<T> columns_of(Matmul<T> p, Rows columns) {
+template <class T> void take_columns(Matmul<T>& p, Rows columns) {
   p.n = columns.count();
   p.b += columns.begin * (p.b_transposed ? p.ldb : 1);
   p.c += columns.begin;
   if (p.bias != nullptr) p.bias += columns.begin;
-  return p;
 }
-template <class T> Matmul<T> depth_of(Matmul<T> p, Rows depth) {
+template <class T> void take_depth(Matmul<T>& p, Rows depth) {
   p.k = depth.count();
   p.a += depth.begin * (p.a_transposed ? p.lda : 1);
   p.b += depth.begin * (p.b_transposed ? 1 : p.ldb);
   p.goes_on = depth.begin > 0;
   if (p.goes_on) p.bias = nullptr;
-  return p;
 }
 
 // Where the arrays of a product are, for all samples.
@@ -99,7 +96,7 @@ template <class T> class Product {
   Matmul<T> forward_product(const ProductArrays<T>& at, std::int64_t samples) const;
   Matmul<T> backward_product(const ProductArrays<T>& at, std::int64_t samples) const;
   Matmul<T> gradient_product(const ProductArrays<T>& at, Rows rows, const Tile& tile) const;
-  void run(Matmul<T> product, T* scratch) const {
+  void run(Matmul<T>& product, T* scratch) const {
     product.scratch = scratch;
     products().run(product);
   }

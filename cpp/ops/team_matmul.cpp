@@ -12,10 +12,10 @@ namespace {
 // Where a gradient has so many tiles that one more or less is a small part of a share, it is cut between tiles.
 constexpr std::int64_t kManyTiles = 8;
 
-template <class T> Matmul<T> part_of(const Matmul<T>& whole, int rank, int parts) {
-  if (columns_pay(whole.k, whole.n)) return columns_of(whole, split_columns(whole.n, rank, parts));
-  const bool by_tiles = whole.a_transposed && whole.m >= kManyTiles * kTileRows * parts;
-  return rows_of(whole, by_tiles ? split_at(kTileRows, whole.m, rank, parts) : split(whole.m, rank, parts));
+template <class T> void take_part(Matmul<T>& p, int rank, int parts) {
+  if (columns_pay(p.k, p.n)) return take_columns(p, split_columns(p.n, rank, parts));
+  const bool by_tiles = p.a_transposed && p.m >= kManyTiles * kTileRows * parts;
+  take_rows(p, by_tiles ? split_at(kTileRows, p.m, rank, parts) : split(p.m, rank, parts));
 }
 
 // A plan owns its scratch from step to step; a product alone keeps it from call to call, so that it costs no more.
@@ -33,7 +33,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 template <class T> void team_matmul(const Products<T>& products, const Matmul<T>& product, int threads) {
   run_team(threads, [&](Team& team) {
-    Matmul<T> part = part_of(product, team.rank, team.size);
+    Matmul<T> part = product;
+    take_part(part, team.rank, team.size);
     part.scratch = scratch_of<T>(products.scratch(part));
     products.run(part);
   });
