@@ -156,7 +156,9 @@ ARRAYS = [
 ]
 
 
-@pytest.mark.parametrize("name, array, change, message", ARRAYS, ids=str)
+@pytest.mark.parametrize(
+    "name, array, change, message", ARRAYS, ids=lambda of: None if callable(of) else str(of)
+)
 def test_forged_arrays(tmp_path, name, array, change, message):
     path = tmp_path / "run"
     document, held, arrays = stopped(name, path)
