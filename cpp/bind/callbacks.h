@@ -69,7 +69,8 @@ template <class T> py::tuple batch_arrays(const OutputBatch<T>& batch, const Sha
   if (batch.target_width != batch.width) target_shape.back() = batch.target_width;
   py::object truth = batch.label != nullptr ? py::object(copy_out(batch.label, label_shape))
                                             : py::object(copy_out(batch.target, target_shape));
-  py::object weight = batch.weight != nullptr ? py::object(copy_out(batch.weight, {batch.n})) : py::object(py::none());
+  const Shape weight_shape(target_shape.begin(), target_shape.begin() + 1 + batch.weight_axes);
+  py::object weight = batch.weight != nullptr ? py::object(copy_out(batch.weight, weight_shape)) : py::object(py::none());
   return py::make_tuple(truth, copy_out(batch.prediction, shape), weight);
 }
 

@@ -130,7 +130,7 @@ template <class T> class PyTrainer {
       if (weights[k].is_none()) continue;
       keep.push_back(weights[k].template cast<py::array>());
       source.weights.back() = RowReader<T>(view_of(keep.back(), "sample_weight"));
-      check(keep.back().ndim() == 1 && keep.back().shape(0) == source.n, "sample_weight: expected one weight a sample");
+      check_weights(k, keep.back(), source.n);
     }
     trainer_->set_data(std::move(source));
     held_data_.clear();
@@ -319,6 +319,22 @@ template <class T> class PyTrainer {
           "labels: expected an aligned C-contiguous int32 array of one label per prediction");
     target.label = static_cast<const std::int32_t*>(y.data());
     return target;
+  }
+
+  // One weight for a sample, or for each of its positions, rows or values.
+  void check_weights(std::size_t k, const py::array& weights, std::int64_t n) const {
+    const BoundLoss<T>& loss = trainer_->losses()[k];
+    const Graph<T>& graph = *net_->graph();
+    Shape expected = with_rows(n, graph.shapes[static_cast<std::size_t>(loss.output)]);
+    if (loss.target_width != loss.width) expected.back() = loss.target_width;
+    const Shape shape = shape_of(weights);
+    check(!shape.empty() && shape.size() <= expected.size() && std::equal(shape.begin(), shape.end(), expected.begin()),
+          "sample_weight: got " + to_string(shape) + ", expected leading axes of " + to_string(expected));
+    if (shape.size() < expected.size() || expected.size() == 1 || expected.back() == 1) return;
+    check(loss.weighs_values(), "sample_weight: the loss takes one weight for a row");
+    for (const Metric<T>& metric : trainer_->metrics()[k]) {
+      check(!metric.weighted() || metric.weighs_values(), "sample_weight: a metric takes one weight for a row");
+    }
   }
 
   void bind_slots(StepConfig<T>& config, const Graph<T>& graph) const {

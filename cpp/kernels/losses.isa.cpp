@@ -7,8 +7,8 @@
 //                         dm = r exp(-s / 2) / K, ds = (1 - r^2) / (2 K); the row is K means m, K log-variances s
 //
 // s is the label smoothing of the cross entropies. A label y stands for the distribution that is 1 at y. The others
-// are in kernels/losses.h. Sums follow kernels/reduce.h. A row of weight 0 has loss 0 and delta 0 even where its loss
-// overflows.
+// are in kernels/losses.h. Sums follow kernels/reduce.h. A row or term of weight 0 has loss 0 and delta 0 even where its
+// loss overflows.
 #include "kernels/losses.h"
 
 #include "kernels/reduce.h"
@@ -24,6 +24,24 @@ template <class T> BP_INLINE Vec<T> weigh(Vec<T> weight, Vec<T> loss) {
 template <class T> BP_INLINE T weight_of(const LossArgs<T>& u, std::int64_t r) {
   return u.weight != nullptr ? u.weight[r] : T(1);
 }
+// The weight of a row, or of each of its terms.
+template <class T> class RowWeight {
+ public:
+  BP_INLINE RowWeight(const LossArgs<T>& u, std::int64_t r, T share)
+      : terms_(u.weigh_terms ? u.weight + r * u.targets : nullptr),
+        row_(terms_ != nullptr ? T(1) : weight_of(u, r)),
+        gain_(row_ * u.scale / share) {}
+  template <class At> BP_INLINE Vec<T> term(At at, Vec<T> loss) const {
+    return terms_ != nullptr ? weigh(at.load(terms_), loss) : loss;
+  }
+  template <class At> BP_INLINE Vec<T> gain(At at) const { return terms_ != nullptr ? at.load(terms_) * gain_ : gain_; }
+  BP_INLINE T row(T loss) const { return weigh(row_, loss); }
+
+ private:
+  const T* terms_;
+  T row_;
+  Vec<T> gain_;
+};
 // Infinite slopes become the largest number, so that weight 0 takes them to 0.
 template <class T> BP_INLINE Vec<T> finite(Vec<T> d) { return clamp(d, -kLargest<T>, kLargest<T>); }
 
@@ -42,15 +60,14 @@ template <class T, class F> BP_INLINE void each_term(const LossArgs<T>& u, T sha
   for (std::int64_t r = 0; r < u.rows; ++r) {
     const T *p = u.prediction + r * u.n, *t = u.target + r * u.n;
     T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
-    const T w = weight_of(u, r);
-    const Vec<T> gain(w * u.scale / share);
+    const RowWeight<T> weight(u, r, share);
     RowSum<T> sum;
     each_block<T>(u.n, [&](auto at, int q) __attribute__((always_inline)) {
       const Term<T> term = f(at, at.load(p), at.load(t));
-      sum.add(q, at.keep(term.l, broadcast<T>(0)));
-      if (delta != nullptr) at.store(delta, finite(term.d) * gain);
+      sum.add(q, at.keep(weight.term(at, term.l), broadcast<T>(0)));
+      if (delta != nullptr) at.store(delta, finite(term.d) * weight.gain(at));
     });
-    u.row_loss[r] = weigh(w, sum.total() / share);
+    u.row_loss[r] = weight.row(sum.total() / share);
   }
 }
 
@@ -79,14 +96,13 @@ template <class T> static void quantile(const LossArgs<T>& u) {
   for (std::int64_t r = 0; r < u.rows; ++r) {
     const T *p = u.prediction + r * u.n, *t = u.target + r * u.targets;
     T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
-    const T w = weight_of(u, r);
-    const Vec<T> gain(w * u.scale / share);
+    const RowWeight<T> weight(u, r, share);
     RowSum<T> sum;
     const auto add = [&](auto at, int q, std::int64_t start, Vec<T> level, Vec<T> target)
                          __attribute__((always_inline)) {
       const Term<T> term = Pinball<T>(level)(at.load(p + start), target);
-      sum.add(q, at.keep(term.l, broadcast<T>(0)));
-      if (delta != nullptr) at.store(delta + start, term.d * gain);
+      sum.add(q, at.keep(weight.term(at, term.l), broadcast<T>(0)));
+      if (delta != nullptr) at.store(delta + start, term.d * weight.gain(at));
     };
     if (u.targets == 1) {  // levels are the lanes
       each_block<T>(u.n, [&](auto at, int q) __attribute__((always_inline)) {
@@ -100,7 +116,7 @@ template <class T> static void quantile(const LossArgs<T>& u) {
         });
       }
     }
-    u.row_loss[r] = weigh(w, sum.total() / share);
+    u.row_loss[r] = weight.row(sum.total() / share);
   }
 }
 
@@ -143,17 +159,17 @@ template <class T> static void gaussian_nll(const LossArgs<T>& u) {
   for (std::int64_t r = 0; r < u.rows; ++r) {
     const T *m = u.prediction + r * u.n, *s = m + u.targets, *t = u.target + r * u.targets;
     T* delta = u.delta != nullptr ? u.delta + r * u.n : nullptr;
-    const T w = weight_of(u, r);
-    const Vec<T> gain(w * u.scale / share);
+    const RowWeight<T> weight(u, r, share);
     RowSum<T> sum;
     each_block<T>(u.targets, [&](auto at, int q) __attribute__((always_inline)) {
       const GaussianTerm<T> term = gaussian_term(u, at.load(m), at.load(s), at.load(t));
-      sum.add(q, at.keep(term.l, broadcast<T>(0)));
+      sum.add(q, at.keep(weight.term(at, term.l), broadcast<T>(0)));
       if (delta == nullptr) return;
+      const Vec<T> gain = weight.gain(at);
       at.store(delta, term.dm * gain);
       at.store(delta + u.targets, term.ds * gain);
     });
-    u.row_loss[r] = weigh(w, sum.total() / share);
+    u.row_loss[r] = weight.row(sum.total() / share);
   }
 }
 

@@ -72,8 +72,9 @@ template <class T> struct LossArgs {
   const T* prediction;          // (rows, n); logits for the *Logits losses
   const T* target;              // (rows, targets), or null when label is given (the cross entropies)
   const std::int32_t* label;    // (rows), or null
-  const T* weight;              // (rows), or null for 1
-  T* row_loss;                  // (rows): weight * loss of the row
+  const T* weight;              // (rows), or null for 1; with weigh_terms (rows, targets), not for the cross entropies
+  bool weigh_terms;             // of several targets a row each has a weight of its own
+  T* row_loss;                  // (rows): weight * loss of the row, or the row's loss of weighted terms
   T* delta;                     // (rows, n): scale * weight * d loss / d prediction; null: not wanted
   T scale;
   const T* options;             // huber: delta; cross entropies: label_smoothing; quantile: one level a block;

@@ -24,6 +24,7 @@ template <class T> class RowReader {
 
   std::int64_t rows() const { return view_.rows(); }
   std::int64_t row_size() const { return row_size_; }
+  int rank() const { return view_.rank; }
   // dst (rows.count(), row_size) from the rows order[begin..end) (order null: begin..end).
   void read(const std::int64_t* order, Rows rows, T* dst) const;
   // Some columns of the same, if has_columns(): dst is (rows.count(), columns.count()), rows `stride` apart.

@@ -37,6 +37,11 @@ template <class T> struct BoundLoss {
   bool logits;                                  // prediction holds logits
   T low, high;                                  // between which the loss is defined for targets
 
+  // Whether the values of a row may have weights of their own: a cross entropy is one number for a row.
+  bool weighs_values() const {
+    return config.callback != nullptr ||
+           (config.kind != Loss::kCrossEntropy && config.kind != Loss::kCrossEntropyLogits);
+  }
   bool bounded() const { return low > -std::numeric_limits<T>::infinity(); }
 };
 

@@ -70,45 +70,62 @@ template <class T> void Metric<T>::reset() {
   sums_.assign(static_cast<std::size_t>(sums_size()), 0.0);
 }
 
-template <class T> void Metric<T>::add(const OutputBatch<T>& batch) {
-  if (config_.kind == MetricKind::kCallback) {
-    OutputBatch<T> seen = batch;
-    if (!config_.weighted) seen.weight = nullptr;
-    return config_.callback->add(seen);
+template <class T> bool Metric<T>::weighs_values() const {
+  switch (config_.kind) {
+    case MetricKind::kAccuracy:
+    case MetricKind::kTopK:
+    case MetricKind::kAuc:
+      return false;
+    case MetricKind::kCounts:
+      return config_.labels;
+    default:
+      return true;
   }
-  const T* weights = config_.weighted ? batch.weight : nullptr;
+}
+
+template <class T> void Metric<T>::add(const OutputBatch<T>& all) {
+  OutputBatch<T> batch = all;
+  if (!config_.weighted || batch.weight == nullptr) {
+    batch.weight = nullptr;
+    batch.weights = 1;
+  }
+  if (config_.kind == MetricKind::kCallback) return config_.callback->add(batch);
   const auto add_value = [&](double value, double weight) {
     sums_[0] += weight * value;
     sums_[1] += weight;
   };
-  for (std::int64_t sample = 0; sample < batch.n; ++sample) {
-    const double weight = weights != nullptr ? static_cast<double>(weights[sample]) : 1.0;
+  for (std::int64_t part = 0; part < batch.n * batch.weights; ++part) {
+    const double weight = batch.weight != nullptr ? static_cast<double>(batch.weight[part]) : 1.0;
     switch (config_.kind) {
       case MetricKind::kCounts:
-        add_counts(batch, sample, weight);
+        if (config_.labels && config_.classes > 1) {
+          add_labels(batch, part, weight);
+        } else {
+          add_counts(batch, part, weight);
+        }
         break;
       case MetricKind::kAuc:
-        add_scores(batch, sample, weight);
+        add_scores(batch, part, weight);
         break;
       case MetricKind::kR2:
-        add_r2(batch, sample, weight);
+        add_r2(batch, part, weight);
         break;
       case MetricKind::kAccuracy:
       case MetricKind::kTopK:
-        add_value(share_of_hits(batch, sample), weight);
+        add_value(share_of_hits(batch, part), weight);
         break;
       case MetricKind::kBinaryAccuracy:
-        add_value(share_on_side(batch, sample), weight);
+        add_value(share_on_side(batch, part), weight);
         break;
       default:
-        add_value(mean_error(batch, sample), weight);
+        add_value(mean_error(batch, part), weight);
     }
   }
 }
 
-template <class T> Rows Metric<T>::rows_of(const OutputBatch<T>& b, std::int64_t sample) const {
-  const std::int64_t rows = b.positions * b.width / config_.classes;
-  return {sample * rows, (sample + 1) * rows};
+template <class T> Rows Metric<T>::rows_of(const OutputBatch<T>& b, std::int64_t part) const {
+  const std::int64_t rows = b.positions * b.width / config_.classes / b.weights;
+  return {part * rows, (part + 1) * rows};
 }
 
 // What is compared with cut_, and ranked: growing with the probability of each column. Of logits the log-odds, which do not
@@ -125,10 +142,10 @@ template <class T> const double* Metric<T>::scores_of(const OutputBatch<T>& b, s
   return row_.data();
 }
 
-// Of a sample's rows those whose true class is the predicted one, or among the k first; ties count for the lower class.
-template <class T> double Metric<T>::share_of_hits(const OutputBatch<T>& b, std::int64_t sample) const {
+// Of the rows those whose true class is the predicted one, or among the k first; ties count for the lower class.
+template <class T> double Metric<T>::share_of_hits(const OutputBatch<T>& b, std::int64_t part) const {
   const std::int64_t n = config_.classes;
-  const Rows rows = rows_of(b, sample);
+  const Rows rows = rows_of(b, part);
   double hits = 0;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     const std::int64_t truth = true_class(b, row, n);
@@ -144,21 +161,21 @@ template <class T> double Metric<T>::share_of_hits(const OutputBatch<T>& b, std:
   return hits / static_cast<double>(rows.count());
 }
 
-// Of a sample's values those on the right side of the threshold.
-template <class T> double Metric<T>::share_on_side(const OutputBatch<T>& b, std::int64_t sample) {
-  const Rows rows = rows_of(b, sample);
+// Of the values those on the right side of the threshold.
+template <class T> double Metric<T>::share_on_side(const OutputBatch<T>& b, std::int64_t part) {
+  const std::int64_t n = config_.classes, size = b.positions * b.width / b.weights;
   double right = 0;
-  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    const double* p = scores_of(b, row);
-    const T* t = b.target + row * config_.classes;
-    for (std::int64_t k = 0; k < config_.classes; ++k) right += (p[k] > cut_) == (t[k] > T(0.5));
+  for (std::int64_t i = part * size; i < (part + 1) * size;) {
+    const double* p = scores_of(b, i / n);
+    const std::int64_t row = i / n * n, end = std::min(row + n, (part + 1) * size);
+    for (; i < end; ++i) right += (p[i - row] > cut_) == (b.target[i] > T(0.5));
   }
-  return right / static_cast<double>(rows.count() * config_.classes);
+  return right / static_cast<double>(size);
 }
 
-template <class T> double Metric<T>::mean_error(const OutputBatch<T>& b, std::int64_t sample) const {
-  const std::int64_t size = b.positions * b.target_width;
-  const T *p = b.point + sample * size, *t = b.target + sample * size;
+template <class T> double Metric<T>::mean_error(const OutputBatch<T>& b, std::int64_t part) const {
+  const std::int64_t size = b.positions * b.target_width / b.weights;
+  const T *p = b.point + part * size, *t = b.target + part * size;
   double sum = 0;
   for (std::int64_t i = 0; i < size; ++i) {
     const double error = static_cast<double>(p[i]) - static_cast<double>(t[i]);
@@ -167,38 +184,37 @@ template <class T> double Metric<T>::mean_error(const OutputBatch<T>& b, std::in
   return sum / static_cast<double>(size);
 }
 
-template <class T> void Metric<T>::add_counts(const OutputBatch<T>& b, std::int64_t sample, double weight) {
+template <class T> void Metric<T>::add_counts(const OutputBatch<T>& b, std::int64_t part, double weight) {
   const std::int64_t n = config_.classes;
-  const Rows rows = rows_of(b, sample);
+  const Rows rows = rows_of(b, part);
   double *const hits = sums_.data(), *const predicted = hits + columns_, *const positive = predicted + columns_;
-  const auto count = [&](std::int64_t truth, std::int64_t guess) {
-    if (truth < 0) return;
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    const T* p = b.score + row * n;
+    const std::int64_t truth = n == 1 ? b.target[row] > T(0.5) : true_class(b, row, n);
+    const std::int64_t guess = n == 1 ? static_cast<double>(*p) > cut_ : argmax(p, n);
+    if (truth < 0) continue;
     positive[truth] += weight;
     predicted[guess] += weight;
     if (truth == guess) hits[truth] += weight;
-  };
-  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    if (!config_.labels && n > 1) {
-      count(true_class(b, row, n), argmax(b.score + row * n, n));
-      continue;
-    }
-    const T *p = b.score + row * n, *t = b.target + row * n;
-    for (std::int64_t k = 0; k < n; ++k) {
-      const bool truth = t[k] > T(0.5), guess = static_cast<double>(p[k]) > cut_;
-      if (n == 1) {
-        count(truth, guess);
-        continue;
-      }
-      positive[k] += truth ? weight : 0;
-      predicted[k] += guess ? weight : 0;
-      hits[k] += truth && guess ? weight : 0;
-    }
   }
 }
 
-template <class T> void Metric<T>::add_scores(const OutputBatch<T>& b, std::int64_t sample, double weight) {
+// Of columns that are labels of their own.
+template <class T> void Metric<T>::add_labels(const OutputBatch<T>& b, std::int64_t part, double weight) {
+  const std::int64_t size = b.positions * b.width / b.weights;
+  double *const hits = sums_.data(), *const predicted = hits + columns_, *const positive = predicted + columns_;
+  for (std::int64_t i = part * size; i < (part + 1) * size; ++i) {
+    const std::int64_t k = i % columns_;
+    const bool truth = b.target[i] > T(0.5), guess = static_cast<double>(b.score[i]) > cut_;
+    positive[k] += truth ? weight : 0;
+    predicted[k] += guess ? weight : 0;
+    hits[k] += truth && guess ? weight : 0;
+  }
+}
+
+template <class T> void Metric<T>::add_scores(const OutputBatch<T>& b, std::int64_t part, double weight) {
   const std::int64_t n = config_.classes;
-  const Rows rows = rows_of(b, sample);
+  const Rows rows = rows_of(b, part);
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     const std::int64_t truth = config_.labels || n == 1 ? 0 : true_class(b, row, n);
     const double* p = scores_of(b, row);
@@ -216,13 +232,13 @@ template <class T> void Metric<T>::add_scores(const OutputBatch<T>& b, std::int6
 }
 
 // Welford's update of the weighted mean and spread, which a large mean does not cancel.
-template <class T> void Metric<T>::add_r2(const OutputBatch<T>& b, std::int64_t sample, double weight) {
-  const std::int64_t size = config_.values;
+template <class T> void Metric<T>::add_r2(const OutputBatch<T>& b, std::int64_t part, double weight) {
+  const std::int64_t all = config_.values, size = all / b.weights;
   double* const total = sums_.data();
-  double *const mean = total + size, *const spread = mean + size, *const residual = spread + size;
-  for (std::int64_t i = 0; i < size && weight > 0; ++i) {
-    const double y = static_cast<double>(b.target[sample * size + i]);
-    const double error = y - static_cast<double>(b.point[sample * size + i]);
+  double *const mean = total + all, *const spread = mean + all, *const residual = spread + all;
+  for (std::int64_t at = part * size; at < (part + 1) * size && weight > 0; ++at) {
+    const std::int64_t i = at % all;
+    const double y = static_cast<double>(b.target[at]), error = y - static_cast<double>(b.point[at]);
     if (total[i] == 0) mean[i] = y;  // y * weight / weight may not be y, and a constant target would spread
     const double from_mean = y - mean[i];
     total[i] += weight;

@@ -20,7 +20,9 @@ template <class T> struct OutputBatch {
   const T* point;                    // (n, positions, target_width): what compares with the target value by value
   const T* target;                   // like point, or null
   const std::int32_t* label;         // (n, positions), or null
-  const T* weight;                   // (n), or null
+  const T* weight;                   // (n, weights), or null
+  std::int64_t weights;              // of a sample; 1 without any
+  int weight_axes;                   // how many leading axes of a sample's target they have
 };
 
 template <class T> struct MetricCallback {
@@ -54,6 +56,9 @@ template <class T> class Metric {
   bool needs_values() const;
   // True if it compares predictions with targets value by value, so that class labels will not do.
   bool needs_dense_target() const;
+  bool weighted() const { return config_.weighted; }
+  // Whether a weight may tell apart the values of a row.
+  bool weighs_values() const;
   void reset();
   void add(const OutputBatch<T>& batch);
   // accuracy, top_k, binary_accuracy, mae, mse: {sum w v, sum w}; counts: 3 x columns {hits, predicted, true};
@@ -74,14 +79,16 @@ template <class T> class Metric {
     bool positive;
   };
 
-  // Of a sample: which rows of all the batch's are its own, and what each kind makes of them.
-  Rows rows_of(const OutputBatch<T>& batch, std::int64_t sample) const;
-  double share_of_hits(const OutputBatch<T>& batch, std::int64_t sample) const;
-  double share_on_side(const OutputBatch<T>& batch, std::int64_t sample);
-  double mean_error(const OutputBatch<T>& batch, std::int64_t sample) const;
-  void add_counts(const OutputBatch<T>& batch, std::int64_t sample, double weight);
-  void add_scores(const OutputBatch<T>& batch, std::int64_t sample, double weight);
-  void add_r2(const OutputBatch<T>& batch, std::int64_t sample, double weight);
+  // A part of the batch is what one weight belongs to, a sample where there are none: which rows, or which values of all
+  // the batch's are its own, and what each kind makes of them.
+  Rows rows_of(const OutputBatch<T>& batch, std::int64_t part) const;
+  double share_of_hits(const OutputBatch<T>& batch, std::int64_t part) const;
+  double share_on_side(const OutputBatch<T>& batch, std::int64_t part);
+  double mean_error(const OutputBatch<T>& batch, std::int64_t part) const;
+  void add_counts(const OutputBatch<T>& batch, std::int64_t part, double weight);
+  void add_labels(const OutputBatch<T>& batch, std::int64_t part, double weight);
+  void add_scores(const OutputBatch<T>& batch, std::int64_t part, double weight);
+  void add_r2(const OutputBatch<T>& batch, std::int64_t part, double weight);
   const double* scores_of(const OutputBatch<T>& batch, std::int64_t row);
   std::vector<Scored> scored(std::int64_t first, std::int64_t last) const;
   std::int64_t sums_size() const;

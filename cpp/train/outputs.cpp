@@ -6,6 +6,12 @@
 
 namespace bp {
 
+namespace {
+
+constexpr char kBatchMemory[] = "targets and losses of a batch; a smaller batch_size takes less";
+
+}  // namespace
+
 template <class T> Outputs<T>::Outputs(Workspace<T>& work) : work_(work), outputs_(work.config->losses.size()) {
   std::vector<int> seen;
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
@@ -16,26 +22,34 @@ template <class T> Outputs<T>::Outputs(Workspace<T>& work) : work_(work), output
 }
 
 template <class T> void Outputs<T>::make_room(std::int64_t n) {
-  constexpr const char* what = "targets and losses of a batch; a smaller batch_size takes less";
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
     const BoundLoss<T>& loss = bound(k);
     const std::int64_t rows = checked_mul(n, loss.positions), size = checked_mul(rows, loss.width);
     Arrays& out = outputs_[k];
-    out.target = Buffer<T>(checked_mul(rows, loss.target_width), what);
-    out.label = Buffer<std::int32_t>(rows, what);
-    out.weight = Buffer<T>(n, what);
-    out.row_weight = Buffer<T>(rows, what);
-    out.row_loss = Buffer<T>(rows, what);
-    if (out.adds_delta) out.delta = Buffer<T>(size, what);
+    out.target = Buffer<T>(checked_mul(rows, loss.target_width), kBatchMemory);
+    out.label = Buffer<std::int32_t>(rows, kBatchMemory);
+    out.row_loss = Buffer<T>(rows, kBatchMemory);
+    if (out.adds_delta) out.delta = Buffer<T>(size, kBatchMemory);
     const bool differs = loss.link != Link::kNone || loss.target_width != loss.width;
-    if (work_.config->needs_values[k] && differs) out.values = Buffer<T>(out.target.size(), what);
+    if (work_.config->needs_values[k] && differs) out.values = Buffer<T>(out.target.size(), kBatchMemory);
   }
 }
 
 template <class T> void Outputs<T>::prepare(const BatchSource<T>& source) {
   for (std::size_t k = 0; k < outputs_.size(); ++k) {
-    outputs_[k].labelled = source.ys[k].label != nullptr;
-    outputs_[k].weighted = source.weights[k].row_size() > 0;
+    Arrays& out = outputs_[k];
+    const BoundLoss<T>& loss = bound(k);
+    out.labelled = source.ys[k].label != nullptr;
+    out.weights = source.weights[k].row_size();
+    if (out.weights == 0) continue;
+    out.weight_axes = source.weights[k].rank() - 1;
+    out.weigh_terms = loss.positions % out.weights != 0;
+    const std::int64_t of_loss = loss.positions * (out.weigh_terms ? loss.target_width : 1);
+    const auto make_room = [](Buffer<T>& buffer, std::int64_t size) {
+      if (buffer.size() < size) buffer = Buffer<T>(size, kBatchMemory);
+    };
+    make_room(out.weight, checked_mul(work_.capacity, out.weights));
+    make_room(out.loss_weight, checked_mul(work_.capacity, of_loss));
   }
 }
 
@@ -58,11 +72,12 @@ template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
       source.ys[k].dense.read(job.order, from, out.target.data() + rows.begin * loss.positions * loss.target_width);
       if (loss.bounded()) check_target(k, rows, job);
     }
-    if (source.weights[k].row_size() == 0) continue;
-    source.weights[k].read(job.order, from, out.weight.data() + rows.begin);
+    if (out.weights == 0) continue;
+    source.weights[k].read(job.order, from, out.weight.data() + rows.begin * out.weights);
     check_weight(k, rows, job);
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-      std::fill_n(out.row_weight.data() + r * loss.positions, loss.positions, out.weight[r]);
+    const std::int64_t each = loss.positions * (out.weigh_terms ? loss.target_width : 1) / out.weights;
+    for (std::int64_t i = rows.begin * out.weights; i < rows.end * out.weights; ++i) {
+      std::fill_n(out.loss_weight.data() + i * each, each, out.weight[i]);
     }
   }
 }
@@ -113,12 +128,13 @@ template <class T> void Outputs<T>::check_target(std::size_t k, Rows rows, const
 template <class T> void Outputs<T>::check_weight(std::size_t k, Rows rows, const BatchJob<T>& job) const {
   const T* const weight = outputs_[k].weight.data();
   const auto sound = [](T w) { return (w >= 0) & (w <= std::numeric_limits<T>::max()); };
+  const std::int64_t size = outputs_[k].weights, begin = rows.begin * size, end = rows.end * size;
   bool all = true;
-  for (std::int64_t r = rows.begin; r < rows.end; ++r) all &= sound(weight[r]);
+  for (std::int64_t i = begin; i < end; ++i) all &= sound(weight[i]);
   if (all) return;
-  const std::int64_t r = std::find_if_not(weight + rows.begin, weight + rows.end, sound) - weight;
-  refuse(work_.graph->nodes[static_cast<std::size_t>(bound(k).output)].name, "sample weight " + number(weight[r]), job.sample(r),
-         "a finite number >= 0");
+  const std::int64_t i = std::find_if_not(weight + begin, weight + end, sound) - weight;
+  refuse(work_.graph->nodes[static_cast<std::size_t>(bound(k).output)].name, "sample weight " + number(weight[i]),
+         job.sample(i / size), "a finite number >= 0");
 }
 
 template <class T> OutputBatch<T> Outputs<T>::batch(std::size_t k, std::int64_t n) const {
@@ -136,7 +152,9 @@ template <class T> OutputBatch<T> Outputs<T>::batch(std::size_t k, std::int64_t 
           point,
           out.labelled ? nullptr : out.target.data(),
           out.labelled ? out.label.data() : nullptr,
-          out.weighted ? out.weight.data() : nullptr};
+          out.weights > 0 ? out.weight.data() : nullptr,
+          std::max<std::int64_t>(out.weights, 1),
+          out.weight_axes};
 }
 
 template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJob<T>& job) {
@@ -158,7 +176,8 @@ template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJo
     args.prediction = work_.frame->value(loss.prediction) + offset * loss.width;
     args.target = out.labelled ? nullptr : out.target.data() + offset * loss.target_width;
     args.label = out.labelled ? out.label.data() + offset : nullptr;
-    args.weight = out.weighted ? out.row_weight.data() + offset : nullptr;
+    args.weight = out.weights > 0 ? out.loss_weight.data() + offset * (out.weigh_terms ? loss.target_width : 1) : nullptr;
+    args.weigh_terms = out.weights > 0 && out.weigh_terms;
     args.row_loss = out.row_loss.data() + offset;
     args.delta = delta == nullptr ? nullptr : delta + offset * loss.width;
     args.scale = static_cast<T>(loss.config.weight / static_cast<double>(job.rows.count() * loss.positions));

@@ -22,10 +22,15 @@ template <class T> class Outputs {
 
  private:
   struct Arrays {
-    Buffer<T> target, weight, row_weight, row_loss, delta, values;
+    Buffer<T> target, row_loss, delta, values;
+    Buffer<T> weight;       // as they are given: (n, weights)
+    Buffer<T> loss_weight;  // as the loss takes them: of its rows, or of their terms
     Buffer<std::int32_t> label;
     bool adds_delta = false;  // another loss has written this value's gradient already
-    bool labelled = false, weighted = false;
+    bool labelled = false;
+    std::int64_t weights = 0;  // of a sample; none: 0
+    int weight_axes = 0;       // of a sample's weights
+    bool weigh_terms = false;
   };
   void check_labels(std::size_t k, Rows rows, const BatchJob<T>& job) const;
   void check_target(std::size_t k, Rows rows, const BatchJob<T>& job) const;

@@ -206,22 +206,34 @@ def rows(name: str, x: Array, other: str, n: int) -> None:
         raise ShapeError(f"{other} has {n} samples, {name} has {got}; expected as many in both")
 
 
-def sample_weights(name: str, value: Any, n: int, dtype: str) -> Array:
-    """Weights (N,): finite, in `dtype` too, and not negative."""
+def sample_weights(name: str, value: Any, n: int, finest: Shape, layer: str, dtype: str) -> Array:
+    """Weights (N,), or (N, ...) with leading axes of `finest`: finite, in `dtype` too, and not
+    negative."""
     w = array(name, value)
-    if w.ndim != 1:
-        raise ShapeError(f"{name} must be 1-D, got shape {w.shape}, expected ({n},)")
-    if w.shape[0] != n:
-        raise ShapeError(f"{name} has {w.shape[0]} values, expected {n}, one per sample")
+    if w.ndim == 0 or w.shape != (n, *finest)[: w.ndim]:
+        shapes = [str((n, *finest[:axes])) for axes in range(len(finest) + 1)]
+        parts = ", or for each part of its loss" if finest else ", whose loss has no parts: 1-D"
+        raise ShapeError(
+            f"{name} has shape {w.shape}, expected {' or '.join(shapes)}: a weight for each of the "
+            f"{n} samples of output {layer!r}{parts}"
+        )
     w = np.ascontiguousarray(w, dtype=np.float64)
-    if not np.isfinite(w).all():
-        row = int(np.flatnonzero(~np.isfinite(w))[0])
-        raise ValueError(f"{name} contains {w[row]} at row {row}, expected finite weights")
-    finite(name, w, dtype)
-    if n and w.min() < 0:
-        row = int(w.argmin())
-        raise ValueError(f"{name} contains {w[row]} at row {row}, expected weights >= 0")
+    sound = np.isfinite(w)
+    if sound.all():
+        finite(name, w, dtype)
+        sound = w >= 0
+    if not sound.all():
+        where = tuple(int(i) for i in np.argwhere(~sound)[0])
+        place = f"row {where[0]}" if w.ndim == 1 else str(list(where))
+        raise ValueError(f"{name} contains {w[where]} at {place}, expected finite weights >= 0")
     return w
+
+
+def weights_times(a: Array, b: Array) -> Array:
+    """The product of weights, one of which may have more axes than the other."""
+    few, many = (a, b) if a.ndim < b.ndim else (b, a)
+    result: Array = few.reshape(few.shape + (1,) * (many.ndim - few.ndim)) * many
+    return result
 
 
 def some_weight(name: str, weights: Sequence[Array | None]) -> None:

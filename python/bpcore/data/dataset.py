@@ -39,8 +39,8 @@ class Dataset:
         By input.
     ys : list of (ndarray, bool)
         By output: targets, and whether they are class labels.
-    ws : list of (ndarray (N,), or None)
-        By output: weights of the samples.
+    ws : list of (ndarray (N,) or (N, ...), or None)
+        By output: weights of the samples, or of the parts of their losses.
     columns : two lists of (tuple of str, or None)
         By input and by output: the columns, where it was a frame.
     """

@@ -222,7 +222,7 @@ class Signature:
                 check_labels(k, label)
         assert n is not None
         name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
-        weights = self.read_weights(sample_weight, n, name)
+        weights = self._weights(sample_weight, n, losses, name)
         for k, loss in enumerate(losses):
             by_class = getattr(loss, "class_weight", None)
             if by_class is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
@@ -231,7 +231,7 @@ class Signature:
                 )
         return found, weights
 
-    def read_weights(self, value: Any, n: int, name: str = "sample_weight") -> list[Array | None]:
+    def _weights(self, value: Any, n: int, losses: Sequence[Any], name: str) -> list[Array | None]:
         """Weights by output, from one array for all outputs, or a list or dict of them."""
         if value is None:
             return [None] * len(self.outputs)
@@ -245,11 +245,15 @@ class Signature:
         elif isinstance(value, (list, tuple)) and len(value) == len(self.outputs) > 1:
             parts = list(value)
         else:
-            one = arrays.sample_weights(name, value, n, self.dtype)
-            return [one] * len(self.outputs)
+            parts = [arrays.array(name, value)] * len(self.outputs)
+        ends = zip(parts, losses, self.outputs.shapes, self.outputs.names, strict=True)
         return [
-            None if part is None else arrays.sample_weights(name, part, n, self.dtype)
-            for part in parts
+            None
+            if part is None
+            else arrays.sample_weights(
+                name, part, n, targets.weight_shape(loss, shape), end, self.dtype
+            )
+            for part, loss, shape, end in ends
         ]
 
     def weigh_classes(self, data: Dataset, class_weight: Any, losses: Sequence[Any]) -> None:
@@ -274,7 +278,7 @@ class Signature:
         if not result.any():
             raise ValueError(f"{name}: the weights of all samples are 0, expected one > 0")
         if weights is not None:
-            result = result * weights
+            result = arrays.weights_times(result, weights)
         arrays.finite(f"{name}: weights", result, self.dtype)
         return result
 

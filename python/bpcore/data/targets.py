@@ -41,6 +41,12 @@ def prepare(
     return y, False
 
 
+def weight_shape(loss: Any, shape: Shape) -> Shape:
+    """The shape of one sample's weights at their finest; one that is written in Python says by its
+    values how fine they may be."""
+    return loss.weight_shape(shape) if isinstance(loss, Loss) else shape
+
+
 def _is_distribution(y: Array, shape: Shape) -> bool:
     return y.ndim == len(shape) + 1 and y.shape[1:] == shape and shape[-1] > 1
 

@@ -145,8 +145,8 @@ def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[F
     for k, name in enumerate(engine.signature.outputs.names):
         (y, labels), loss = item.ys[k], compiled.losses[k]
         kind = getattr(loss, "kind", "")
-        weight = np.ones(item.n) if item.ws[k] is None else np.asarray(item.ws[k])
         flat = y.reshape(item.n, -1) if labels else y.reshape(item.n, -1).astype(np.float64)
+        weight = _of_each(item.ws[k], flat)
         shares = _shares(flat, labels, kind, engine.signature.outputs.shapes[k], weight)
         if shares is not None:
             numbers[name] = {"classes": shares.tolist()}
@@ -161,15 +161,21 @@ def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[F
     return numbers, findings, total
 
 
+def _of_each(weights: Array | None, flat: Array) -> Array:
+    """The weight of each target."""
+    if weights is None:
+        return np.ones(flat.shape)
+    return np.repeat(weights.reshape(len(flat), -1), flat.shape[1] * len(flat) // weights.size, 1)
+
+
 def _shares(flat: Array, labels: bool, kind: str, shape: Any, weight: Array) -> Array | None:
     """Share of each class, by weight; None if there are no classes."""
     if labels:
-        w = np.repeat(weight, flat.shape[1])
-        counts = np.bincount(flat.reshape(-1), weights=w, minlength=shape[-1])
+        counts = np.bincount(flat.ravel(), weights=weight.ravel(), minlength=shape[-1])
     elif kind == "cross_entropy":
-        counts = (flat.reshape(len(flat), -1, shape[-1]) * weight[:, None, None]).sum(axis=(0, 1))
+        counts = (flat * weight).reshape(len(flat), -1, shape[-1]).sum(axis=(0, 1))
     elif kind == "binary_cross_entropy" and flat.shape[1] == 1:
-        ones = float((flat[:, 0] * weight).sum())
+        ones = float((flat * weight).sum())
         counts = np.array([weight.sum() - ones, ones])
     else:
         return None
@@ -237,19 +243,20 @@ def _reach(name: str, flat: Array, end: str) -> list[Finding]:
 
 
 def _guess(flat: Array, kind: str, weight: Array, loss: Any) -> float:
-    """Loss of the best constant prediction, by row weights of mean 1; nan: not known."""
-    w = (weight / weight.sum())[:, None]
+    """Loss of the best constant prediction, by weights of mean 1; nan: not known."""
+    totals = np.maximum(weight.sum(axis=0), 1e-300)
+    w, column = weight / totals, totals / totals.mean()
     mean = (w * flat).sum(axis=0)
-    variance = float((w * np.square(flat - mean)).sum(axis=0).mean())
+    variance = float(((w * np.square(flat - mean)).sum(axis=0) * column).mean())
     if kind == "mean_squared_error":
         return variance
     if kind == "half_squared_error":
         return float(0.5 * variance * flat.shape[1])
     if kind == "binary_cross_entropy":
-        return float(np.mean([_entropy(np.array([1 - p, p]), 0.0) for p in mean]))
+        return float(np.mean([_entropy(np.array([1 - p, p]), 0.0) for p in mean] * column))
     if kind == "hinge":
         ones = (w * (flat > 0)).sum(axis=0)
-        return float(2 * np.minimum(ones, 1 - ones).mean())
+        return float(2 * (np.minimum(ones, 1 - ones) * column).mean())
     middle: Any = {"mean_absolute_error": np.median, "huber": np.median, "log_cosh": np.median,
               "poisson": np.mean, "kl_divergence": np.mean}.get(kind)  # fmt: skip
     if middle is None:

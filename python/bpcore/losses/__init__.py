@@ -1,8 +1,10 @@
 """Losses: names, options and formulas. In training the core computes them, fused with the output.
 
 Each class also gives ``value(y_true, y_pred)`` and ``gradient(y_true, y_pred)`` in NumPy, for use
-alone; a loss of one's own is any object with these two methods. A value is a mean over the batch of
-per-row losses L_i over K outputs; t are targets, p predictions.
+alone; a loss of one's own is any object with these two methods, whose value is the batch's mean, or
+an array (N,) of the rows' losses, or (N, T) of their steps', and whose gradient is that of the mean
+or of each of these. A value is a mean over the batch of per-row losses L_i over K outputs; t are
+targets, p predictions.
 
 A logarithm of 0 is infinite, so probabilities are held away from it: in [eps, 1 - eps] by the cross
 entropies and in [eps, 1] by `KLDivergence`, with eps = 1e-7 for predictions in float32 and 1e-15 in

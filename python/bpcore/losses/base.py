@@ -44,6 +44,13 @@ class Loss(arguments.Configured):
             )
         return (*shape[:-1], shape[-1] // self.parts)
 
+    def weight_shape(self, shape: Shape) -> Shape:
+        """Of the weights of one sample, at their finest, for an output of per-sample `shape`.
+
+        The loss is a sum over all these axes; any number of the leading ones may have weights.
+        """
+        return self.target_shape(shape)
+
     def _layout(self) -> str:
         return ""
 

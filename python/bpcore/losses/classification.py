@@ -123,6 +123,9 @@ class CrossEntropy(_Labelled):
     kind = "cross_entropy"
     takes_labels = True
 
+    def weight_shape(self, shape: Shape) -> Shape:
+        return shape[:-1]  # classes share one number
+
     def _smooth(self, t: Array) -> Array:
         result: Array = t * (1 - self.label_smoothing) + self.label_smoothing / t.shape[-1]
         return result

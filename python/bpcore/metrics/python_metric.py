@@ -58,15 +58,20 @@ class PythonMetric(Metric):
             return
         more = {"sample_weight": sample_weight} if self.weighs else {}
         value = self.target(y_true, y_pred, **more)
-        if np.ndim(value) > 0 and np.shape(value) == (n,):
-            self.total += float(weights @ np.asarray(value, dtype=np.float64))
+        shape = np.shape(value)
+        leading = shape in (y_pred.shape[: len(shape)], y_true.shape[: len(shape)])
+        if len(shape) >= weights.ndim and leading:
+            values = np.asarray(value, dtype=np.float64)
+            of_weights = values.reshape(*weights.shape, -1).mean(axis=-1)
+            self.total += float(weights.ravel() @ of_weights.ravel())
         elif self.weighs or sample_weight is None:
             self.total += float(weights.sum()) * self._number(value)
         else:
             raise ValueError(
                 f"metric {self.name!r} is among weighted_metrics, but returned "
                 f"{checks.describe(value)}, to which sample weights cannot be applied; return an "
-                "array (N,), one number for each row, or take an argument sample_weight"
+                f"array {weights.shape}, one number for each row, or take an argument "
+                "sample_weight"
             )
         self.weight += float(weights.sum())
 

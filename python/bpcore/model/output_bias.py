@@ -131,11 +131,11 @@ def _function(low: graph.Lowering, i: int, shape: Shape) -> tuple[int, _Function
 
 
 class _Targets:
-    """Targets of one output by element of the output, with the samples' weights."""
+    """Targets of one output by element of the output, with their weights."""
 
     def __init__(self, loss: Any, y: targets.Target, w: Array | None, shape: Shape) -> None:
         self.y, self.labels = y[0].reshape(len(y[0]), -1), y[1]
-        self.w = np.ones(len(self.y)) if w is None else w
+        self.w = np.ones((len(self.y), 1)) if w is None else w.reshape(len(w), -1)
         self.classes = shape[-1]
         self.parts = loss.parts if isinstance(loss, Loss) else 1
 
@@ -143,8 +143,8 @@ class _Targets:
         """All targets of the output's `elements`, their weights, and the elements' block."""
         position, column = np.divmod(elements, self.classes)
         if self.labels:
-            columns = self.y[:, position] == column
-            block = 0
+            columns, block = self.y[:, position] == column, 0
+            part = position * self.w.shape[1] // self.y.shape[1]
         else:
             width = self.classes // self.parts
             blocks = column // width
@@ -154,9 +154,10 @@ class _Targets:
                     "a unit of the last layer makes outputs of different meaning, so that its bias "
                     "cannot be set from the targets; set it by hand"
                 )
-            columns = self.y[:, position * width + column % width]
-        values = columns.astype(np.float64).ravel()
-        return values, np.repeat(self.w, len(elements)), block
+            place = position * width + column % width
+            columns = self.y[:, place]
+            part = place * self.w.shape[1] // self.y.shape[1]
+        return columns.astype(np.float64).ravel(), self.w[:, part].ravel(), block
 
 
 def _values(dense: _Dense, loss: Any, wanted: _Targets, output: str) -> Array:

@@ -10,7 +10,6 @@ from typing import Any
 from .. import _core
 from ..callbacks import History
 from ..callbacks.base import CallbackList
-from ..data import arrays
 from ..data.batches import Batches, is_batches, validation_parts
 from ..data.dataset import Dataset, batch_size_of
 from ..data.signature import Names
@@ -21,11 +20,11 @@ from ..train import evaluation, loop
 from ..train.compiled import Compiled
 from ..train.engine import Engine
 from ..train.options import Options
-from . import building, statistics
-from .inspectable import Inspectable
+from . import building
+from .adjustable import Adjustable
 
 
-class Trainable(Inspectable):
+class Trainable(Adjustable):
     """Base of `Model`: what needs a loss."""
 
     name: str
@@ -35,7 +34,6 @@ class Trainable(Inspectable):
     _layers: list[Layer]
     _engine: Engine | None
     _compiled: Compiled | None
-    _draws: int
     _training: _core.Gate
     _evaluation: _core.Gate
     _epochs_done: int
@@ -214,7 +212,10 @@ class Trainable(Inspectable):
             Multiplies the sample weights, in training alone. "balanced": N over the number of
             classes that occur times the rows of the class. For several labels in a row there is
             ``losses.BinaryCrossEntropy(pos_weight=...)``.
-        sample_weight : array (N,)
+        sample_weight : array (N,), or (N, ...) with leading axes of the targets
+            What each part of the loss counts, whose mean is over all parts: (N, T) weighs the
+            steps of outputs (N, T, F), and (N, K) the K columns of a loss that is a sum or mean
+            over them, as all are but ``cross_entropy``. For several outputs a list or dict of such.
         checkpoint : path, optional
             Where to save the run, safely, so that the same call in a new process goes on where this
             one stopped, to the same bits. Of a finished run the call returns the History at once.
@@ -368,82 +369,6 @@ class Trainable(Inspectable):
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
             return compiled.measures.logs(trainer.results())
-
-    def refresh_statistics(self, x: Any, *, batch_size: int | None = 32) -> None:
-        """Set the running statistics of BatchNormalization to their means over the batches of `x`.
-
-        For weights that no batch was trained with, as after averaging them (P. Izmailov et al.,
-        2018). The forward passes are those of training, in order, without updates.
-
-        Parameters
-        ----------
-        x : array (N, ...), or list, tuple or dict for several inputs
-        batch_size : int or None
-            None is all rows at once.
-
-        Raises
-        ------
-        ValueError
-            No BatchNormalization layer of the model is trainable.
-        """
-        with self._busy("refresh_statistics"):
-            engine = self._built()
-            engine.refresh()
-            xs, n = engine.signature.read_inputs(x)
-            size = batch_size_of(batch_size, n)
-            if not statistics.refresh(engine, xs, size, self._draws):
-                raise ValueError(f"model {self.name!r} has no trainable BatchNormalization layer")
-
-    def set_output_bias(
-        self, y: Any, *, class_weight: Any = None, sample_weight: Any = None
-    ) -> None:
-        """Set the biases of the last Dense layers to the best constant prediction of `y`.
-
-        With a kernel of zeros the initial loss of a cross entropy is then the entropy of the class
-        priors, and early training need not learn them first. Only these biases change.
-
-        Parameters
-        ----------
-        y, class_weight, sample_weight
-            As in `fit`.
-
-        Raises
-        ------
-        ValueError
-            If an output does not end in Dense layers with a bias (activations, reshapes,
-            ``Concatenate``, ``Normalization(invert=True)`` and arithmetic with constants may
-            follow), or the loss has no best constant.
-
-        Notes
-        -----
-        Through the inverse of what follows the layer: the logarithm of each class's share
-        (``cross_entropy``, ``kl_divergence``), the logit of the rate (``binary_cross_entropy``),
-        the median (``mean_absolute_error``), the quantiles (``quantile``), mean and log-variance
-        (``gaussian_nll``), the mean (``mean_squared_error``, ``half_squared_error``, ``poisson``,
-        and near enough ``huber``, ``log_cosh``). A class without a sample counts as half of one.
-
-        Examples
-        --------
-        >>> import bpcore as bp, numpy as np
-        >>> model = bp.Sequential([bp.layers.Dense(2, kernel_initializer="zeros")])
-        >>> model.build((3,))
-        >>> model.compile(loss="cross_entropy")
-        >>> model.set_output_bias([0, 1, 1, 1])
-        >>> np.exp(model.weights[1].value).round(6).tolist()
-        [0.25, 0.75]
-        """
-        from .output_bias import set_output_bias
-
-        with self._busy("set_output_bias"):
-            compiled, engine = self._need_compiled(), self._built(" (set_output_bias)")
-            ys, ws = engine.signature.read_targets(
-                y, sample_weight, compiled.losses, check_labels=compiled.measures.refuse_labels
-            )
-            arrays.some_weight("sample_weight", ws)
-            item = Dataset(len(ys[0][0]), [], ys, ws)
-            if class_weight is not None:
-                engine.signature.weigh_classes(item, class_weight, compiled.losses)
-            set_output_bias(engine, compiled.losses, item.ys, item.ws)
 
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None

@@ -139,6 +139,9 @@ class Compiled:
         """
         check = self.measures.refuse_labels
         data = signature.read(x, y, sample_weight, self.losses, names=names, check_labels=check)
+        for k, weights in enumerate(data.ws):
+            if weights is not None:
+                self.measures.refuse_weights(k, weights.ndim)
         if not part:
             arrays.some_weight("sample_weight", data.ws)
         return data

@@ -33,6 +33,7 @@ class Measures:
         for item in (*leaves(plain), *leaves(weighted)):
             metrics.get(item)  # an unknown name is an error at once
         self.names: list[str] = []
+        self.ends: list[End] = []
         self.contexts: list[metrics.Context] = []
         self.of: list[list[Measure]] = []
         self.specs: list[list[Spec]] = []  # for the core; metrics with the same sums share one
@@ -60,7 +61,26 @@ class Measures:
             contexts.append(context)
             of.append(made)
             specs.append(sums)
-        self.names, self.contexts, self.of, self.specs = names, contexts, of, specs
+        self.names, self.ends = names, ends
+        self.contexts, self.of, self.specs = contexts, of, specs
+
+    def refuse_weights(self, k: int, axes: int) -> None:
+        """Raise if a metric of output `k` cannot weigh the values of a row by themselves, and the
+        weights have so many axes that they do."""
+        end = self.ends[k]
+        if axes <= len(end.shape) or end.shape[-1] == 1:
+            return
+        for metric, key, place in self.of[k]:
+            kind, options = self.specs[k][place]
+            one = kind in ("accuracy", "top_k", "auc") or (
+                kind == "counts" and not options["labels"]
+            )
+            if options["weighted"] and one:
+                raise ValueError(
+                    f"weighted_metrics: {key!r} takes one weight for each row of the output "
+                    f"{end.name!r}, got one for each of its {end.shape[-1]} values; put "
+                    f"{metric.name!r} among metrics, or weigh rows"
+                )
 
     def all(self) -> list[Measure]:
         """Of all outputs, in order."""

@@ -25,10 +25,20 @@ class PythonLoss:
             raise ShapeError(
                 f"{self.label}.gradient returned shape {gradient.shape}, expected {p.shape}"
             )
-        if value.shape == (n,):  # per-row losses, gradient of each row's loss
+        if value.ndim > 0 and value.shape == p.shape[: value.ndim]:
+            # The losses of rows, or of positions in them, and the gradient of each.
             weight = np.ones(n) if w is None else np.asarray(w, dtype=np.float64)
-            delta = gradient * (weight / n).reshape((n,) + (1,) * (p.ndim - 1))
-            value = np.where(weight == 0, 0.0, value * weight)
+            if weight.ndim > value.ndim:
+                raise ShapeError(
+                    f"{self.label}.value returned shape {value.shape}, to which sample weights of "
+                    f"shape {weight.shape} cannot be applied; return an array {weight.shape}"
+                )
+            weight = weight.reshape(weight.shape + (1,) * (value.ndim - weight.ndim))
+            weight = np.broadcast_to(weight, value.shape)
+            delta = gradient * (weight / value.size).reshape(
+                value.shape + (1,) * (p.ndim - value.ndim)
+            )
+            value = np.where(weight == 0, 0.0, value * weight).reshape(n, -1).mean(axis=1)
         elif value.shape == () or value.size == 1:  # the batch's mean and its gradient
             if w is not None and not (np.asarray(w) == 1).all():
                 raise ValueError(
@@ -38,7 +48,8 @@ class PythonLoss:
             value, delta = np.full(n, float(value.reshape(()))), gradient
         else:
             raise ShapeError(
-                f"{self.label}.value returned shape {value.shape}, expected () or ({n},)"
+                f"{self.label}.value returned shape {value.shape}, expected () or ({n},), or more "
+                f"leading axes of {p.shape}"
             )
         if not np.isfinite(delta).all():
             raise ValueError(f"{self.label}.gradient returned NaN or Inf, expected finite values")
