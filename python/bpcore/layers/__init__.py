@@ -2,105 +2,47 @@
 
 from __future__ import annotations
 
-from .activation import Activation
-from .base import Layer
-from .dense import Dense, TiedDense
-from .input import Input, InputLayer
-from .merging import (
-    Add,
-    Average,
-    Concatenate,
-    Constant,
-    Divide,
-    Maximum,
-    Minimum,
-    Multiply,
-    Subtract,
-)
-from .noise import (
-    AlphaDropout,
-    Dropout,
-    GaussianDropout,
-    GaussianNoise,
-    SpatialDropout1D,
-    SpatialDropout2D,
-    SpatialDropout3D,
-)
-from .normalization import (
-    BatchNormalization,
-    GroupNormalization,
-    LayerNormalization,
-    RMSNormalization,
-)
-from .reshaping import Flatten, Reshape
-from .scale import PReLU, Scale, Swish
-from .standardization import Normalization
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Activation",
-    "Add",
-    "AlphaDropout",
-    "Average",
-    "BatchNormalization",
-    "Concatenate",
-    "Dense",
-    "Dropout",
-    "Flatten",
-    "GaussianDropout",
-    "GaussianNoise",
-    "GroupNormalization",
-    "Input",
-    "Layer",
-    "LayerNormalization",
-    "Maximum",
-    "Minimum",
-    "Multiply",
-    "Normalization",
-    "PReLU",
-    "RMSNormalization",
-    "Reshape",
-    "Scale",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-    "Subtract",
-    "Swish",
-    "TiedDense",
-]
+# The one list of layers: what is here may be used, and named by a saved model.
+from .activation import Activation as Activation
+from .base import Layer as Layer
+from .dense import Dense as Dense
+from .dense import TiedDense as TiedDense
+from .input import Input as Input
+from .input import InputLayer as InputLayer
+from .merging import Add as Add
+from .merging import Average as Average
+from .merging import Concatenate as Concatenate
+from .merging import Constant as Constant
+from .merging import Divide as Divide
+from .merging import Maximum as Maximum
+from .merging import Minimum as Minimum
+from .merging import Multiply as Multiply
+from .merging import Subtract as Subtract
+from .noise import AlphaDropout as AlphaDropout
+from .noise import Dropout as Dropout
+from .noise import GaussianDropout as GaussianDropout
+from .noise import GaussianNoise as GaussianNoise
+from .noise import SpatialDropout1D as SpatialDropout1D
+from .noise import SpatialDropout2D as SpatialDropout2D
+from .noise import SpatialDropout3D as SpatialDropout3D
+from .normalization import BatchNormalization as BatchNormalization
+from .normalization import GroupNormalization as GroupNormalization
+from .normalization import LayerNormalization as LayerNormalization
+from .normalization import RMSNormalization as RMSNormalization
+from .reshaping import Flatten as Flatten
+from .reshaping import Reshape as Reshape
+from .scale import PReLU as PReLU
+from .scale import Scale as Scale
+from .scale import Swish as Swish
+from .standardization import Normalization as Normalization
 
-# All that a saved model may name, by class name.
 CLASSES: dict[str, type[Layer]] = {
-    cls.__name__: cls
-    for cls in (
-        Activation,
-        Add,
-        AlphaDropout,
-        Average,
-        BatchNormalization,
-        Concatenate,
-        Constant,
-        Dense,
-        Divide,
-        Dropout,
-        Flatten,
-        GaussianDropout,
-        GaussianNoise,
-        GroupNormalization,
-        InputLayer,
-        LayerNormalization,
-        Maximum,
-        Minimum,
-        Multiply,
-        Normalization,
-        PReLU,
-        RMSNormalization,
-        Reshape,
-        Scale,
-        SpatialDropout1D,
-        SpatialDropout2D,
-        SpatialDropout3D,
-        Subtract,
-        Swish,
-        TiedDense,
-    )
+    name: value
+    for name, value in globals().items()
+    if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
 }
+if not TYPE_CHECKING:  # to a type checker the names above are public as they stand
+    # What `from bpcore.layers import *` gives: all but the layers that symbolic expressions make.
+    __all__ = sorted({*CLASSES, "Input", "Layer"} - {"Constant", "Divide", "InputLayer"})
