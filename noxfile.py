@@ -184,6 +184,13 @@ def judges(session: nox.Session) -> None:
 
 
 @nox.session
+def planted(session: nox.Session) -> None:
+    """Broken operations, in a build of their own: the checks of all operations find each."""
+    session.install(".[test]", "-Ccmake.define.BP_PLANTED=ON")
+    session.run("pytest", *(session.posargs or ["tests/planted/checks.py"]))
+
+
+@nox.session
 def bits(session: nox.Session) -> None:
     """5,000 random trainings: one result for all threads, tiers, layouts, splits and resumes."""
     session.install(".[test]")

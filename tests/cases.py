@@ -26,13 +26,24 @@ ACTIVATION_NAMES = [*ACTIVATIONS, "softmax", "log_softmax"]
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """make(layers): the layer; shapes: per-sample input shapes; forward(weights, *xs) in NumPy."""
+    """What test_gradients.py and test_rows.py check of a layer follows from its row.
+
+    make(layers): the layer; shapes: per-sample input shapes; forward(weights, *xs) in NumPy, None
+    where it is tested apart. The last axis may have any length that is a multiple of `multiple`,
+    and make and forward fit each.
+    """
 
     id: str
     kind: str
     make: Callable
     shapes: tuple[tuple[int, ...], ...]
-    forward: Callable
+    forward: Callable | None
+    multiple: int = 1
+
+    def resized(self, length):
+        """The shapes with this last axis; an operand that is repeated along it stays as it is."""
+        one = len(self.shapes) == 1
+        return tuple((*s[:-1], length if one or s[-1] > 1 else 1) for s in self.shapes)
 
 
 def _dense(w, x):
@@ -165,7 +176,7 @@ def _normalization_rows():
         rows.append(
             Layer(f"group_normalization_{groups}_{len(shape)}", "GroupNormalization",
                   lambda L, g=groups: L.GroupNormalization(g), (shape,),
-                  lambda w, x, g=groups: affine(w, _groups(x, g, 1e-3)))
+                  lambda w, x, g=groups: affine(w, _groups(x, g, 1e-3)), groups)
         )  # fmt: skip
     for tag, shape, shared in (
         ("", (5,), False),
@@ -197,19 +208,37 @@ LAYERS = [
     Layer(
         "reshape",
         "Reshape",
-        lambda L: L.Reshape((4, 3)),
+        lambda L: L.Reshape((-1, 3)),
         ((2, 6),),
-        lambda w, x: x.reshape(len(x), 4, 3),
+        lambda w, x: x.reshape(len(x), -1, 3),
+        3,
     ),
 ]
 
 # Layers offered that compute nothing.
 NOT_COMPUTING = {"Constant", "CoreLayer", "Input", "InputLayer", "Layer"}
-# Layers whose forward in training is another than afterwards, and one that needs a second layer:
-# test_noise.py, test_normalization.py.
-TESTED_APART = {"AlphaDropout", "BatchNormalization", "Dropout", "GaussianDropout", "GaussianNoise",
-                "Normalization", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
-                "TiedDense"}  # fmt: skip
+# Layers whose forward in training is another than afterwards: their values are tested in
+# test_noise.py and test_normalization.py, the rest as of any row.
+APART = [
+    Layer("alpha_dropout", "AlphaDropout", lambda L: L.AlphaDropout(0.3, seed=1), ((6,),), None),
+    Layer("dropout", "Dropout", lambda L: L.Dropout(0.3, seed=1), ((2, 6),), None),
+    Layer("gaussian_dropout", "GaussianDropout",
+          lambda L: L.GaussianDropout(0.3, seed=1), ((6,),), None),
+    Layer("gaussian_noise", "GaussianNoise", lambda L: L.GaussianNoise(0.3, seed=1), ((6,),), None),
+    *(Layer(f"spatial_dropout_{rank}d", f"SpatialDropout{rank}D",
+            lambda L, rank=rank: getattr(L, f"SpatialDropout{rank}D")(0.3, seed=1),
+            ((*(2,) * rank, 3),), None) for rank in (1, 2, 3)),
+    Layer("batch_normalization", "BatchNormalization",
+          lambda L: L.BatchNormalization(), ((6,),), None),
+    Layer("batch_normalization_rank2", "BatchNormalization",
+          lambda L: L.BatchNormalization(scale=False), ((4, 6),), None),
+    Layer("normalization", "Normalization",
+          lambda L: L.Normalization(mean=0.3, variance=2.0), ((6,),), None),
+    Layer("denormalization", "Normalization",
+          lambda L: L.Normalization(mean=0.3, variance=2.0, invert=True), ((6,),), None),
+]  # fmt: skip
+# And one that needs a second layer.
+TESTED_APART = {case.kind for case in APART} | {"TiedDense"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,31 +13,11 @@ import bpcore as bp
 
 from .helpers import support
 
-# Counts calls of the C allocator while armed; the real functions are glibc's.
-COUNTER = r"""
-#include <stddef.h>
-#include <errno.h>
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void*, size_t);
-extern void *__libc_memalign(size_t, size_t);
-static volatile long calls;
-static void count(void) { __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED); }
-long bp_test_calls(void) { return calls; }
-void *malloc(size_t n) { count(); return __libc_malloc(n); }
-void *calloc(size_t a, size_t b) { count(); return __libc_calloc(a, b); }
-void *realloc(void *p, size_t n) { count(); return __libc_realloc(p, n); }
-void *memalign(size_t a, size_t n) { count(); return __libc_memalign(a, n); }
-void *aligned_alloc(size_t a, size_t n) { count(); return __libc_memalign(a, n); }
-int posix_memalign(void **p, size_t a, size_t n) {
-  count(); *p = __libc_memalign(a, n); return *p ? 0 : ENOMEM;
-}
-"""
-
 WORKER = r"""
-import ctypes, sys
+import sys
 import numpy as np
 from bpcore import _core
-calls = ctypes.CDLL(None).bp_test_calls
-calls.restype = ctypes.c_long
+from tests.helpers.counting import allocations
 _core.set_num_threads(int(sys.argv[1]))
 
 CROSS_ENTROPY = {"kind": "cross_entropy", "options": [0.0]}
@@ -71,15 +48,6 @@ def trainer(clip, dtype, weighted, optimizer, parameters, loss=CROSS_ENTROPY):
     w = rng.random(4000) if weighted else None
     t.set_data([x], [(y, labels)], [w])
     return t
-
-def allocations(t, batches):
-    rate = np.array([1e-3])
-    t.start_epoch(32, shuffle=True, seed=1, epoch=0)
-    t.run(rate, max_batches=5, seconds=1e9)
-    before = calls()
-    done = t.run(rate, max_batches=batches, seconds=1e9)
-    assert done == batches, (done, batches)
-    return calls() - before
 
 sgd = {"kind": "sgd", "weight_decay": 0.0, "decoupled": False}
 adam = {"kind": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0,
@@ -115,24 +83,6 @@ print("ok")
 """
 
 
-@pytest.fixture(scope="module")
-def counter(tmp_path_factory):
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if (
-        not compiler
-        or not sys.platform.startswith("linux")
-        or os.confstr("CS_GNU_LIBC_VERSION") is None
-    ):
-        pytest.skip("counting allocations needs a C compiler and glibc")
-    folder = tmp_path_factory.mktemp("counter")
-    (folder / "counter.c").write_text(COUNTER)
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-fno-builtin", "counter.c", "-o", "counter.so"],
-        cwd=folder, check=True,
-    )  # fmt: skip
-    return folder / "counter.so"
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_no_allocation_in_a_step(counter, threads):
     done = support.run_python(WORKER, threads, LD_PRELOAD=counter, PYTHONMALLOC="pymalloc")
@@ -141,12 +91,10 @@ def test_no_allocation_in_a_step(counter, threads):
 
 def test_the_counter_counts(counter):
     code = """
-import ctypes
-f = ctypes.CDLL(None).bp_test_calls
-f.restype = ctypes.c_long
-before = f()
+from tests.helpers.counting import calls
+before = calls()
 blocks = [bytearray(5000) for _ in range(100)]
-assert f() - before >= 100
+assert calls() - before >= 100
 """
     support.run_python(code, LD_PRELOAD=counter)
 

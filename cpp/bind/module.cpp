@@ -31,6 +31,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   bp::bind_scopes(m);
   bp::bind_network(m);
   bp::bind_trainer(m);
+  bp::bind_rehearsal(m);
 }
 
 // Before anything of pybind11's, which waits for the GIL that it holds where a subinterpreter shares that with the first one.

@@ -10,6 +10,7 @@ void bind_scopes(py::module_& m);
 void bind_network(py::module_& m);
 void bind_trainer(py::module_& m);
 void bind_tools(py::module_& m);
+void bind_rehearsal(py::module_& m);
 
 py::object& diverged_type();
 OptimizerConfig parse_optimizer(const py::dict& dict);

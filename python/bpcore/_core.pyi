@@ -41,6 +41,7 @@ __all__: list[str] = [
     "permutation",
     "philox",
     "quota_cpus",
+    "rehearse",
     "scan",
     "select_tier",
     "set_num_threads",
@@ -378,6 +379,28 @@ def philox(
     counter: typing.SupportsInt | typing.SupportsIndex,
 ) -> tuple[int, int, int, int]: ...
 def quota_cpus(root: str = "") -> float: ...
+@typing.overload
+def rehearse(
+    network: NetworkFloat32,
+    xs: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]],
+    dys: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]],
+    block: typing.SupportsInt | typing.SupportsIndex = 0,
+    piece: typing.SupportsInt | typing.SupportsIndex = 0,
+    shift: typing.SupportsInt | typing.SupportsIndex = 0,
+    pattern: typing.SupportsInt | typing.SupportsIndex = 0,
+    add: bool = False,
+) -> tuple: ...
+@typing.overload
+def rehearse(
+    network: NetworkFloat64,
+    xs: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]],
+    dys: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]],
+    block: typing.SupportsInt | typing.SupportsIndex = 0,
+    piece: typing.SupportsInt | typing.SupportsIndex = 0,
+    shift: typing.SupportsInt | typing.SupportsIndex = 0,
+    pattern: typing.SupportsInt | typing.SupportsIndex = 0,
+    add: bool = False,
+) -> tuple: ...
 def scan(array: numpy.ndarray, dtype: str) -> typing.Any: ...
 def select_tier(name: str) -> str: ...
 def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None: ...
