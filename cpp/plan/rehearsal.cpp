@@ -138,7 +138,7 @@ template <class T> template <class Call> void Rehearsal<T>::each_block(const Ste
   each_piece(n_, needs_all_rows(step.partition) || divides ? 0 : terms_.block, [&](Rows rows) {
     const std::int64_t columns = divides ? step.columns(forward) : 0;
     each_piece(columns, terms_.piece, [&](Rows part) {
-      Guarded<T> scratch(step.op->scratch(rows.count()), terms_);
+      Guarded<T> scratch(step.op->scratch(rows.count()), terms_.of_scratch());
       call(Block{rows, part}, divides, scratch.data());
       const std::string who = step.name + (forward ? ": forward" : ": backward");
       scratch.expect_whole(who + ": scratch");
@@ -183,7 +183,7 @@ template <class T> void Rehearsal<T>::accumulate(int param, const Tile& tile, T*
   for (const ParameterUse& use : plan_.uses(param)) {
     const Step<T>& step = plan_.steps()[at(use.step)];
     each_piece(n_, terms_.add && !needs_all_rows(step.partition) ? terms_.block : 0, [&](Rows rows) {
-      Guarded<T> scratch(step.op->accumulate_scratch(use.slot, tile, rows.count()), terms_);
+      Guarded<T> scratch(step.op->accumulate_scratch(use.slot, tile, rows.count()), terms_.of_scratch());
       step.op->accumulate(io_[at(use.step)], use.slot, tile, rows, g.data(), add, scratch.data());
       const std::string who = step.name + ": accumulate";
       scratch.expect_whole(who + ": scratch");

@@ -1,7 +1,7 @@
 // A plan run on the worst terms that the contract of operations (ops/op.h) allows, for the tests: every array is an
-// allocation of its own between guards, begins off the cache line and is full of a pattern before it is written; samples
-// come in blocks, the last block first; columns and tiles come in pieces. Nothing of that may change a bit, and no guard
-// may be touched.
+// allocation of its own between guards, begins off the cache line (but for scratch) and is full of a pattern before it is
+// written; samples come in blocks, the last block first; columns and tiles come in pieces. Nothing of that may change a
+// bit, and no guard may be touched.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,8 @@ struct Terms {
   std::int64_t shift = 0;     // elements from a cache line to where an array begins
   std::uint16_t pattern = 0;  // every two bytes of what is not written yet: 0x7ff8 is NaN in either type
   bool add = false;  // gradients are added to ones, those of parameters block by block (in another order of sums)
+
+  Terms of_scratch() const { return {block, piece, 0, pattern, add}; }
 };
 
 // n elements between guards. Only for tests, so errors are plain: std::logic_error.
