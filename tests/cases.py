@@ -29,8 +29,8 @@ class Layer:
     """What test_gradients.py and test_rows.py check of a layer follows from its row.
 
     make(layers): the layer; shapes: per-sample input shapes; forward(weights, *xs) in NumPy, None
-    where it is tested apart. The last axis may have any length that is a multiple of `multiple`,
-    and make and forward fit each.
+    where it is tested apart. The last axes may have any length that is a multiple of `multiple`,
+    and make and forward fit each; 0: the shapes stand as they are.
     """
 
     id: str
@@ -146,6 +146,46 @@ def _merge_rows():
     return rows
 
 
+def _unit(x):
+    """Vectors along the last axis divided by their norms, of at least 1e-7."""
+    squares = (x * x).sum(axis=-1, keepdims=True)
+    return x / np.sqrt(maximum(squares, 1e-14 + 0 * squares))
+
+
+def _dot(axes, normalize):
+    """Keras' batch dot, as a matrix product of what is along the axes."""
+
+    def forward(w, a, b):
+        i, k = (axes, axes) if isinstance(axes, int) else axes
+        a, b = np.moveaxis(a, i, -1), np.moveaxis(b, k, -1)
+        if normalize:
+            a, b = _unit(a), _unit(b)
+        rows = lambda x: x.reshape(len(x), -1, x.shape[-1])  # noqa: E731
+        y = rows(a) @ rows(b).swapaxes(1, 2)
+        return y.reshape(len(y), *(a.shape[1:-1] + b.shape[1:-1] or (1,)))
+
+    return forward
+
+
+def _dot_rows():
+    rows = []
+    for tag, axes, shapes, multiple in (
+        ("", 1, ((4,), (4,)), 1),
+        ("_last", -1, ((2, 5), (3, 5)), 1),
+        ("_first", 1, ((3, 4), (3, 4)), 1),
+        ("_matrices", (2, 1), ((3, 4), (4, 5)), 0),
+        ("_with_vector", (2, 1), ((3, 4), (4,)), 0),
+        ("_rank3", (2, -2), ((2, 3, 4), (2, 3, 5)), 0),
+    ):
+        for normalize in (False, True):
+            rows.append(
+                Layer(f"dot{tag}{'_normalized' * normalize}", "Dot",
+                      lambda L, axes=axes, normalize=normalize: L.Dot(axes, normalize), shapes,
+                      _dot(axes, normalize), multiple)
+            )  # fmt: skip
+    return rows
+
+
 def _standard(x, axes, epsilon, centred=True):
     m = x.mean(axis=axes, keepdims=True) if centred else 0.0
     return (x - m) / np.sqrt(((x - m) ** 2).mean(axis=axes, keepdims=True) + epsilon)
@@ -197,6 +237,7 @@ def _normalization_rows():
 LAYERS = [
     *_dense_rows(),
     *_merge_rows(),
+    *_dot_rows(),
     *_normalization_rows(),
     Layer(
         "flatten",

@@ -18,6 +18,7 @@
   row("maximum", make_merge)                          \
   row("minimum", make_merge)                          \
   row("concatenate", make_concatenate)                \
+  row("dot", make_dot)                                \
   row("scale", make_scale)                            \
   row("noise", make_noise)                            \
   row("batch_normalization", make_batch_normalization) \

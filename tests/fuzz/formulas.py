@@ -84,6 +84,15 @@ def merged(kind: str, xs: list[Tensor]) -> Tensor:
     return total / len(xs) if kind == "Average" else total
 
 
+def dot(a: Tensor, b: Tensor, axes: list[int], normalize: bool) -> Tensor:
+    a, b = a.movedim(axes[0], -1), b.movedim(axes[1], -1)
+    if normalize:
+        a, b = (x / (x * x).sum(-1, keepdim=True).clamp(min=1e-14).sqrt() for x in (a, b))
+    y = torch.einsum("npk,nqk->npq", a.reshape(len(a), -1, a.shape[-1]),
+                     b.reshape(len(b), -1, b.shape[-1]))  # fmt: skip
+    return y.reshape(len(y), *(a.shape[1:-1] + b.shape[1:-1] or (1,)))
+
+
 def standardised(x: Tensor, axes: tuple[int, ...], epsilon: float, centred: bool = True) -> Tensor:
     mean = x.mean(axes, keepdim=True) if centred else 0.0
     return (x - mean) / torch.sqrt(((x - mean) ** 2).mean(axes, keepdim=True) + epsilon)

@@ -320,10 +320,25 @@ class Maker:
             if (len(c.shape), c.shape[:axis], c.shape[axis + 1 :]) == rest
         ]  # fmt: skip
         sources = (value, int(self.one(found)))
+        if self.seed % 3 == 0 and self.dot(sources):  # not drawn, so that seeds keep their models
+            return
         length = sum(self.shape(s)[axis] for s in sources)
         if length <= 40:
             self.add("Concatenate", sources, (*shape[:axis], length, *shape[axis + 1 :]),
                      axis=axis + 1)  # fmt: skip
+
+    def dot(self, sources: tuple[int, int]) -> bool:
+        """Products along the last axis of the same length; of every second seed as cosines."""
+        a, b = map(self.shape, sources)
+        axis = max((k for k in range(len(a)) if a[k] == b[k]), default=None)
+        if axis is None:
+            return False
+        shape = (*a[:axis], *a[axis + 1 :], *b[:axis], *b[axis + 1 :]) or (1,)
+        if np.prod(shape) > 60:
+            return False
+        self.add("Dot", sources, shape, axes=[axis + 1, axis - len(b)],
+                 normalize=self.seed % 2 == 0)  # fmt: skip
+        return True
 
     def move_arithmetic(self) -> None:
         value = self.some()

@@ -84,6 +84,8 @@ class Twin:
             return x.reshape(len(x), *call.shape)
         if kind == "Concatenate":
             return torch.cat(xs, c["axis"])
+        if kind == "Dot":
+            return formulas.dot(*xs, **c)
         if kind in RANDOM:
             return self._noisy(call.layer, x) if training else x
         if kind == "Arithmetic":

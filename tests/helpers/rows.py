@@ -35,6 +35,8 @@ TERMS = (
 
 def lengths(case, dtype):
     """Of the last axis: short ones, and those around the width of any vector and twice it."""
+    if case.multiple == 0:
+        return [None]
     widths = [w for w in (2, 4, 8, 16, 32) if w <= 2 * LANES[dtype]]
     some = {1, 3, *(n for w in widths for n in (w - 1, w, w + 1))}
     return sorted({-(-n // case.multiple) * case.multiple for n in some})

@@ -16,6 +16,7 @@ from .merging import Average as Average
 from .merging import Concatenate as Concatenate
 from .merging import Constant as Constant
 from .merging import Divide as Divide
+from .merging import Dot as Dot
 from .merging import Maximum as Maximum
 from .merging import Minimum as Minimum
 from .merging import Multiply as Multiply

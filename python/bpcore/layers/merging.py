@@ -1,7 +1,8 @@
-"""Layers with several inputs: elementwise arithmetic with broadcasting, and Concatenate."""
+"""Layers with several inputs: elementwise arithmetic with broadcasting, Concatenate, Dot."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,24 +114,12 @@ class Concatenate(CoreLayer):
         self, axis: int = -1, *, name: str | None = None, dtype: str | None = None
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.axis = checks.integer("axis", axis, -32, 32)
-        if self.axis == 0:
-            raise ValueError("axis must not be 0, got 0; that is the batch axis")
-
-    def _axis(self, rank: int) -> int:
-        """The per-sample axis."""
-        axis = self.axis + rank if self.axis < 0 else self.axis - 1
-        if not 0 <= axis < rank:
-            raise ValueError(
-                f"{self.label}: got axis {self.axis} for samples of rank {rank}, expected "
-                f"-{rank} to -1 or 1 to {rank}"
-            )
-        return axis
+        self.axis = _counted("axis", axis)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = several(self, input_shape)
         rank = len(shapes[0])
-        axis = self._axis(rank)
+        axis = _of_sample(self, self.axis, rank)
         rest = {(len(s), s[:axis], s[axis + 1 :]) for s in shapes}
         if len(rest) != 1:
             listed = ", ".join(str(s) for s in shapes)
@@ -144,7 +133,93 @@ class Concatenate(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        return low.add("concatenate", inputs, shape, self.name, axis=self._axis(len(shape)))
+        return low.add(
+            "concatenate", inputs, shape, self.name, axis=_of_sample(self, self.axis, len(shape))
+        )
+
+
+class Dot(CoreLayer):
+    """y = sum over k of a[.., k] b[.., k], along an axis of each of two inputs, by sample.
+
+    Parameters
+    ----------
+    axes : int or two ints
+        The axis of the first and of the second input that is summed over; one number stands for
+        both. Counted with the batch axis, as in Keras: 1 is a sample's first axis; negative from
+        the end. Both axes have the same length.
+    normalize : bool, default False
+        Divide each vector along these axes by its Euclidean norm (or by 1e-7, if that is larger)
+        before: the result is the cosine of the angle between two vectors.
+
+    Returns
+    -------
+    Tensor
+        The other axes of the first input, then those of the second: of (N, 3, K) and (N, K, 5) with
+        ``axes=(2, 1)`` the matrix product (N, 3, 5). Of two vectors (N, K) it is (N, 1).
+
+    Raises
+    ------
+    ValueError
+        There are not two inputs, or an input has no such axis.
+    ShapeError
+        The two axes differ in length.
+
+    Notes
+    -----
+    Keras' ``Dot``, with its meaning of axes and normalize.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> a, b = bp.Input((2,)), bp.Input((2,))
+    >>> model = bp.Model([a, b], bp.layers.Dot(axes=1)([a, b]))
+    >>> model([[[1.0, 2.0]], [[3.0, 4.0]]]).tolist()
+    [[11.0]]
+    """
+
+    def __init__(
+        self,
+        axes: int | Sequence[int],
+        normalize: bool = False,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.axes: int | list[int]
+        if isinstance(axes, (list, tuple)):
+            if len(axes) != 2:
+                raise ValueError(
+                    f"axes has {len(axes)} numbers, expected one integer or two, one for each input"
+                )
+            self.axes = [_counted("axes", a) for a in axes]
+        else:
+            self.axes = _counted("axes", axes)
+        self.normalize = checks.boolean("normalize", normalize)
+
+    def _axes(self, shapes: list[Shape]) -> list[int]:
+        """The axes of a sample that are summed over."""
+        axes = self.axes if isinstance(self.axes, list) else [self.axes, self.axes]
+        return [_of_sample(self, a, len(s)) for a, s in zip(axes, shapes, strict=True)]
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shapes = several(self, input_shape)
+        if len(shapes) != 2:
+            raise ValueError(f"{self.label}: got {len(shapes)} inputs, expected exactly 2")
+        (a, b), (i, k) = shapes, self._axes(shapes)
+        if a[i] != b[k]:
+            raise ShapeError(
+                f"{self.label}: got inputs of shapes {a} and {b}, whose axes {i + 1} and {k + 1} "
+                f"have lengths {a[i]} and {b[k]}, expected equal lengths; take other axes, "
+                f"which are counted from 1, or reshape an input"
+            )
+        return (*a[:i], *a[i + 1 :], *b[:k], *b[k + 1 :]) or (1,)
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        axes = self._axes(shapes)
+        return low.add("dot", inputs, shape, self.name, axes=axes, normalize=self.normalize)
 
 
 class Constant(CoreLayer):
@@ -173,6 +248,25 @@ class Constant(CoreLayer):
 
     def get_config(self) -> dict[str, Any]:
         return {"value": self.value.tolist(), "name": self._given_name}
+
+
+def _counted(name: str, axis: Any) -> int:
+    """An axis as a user counts it: with the batch, or negative from the end."""
+    number = checks.integer(name, axis, -32, 32)
+    if number == 0:
+        raise ValueError(f"{name} must not be 0, got 0; that is the batch axis")
+    return number
+
+
+def _of_sample(layer: Any, axis: int, rank: int) -> int:
+    """The same among the axes of a sample of this rank."""
+    number = axis + rank if axis < 0 else axis - 1
+    if not 0 <= number < rank:
+        raise ValueError(
+            f"{layer.label}: got axis {axis} for samples of rank {rank}, expected "
+            f"-{rank} to -1 or 1 to {rank}"
+        )
+    return number
 
 
 def several(layer: Any, input_shape: Any) -> list[Shape]:
