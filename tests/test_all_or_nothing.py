@@ -215,10 +215,10 @@ def test_a_model_that_cannot_be_built_gives_its_layers_back():
 )
 def test_a_failed_compile_changes_nothing(options):
     made = model()
-    compiled, optimizer = made._compiled, made.optimizer
+    compiled, optimizer = made._compilation, made.optimizer
     with pytest.raises((ValueError, TypeError)):
         made.compile(bp.optimizers.SGD(), **options)
-    assert made._compiled is compiled and made.optimizer is optimizer
+    assert made._compilation is compiled and made.optimizer is optimizer
     made.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
 
 

@@ -148,8 +148,8 @@ def test_a_step_tells_its_loss_with_penalties(rng):
     expected = model.gradients(x, t).loss
     plain = np.mean((model.predict(x) - t) ** 2)
     engine = model._engine
-    item = engine.signature.read(x, t, None, model._compiled.losses)
-    trainer = engine.trainer("train", model._compiled)
+    item = engine.signature.read(x, t, None, model._compilation.losses)
+    trainer = engine.trainer("train", model._compilation)
     assert trainer.train_step(item.xs, item.ys, item.ws, 0.0) == expected > plain + 1e-4
 
 

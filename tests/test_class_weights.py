@@ -105,7 +105,7 @@ def test_the_link_stays_fused_and_trains(rng, tmp_path):
         recall = bp.metrics.Recall(average=None)
         model.compile(bp.optimizers.Adam(0.1), BCE(pos_weight=q), metrics=[recall])
         model.fit(x, t, epochs=30, verbose=0)
-        assert "fused: sigmoid" in model._engine.trainer("train", model._compiled).describe()
+        assert "fused: sigmoid" in model._engine.trainer("train", model._compilation).describe()
         recalls.append(model.evaluate(x, t)["recall"][1])
     assert recalls[0] < 0.5 < 0.9 < recalls[1]
     model.save(tmp_path / "m.safetensors")

@@ -266,7 +266,14 @@ def test_the_trainer_says_that_it_constrains():
 
 def test_the_core_checks_what_it_is_given():
     model = network()
-    parts = model._engine.net, model._compiled.core_losses("float64"), [1.0], [[]], None, [[]] * 4
+    parts = (
+        model._engine.net,
+        model._compilation.core_losses("float64"),
+        [1.0],
+        [[]],
+        None,
+        [[]] * 4,
+    )
     for parameters in ({"penalties": [None]}, {"groups": [(1.0, 0.0)], "group_of": [0, 0, 0, 1]},
                        {"constraints": [("norm", 0.0, 1.0, 1.0, 1, 5, 9), None, None, None]},
                        {"groups": [(1.0, 0.0)]}):  # fmt: skip

@@ -33,7 +33,7 @@ DATA = {
 def started(name, batches=2):
     """A trainer in the middle of an epoch, and what it has gathered."""
     model = runs.RUNS[name]()[0]
-    trainer = model._engine.trainer("train", model._compiled)
+    trainer = model._engine.trainer("train", model._compilation)
     data = model._read(*DATA[name])
     trainer.set_data(data.xs, data.ys, data.ws)
     trainer.start_epoch(3 if name == "binary" else 4)
@@ -84,7 +84,7 @@ def test_results_before_data_and_place_are_known():
     state = trainer.gathered()
     model = bp.Sequential([bp.Input((4,)), bp.layers.Dense(2)], seed=0)
     model.compile("sgd", "mse", ["r2", "mae", "mse", "rmse"])
-    fresh = model._engine.trainer("train", model._compiled)
+    fresh = model._engine.trainer("train", model._compilation)
     assert fresh.gathered_sizes() == GATHERED["regression"]
     with pytest.raises(ValueError, match="got 8 samples, expected 0"):
         fresh.set_gathered(state)

@@ -73,7 +73,7 @@ from tests.helpers.determinism_worker import every_layer
 model = bp.Sequential(every_layer(), seed=0)
 model.build((20,))
 model.compile("adam", loss="cross_entropy", metrics=["accuracy"])
-t = model._engine.trainer("train", model._compiled)
+t = model._engine.trainer("train", model._compilation)
 rng = np.random.default_rng(0)
 labels = rng.integers(0, 7, 4000).astype(np.int32)
 t.set_data([rng.normal(size=(4000, 20))], [(labels, True)], [None])

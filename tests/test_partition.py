@@ -61,7 +61,7 @@ def test_gradients_by_columns_and_slabs(threads):
 
 def plan_of(model, threads):
     with bp.threads(threads):
-        return model._engine.trainer("train", model._compiled).describe()
+        return model._engine.trainer("train", model._compilation).describe()
 
 
 @pytest.mark.parametrize("sizes, batch, expected", [

@@ -26,7 +26,7 @@ def build(*after, activation="relu", **options):
 
 def passed_on(model, threads, batch):
     with bp.threads(threads):
-        text = model._engine.trainer("train", model._compiled).describe()
+        text = model._engine.trainer("train", model._compilation).describe()
     assert f"threads at batch {batch}: {threads}\n" in text, text
     return "passed from thread to thread" in text
 

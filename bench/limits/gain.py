@@ -39,7 +39,7 @@ def steps(network: Network, seconds: float) -> int:
 
 
 def threads_taken(model) -> int:
-    text = model._engine.trainer("train", model._compiled).describe()
+    text = model._engine.trainer("train", model._compilation).describe()
     return int(re.search(r"threads at batch \d+: (\d+)", text).group(1))
 
 

@@ -65,7 +65,7 @@ def work(run: int, dtype: str, rows: int) -> dict:
     peak = status("VmHWM") - before - (status("RssFile") - code)
     if not np.isfinite(history.history["loss"][0]):
         raise AssertionError(f"{network.name}: the loss is not finite")
-    text = model._engine.trainer("train", model._compiled).describe()
+    text = model._engine.trainer("train", model._compilation).describe()
     gradients = "gradients: materialised" in text
     slots = roofline.SLOTS[network.optimizer]
     digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights()))

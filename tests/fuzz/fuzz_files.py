@@ -235,7 +235,7 @@ def tried(model):
     xs = [np.ones((3, *t.shape)) for t in model._inputs]
     with np.errstate(all="ignore"):
         outputs = model.predict(xs if len(xs) > 1 else xs[0])
-        if model._compiled is not None and not isinstance(outputs, (list, dict)):
+        if model._compilation is not None and not isinstance(outputs, (list, dict)):
             with contextlib.suppress(ValueError, TypeError, bp.TrainingDiverged):
                 # of a checkpoint with the optimizer's state; its loss may take no such targets
                 model.train_on_batch(xs if len(xs) > 1 else xs[0], np.full_like(outputs, 0.25))

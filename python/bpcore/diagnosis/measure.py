@@ -96,7 +96,7 @@ class Measurement:
         self, twin: Any, item: Dataset, batch_size: int | None, *, brief: bool = False
     ) -> None:
         self.twin, self.item = twin, item
-        self.engine, self.compiled = twin._engine, twin._compiled
+        self.engine, self.compilation = twin._engine, twin._compilation
         self.loss = math.nan
         self.flaw: dict[str, Any] | None = None
         self.gradients: dict[str, Array] = {}
@@ -116,7 +116,7 @@ class Measurement:
     def hidden(self) -> list[LayerReport]:
         """The layers without outputs whose sigmoid is one step with its loss: delta = p - t."""
         fused = {"binary_cross_entropy", "cross_entropy"}
-        if not any(getattr(loss, "kind", "") in fused for loss in self.compiled.losses):
+        if not any(getattr(loss, "kind", "") in fused for loss in self.compilation.losses):
             return self.layers
         return [layer for layer in self.layers if layer.layer not in self._ends]
 
@@ -124,7 +124,7 @@ class Measurement:
     def _pass(self) -> None:
         tallies = self._tallies()
         n = self.item.n
-        trainer = self.engine.trainer("trace", self.compiled)
+        trainer = self.engine.trainer("trace", self.compilation)
         sizes = sum(math.prod(shape) for shape in self.engine.low.shapes)
         block = max(1, min(1024, _VALUES // max(sizes, 1)))
         self.loss = 0.0
@@ -181,7 +181,7 @@ class Measurement:
 
     def before_ends(self, xs: list[Array], like: Dataset) -> list[Array]:
         """What the last activations get for the rows of `xs`; targets are those of `like`."""
-        trainer = self.engine.trainer("trace", self.compiled)
+        trainer = self.engine.trainer("trace", self.compilation)
         trainer.gradients(xs, like.ys, like.ws, wrt_inputs=False)
         return [
             trainer.value(place.z).astype(np.float64)
@@ -241,14 +241,14 @@ class Measurement:
                 report.update_ratio = _norm([moved[name] for name in names]) / report.weight_norm
 
     def _hold(self) -> tuple[int, list[tuple[Array, Array]]]:
-        optimizer = self.compiled.optimizer
+        optimizer = self.compilation.optimizer
         arrays = [p.value for p in self.twin.weights]
-        self.engine.trainer("train", self.compiled)  # makes the slots
+        self.engine.trainer("train", self.compilation)  # makes the slots
         arrays += [slot for slots in optimizer._slots.values() for slot in slots]
         return optimizer.iterations, [(array, array.copy()) for array in arrays]
 
     def _restore(self, held: tuple[int, list[tuple[Array, Array]]]) -> None:
-        self.compiled.optimizer.iterations, arrays = held
+        self.compilation.optimizer.iterations, arrays = held
         for array, copy in arrays:
             array[...] = copy
 
@@ -256,8 +256,8 @@ class Measurement:
         self, count: int, factor: float, rate: float | None = None, batch: int = 0
     ) -> list[float]:
         """Losses of batches before each of `count` updates; stops after inf: a divergence."""
-        trainer = self.engine.trainer("train", self.compiled)
-        optimizer = self.compiled.optimizer
+        trainer = self.engine.trainer("train", self.compilation)
+        optimizer = self.compilation.optimizer
         rates = optimizer.rates(optimizer.iterations, count)
         losses: list[float] = []
         for k in range(count):
@@ -297,7 +297,7 @@ class Measurement:
 
     def peak_rate(self) -> float:
         """The largest rate of the coming updates: a schedule may still be warming up."""
-        optimizer = self.compiled.optimizer
+        optimizer = self.compilation.optimizer
         return float(optimizer.rates(optimizer.iterations, 4096).max())
 
 

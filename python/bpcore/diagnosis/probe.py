@@ -103,11 +103,11 @@ def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
     _new_weights(engine)
     linear = is_linear(Measurement(twin, item, None, brief=True))
     twin.compile(
-        Adam(RATE, epsilon=1e-7), m.compiled.loss, loss_weights=m.compiled.loss_weights,
+        Adam(RATE, epsilon=1e-7), m.compilation.loss, loss_weights=m.compilation.loss_weights,
         gradient_clip_norm=1.0,
     )  # fmt: skip
-    compiled = twin._compiled
-    trainer = engine.trainer("train", compiled)
+    compilation = twin._compilation
+    trainer = engine.trainer("train", compilation)
     rows = np.random.default_rng(2)
     for _ in range(STEPS):
         part = subset(train, rows.integers(0, cut, BATCH))
@@ -115,12 +115,12 @@ def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
             trainer.train_step(part.xs, part.ys, part.ws, RATE, update=True, reset=True)
         except _core.Diverged:
             return None
-    judge = engine.trainer("eval", compiled)
+    judge = engine.trainer("eval", compilation)
     ends = [
         float(judge.train_step(part.xs, part.ys, part.ws, 0.0, update=False, reset=True))
         for part in (train, held)
     ]
-    signal = few or any(_signal(train, held, k) for k in range(len(compiled.losses)))
+    signal = few or any(_signal(train, held, k) for k in range(len(compilation.losses)))
     return Probe(ends[0], ends[1], guess, train.n, 0 if few else held.n, linear, signal)
 
 

@@ -280,7 +280,7 @@ def _rate(m: Measurement, guess: float) -> list[Finding]:
 
 def _too_high(m: Measurement, losses: list[float]) -> list[Finding]:
     """Only if a smaller rate gets farther in as many steps; else the fault is another."""
-    rate, end = m.compiled.optimizer.current_rate(), _end(losses)
+    rate, end = m.compilation.optimizer.current_rate(), _end(losses)
     best, factor = math.inf, 1.0
     for smaller in (10.0**-k for k in range(1, 10)):
         reached = _end(m.trial(smaller))

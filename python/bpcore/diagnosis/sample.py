@@ -36,7 +36,7 @@ def prepare(
     `prefix` stands before "x" and "y" in messages.
     """
     x = twin._build_for(x)
-    signature, compiled = twin._engine.signature, twin._compiled
+    signature, compilation = twin._engine.signature, twin._compilation
     xs, n = signature.read_inputs(x, prefix + "x", finite=False)
     if y is None:
         raise TypeError("y is None, expected targets of shape (N, ...)")
@@ -60,7 +60,7 @@ def prepare(
     if not good.all():
         named = [(label, array[stand_in]) for label, array in named]
     found = dict(zip(signature.outputs.names, [array for _, array in named], strict=True))
-    item = Dataset(n, xs, *signature.read_targets(found, sample_weight, compiled.losses, n))
+    item = Dataset(n, xs, *signature.read_targets(found, sample_weight, compilation.losses, n))
     return (item if good.all() else subset(item, np.flatnonzero(good))), findings
 
 
@@ -138,12 +138,12 @@ def _scale(
 
 def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[Finding], float]:
     """Numbers by output, findings on scale and classes, and the loss of the best constant guess."""
-    engine, compiled = twin._engine, twin._compiled
+    engine, compilation = twin._engine, twin._compilation
     numbers: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
     total = 0.0
     for k, name in enumerate(engine.signature.outputs.names):
-        (y, labels), loss = item.ys[k], compiled.losses[k]
+        (y, labels), loss = item.ys[k], compilation.losses[k]
         kind = getattr(loss, "kind", "")
         flat = y.reshape(item.n, -1) if labels else y.reshape(item.n, -1).astype(np.float64)
         weight = _of_each(item.ws[k], flat)
@@ -157,7 +157,7 @@ def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[F
             findings += _values(name, flat, kind)
             findings += _reach(name, flat, engine.ends()[k].op)
             guess = _guess(flat, kind, weight, loss)
-        total += compiled.weights[k] * guess * float(weight.mean())
+        total += compilation.weights[k] * guess * float(weight.mean())
     return numbers, findings, total
 
 

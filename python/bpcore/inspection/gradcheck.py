@@ -50,9 +50,9 @@ class GradCheck:
 def gradcheck(model: Any, item: Dataset, seed: int) -> GradCheck:
     """Compare `Model.gradients`, on a float64 copy of the model, with differences."""
     twin = double_copy(model)
-    compiled, engine = twin._compiled, twin._engine
+    compilation, engine = twin._compilation, twin._engine
     item = Dataset(item.n, [np.array(a, dtype=np.float64) for a in item.xs], item.ys, item.ws)
-    trainer = engine.trainer("gradients", compiled)
+    trainer = engine.trainer("gradients", compilation)
 
     def loss() -> float:
         return float(trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=False)[0])

@@ -186,16 +186,18 @@ def profile(model: Any, x: Any, y: Any, batch_size: Any, repeats: Any) -> Profil
     count = checks.integer("repeats", repeats)
     twin = copy.deepcopy(model)
     x = twin._build_for(x)
-    engine, compiled = twin._engine, twin._compiled
+    engine, compilation = twin._engine, twin._compilation
     signature = engine.signature
     xs, n = signature.read_inputs(x)
     if y is None:
-        ends = zip(signature.outputs.names, compiled.losses, signature.outputs.shapes, strict=True)
+        ends = zip(
+            signature.outputs.names, compilation.losses, signature.outputs.shapes, strict=True
+        )
         y = {name: _zeros(loss, shape, n) for name, loss, shape in ends}
-    item = Dataset(n, xs, *signature.read_targets(y, None, compiled.losses, n))
+    item = Dataset(n, xs, *signature.read_targets(y, None, compilation.losses, n))
     n = min(n, size)
     item = subset(item, slice(n))
-    trainer = engine.trainer("train", compiled)
+    trainer = engine.trainer("train", compilation)
     with threads(1):
         runs = [trainer.profile(item.xs, item.ys, item.ws) for _ in range(count + 2)][2:]
         peak, bandwidth = _peak(twin.dtype, twin.compute), _bandwidth()

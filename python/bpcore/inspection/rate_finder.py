@@ -109,10 +109,10 @@ def find(
     rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
     losses: list[float] = []
     average, best = 0.0, math.inf
-    compiled = model._need_compiled()
+    compilation = model._need_compilation()
     for rate, part in zip(rates, _batches(model, x, y, batch_size), strict=False):
-        trainer = model._built().trainer("train", compiled)
-        compiled.measures.reset()
+        trainer = model._built().trainer("train", compilation)
+        compilation.measures.reset()
         try:
             trainer.train_step(part.xs, part.ys, part.ws, float(rate), update=True, reset=True)
         except _core.Diverged:

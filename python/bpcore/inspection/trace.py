@@ -50,9 +50,9 @@ def calls_of(model: Any) -> Iterator[tuple[str, Any, Place]]:
         yield (name if k == 0 else f"{name}:{k}"), node, Place(place.inputs, z, place.a)
 
 
-def trace(model: Any, compiled: Any, item: Any) -> dict[str, LayerTrace]:
+def trace(model: Any, compilation: Any, item: Any) -> dict[str, LayerTrace]:
     """The trace of all layers but inputs."""
-    trainer = model._engine.trainer("trace", compiled)
+    trainer = model._engine.trainer("trace", compilation)
     trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
     result: dict[str, LayerTrace] = {}
     for name, _, place in calls_of(model):

@@ -80,12 +80,15 @@ class Adjustable(Inspectable):
         [0.25, 0.75]
         """
         with self._busy("set_output_bias"):
-            compiled, engine = self._need_compiled(), self._built(" (set_output_bias)")
+            compilation, engine = self._need_compilation(), self._built(" (set_output_bias)")
             ys, ws = engine.signature.read_targets(
-                y, sample_weight, compiled.losses, check_labels=compiled.measures.refuse_labels
+                y,
+                sample_weight,
+                compilation.losses,
+                check_labels=compilation.measures.refuse_labels,
             )
             arrays.some_weight("sample_weight", ws)
             item = Dataset(len(ys[0][0]), [], ys, ws)
             if class_weight is not None:
-                engine.signature.weigh_classes(item, class_weight, compiled.losses)
-            output_bias.set_output_bias(engine, compiled.losses, item.ys, item.ws)
+                engine.signature.weigh_classes(item, class_weight, compilation.losses)
+            output_bias.set_output_bias(engine, compilation.losses, item.ys, item.ws)

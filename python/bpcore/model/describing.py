@@ -34,9 +34,9 @@ def model_config(model: Any) -> dict[str, Any]:
         listed = [[c if c is None else list(c) for c in end] for end in model._columns]
         config["columns"] = dict(zip(("inputs", "outputs"), listed, strict=True))
     architecture.check_counts(config)
-    if model._compiled is not None:
+    if model._compilation is not None:
         try:
-            config["compile"] = model._compiled.get_config()
+            config["compile"] = model._compilation.get_config()
         except TypeError:  # a loss or metric in Python: the loaded model is to be compiled anew
             config["compile"] = None
     return config

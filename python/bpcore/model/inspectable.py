@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..diagnosis import Diagnosis
     from ..inspection.profiling import Profile
     from ..inspection.rate_finder import LearningRateFinder
-    from ..train.compiled import Compiled
+    from ..train.compilation import Compilation
 
 
 class Inspectable:
@@ -29,7 +29,7 @@ class Inspectable:
     def _built(self, what: str = "") -> Engine:
         raise NotImplementedError
 
-    def _need_compiled(self) -> Compiled:
+    def _need_compilation(self) -> Compilation:
         raise NotImplementedError
 
     def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
@@ -73,10 +73,10 @@ class Inspectable:
         """
         checks.boolean("wrt_inputs", wrt_inputs)
         with self._busy("gradients"):
-            compiled = self._need_compiled()
+            compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight)
             engine = self._built()
-            trainer = engine.trainer("gradients", compiled)
+            trainer = engine.trainer("gradients", compilation)
             try:
                 loss, grads, dxs = trainer.gradients(
                     item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs
@@ -103,10 +103,10 @@ class Inspectable:
         from ..inspection.trace import trace
 
         with self._busy("trace"):
-            compiled = self._need_compiled()
+            compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight)
             try:
-                return trace(self, compiled, item)
+                return trace(self, compilation, item)
             except _core.Diverged as error:
                 raise diverged(error, -1, None) from None
 
@@ -114,7 +114,7 @@ class Inspectable:
         """Compare all gradients with differences of the loss in float64; see `GradCheck`."""
         from ..inspection.gradcheck import gradcheck
 
-        self._need_compiled()
+        self._need_compilation()
         with self._busy("gradcheck"):
             item = self._prepared(x, y, sample_weight)
         return gradcheck(self, item, checks.seed(seed) or 0)
@@ -166,7 +166,7 @@ class Inspectable:
         """
         from ..inspection import rate_finder
 
-        self._need_compiled()
+        self._need_compilation()
         return rate_finder.find(rate_finder.copied(self), x, y, batch_size, low, high, steps)
 
     def diagnose(
@@ -227,7 +227,7 @@ class Inspectable:
         """
         from ..diagnosis import diagnose
 
-        self._need_compiled()
+        self._need_compilation()
         with self._busy("diagnose"):
             parts = None if validation_data is None else validation_parts(validation_data)
             return diagnose(self, x, y, sample_weight, batch_size, parts)
@@ -266,6 +266,6 @@ class Inspectable:
         """
         from ..inspection.profiling import profile
 
-        self._need_compiled()
+        self._need_compilation()
         with self._busy("profile"):
             return profile(self, x, y, batch_size, repeats)

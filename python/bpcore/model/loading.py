@@ -169,7 +169,7 @@ def load_checkpoint(
         )
     own = {key: a for key, a in content.arrays.items() if checkpoint.is_weight(key)}
     model = _rebuild(document["model"], own, custom, file)
-    if model._compiled is None:
+    if model._compilation is None:
         raise CheckpointError(f"{file}: the model is not compiled, expected optimizer and loss")
     checkpoint.prepare(model, document["state"], content.arrays, file)()
     return model

@@ -107,7 +107,7 @@ class Model(Runnable):
         self._columns: list[list[Columns | None]] = []  # of frames, by input and by output
         self._layers: list[Layer] = []
         self._engine = None
-        self._compiled = None
+        self._compilation = None
         self._start_calls()
 
     def _start_calls(self) -> None:
@@ -159,8 +159,8 @@ class Model(Runnable):
             end.columns = columns
         self._columns = [end.columns for end in ends]
         engine.by_chance = not self._seed_told
-        if self._compiled is not None:
-            self._compiled.resolve(engine.ends(), engine.param_names)
+        if self._compilation is not None:
+            self._compilation.resolve(engine.ends(), engine.param_names)
         self._engine = engine
         self._set_fast()
 
@@ -360,8 +360,8 @@ class Model(Runnable):
         for layer in self._layers:
             building.own(layer, self)
             layer._next_stream = self._next_stream
-        if self._compiled is not None:
-            self._compiled.optimizer.bind(self)
+        if self._compilation is not None:
+            self._compilation.optimizer.bind(self)
         building.note_calls(self._nodes)
         if built:
             self._make_engine()

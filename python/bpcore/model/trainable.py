@@ -17,7 +17,7 @@ from ..errors import BusyError, diverged
 from ..layers.base import Layer
 from ..optimizers import Optimizer
 from ..train import evaluation, loop
-from ..train.compiled import Compiled
+from ..train.compilation import Compilation
 from ..train.engine import Engine
 from ..train.options import Options
 from . import building
@@ -33,7 +33,7 @@ class Trainable(Adjustable):
     _fit_data: Dataset | None = None
     _layers: list[Layer]
     _engine: Engine | None
-    _compiled: Compiled | None
+    _compilation: Compilation | None
     _training: _core.Gate
     _evaluation: _core.Gate
     _epochs_done: int
@@ -44,19 +44,19 @@ class Trainable(Adjustable):
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer given to `compile`."""
-        return self._need_compiled().optimizer
+        return self._need_compilation().optimizer
 
     @property
     def compiled(self) -> bool:
         """Whether `compile` was called, by the user or with what a file holds."""
-        return self._compiled is not None
+        return self._compilation is not None
 
-    def _need_compiled(self) -> Compiled:
-        if self._compiled is None:
+    def _need_compilation(self) -> Compilation:
+        if self._compilation is None:
             raise RuntimeError(
                 f"model {self.name!r} is not compiled; call compile(optimizer, loss) first"
             )
-        return self._compiled
+        return self._compilation
 
     # ---- training -----------------------------------------------------------------------------
     def compile(
@@ -112,7 +112,7 @@ class Trainable(Adjustable):
         ... }
         >>> model.compile(bp.optimizers.AdamW(0.01), "mse", parameter_groups=groups)
         """
-        compiled = Compiled(
+        compilation = Compilation(
             optimizer,
             loss,
             metrics,
@@ -126,9 +126,9 @@ class Trainable(Adjustable):
         with self._busy("compile"):
             if self._engine is not None:
                 engine = self._engine
-                compiled.resolve(engine.ends(), engine.param_names)
-            compiled.optimizer.bind(self)
-            self._compiled = compiled
+                compilation.resolve(engine.ends(), engine.param_names)
+            compilation.optimizer.bind(self)
+            self._compilation = compilation
 
     def _busy(self, what: str) -> AbstractContextManager[Any]:
         # No name for the turn: where Ctrl-C comes before the caller's `with`, it ends unheld.
@@ -262,7 +262,7 @@ class Trainable(Adjustable):
         )
         hooks = CallbackList(callbacks)
         with self._busy("fit"):
-            compiled = self._need_compiled()
+            compilation = self._need_compilation()
             train = batches = None
             validation: Dataset | Batches | None = None
             if is_batches(x, y):
@@ -287,7 +287,7 @@ class Trainable(Adjustable):
                         train, validation = train.divided(options.split)
                     if class_weight is not None:
                         signature = self._built().signature
-                        signature.weigh_classes(train, class_weight, compiled.losses)
+                        signature.weigh_classes(train, class_weight, compilation.losses)
                 if validation_data is not None:
                     validation = self._validation(validation_data)
                 if train is not None:
@@ -295,7 +295,7 @@ class Trainable(Adjustable):
                 elif batches is not None:
                     self._advise(batches.first[0], None)
                 if isinstance(validation, Dataset):
-                    compiled.look_at(validation, "validation y")
+                    compilation.look_at(validation, "validation y")
             run = loop.Loop(self, options, hooks)
             if options.checkpoint is not None and train is not None:
                 return run.run_saved(train, validation)
@@ -311,7 +311,7 @@ class Trainable(Adjustable):
     ) -> Dataset:
         """Data for this model, checked; `part`: a batch of larger data."""
         signature = self._built().signature
-        return self._need_compiled().read(signature, x, y, sample_weight, names, part)
+        return self._need_compilation().read(signature, x, y, sample_weight, names, part)
 
     def _validation(self, value: Any) -> Dataset | Batches:
         """`validation_data`, checked; of batches the first, and the others when they come."""
@@ -332,9 +332,9 @@ class Trainable(Adjustable):
 
     def _advise(self, item: Dataset, batch_size: int | None) -> None:
         """Warn of what cannot train well with such data and batches."""
-        compiled, engine = self._need_compiled(), self._built()
-        compiled.look_at(item)
-        compiled.look_at_training(engine.low, self._layers, batch_size_of(batch_size, item.n))
+        compilation, engine = self._need_compilation(), self._built()
+        compilation.look_at(item)
+        compilation.look_at_training(engine.low, self._layers, batch_size_of(batch_size, item.n))
 
     def _undone_on_error(self) -> AbstractContextManager[None]:
         """A failure leaves the model as it was, unbuilt too."""
@@ -356,19 +356,19 @@ class Trainable(Adjustable):
             Loss and metrics of the batch, before the update.
         """
         with self._busy("train_on_batch"):
-            compiled = self._need_compiled()
+            compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight)
-            if not compiled.looked:  # at the first batch only, for the sake of speed
+            if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
             engine = self._built()
-            trainer = engine.trainer("train", compiled)
-            rate = compiled.optimizer.current_rate()
-            compiled.measures.reset()
+            trainer = engine.trainer("train", compilation)
+            rate = compilation.optimizer.current_rate()
+            compilation.measures.reset()
             try:
                 trainer.train_step(item.xs, item.ys, item.ws, rate, update=True, reset=True)
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
-            return compiled.measures.logs(trainer.results())
+            return compilation.measures.logs(trainer.results())
 
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
@@ -393,26 +393,28 @@ class Trainable(Adjustable):
             The loss is NaN or Inf; it says where that begins.
         """
         self._check_pass("evaluate")
-        compiled = self._need_compiled()
-        read = functools.partial(compiled.read, self._built().signature)  # not the model's _read:
+        compilation = self._need_compilation()
+        read = functools.partial(
+            compilation.read, self._built().signature
+        )  # not the model's _read:
         batch_size_of(batch_size, 1)  # another thread may compile meanwhile
         item: Dataset | Batches
         if is_batches(x, y):
             item = Batches(x, functools.partial(read, part=True))
         else:
             item = read(x, y, sample_weight)
-            compiled.look_at(item)
+            compilation.look_at(item)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
-        held = compiled.measures.states() if self._training.held else []
+        held = compilation.measures.states() if self._training.held else []
         try:
-            return self._evaluate(compiled, item, batch_size)
+            return self._evaluate(compilation, item, batch_size)
         finally:
             for metric, state in held:
                 metric.set_state(state)
 
     def _evaluate(
         self,
-        compiled: Compiled,  # what the data were read for
+        compilation: Compilation,  # what the data were read for
         item: Dataset | Batches,
         batch_size: int | None,
         prefix: str = "",
@@ -421,5 +423,5 @@ class Trainable(Adjustable):
         engine = self._built()
         with self._evaluating():
             if isinstance(item, Batches):
-                return evaluation.of_batches(engine, compiled, item, prefix, steps)
-            return evaluation.of_arrays(engine, compiled, item, batch_size, prefix, steps)
+                return evaluation.of_batches(engine, compilation, item, prefix, steps)
+            return evaluation.of_arrays(engine, compilation, item, batch_size, prefix, steps)

@@ -8,7 +8,7 @@ from .. import _core, constraints, graph, regularizers
 from ..base.memory import Array
 from ..data.signature import Ends, Signature
 from ..graph.parameter import Parameter
-from .compiled import Compiled
+from .compilation import Compilation
 
 
 class Engine:
@@ -65,21 +65,23 @@ class Engine:
             self.trainers.clear()
             self.flags = flags  # last: if Ctrl-C comes before, all is done again
 
-    def trainer(self, purpose: str, compiled: Compiled) -> Any:
+    def trainer(self, purpose: str, compilation: Compilation) -> Any:
         """The trainer for "train", "eval", "gradients" or "trace", made on first use."""
-        optimizer = compiled.optimizer
+        optimizer = compilation.optimizer
         spec = {**optimizer.spec(), "began": optimizer._began} if purpose == "train" else None
         penalties = [regularizers.spec(p) for p in self.params]
         bounds = [constraints.spec(p) for p in self.params] if spec else []
-        key = (compiled, spec, [item[0] for item in penalties], [item[0] for item in bounds])
+        key = (compilation, spec, [item[0] for item in penalties], [item[0] for item in bounds])
         found, made_for = self.trainers.get(purpose, (None, None))
         if found is not None and made_for == key and not found.deserted:
             return found
         active: list[list[Array]] = [[] for _ in self.params]
         if spec:
-            active = compiled.optimizer.slots(self.params, self.flags[: len(self.params)])
+            active = compilation.optimizer.slots(self.params, self.flags[: len(self.params)])
         metrics = (
-            compiled.measures.specs if purpose in ("train", "eval") else [[] for _ in self.outputs]
+            compilation.measures.specs
+            if purpose in ("train", "eval")
+            else [[] for _ in self.outputs]
         )
         parameters: dict[str, Any] = {}
         if any(item[0] is not None for item in penalties):
@@ -88,17 +90,17 @@ class Engine:
             parameters["constraints"] = [make() for _, make in bounds]
         options: dict[str, Any] = {}
         if spec is not None:
-            parameters.update(compiled.core_groups(self.param_names))
+            parameters.update(compilation.core_groups(self.param_names))
             options = {
-                "clip_norm": compiled.clip_norm,
-                "clip_value": compiled.clip_value,
-                "accumulate_steps": compiled.accumulate_steps,
-                "steps": compiled.optimizer._iterations,
+                "clip_norm": compilation.clip_norm,
+                "clip_value": compilation.clip_value,
+                "accumulate_steps": compilation.accumulate_steps,
+                "steps": compilation.optimizer._iterations,
             }
         made = _core.Trainer(
             self.net,
-            compiled.core_losses(self.dtype),
-            compiled.weights,
+            compilation.core_losses(self.dtype),
+            compilation.weights,
             metrics,
             spec,
             active,

@@ -10,7 +10,7 @@ import numpy as np
 from ..data.batches import Batches
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import NonFiniteWarning, flawed, warn
-from .compiled import Compiled
+from .compilation import Compilation
 from .engine import Engine
 from .measures import Logs
 
@@ -19,15 +19,15 @@ SLICE = 0.05  # seconds in the core between looks at signals, and at the bar
 
 def of_arrays(
     engine: Engine,
-    compiled: Compiled,
+    compilation: Compilation,
     item: Dataset,
     batch_size: int | None,
     prefix: str = "",
     steps: int | None = None,
 ) -> Logs:
     """All of a data set, or its first `steps` batches."""
-    trainer = engine.trainer("eval", compiled)
-    compiled.measures.reset()
+    trainer = engine.trainer("eval", compilation)
+    compilation.measures.reset()
     trainer.set_data(item.xs, item.ys, item.ws)
     trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
     end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
@@ -37,24 +37,24 @@ def of_arrays(
             trainer.run(rate, end - trainer.batch, SLICE)
     finally:
         trainer.drop_data()
-    return _logs(compiled, trainer, prefix)
+    return _logs(compilation, trainer, prefix)
 
 
 def of_batches(
     engine: Engine,
-    compiled: Compiled,
+    compilation: Compilation,
     batches: Batches,
     prefix: str = "",
     steps: int | None = None,
 ) -> Logs:
     """Of batches that come one by one: all, or the next `steps` of them."""
-    trainer = engine.trainer("eval", compiled)
-    compiled.measures.reset()
+    trainer = engine.trainer("eval", compilation)
+    compilation.measures.reset()
     first = True
     batches.restart()  # each evaluation sees the same batches, where that is possible
     for item in batches.epoch(steps):
-        if not compiled.looked:
-            compiled.look_at(item)
+        if not compilation.looked:
+            compilation.look_at(item)
         trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
         first = False
     if first:
@@ -62,13 +62,13 @@ def of_batches(
             f"{batches.name} gave no batch, expected at least 1; an iterator can be used once: "
             "pass validation_steps, or an object that starts anew at each iter()"
         )
-    return _logs(compiled, trainer, prefix)
+    return _logs(compilation, trainer, prefix)
 
 
-def _logs(compiled: Compiled, trainer: Any, prefix: str) -> Logs:
+def _logs(compilation: Compilation, trainer: Any, prefix: str) -> Logs:
     """The numbers, and a word where they are none."""
     results = trainer.results()
-    logs = compiled.measures.logs(results, prefix)
+    logs = compilation.measures.logs(results, prefix)
     if not math.isfinite(logs[f"{prefix}loss"]):
         where = "validation x" if prefix else "x"
         warn(f"{prefix}loss is not finite: {flawed(results.get('flaw'), where)}", NonFiniteWarning)

@@ -25,19 +25,19 @@ class Expected:
     """The description of one run's states, made before it begins."""
 
     def __init__(self, loop: Any, train: Dataset) -> None:
-        model, options, compiled = loop.model, loop.options, loop.compiled
+        model, options, compilation = loop.model, loop.options, loop.compilation
         self.loop, self.model, self.train, self.options = loop, model, train, options
-        self.optimizer = compiled.optimizer
+        self.optimizer = compilation.optimizer
         self.batch_size = batch_size_of(options.batch_size, train.n)
         self.n_batches = -(-train.n // self.batch_size)
         self.steps = self.n_batches if options.steps is None else options.steps
         self.steps = min(self.steps, self.n_batches)
         self.first = min(options.initial_epoch, options.epochs)
-        self.accumulate = int(compiled.accumulate_steps)
+        self.accumulate = int(compilation.accumulate_steps)
         self.callbacks = list(loop.hooks.items)
         self.counters = (self.optimizer.iterations, model._epochs_done, model._draws)
         self.rate = checkpoint.rate_as_data(self.optimizer)  # None: a Python function
-        measures = compiled.measures
+        measures = compilation.measures
         self.numbers = set(measures.log_names(True)) - set(measures.listed())
         self.trained = {p.name for p in model.weights if p.trainable}
         self.python_metrics = [metric for metric, _ in measures.states()]

@@ -41,7 +41,7 @@ def describe(
     """All that must be alike; `start` is what `weights_at_the_start` gave before any training."""
     return {
         "model": _architecture(model),
-        "compile": _compilation(model._compiled),
+        "compile": _compilation(model._compilation),
         "counters": [model.optimizer.iterations, model._epochs_done, model._draws],
         "arguments": _arguments(options),
         "callbacks": [type(item).__name__ for item in items],
@@ -149,18 +149,21 @@ def _in_part(model: Any) -> dict[str, Any]:
     }
 
 
-def _compilation(compiled: Any) -> dict[str, Any]:
-    plain, weighted = _Told(), compiled.measures.weighted
+def _compilation(compilation: Any) -> dict[str, Any]:
+    plain, weighted = _Told(), compilation.measures.weighted
     return {
-        "optimizer": [type(compiled.optimizer).__name__, plain(compiled.optimizer._config_args)],
-        "loss": plain(compiled.loss),
-        "metrics": plain(compiled.measures.plain),
+        "optimizer": [
+            type(compilation.optimizer).__name__,
+            plain(compilation.optimizer._config_args),
+        ],
+        "loss": plain(compilation.loss),
+        "metrics": plain(compilation.measures.plain),
         **({"weighted_metrics": plain(weighted)} if weighted else {}),  # not in the first files
-        "loss_weights": plain(compiled.loss_weights),
-        "gradient_clip_norm": compiled.clip_norm,
-        "gradient_clip_value": compiled.clip_value,
-        "accumulate_steps": compiled.accumulate_steps,
-        "parameter_groups": compiled.groups.get_config(),
+        "loss_weights": plain(compilation.loss_weights),
+        "gradient_clip_norm": compilation.clip_norm,
+        "gradient_clip_value": compilation.clip_value,
+        "accumulate_steps": compilation.accumulate_steps,
+        "parameter_groups": compilation.groups.get_config(),
     }
 
 
@@ -193,17 +196,17 @@ def _signatures(parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 def _code_of_the_run(model: Any, items: Sequence[Callback]) -> Iterator[tuple[str, Any]]:
     """The user's code that takes part in the run's numbers."""
-    compiled = model._compiled
+    compilation = model._compilation
     for layer in model.layers:
         yield from _own(f"layer {layer.name}", layer)
     for p in model.weights:
         yield from _own(f"regularizer of {p.name}", p.regularizer)
         yield from _own(f"constraint of {p.name}", p.constraint)
     for place, value in (
-        ("loss", compiled.loss),
-        ("metrics", compiled.measures.plain),
-        ("weighted_metrics", compiled.measures.weighted),
-        ("optimizer", compiled.optimizer),
+        ("loss", compilation.loss),
+        ("metrics", compilation.measures.plain),
+        ("weighted_metrics", compilation.measures.weighted),
+        ("optimizer", compilation.optimizer),
     ):
         yield from _own(place, value)
     for i, item in enumerate(items):

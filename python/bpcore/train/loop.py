@@ -29,14 +29,14 @@ class Loop:
 
     def __init__(self, model: Any, options: Options, hooks: CallbackList) -> None:
         self.model, self.options = model, options
-        self.compiled = model._compiled
+        self.compilation = model._compilation
         self.engine = model._engine
-        self.optimizer = self.compiled.optimizer
+        self.optimizer = self.compilation.optimizer
         self.history = History()
         self.start: dict[str, Any] = {}  # what tells the weights before any training
         if options.checkpoint is not None:
             self.start = identity.weights_at_the_start(model)
-        self.trainer = self.engine.trainer("train", self.compiled)
+        self.trainer = self.engine.trainer("train", self.compilation)
         self.hooks = hooks
         self.progress: Progress
         self.saver: Any = None  # a resume.Run
@@ -69,8 +69,8 @@ class Loop:
             "verbose": options.verbose,
             "validation": validation is not None,
             "validation_freq": options.validation_freq,
-            "logs": self.compiled.measures.log_names(validation is not None),
-            "lists": self.compiled.measures.listed(),
+            "logs": self.compilation.measures.log_names(validation is not None),
+            "lists": self.compilation.measures.listed(),
         }
         if first and callable(self.optimizer.learning_rate) and not self.optimizer.iterations:
             warn(
@@ -115,7 +115,7 @@ class Loop:
         options = self.options
         first, self.first_batch = self.saver.restore()
         self.engine = self.model._engine
-        self.trainer = self.engine.trainer("train", self.compiled)
+        self.trainer = self.engine.trainer("train", self.compilation)
         self.progress.due((first - options.initial_epoch) * (steps or 0))
         return int(first)
 
@@ -125,7 +125,7 @@ class Loop:
         self.progress.epoch_begin()
         if self.first_batch == 0:  # else a resumed epoch
             self.hooks.call("on_epoch_begin", epoch)
-        self.compiled.measures.reset()
+        self.compilation.measures.reset()
         if train is not None:
             self._array_epoch(epoch, train, steps)
         else:
@@ -134,13 +134,13 @@ class Loop:
             self.trainer.flush(float(self.optimizer.rates(self.optimizer.iterations, 1)[0]))
         self._check_weights(epoch)
         self.model._epochs_done += 1
-        logs: dict[str, float] = self.compiled.measures.logs(self.trainer.results())
+        logs: dict[str, float] = self.compilation.measures.logs(self.trainer.results())
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
             options = self.options
             self.hooks.call("on_test_begin")
             with self.hooks.around_validation():
                 size, most = options.validation_batch_size, options.validation_steps
-                found = self.model._evaluate(self.compiled, validation, size, "val_", most)
+                found = self.model._evaluate(self.compilation, validation, size, "val_", most)
                 logs.update(found)
                 self.hooks.call("on_test_end", logs=found)
                 self._tell(epoch, logs)
@@ -199,7 +199,7 @@ class Loop:
                 limit = min(limit, self.saver.batches_left())
             self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if hooks:
-                logs = self.compiled.measures.logs(trainer.results(), final=False)
+                logs = self.compilation.measures.logs(trainer.results(), final=False)
                 self.hooks.call("on_train_batch_end", batch, logs=logs)
             if self.saver is not None:
                 self.saver.after_batches(epoch, int(trainer.batch) - batch)
@@ -222,7 +222,7 @@ class Loop:
                 batch=done,
             )
             if self.hooks.has_batch_hooks:
-                logs = self.compiled.measures.logs(trainer.results(), final=False)
+                logs = self.compilation.measures.logs(trainer.results(), final=False)
                 self.hooks.call("on_train_batch_end", done, logs=logs)
             done += 1
             if self._stops(epoch, 1):
@@ -236,7 +236,7 @@ class Loop:
     def _stops(self, epoch: int, batches: int) -> bool:
         """After a slice or batch: refresh the bar, look at clocks; whether to stop now."""
         if self.progress.due(batches):
-            logs = self.compiled.measures.logs(self.trainer.results(), final=False)
+            logs = self.compilation.measures.logs(self.trainer.results(), final=False)
             self.progress.show(epoch, logs)
         for item in self.hooks.slice_hooks:
             item.on_train_slice_end()

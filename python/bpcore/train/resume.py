@@ -139,7 +139,7 @@ class Run:
             expected.begin(batch)
         plain = {key: decoder(held[key]) for key in sorted(_FIT - {"run"})}
         if earlier:
-            specs, sizes = self.loop.compiled.measures.specs, self.loop.trainer.gathered_sizes()
+            specs, sizes = self.loop.compilation.measures.specs, self.loop.trainer.gathered_sizes()
             plain["gathered"] = format_1.gathered(plain["gathered"], specs, sizes)
         expected.fit(epoch, batch).check(plain, "fit")
         decoder.check_all_used()
@@ -206,7 +206,7 @@ class Run:
             metric.set_state(tuple(state))
 
     def _python_metrics(self) -> list[tuple[metrics.PythonMetric, Any]]:
-        states: list[tuple[metrics.PythonMetric, Any]] = self.loop.compiled.measures.states()
+        states: list[tuple[metrics.PythonMetric, Any]] = self.loop.compilation.measures.states()
         return states
 
     # ---- saving ---------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ class Run:
 def _model(model: Any) -> Any:
     """The description for `load_checkpoint`, None if a part of the model is not data."""
     try:
-        model._compiled.get_config()
+        model._compilation.get_config()
         return save.describe(model)
     except TypeError:
         return None

@@ -19,7 +19,7 @@ from .measures import Measures, is_config, leaves, named
 from .python_loss import PythonLoss
 
 
-class Compiled:
+class Compilation:
     """Optimizer, losses, metrics and options; `resolve` makes the lists by output."""
 
     def __init__(
