@@ -26,7 +26,7 @@ from ..base.memory import Array
 from ..errors import TrainingDiverged
 from ..graph.parameter import assign
 from ..model.sequential import Sequential
-from .data import Batches, blocks, dense
+from .data import Batches, blocks, dense, outputs_of
 from .stopping import Watch
 
 _ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names
@@ -183,14 +183,20 @@ class MLP(BaseEstimator):
 
     # ---- fit ---------------------------------------------------------------------------------
     def _fit(
-        self, x: Any, y: Any, weight: Any, incremental: bool, held: tuple[Any, Any] | None = None
+        self, x: Any, y: Any, weight: Any, incremental: bool, x_val: Any = None, y_val: Any = None
     ) -> Any:
         self._check_arguments()
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+        if (x_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val must be given together")
+        if incremental and self.early_stopping and x_val is None:
+            raise ValueError(
+                "partial_fit does not support early_stopping=True without rows to watch; give "
+                "X_val and y_val"
+            )
         x, y = self._validated(x, y, first)
         y = self._targets(y, first, incremental)
+        held = None if x_val is None else self._watched(x_val, y_val, y)
         weight = self._weights(x, y, weight)
         self._random = check_random_state(self.random_state)
         set_by_hand = first is False and not hasattr(self, "model_")
@@ -206,6 +212,7 @@ class MLP(BaseEstimator):
             self.validation_scores_: Any = [] if self._watches(held) else None
             self.best_validation_score_: Any = -np.inf if self._watches(held) else None
             self.best_loss_: Any = None if self._watches(held) else np.inf
+            self.stopped_ = False
         with thread_limits.threads(self.n_threads or thread_limits.get_num_threads()):
             if self.solver == "lbfgs":
                 self._fit_lbfgs(x, y, weight)
@@ -217,10 +224,20 @@ class MLP(BaseEstimator):
         return self
 
     def _validated(self, x: Any, y: Any, first: bool) -> tuple[Any, Any]:
-        return validate_data(
+        x, y = validate_data(
             self, x, y, accept_sparse=["csr", "csc"], multi_output=True, reset=first,
             dtype=(np.float64, np.float32), y_numeric=self._y_numeric,
         )  # fmt: skip
+        return (x.tocsr() if sparse.issparse(x) else x), y
+
+    def _watched(self, x: Any, y: Any, targets: Array) -> tuple[Any, Array]:
+        """Rows of the user's own that decide when to stop, checked like those to train on."""
+        x, y = self._validated(x, y, False)
+        return x, self._held_targets(y, targets)
+
+    def _held_targets(self, y: Array, targets: Array) -> Array:
+        """Targets of such rows as predictions are given; ValueError if they do not fit."""
+        raise NotImplementedError
 
     def _weights(self, x: Any, y: Array, weight: Any) -> Any:
         if self.class_weight is not None:
@@ -277,14 +294,16 @@ class MLP(BaseEstimator):
         if weight is not None:
             weight = weight / weight.mean()
         self.n_iter_ = 0
-        self._best = self.model_.get_weights()
+        if not (incremental and hasattr(self, "_best")):
+            self._best = self.model_.get_weights()
         watch = Watch(self, validation, n, self._reported(y))
         data: Any = {"x": x, "y": y, "sample_weight": weight, "batch_size": size}
         if sparse.issparse(x):
             data = {"x": Batches(x, y, weight, size, self._random if self.shuffle else None)}
         try:
             self.model_.fit(
-                **data, epochs=1 if incremental else self.max_iter, verbose=0,
+                **data, epochs=1 if incremental else self.max_iter,
+                verbose=1 if self.verbose == "bar" else 0,
                 shuffle=bool(self.shuffle), callbacks=[watch, *(self.callbacks or [])],
             )  # fmt: skip
         except TrainingDiverged as error:
@@ -299,7 +318,8 @@ class MLP(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if validation is not None:
+        self.stopped_ = watch.converged
+        if validation is not None and (watch.converged or not incremental):
             self.model_.set_weights(self._best)
 
     def _fit_lbfgs(self, x: Any, y: Array, weight: Any) -> None:
@@ -370,8 +390,7 @@ class MLP(BaseEstimator):
 
     def _outputs_of(self, x: Any) -> Array:
         """The same for rows that were checked before."""
-        found = [self.model_.predict(dense(x[rows]), check_finite=False) for rows in blocks(x)]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        return outputs_of(self.model_, x)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -43,7 +43,7 @@ class MLPClassifier(ClassifierMixin, MLP):
 power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
 early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
         As in scikit-learn. `activation` may be any of `bpcore.activations`, or a list of one for
-        each hidden layer.
+        each hidden layer; ``verbose="bar"`` shows a progress bar.
     loss : {"log_loss"} or loss of `bpcore.losses`
     dropout : float or list of float
         Rates behind the hidden layers.
@@ -64,6 +64,8 @@ feature_names_in_
         As in scikit-learn.
     model_ : bpcore.Sequential
         The network itself.
+    stopped_ : bool
+        Whether the rule for stopping ended the training.
 
     Examples
     --------
@@ -141,15 +143,18 @@ feature_names_in_
         -------
         MLPClassifier
         """
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val must be given together")
-        held = None if X_val is None else (X_val, y_val)
-        self._fit(X, y, sample_weight, False, held)
+        self._fit(X, y, sample_weight, False, X_val, y_val)
         return self
 
     @available_if(_is_stochastic)
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
     ) -> MLPClassifier:
         """One epoch over the given rows.
 
@@ -159,12 +164,16 @@ feature_names_in_
             As in `fit`.
         classes : array (K,)
             All classes; needed in the first call.
+        X_val, y_val : optional
+            Rows whose accuracy is added to `validation_scores_`. Once it has not improved for
+            `n_iter_no_change` calls, the best weights come back and `stopped_` is True: the sign
+            for your own loop to end. `early_stopping=True` needs them here.
         """
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer.fit(y if multilabel else classes)
-        self._fit(X, y, sample_weight, True)
+        self._fit(X, y, sample_weight, True, X_val, y_val)
         return self
 
     def _targets(self, y: Any, first: bool, incremental: bool) -> Array:
@@ -209,6 +218,18 @@ feature_names_in_
             raise ValueError("class_weight: several labels have no one class; use sample_weight")
         return np.asarray(self._label_binarizer.inverse_transform(y))
 
+    def _held_targets(self, y: Array, targets: Array) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        multilabel = not self._multiclass and targets.shape[1] > 1
+        unknown = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unknown) or multilabel != (y.ndim == 2):
+            raise ValueError(
+                f"y_val has classes {unique_labels(y)} and shape {y.shape}, expected "
+                f"{self.classes_} and targets like those to train on"
+            )
+        return y
+
     def _strata(self, y: Array) -> Array | None:
         return y if y.shape[1] == 1 else None
 
@@ -216,7 +237,7 @@ feature_names_in_
         return np.asarray(self._label_binarizer.inverse_transform(y))
 
     def _score_of(self, x: Any, y: Any, weight: Any) -> float:
-        found = self._outputs_of(np.asarray(x) if not hasattr(x, "tocsr") else x.tocsr())
+        found = self._outputs_of(x)
         if not np.isfinite(found).all():
             return float("nan")
         return float(accuracy_score(y, self._decide(found), sample_weight=weight))
@@ -331,16 +352,15 @@ early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, 
         self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
     ) -> MLPRegressor:
         """Train; arguments as in `MLPClassifier.fit`, `y` (N,) or (N, K) numbers."""
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val must be given together")
-        held = None if X_val is None else (X_val, y_val)
-        self._fit(X, y, sample_weight, False, held)
+        self._fit(X, y, sample_weight, False, X_val, y_val)
         return self
 
     @available_if(_is_stochastic)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """One epoch over the given rows."""
-        self._fit(X, y, sample_weight, True)
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
+    ) -> MLPRegressor:
+        """One epoch over the given rows; arguments as in `MLPClassifier.partial_fit`."""
+        self._fit(X, y, sample_weight, True, X_val, y_val)
         return self
 
     def _targets(self, y: Any, first: bool, incremental: bool) -> Array:
@@ -370,10 +390,18 @@ early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, 
         return super()._reported(y)
 
     def _score_of(self, x: Any, y: Any, weight: Any) -> float:
-        found = self._outputs_of(np.asarray(x) if not hasattr(x, "tocsr") else x.tocsr())
+        found = self._outputs_of(x)
         if not np.isfinite(found).all():
             return float("nan")
-        return float(r2_score(np.asarray(y).reshape(found.shape), found, sample_weight=weight))
+        return float(r2_score(y, found, sample_weight=weight))
+
+    def _held_targets(self, y: Array, targets: Array) -> Array:
+        y = np.asarray(y, np.float64).reshape(len(y), -1)
+        if y.shape[1] != targets.shape[1]:
+            raise ValueError(
+                f"y_val has {y.shape[1]} outputs, expected {targets.shape[1]} as those to train on"
+            )
+        return y
 
     def predict(self, X: Any) -> Array:
         """Numbers (N,), or (N, K) for several outputs."""

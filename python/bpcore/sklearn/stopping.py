@@ -29,6 +29,7 @@ class Watch(Callback):
         self.estimator, self.validation = estimator, validation
         self.samples, self.loss_of = samples, loss_of
         self.converged = False
+        self.says = bool(estimator.verbose) and estimator.verbose != "bar"
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         est = self.estimator
@@ -36,7 +37,7 @@ class Watch(Callback):
         est.t_ += self.samples
         est.loss_ = float(self.loss_of(logs))
         est.loss_curve_.append(est.loss_)
-        if est.verbose:
+        if self.says:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
         self._count()
         self._next_rate()
@@ -53,7 +54,7 @@ class Watch(Callback):
             return
         score = est._score_of(*self.validation)
         est.validation_scores_.append(score)
-        if est.verbose:
+        if self.says:
             print(f"Validation score: {score:f}")
         worse = score < est.best_validation_score_ + est.tol
         est._no_improvement_count = est._no_improvement_count + 1 if worse else 0
@@ -76,12 +77,12 @@ class Watch(Callback):
         )
         rate = est._optimizer.learning_rate
         if est.solver != "sgd" or est.learning_rate != "adaptive" or rate <= 1e-6:
-            if est.verbose:
+            if self.says:
                 print(text + " Stopping.")
             return True
         est._optimizer.learning_rate = rate / 5.0
         est._no_improvement_count = 0
-        if est.verbose:
+        if self.says:
             print(text + f" Setting learning rate to {rate / 5.0:f}")
         return False
 

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
@@ -23,6 +24,7 @@ from ..base.memory import Array
 from ..model.model import Model
 from ..model.sequential import Sequential
 from ..optimizers import Optimizer
+from .data import Batches, outputs_of
 
 
 def _is_sequences(x: Any) -> bool:
@@ -67,7 +69,7 @@ class Wrapped(BaseEstimator):
             return x, np.asarray(y)
         return validate_data(
             self, x, y, multi_output=True, allow_nd=True, y_numeric=self._y_numeric,
-            dtype=(np.float32, np.float64),
+            dtype=(np.float32, np.float64), accept_sparse="csr",
         )  # fmt: skip
 
     def _made(self, outputs: int, features: Any) -> Model:
@@ -101,9 +103,14 @@ class Wrapped(BaseEstimator):
         if weight is not None:  # of mean 1, so that a row of weight 2 is as two rows
             weight = weight / weight.mean()
         model = self._made(outputs, features)
+        data: dict[str, Any] = {"x": x, "y": y, "sample_weight": weight,
+                                "batch_size": self.batch_size}  # fmt: skip
+        if sparse.issparse(x):
+            random = check_random_state(self.random_state)
+            data = {"x": Batches(x, y, weight, self.batch_size or x.shape[0], random)}
         self.history_ = model.fit(
-            x, y, batch_size=self.batch_size, epochs=self.epochs, sample_weight=weight,
-            validation_split=self.validation_split, callbacks=self.callbacks, verbose=self.verbose,
+            **data, epochs=self.epochs, validation_split=self.validation_split,
+            callbacks=self.callbacks, verbose=self.verbose,
         )  # fmt: skip
         self.model_ = model
         self.n_iter_ = len(self.history_.epoch)
@@ -111,11 +118,19 @@ class Wrapped(BaseEstimator):
     def _values(self, x: Any) -> Array:
         check_is_fitted(self)
         if not _is_sequences(x):
-            x = validate_data(self, x, reset=False, allow_nd=True, dtype=(np.float32, np.float64))
-        found = self.model_.predict(x)
+            x = validate_data(
+                self, x, reset=False, allow_nd=True, dtype=(np.float32, np.float64),
+                accept_sparse="csr",
+            )  # fmt: skip
+        found = outputs_of(self.model_, x) if sparse.issparse(x) else self.model_.predict(x)
         if not isinstance(found, np.ndarray):
             raise TypeError(f"the model has several outputs, {type(self).__name__} takes one")
         return found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
 
 class Classifier(ClassifierMixin, Wrapped):
@@ -179,7 +194,7 @@ class Classifier(ClassifierMixin, Wrapped):
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Classifier:
-        """Train a new model; X (N, ...) or a list of sequences, y (N,) labels of any type."""
+        """Train a new model; X (N, ...), sparse or a list of sequences, y (N,) labels."""
         X, y = self._validated(X, y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -235,7 +250,7 @@ class Regressor(RegressorMixin, Wrapped):
     _y_numeric = True
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Regressor:
-        """Train a new model; X (N, ...) or a list of sequences, y (N,) or (N, K)."""
+        """Train a new model; X (N, ...), sparse or a list of sequences, y (N,) or (N, K)."""
         X, y = self._validated(X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
