@@ -69,6 +69,11 @@ BAD = {
 }  # fmt: skip
 
 
+def test_a_misspelt_monitor_gets_the_nearest_name():
+    with pytest.raises(ValueError, match=r"'val_los'.*did you mean 'val_loss'.*mode='min'"):
+        C.ReduceLROnPlateau("val_los")
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_a_callback_that_cannot_work_is_refused_before_training(case, tmp_path):
     make, error, words = BAD[case]

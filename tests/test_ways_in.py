@@ -68,8 +68,22 @@ def test_a_generator_gives_validation_steps_at_a_time():
 
     found = model().fit(X, Y, validation_data=endless(), validation_steps=2, epochs=3, verbose=0)
     assert len(found.history["val_loss"]) == 3 and len(pulled) == 6
-    with pytest.raises(ValueError, match=r"validation_data gave no batch.*validation_steps"):
-        model().fit(X, Y, validation_data=iter([(X, Y)]), epochs=2, verbose=0)
+    fitted, one = model(), {"epochs": 2, "validation_freq": 2, "verbose": 0}
+    with pytest.raises(ValueError, match=r"validation_data.*3 epochs.*pass validation_steps"):
+        fitted.fit(X, Y, validation_data=endless(), epochs=4, initial_epoch=1, verbose=0)
+    assert not fitted.built and len(pulled) == 6
+    fitted.fit(X, Y, validation_data=iter([(X, Y)]), **one)
+    with pytest.raises(ValueError, match=r"validation_data gave no batch.*starts anew"):
+        fitted.fit(X, Y, validation_data=iter([(X, Y)]), validation_steps=1, epochs=2, verbose=0)
+
+
+def test_an_iterator_that_cannot_last_is_refused_before_training():
+    fitted = model()
+    with pytest.raises(ValueError, match=r"^x is an iterator.*2 epochs.*pass steps_per_epoch"):
+        fitted.fit(iter([(X, Y)]), epochs=3, initial_epoch=1, verbose=0)
+    assert not fitted.built
+    with pytest.raises(ValueError, match=r"^x gave no batch in epoch 2.*starts anew"):
+        fitted.fit(iter([(X, Y)]), epochs=2, steps_per_epoch=1, verbose=0)
     with pytest.raises(ValueError, match=r"validation y contains label [78]"):
         model().fit(X, Y, validation_data=iter([(X, Y + 7)]), verbose=0)
 

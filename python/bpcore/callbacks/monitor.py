@@ -31,9 +31,10 @@ def direction(monitor: str, mode: str) -> str:
         return "min"
     if word in _RISING:
         return "max"
+    known = [prefix + name for name in (*_FALLING, *_RISING) for prefix in ("", "val_")]
     raise ValueError(
-        f"mode='auto' does not know whether {monitor!r} should fall or rise; pass mode='min' or "
-        "mode='max'"
+        f"mode='auto' does not know whether {monitor!r} should fall or rise"
+        f"{checks.suggest(monitor, known)}; pass mode='min' or mode='max'"
     )
 
 

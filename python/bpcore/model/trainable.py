@@ -277,7 +277,7 @@ class Trainable(Adjustable):
                         "validation_split, sample_weight and class_weight need arrays; give "
                         "weights as the third item of each batch"
                     )
-                batches = Batches(x, functools.partial(self._read, part=True))
+                batches = options.lasting(Batches(x, functools.partial(self._read, part=True)))
             with self._undone_on_error():
                 if batches is not None:
                     batches.peek(functools.partial(self._first, part=True))
@@ -289,7 +289,7 @@ class Trainable(Adjustable):
                         signature = self._built().signature
                         signature.weigh_classes(train, class_weight, compilation.losses)
                 if validation_data is not None:
-                    validation = self._validation(validation_data)
+                    validation = self._validation(validation_data, options)
                 if train is not None:
                     self._advise(train, options.batch_size)
                 elif batches is not None:
@@ -313,12 +313,12 @@ class Trainable(Adjustable):
         signature = self._built().signature
         return self._need_compilation().read(signature, x, y, sample_weight, names, part)
 
-    def _validation(self, value: Any) -> Dataset | Batches:
+    def _validation(self, value: Any, options: Options) -> Dataset | Batches:
         """`validation_data`, checked; of batches the first, and the others when they come."""
         names = ("validation x", "validation y")
         if is_batches(value):
             read = functools.partial(self._read, names=names, part=True)
-            return Batches(value, read, "validation_data").peek()
+            return options.lasting(Batches(value, read, "validation_data"), True).peek()
         return self._read(*validation_parts(value), names=names)
 
     def _first(self, x: Any, y: Any, sample_weight: Any = None, part: bool = False) -> Dataset:

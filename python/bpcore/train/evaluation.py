@@ -59,8 +59,8 @@ def of_batches(
         first = False
     if first:
         raise ValueError(
-            f"{batches.name} gave no batch, expected at least 1; an iterator can be used once: "
-            "pass validation_steps, or an object that starts anew at each iter()"
+            f"{batches.name} gave no batch, expected at least 1: an iterator is used up "
+            "when it is read; make it longer, or pass an object that starts anew at each iter()"
         )
     return _logs(compilation, trainer, prefix)
 

@@ -229,8 +229,9 @@ class Loop:
                 break
         if done == 0:
             raise ValueError(
-                f"x gave no batch in epoch {epoch + 1}, expected at least 1; an iterator can be "
-                "used once: pass steps_per_epoch, or an object that starts anew at each iter()"
+                f"x gave no batch in epoch {epoch + 1}, expected at least 1: an iterator is used "
+                "up when it is read; make it longer, or pass an object that starts anew at each "
+                "iter()"
             )
 
     def _stops(self, epoch: int, batches: int) -> bool:

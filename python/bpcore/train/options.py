@@ -6,6 +6,7 @@ from typing import Any
 
 from ..base import checks
 from ..base.progress import verbosity
+from ..data.batches import Batches
 from ..data.dataset import batch_size_of
 
 
@@ -46,6 +47,26 @@ class Options:
         if checkpoint is None and checkpoint_every is not None:
             raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
         self.checkpoint = None if checkpoint is None else checks.path(checkpoint)
+
+    def lasting(self, batches: Batches, validation: bool = False) -> Batches:
+        """Batches for training, or for validation, that may be enough for all epochs.
+
+        Raises
+        ------
+        ValueError
+            They come from an iterator, of which the first epoch would take all.
+        """
+        every = self.validation_freq if validation else 1
+        steps = self.validation_steps if validation else self.steps
+        times = self.epochs // every - self.initial_epoch // every
+        if batches.once and steps is None and times > 1:
+            option = "validation_steps" if validation else "steps_per_epoch"
+            raise ValueError(
+                f"{batches.name} is an iterator, of which the first epoch would take all, and "
+                f"{times} epochs read it; pass {option}, or an object that starts anew at each "
+                "iter(), or arrays"
+            )
+        return batches
 
 
 def _optional(name: str, value: Any) -> int | None:
