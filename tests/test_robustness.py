@@ -158,6 +158,43 @@ def test_a_second_fit_at_once_is_refused():
     model.fit(x, y, verbose=0)
 
 
+class Beside(bp.callbacks.Callback):
+    """Calls of another thread in the middle of an epoch."""
+
+    def __init__(self, *calls):
+        self.calls, self.errors = calls, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        thread = threading.Thread(target=self.run)
+        thread.start()
+        thread.join()
+
+    def run(self):
+        for call in self.calls:
+            try:
+                call()
+            except bp.BusyError as error:
+                self.errors.append(str(error))
+
+
+def test_metrics_in_python_are_not_shared_with_another_threads_evaluation():
+    """What the epoch has gathered would be lost or doubled; without such metrics both go on."""
+    x, y = data()
+    mean = bp.metrics.get(lambda t, p: float(np.mean(p)))
+    models = []
+    for beside in (False, True):
+        model = network()
+        model.compile("sgd", "cross_entropy", metrics=["accuracy", mean])
+        model.build((20,))
+        calls = [lambda m=model: m.evaluate(x, y), lambda m=model: m.predict(x)] if beside else []
+        callback = Beside(*calls)
+        history = model.fit(x, y, verbose=0, callbacks=[callback])
+        models.append((history.history, support.weights_hash(model)))
+        assert len(callback.errors) == 7 * beside  # of the evaluations alone
+        assert all("metrics written in Python" in error for error in callback.errors)
+    assert models[0] == models[1]
+
+
 class Boom(Exception):
     pass
 

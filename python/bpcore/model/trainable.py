@@ -152,19 +152,19 @@ class Trainable(Adjustable):
         )
 
     def _check_pass(self, what: str) -> None:
-        """Refuse a forward pass beside another thread's training if a layer in Python is in it."""
-        engine = self._engine
-        if (
-            engine is not None
-            and engine.has_python
-            and self._training.held
-            and not self._training.mine
-        ):
-            raise BusyError(
-                f"model {self.name!r} is training in another thread and has layers written in "
-                f"Python, which keep what backward needs, got a call of {what} meanwhile; wait for "
-                "fit to end"
-            )
+        """Refuse a pass beside another thread's training if what both use keeps a state."""
+        if self._engine is None or not self._training.held or self._training.mine:
+            return
+        if self._engine.has_python:
+            kept = "layers written in Python, which keep what backward needs"
+        elif what == "evaluate" and self._need_compiled().measures.states():
+            kept = "metrics written in Python, which gather the numbers of the epoch"
+        else:
+            return
+        raise BusyError(
+            f"model {self.name!r} is training in another thread and has {kept}, got a call of "
+            f"{what} meanwhile; wait for fit to end"
+        )
 
     def fit(
         self,
