@@ -150,10 +150,15 @@ def test_arithmetic_and_reshapes_after_the_layer_are_undone(rng):
     y = rng.uniform(100, 300, (50, 2, 2))
     a = bp.Input((3,))
     z = L.Reshape((2, 2))(L.Dense(4, kernel_initializer="zeros")(a))
-    model = bp.Model(a, 50.0 * z / np.array([1.0, 2.0]) + 20.0 - 1.0, dtype="float64", seed=0)
+    y_hat = 600.0 - (50.0 * z / np.array([1.0, 2.0]) + 20.0 - 1.0)
+    model = bp.Model(a, y_hat, dtype="float64", seed=0)
     model.compile("sgd", "mse")
     model.set_output_bias(y)
     np.testing.assert_allclose(model.predict(np.ones((1, 3)))[0], y.mean(axis=0), rtol=1e-12)
+    undone = bp.Model(a, [1.0 / (z + 3.0), z * np.array([1.0, 0.0])], dtype="float64", seed=0)
+    undone.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"cannot be given a bias: it ends in .* \(divide\)"):
+        undone.set_output_bias([y, y])
 
 
 def test_the_scale_that_normalization_gives_the_outputs_is_undone(rng):

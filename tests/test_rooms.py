@@ -145,6 +145,60 @@ def test_a_circle_is_found():
     assert rooms.circle(rooms.by_room(between, "/")) == ["a", "b", "a"]
 
 
+# ---- the contract of operations (docs/add-an-op.md) ----------------------------------------------
+
+
+def test_nobody_asks_an_operation_for_its_name():
+    names = rooms.operations((CPP / "ops" / "table.cpp").read_text())
+    assert {"dense", "softmax", "reshape", "dot"} <= names
+    found = []
+    for path in sources(".h", ".cpp"):
+        if path.parent.name != "ops":
+            found += [(path, *at) for at in rooms.cpp_questions(path.read_text(), names)]
+    for path in PYTHON.rglob("*.py"):
+        found += [(path, *at) for at in rooms.questions(path.read_text(), names)]
+    assert not found
+
+
+@pytest.mark.parametrize("source", [
+    'f = op == "dense"', 'if low.nodes[i][0] in ("add", "scale"): pass', 'x = "dot" != node[0]',
+    'while step.op == "reshape": pass',
+])  # fmt: skip
+def test_a_question_in_python_is_found(source):
+    assert rooms.questions("a = 1\n" + source, {"dense", "add", "dot", "reshape"})[0][0] == 2
+    for other in ('kind == "dense"', 'function == "dot"', 'op == "unknown"'):
+        assert not rooms.questions(other, {"dense", "add", "dot", "reshape"})
+
+
+@pytest.mark.parametrize("source", [
+    'if (node.op == "anything") return;', 'return spec->op != "dense";', 'if ("dot" == name) {',
+    'if (name == "dot") {',
+])  # fmt: skip
+def test_a_question_in_cpp_is_found(source):
+    assert rooms.cpp_questions("// a\n" + source, {"dense", "dot"}) == [(2, source)]
+    for other in ('kind == "dot"', 'name == "unknown"', '// op == "dot"', 'spec.op = "dot"'):
+        assert not rooms.cpp_questions(other, {"dense", "dot"})
+
+
+def test_an_operation_is_a_small_class():
+    """At most 16 functions may be overridden; a node has no field that one operation needs."""
+    contract = rooms.declared((CPP / "ops" / "op.h").read_text(), "Op")
+    assert 6 <= len(re.findall(r"\bvirtual (?!~)", contract)) <= 16
+    node = rooms.declared((CPP / "ops" / "node.h").read_text(), "NodeSpec")
+    fields = re.sub(r"\s+", " ", node).strip().split(";")[:-1]
+    assert [re.sub(r" = .*", "", f).strip() for f in fields] == [
+        "std::string op, name", "std::vector<int> inputs, params",
+        "std::map<std::string, Attribute<T>> attributes", "Compute compute",
+    ]  # fmt: skip
+
+
+def test_the_contract_knows_no_relay():
+    """It is a matter of two threads and one product: ops, frames and gathering do not see it."""
+    for path in sources(".h", ".cpp"):
+        if path.parent.name != "train":
+            assert "relay" not in without_comments(path).lower(), path
+
+
 def texts():
     """Everything that may name a path: docs, and comments of sources."""
     for folder in ("docs", "python", "cpp", "tests", "bench", "examples", ".github"):

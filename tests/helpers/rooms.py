@@ -181,3 +181,52 @@ def circle(edges):
                 state[target] = 1
                 stack.append((target, iter(sorted(edges[target]))))
     return None
+
+
+# ---- the contract of operations ----------------------------------------------------------------
+
+
+def operations(table):
+    """The names in the table of operations."""
+    return set(re.findall(r'row\("(\w+)"', table))
+
+
+def questions(source, names):
+    """(line, comparison) where a Python source compares the name of an operation.
+
+    A text counts where the other side is called `op` or is taken from a node: the same words may
+    be names of functions or of kinds elsewhere.
+    """
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        texts = {c.value for side in sides for c in ast.walk(side) if isinstance(c, ast.Constant)}
+        words = " ".join(ast.unparse(s) for s in sides if not isinstance(s, ast.Constant))
+        if texts & names and re.search(r"\bop\b|nodes?\b[^ ]*\[", words):
+            found.append((node.lineno, ast.unparse(node)))
+    return found
+
+
+def cpp_questions(source, names):
+    """The same for C++: a comparison with such a text, or with whatever text of an `op`."""
+    found = []
+    for number, line in enumerate(without_comments(source).splitlines(), 1):
+        compared = re.findall(r'([\w.>()-]+)\s*[!=]=\s*"(\w*)"', line)
+        compared += [(b, a) for a, b in re.findall(r'"(\w*)"\s*[!=]=\s*([\w.>()-]+)', line)]
+        for other, text in compared:
+            if re.search(r"\bop$", other) or (text in names and not other.endswith("kind")):
+                found.append((number, line.strip()))
+    return found
+
+
+def declared(header, name):
+    """The body of a class or struct in a C++ header, without comments."""
+    text = without_comments(header)
+    begin = re.search(rf"\b(?:class|struct) {name}\b[^;{{]*{{", text).end()
+    depth, end = 1, begin
+    while depth:
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        end += 1
+    return text[begin : end - 1]

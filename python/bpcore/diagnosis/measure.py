@@ -13,7 +13,7 @@ import numpy as np
 from .. import _core
 from ..base.memory import Array
 from ..data.dataset import Dataset, subset
-from ..inspection.trace import POINTWISE, calls_of
+from ..inspection.trace import calls_of
 from .report import LayerReport
 
 # |z| from which a slope f' is below 5 % of its largest; "low": only on the negative side.
@@ -153,8 +153,7 @@ class Measurement:
     def _tallies(self) -> list[tuple[Tally, Any]]:
         result = []
         for name, node, place in calls_of(self.twin):
-            op = self.engine.low.nodes[place.a][0]
-            f = self.engine.low.last_op(place.a) if op in POINTWISE else "linear"
+            f = self.engine.low.activation(place.a) or "linear"
             shape = node.output.shape
             report = LayerReport(name, type(node.layer).__name__, f, shape[-1] if shape else 1)
             self.layers.append(report)

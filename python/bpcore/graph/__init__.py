@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .lowering import End, Lowering, Place, lower
 from .parameter import Parameter
+from .steps import Affine, Fixed, Function, Given, Joined, Units, View
 from .tensor import (
     Node,
     Tensor,
@@ -14,12 +15,19 @@ from .tensor import (
 )
 
 __all__ = [
+    "Affine",
     "End",
+    "Fixed",
+    "Function",
+    "Given",
+    "Joined",
     "Lowering",
     "Node",
     "Parameter",
     "Place",
     "Tensor",
+    "Units",
+    "View",
     "connect",
     "is_symbolic",
     "lower",

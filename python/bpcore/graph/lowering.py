@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from .. import _core
 from ..base.memory import Array, Shape
 from .parameter import Parameter
+from .steps import Function, Given, Step, Units, View
 from .tensor import Layer, Node, Tensor
 
 CoreNode = tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], str]
@@ -25,9 +26,9 @@ class End(NamedTuple):
 
     name: str
     shape: Shape
-    op: str  # the last one, or its function if that is an activation
+    op: str  # the last activation; "linear" of a linear layer, else the name of the operation
     function: str  # the same behind reshapes
-    alpha: float  # of that function
+    alpha: float  # of that activation
 
 
 class Lowering:
@@ -38,6 +39,8 @@ class Lowering:
         self.nodes: list[CoreNode] = []
         self.shapes: list[Shape] = []
         self.params: list[Parameter] = []
+        self.steps: dict[int, Step] = {}  # what nodes are, by number, as far as layers say it
+        self.has_python = False  # whether some node is a layer in Python
         self.shared_layers: set[int] = set()  # ids of layers with several calls
         self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
         self._shifts: list[tuple[int, Parameter, Parameter]] = []
@@ -59,6 +62,11 @@ class Lowering:
         self.shapes.append(shape)
         return len(self.nodes) - 1
 
+    def say(self, i: int, step: Step) -> int:
+        """Node `i` is such a step; its number."""
+        self.steps[i] = step
+        return i
+
     def set_mode(self, i: int, layer: Layer, trained: str, frozen: str) -> None:
         """Node `i` works in one mode or the other, by whether its layer is trainable."""
         self._modes.append((self.nodes[i][3], layer, trained, frozen))
@@ -75,10 +83,10 @@ class Lowering:
             readers = sum(node[1].count(source) for node in self.nodes)
             if readers > 1 or source in outputs:
                 return None
-            op, inputs, *_ = self.nodes[source]
-            if op != "reshape":
-                return source if op == "input" else None  # inputs are the first nodes
-            source = inputs[0]
+            step = self.steps.get(source)
+            if not isinstance(step, View):
+                return source if isinstance(step, Given) else None  # inputs are the first nodes
+            source = self.nodes[source][1][0]
 
     def flags(self) -> list[bool]:
         """All that `network` depends on and that may change: who is trainable."""
@@ -91,18 +99,23 @@ class Lowering:
             self.params.append(parameter)
         return self._numbers[id(parameter)]
 
-    def last_op(self, i: int) -> str:
-        """The op that makes value `i`, or the function if it is an activation."""
-        op, _, _, attrs, _ = self.nodes[i]
-        return str(attrs["function"]) if op == "activation" else op
+    def activation(self, i: int) -> str | None:
+        """The activation that makes value `i`, if one does."""
+        step = self.steps.get(i)
+        return step.name if isinstance(step, Function) else None
+
+    def _word(self, i: int) -> str:
+        """What makes value `i`: an activation, "linear", or the operation."""
+        other = "linear" if isinstance(self.steps.get(i), Units) else self.nodes[i][0]
+        return self.activation(i) or other
 
     def end(self, name: str, i: int) -> End:
         """Value `i` as an output of a network."""
         source = i
-        while self.nodes[source][0] == "reshape":
+        while isinstance(step := self.steps.get(source), View):
             source = self.nodes[source][1][0]
-        alpha = float(self.nodes[source][3].get("alpha", 0.0))
-        return End(name, self.shapes[i], self.last_op(i), self.last_op(source), alpha)
+        alpha = step.alpha if isinstance(step, Function) else 0.0
+        return End(name, self.shapes[i], self._word(i), self._word(source), alpha)
 
     def network(self, outputs: Sequence[int], trainable: Sequence[bool] | None = None) -> Any:
         """The compiled graph."""
@@ -152,7 +165,7 @@ def lower(
     low = Lowering(dtype, compute)
     places: dict[int, Place] = {}
     for t in inputs:
-        i = low.add("input", (), t.shape, t.name, shape=t.shape)
+        i = low.say(low.add("input", (), t.shape, t.name, shape=t.shape), Given())
         places[id(t.node)] = Place([], i, i)
     calls: dict[int, int] = {}
     for node in nodes:

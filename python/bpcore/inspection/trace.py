@@ -8,8 +8,6 @@ from typing import Any
 from ..base.memory import Array
 from ..graph import Place
 
-POINTWISE = ("activation", "softmax", "log_softmax")
-
 
 class LayerTrace:
     """One layer's part of a pass over N samples.
@@ -42,7 +40,7 @@ def calls_of(model: Any) -> Iterator[tuple[str, Any, Place]]:
             continue
         place = engine.places[id(node)]
         z = place.z
-        if z == place.a and place.inputs and engine.low.nodes[z][0] in POINTWISE:
+        if z == place.a and place.inputs and engine.low.activation(z):
             z = place.inputs[0]  # an Activation layer: z is what it is applied to
         name = node.layer.name
         k = calls.get(name, 0)

@@ -43,9 +43,10 @@ def lower_activation(
     if function == "linear":
         return i
     if function in ("softmax", "log_softmax"):
-        return low.add(function, (i,), shape, name)
+        return low.say(low.add(function, (i,), shape, name), graph.Function(function))
     slope = activations.alpha(function, alpha)
-    return low.add("activation", (i,), shape, name, function=function, alpha=slope)
+    made = low.add("activation", (i,), shape, name, function=function, alpha=slope)
+    return low.say(made, graph.Function(function, slope))
 
 
 class Activation(CoreLayer):

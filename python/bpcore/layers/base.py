@@ -363,6 +363,7 @@ class Layer(arguments.Configured):
     ) -> int:
         """Write this call down; by default as a callback to forward and backward."""
         node = PythonNode(self, shapes, shape, low.dtype, shared=id(self) in low.shared_layers)
+        low.has_python = True
         return low.add(
             "python", inputs, shape, self.name, self._weights, shape=shape, callback=node
         )

@@ -27,7 +27,7 @@ class Brick:
         low = graph.Lowering(self.dtype, self.dtype)
         inputs = []
         for k, s in enumerate(self.shapes):
-            inputs.append(low.add("input", (), s, f"input_{k}", shape=s))
+            inputs.append(low.say(low.add("input", (), s, f"input_{k}", shape=s), graph.Given()))
         out = layer.core_lower(low, inputs, self.shapes, self.out_shape)
         if out in inputs:  # a linear activation: the core wants a node of its own
             out = low.add("reshape", (out,), self.out_shape, layer.name, shape=self.out_shape)

@@ -105,6 +105,7 @@ class Dense(CoreLayer):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         z = low.add("dense", inputs, shape, self.name, self._weights)
+        low.say(z, graph.Units(self.bias))
         return lower_activation(low, z, shape, self.name, self.activation)
 
 
@@ -204,6 +205,7 @@ class TiedDense(CoreLayer):
             )
         weights = [self.tied_to.kernel, *self._weights]
         z = low.add("dense", inputs, shape, self.name, weights, transposed=True)
+        low.say(z, graph.Units(self.bias))
         return lower_activation(low, z, shape, self.name, self.activation)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import graph
 from ..base import checks
-from ..base.memory import Shape
+from ..base.memory import Array, Shape
 from ..errors import ShapeError
 from .core import CoreLayer
 
@@ -32,7 +32,19 @@ class Merge(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        return low.add(self.op, inputs, shape, self.name)
+        i = low.add(self.op, inputs, shape, self.name)
+        steps = [low.steps.get(k) for k in inputs]
+        fixed = [(k, s.value) for k, s in enumerate(steps) if isinstance(s, graph.Fixed)]
+        if len(inputs) == 2 and len(fixed) == 1:
+            place, value = fixed[0]
+            terms = self.with_constant(place, np.broadcast_to(value, shape))
+            if terms is not None and shapes[1 - place] == shape:
+                low.say(i, graph.Affine(1 - place, lambda: terms))
+        return i
+
+    def with_constant(self, place: int, value: Array) -> tuple[Array, Array] | None:
+        """Scale and offset of y = scale x + offset where input `place` is constant, x the other."""
+        return None
 
 
 class Add(Merge):
@@ -47,6 +59,9 @@ class Add(Merge):
 
     op = "add"
 
+    def with_constant(self, place: int, value: Array) -> tuple[Array, Array]:
+        return np.ones(value.shape), value
+
 
 class Subtract(Merge):
     """y = x0 - x1."""
@@ -54,11 +69,18 @@ class Subtract(Merge):
     op = "subtract"
     exactly_two = True
 
+    def with_constant(self, place: int, value: Array) -> tuple[Array, Array]:
+        ones = np.ones(value.shape)
+        return (-ones, value) if place == 0 else (ones, -value)
+
 
 class Multiply(Merge):
     """y = x0 * x1 * ..., elementwise."""
 
     op = "multiply"
+
+    def with_constant(self, place: int, value: Array) -> tuple[Array, Array] | None:
+        return (value, np.zeros(value.shape)) if value.all() else None
 
 
 class Divide(Merge):
@@ -66,6 +88,9 @@ class Divide(Merge):
 
     op = "divide"
     exactly_two = True
+
+    def with_constant(self, place: int, value: Array) -> tuple[Array, Array] | None:
+        return (1.0 / value, np.zeros(value.shape)) if place == 1 and value.all() else None
 
 
 class Average(Merge):
@@ -133,9 +158,9 @@ class Concatenate(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        return low.add(
-            "concatenate", inputs, shape, self.name, axis=_of_sample(self, self.axis, len(shape))
-        )
+        axis = _of_sample(self, self.axis, len(shape))
+        i = low.add("concatenate", inputs, shape, self.name, axis=axis)
+        return low.say(i, graph.Joined(axis))
 
 
 class Dot(CoreLayer):
@@ -244,7 +269,8 @@ class Constant(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        return low.add("constant", (), shape, self.name, value=self.value)
+        i = low.add("constant", (), shape, self.name, value=self.value)
+        return low.say(i, graph.Fixed(self.value))
 
     def get_config(self) -> dict[str, Any]:
         return {"value": self.value.tolist(), "name": self._given_name}

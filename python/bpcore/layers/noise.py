@@ -46,7 +46,7 @@ class RandomLayer(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        calls = sum(node[0] == "noise" and node[4] == self.name for node in low.nodes)
+        calls = sum("seed" in attrs and name == self.name for *_, attrs, name in low.nodes)
         return low.add(
             "noise",
             inputs,

@@ -32,7 +32,8 @@ class Flatten(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        return low.add("reshape", inputs, shape, self.name, shape=shape)
+        i = low.add("reshape", inputs, shape, self.name, shape=shape)
+        return low.say(i, graph.View())
 
 
 class Reshape(CoreLayer):
@@ -68,4 +69,5 @@ class Reshape(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        return low.add("reshape", inputs, shape, self.name, shape=shape)
+        i = low.add("reshape", inputs, shape, self.name, shape=shape)
+        return low.say(i, graph.View())

@@ -138,9 +138,15 @@ class Normalization(CoreLayer):
     ) -> int:
         mode = "inverse" if self.invert else "frozen"
         i = low.add("batch_normalization", inputs, shape, self.name, self._weights, mode=mode)
-        if not self.invert:
-            low.set_shift(i, self.mean, self.variance)
+        if self.invert:
+            return low.say(i, graph.Affine(0, lambda: self._inverse(shape)))
+        low.set_shift(i, self.mean, self.variance)
         return i
+
+    def _inverse(self, shape: Shape) -> tuple[Array, Array]:
+        """Scale and offset, for each value of a sample."""
+        mean, variance = (w.value.astype(np.float64) for w in (self.mean, self.variance))
+        return np.broadcast_to(np.sqrt(variance), shape), np.broadcast_to(mean, shape)
 
 
 def _statistic(value: Any) -> Array:

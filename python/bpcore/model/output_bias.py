@@ -74,60 +74,37 @@ def _walk(
     low: graph.Lowering, i: int, index: Array, functions: list[_Function], output: str
 ) -> Iterator[_Dense]:
     """The dense layers that make value `i`; `index` and `functions` have its shape."""
-    op, inputs, params, attrs, name = low.nodes[i]
+    op, inputs, _, _, name = low.nodes[i]
+    step = low.steps.get(i)
 
     def reshaped(f: Callable[[Array], Array]) -> tuple[Array, list[_Function]]:
         return f(index), [_Function(s.name, f(s.scale), f(s.offset)) for s in functions]
 
-    if op == "dense" and len(params) == 2:
+    if isinstance(step, graph.Units) and step.bias is not None:
         units = index.shape[-1]
-        yield _Dense(name, low.params[params[1]], *reshaped(lambda a: a.reshape(-1, units)))
-        return
-    if op == "reshape":
+        yield _Dense(name, step.bias, *reshaped(lambda a: a.reshape(-1, units)))
+    elif isinstance(step, graph.View):
         shape = low.shapes[inputs[0]]
         yield from _walk(low, inputs[0], *reshaped(lambda a: a.reshape(shape)), output)
-        return
-    if op == "concatenate":
-        axis, start = attrs["axis"], 0
+    elif isinstance(step, graph.Joined):
+        start = 0
         for source in inputs:
-            end = start + low.shapes[source][axis]
-            part = (slice(None),) * axis + (slice(start, end),)
+            end = start + low.shapes[source][step.axis]
+            part = (slice(None),) * step.axis + (slice(start, end),)
             yield from _walk(low, source, *reshaped(operator.itemgetter(part)), output)
             start = end
-        return
-    step = _function(low, i, index.shape)
-    if step is None:
+    elif isinstance(step, graph.Function):
+        function = _Function(step.name, np.ones(index.shape), np.zeros(index.shape))
+        yield from _walk(low, inputs[0], index, [*functions, function], output)
+    elif isinstance(step, graph.Affine):
+        function = _Function("affine", *step.terms())
+        yield from _walk(low, inputs[step.source], index, [*functions, function], output)
+    else:
         raise ValueError(
             f"output {output!r} cannot be given a bias: it ends in {name!r} ({op}), expected Dense "
             "layers with use_bias=True, and after them activations, Reshape, Flatten, Concatenate, "
             "Normalization(invert=True) or arithmetic with constants; set the bias by hand"
         )
-    yield from _walk(low, step[0], index, [*functions, step[1]], output)
-
-
-def _function(low: graph.Lowering, i: int, shape: Shape) -> tuple[int, _Function] | None:
-    """A node that computes each element from one: its input, and what it does."""
-    op, inputs, params, attrs, _ = low.nodes[i]
-    scale, offset = np.ones(shape), np.zeros(shape)
-    if op in ("activation", "softmax", "log_softmax"):
-        return inputs[0], _Function(low.last_op(i), scale, offset)
-    if op == "batch_normalization" and attrs.get("mode") == "inverse":
-        mean, variance = (low.params[p].value.astype(np.float64) for p in params)
-        return inputs[0], _Function("affine", scale * np.sqrt(variance), offset + mean)
-    constants = [j for j in inputs if low.nodes[j][0] == "constant"]
-    if len(inputs) != 2 or len(constants) != 1:
-        return None
-    source = inputs[1 - inputs.index(constants[0])]
-    if low.shapes[source] != shape or (op != "add" and op != "multiply" and source != inputs[0]):
-        return None
-    value = np.broadcast_to(low.nodes[constants[0]][3]["value"], shape)
-    if op in ("add", "subtract"):
-        offset = value if op == "add" else -value
-    elif op in ("multiply", "divide") and value.all():
-        scale = value if op == "multiply" else 1.0 / value
-    else:
-        return None
-    return source, _Function("affine", scale, offset)
 
 
 class _Targets:

@@ -29,7 +29,6 @@ _UNFIT = {
 _POINTWISE = {"mean_squared_error", "half_squared_error", "mean_absolute_error", "huber"}
 _POINTWISE |= {"log_cosh", "poisson", "quantile", "gaussian_nll"}
 _DISTRIBUTIONS = {"cross_entropy", "kl_divergence"}
-_LINEAR = {"dense", "linear"}
 _ROUNDING = 1e-6  # by how much a target may be out of reach: as far as rounding takes it
 _CHUNK = 65536  # rows looked at a time, so that a memmap is not read as a whole
 
@@ -65,7 +64,7 @@ def of_end(loss: Any, end: End) -> Iterator[Advice]:
 def _of_end(loss: Any, end: End) -> Iterator[str]:
     kind, what = kind_of(loss), f"output {end.name!r} ends in {_words(end)}"
     low, high = bounds(end)
-    known = end.function in activations.NAMES or end.function in _LINEAR
+    known = end.function in activations.NAMES
     if end.function == "softmax" and end.shape[-1] == 1:
         yield (
             f"{what} of one unit, which is always 1; end in a sigmoid with the loss "
@@ -94,7 +93,7 @@ def _of_end(loss: Any, end: End) -> Iterator[str]:
 
 
 def _words(end: End) -> str:
-    return "a linear layer" if end.function in _LINEAR else repr(end.function)
+    return "a linear layer" if end.function == "linear" else repr(end.function)
 
 
 def bounds(end: End) -> tuple[float, float]:
@@ -185,9 +184,8 @@ def _no_class(y: Array, name: str) -> str:
 
 def of_training(low: Lowering, layers: list[Any], rows: int) -> Iterator[Advice]:
     """What a training with batches of so many rows makes of the layers."""
-    for (op, _, _, attrs, name), shape in zip(low.nodes, low.shapes, strict=True):
-        batchwise = op == "batch_normalization" and attrs["mode"] == "batch"
-        if batchwise and rows * math.prod(shape[:-1]) == 1:
+    for (*_, attrs, name), shape in zip(low.nodes, low.shapes, strict=True):
+        if attrs.get("mode") == "batch" and rows * math.prod(shape[:-1]) == 1:
             words = (
                 f"layer {name!r} normalizes batches of one row, which makes 0 (then beta) of "
                 "whatever the row is: nothing gets through; use batches of 16 rows or more, or "

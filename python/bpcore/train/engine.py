@@ -37,12 +37,13 @@ class Engine:
             i = self.places[id(t.node)].a
             if i < n_inputs or i in self.outputs:  # the core wants a node of its own per output
                 i = self.low.add("reshape", (i,), t.shape, t.name, shape=t.shape)
+                self.low.say(i, graph.View())
             self.outputs.append(i)
         self.params: list[Parameter] = self.low.params
         self.flags = self.low.flags()
         self.net = self.low.network(self.outputs)
         # Layers in Python keep what backward needs in themselves: one pass at a time.
-        self.has_python = any(node[0] == "python" for node in self.low.nodes)
+        self.has_python = self.low.has_python
         self.by_chance = False  # whether nobody gave the model's seed
         self.draws = draws  # training batches so far, of the model
         self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
