@@ -162,9 +162,78 @@ def test_bad_targets_are_named_before_training():
         tabular.TabularRegressor().fit(table, score[1:])
     with pytest.raises(RuntimeError, match="not fitted"):
         tabular.TabularRegressor().predict(table)
+    with pytest.raises(ValueError, match=r"sample_weight has shape \(59,\), expected \(60,\)"):
+        tabular.TabularRegressor().fit(table, score, np.ones(59))
+    with pytest.raises(ValueError, match="unlike length: 'a' 2, 'b' 3"):
+        tabular.TabularRegressor().fit({"a": [1, 2], "b": [1, 2, 3]}, [1, 2])
     assert tabular.TabularRegressor(dropout=0.5).get_params()["dropout"] == 0.5
     with pytest.raises(ValueError, match="did you mean 'dropout'"):
         tabular.TabularRegressor().set_params(droput=0.1)
+
+
+def test_classes_come_back_as_they_were(tmp_path):
+    table, score = people(120)
+    for values, kind in (
+        ((score > 0.5).astype(np.int64) + 1_234_567, "i"),
+        (score > 0.5, "b"),
+        (np.where(score > 0.5, 0.5, 1.25), "f"),
+        (np.where(score > 0.5, "no", "yes"), "U"),
+    ):
+        model = tabular.TabularClassifier((8,), epochs=2, random_state=0).fit(table, values)
+        assert model.predict(table).dtype.kind == kind == model.classes_.dtype.kind
+        assert model.classes_.tolist() == np.unique(values).tolist()
+        assert model.score(table, values) == np.mean(model.predict(table) == values)
+        model.save(tmp_path / "m.st")
+        again = tabular.load(tmp_path / "m.st")
+        assert again.predict(table).tolist() == model.predict(table).tolist()
+
+
+@pytest.mark.parametrize("categories", ["one-hot", "embedding"])
+def test_categories_are_learned_either_way(categories, tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"town {i}" for i in range(30)]
+    height = dict(zip(names, rng.normal(size=30), strict=True))
+    town = rng.choice(names, 1500)
+    table = {"town": town, "x": rng.normal(size=1500)}
+    y = np.array([height[t] for t in town])
+    model = tabular.TabularRegressor((16,), categories=categories, dropout=0.0, random_state=0)
+    model.fit(table, y)
+    assert model.score(table, y) > 0.95
+    assert len(model.model_.inputs) == (1 if categories == "one-hot" else 2)
+    model.save(tmp_path / "m.st")
+    assert np.array_equal(tabular.load(tmp_path / "m.st").predict(table), model.predict(table))
+    model.predict({"town": ["never seen"], "x": [0.0]})
+    only = tabular.TabularRegressor((4,), epochs=1, categories=categories).fit({"t": town}, y)
+    assert only.predict({"t": town[:3]}).shape == (3,)
+
+
+def test_a_network_of_the_users_own():
+    table, score = people(300)
+
+    def build(n_features, n_outputs, seed):
+        stack = [bp.layers.Dense(12, "tanh"), bp.layers.Dense(n_outputs, "softmax")]
+        return bp.Sequential([bp.Input((n_features,)), *stack], seed=seed)
+
+    model = tabular.TabularClassifier(model=build, epochs=30, random_state=0).fit(table, score > 0)
+    assert [layer.units for layer in model.model_.layers if hasattr(layer, "units")] == [12, 2]
+    np.testing.assert_allclose(model.predict_proba(table).sum(axis=1), 1, rtol=1e-5)
+    with pytest.raises(TypeError, match="a function that makes one"):
+        tabular.TabularClassifier(model=bp.Sequential([])).fit(table, score > 0)
+
+
+def test_pipelines_and_searches_of_scikit_learn_take_them():
+    pytest.importorskip("sklearn")
+    pd = pytest.importorskip("pandas")
+    from sklearn.base import clone, is_classifier, is_regressor
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+
+    table, score = people(300)
+    frame, label = pd.DataFrame(table), np.where(score > 0.5, "yes", "no")
+    model = tabular.TabularClassifier((16,), epochs=40, random_state=0)
+    assert is_classifier(model) and is_regressor(tabular.TabularRegressor())
+    assert cross_val_score(model, frame, label, cv=3, scoring="accuracy").mean() > 0.7
+    search = GridSearchCV(model, {"epochs": [1, 40]}, cv=2).fit(frame, label)
+    assert search.best_params_ == {"epochs": 40} and clone(model).get_params()["epochs"] == 40
 
 
 def test_rows_beyond_memory_are_mapped(monkeypatch):
@@ -174,7 +243,11 @@ def test_rows_beyond_memory_are_mapped(monkeypatch):
     expected = tabular.TabularRegressor((8,), epochs=3, random_state=0).fit(table, score)
     monkeypatch.setattr(rows, "IN_MEMORY", 1000)
     prepare = tabular.Preprocessor().fit(table)
-    assert isinstance(rows.features(prepare, tabular.open_table(table)), np.memmap)
+    held = np.arange(500) % 4 == 0
+    train, test = rows.features(prepare, tabular.open_table(table), held)
+    assert isinstance(train, np.memmap) and isinstance(test, np.memmap)
+    whole = prepare.transform(table)
+    assert np.array_equal(train, whole[~held]) and np.array_equal(test, whole[held])
     mapped = tabular.TabularRegressor((8,), epochs=3, random_state=0).fit(table, score)
     assert np.array_equal(mapped.predict(table), expected.predict(table))
 

@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 
 from .. import callbacks as hooks
-from .. import layers, optimizers
+from .. import optimizers
 from ..base import checks
 from ..base.memory import Array
 from ..errors import FormatError
 from ..files import container, save
 from ..files.atomic import write_atomically
 from ..model.loading import rebuild
-from ..model.sequential import Sequential
-from . import rows
+from ..model.model import Model
+from . import networks, rows
 from .preprocessor import Preprocessor
 from .reading import Table, open_table
 
 
 class Tabular:
     """Base of `TabularClassifier` and `TabularRegressor`."""
+
+    _estimator_type = ""  # scikit-learn's word for what this is
 
     def __init__(
         self,
@@ -38,14 +40,17 @@ class Tabular:
         validation_fraction: float = 0.15,
         patience: int = 20,
         scaling: str = "quantile",
-        random_state: int | None = None,
+        categories: str = "one-hot",
+        model: Any = None,
+        random_state: Any = None,
         verbose: int = 0,
         callbacks: Any = None,
     ) -> None:
         self.hidden, self.activation, self.dropout = hidden, activation, dropout
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.weight_decay, self.validation_fraction = weight_decay, validation_fraction
-        self.patience, self.scaling, self.random_state = patience, scaling, random_state
+        self.patience, self.scaling, self.categories = patience, scaling, categories
+        self.model, self.random_state = model, random_state
         self.verbose, self.callbacks = verbose, callbacks
 
     # ---- what pipelines and searches ask for ---------------------------------------------------
@@ -69,6 +74,18 @@ class Tabular:
         default = type(self)()
         told = {k: v for k, v in self.get_params().items() if v != getattr(default, k)}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in told.items())})"
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn import utils
+
+        classes = self._estimator_type == "classifier"
+        return utils.Tags(
+            estimator_type=self._estimator_type,
+            target_tags=utils.TargetTags(required=True),
+            classifier_tags=utils.ClassifierTags() if classes else None,
+            regressor_tags=None if classes else utils.RegressorTags(),
+            input_tags=utils.InputTags(allow_nan=True, string=True, categorical=True),
+        )
 
     # ---- training --------------------------------------------------------------------------------
     def _outputs(self) -> tuple[int, str]:
@@ -112,45 +129,54 @@ class Tabular:
         self.target_ = target if named else ""
         values = rows.column(source, target) if named else _as_values(target)
         y = self._encode(source.source, values)
+        weight = None if sample_weight is None else _weights(sample_weight, len(y))
         prepare = Preprocessor(self.scaling).fit(source, (self.target_,) if named else ())
-        x = rows.features(prepare, source)
-        if len(x) != len(y):
-            raise ValueError(f"target has {len(y)} rows, the table {len(x)}")
+        if prepare.rows != len(y):
+            raise ValueError(f"target has {len(y)} rows, the table {prepare.rows}")
+        seed = _seed(self.random_state)
+        held = networks.held_out(len(y), self.validation_fraction, seed)
+        x, test = rows.features(prepare, source, held)
         self.preprocessor_ = prepare
-        self._train(x, y, sample_weight)
+        self.model_ = self._network(prepare, seed)
+        self.history_ = self._train(x, y[~held], weight if weight is None else weight[~held],
+                                    (test, y[held]))  # fmt: skip
+        self.n_iter_ = len(self.history_.epoch)
+        self.held_out_ = (self._decoded(y[held]), self._answers(self._predict(test)))
         return self
 
-    def _train(self, x: Array, y: Array, weight: Any) -> None:
+    def _network(self, prepare: Preprocessor, seed: int | None) -> Model:
         outputs, loss = self._outputs()
-        seed = None if self.random_state is None else int(self.random_state)
-        stack: list[Any] = []
-        for units in self.hidden:
-            stack.append(layers.Dense(units, self.activation, kernel_initializer="he_normal"))
-            if self.dropout:
-                stack.append(layers.Dropout(self.dropout))
-        model = Sequential([*stack, layers.Dense(outputs)], seed=seed)
-        rate = optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay)
-        model.compile(rate, loss, metrics=self._monitor())
-        n = len(x)
-        held = int(n * self.validation_fraction) if n >= 50 else 0
-        order = np.random.default_rng(0 if seed is None else seed).permutation(n)
-        train = np.sort(order[held:])
+        if self.model is not None:
+            model = networks.made_by(self.model, outputs, prepare.width, seed)
+        else:
+            hidden = networks.hidden(self.hidden, self.activation, self.dropout)
+            model = networks.build(prepare, self.categories, hidden, outputs, seed)
+        if not model.compiled:
+            rate = optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay)
+            model.compile(rate, loss, metrics=self._monitor())
+        return model
+
+    def _train(self, x: Array, y: Array, weight: Any, test: tuple[Array, Array]) -> Any:
+        n = len(x) + len(test[0])
         size = self.batch_size or int(np.clip(2 ** np.floor(np.log2(max(n / 50, 1))), 16, 512))
-        w = None if weight is None else np.asarray(weight, np.float64)
         watch = list(self.callbacks or [])
         told: dict[str, Any] = {}
-        if held:
-            test = np.sort(order[:held])
-            told["validation_data"] = (x[test], y[test])
+        if len(test[0]):
+            told["validation_data"] = (self._inputs(test[0]), test[1])
             watch.append(hooks.EarlyStopping(patience=self.patience))
-        self.history_ = model.fit(
-            x[train], y[train], batch_size=size, epochs=self.epochs, verbose=self.verbose,
-            sample_weight=None if w is None else w[train], callbacks=watch, **told,
+        return self.model_.fit(
+            self._inputs(x), y, batch_size=size, epochs=self.epochs, verbose=self.verbose,
+            sample_weight=weight, callbacks=watch, **told,
         )  # fmt: skip
-        self.model_ = model
-        test = np.sort(order[:held])
-        found = model.predict(x[test]) if held else np.zeros((0, outputs))
-        self.held_out_ = (self._decoded(y[test]), self._answers(found))
+
+    def _inputs(self, x: Array) -> Any:
+        """Features as the network takes them: whole, or a part for each of its inputs."""
+        return networks.inputs(self.model_, self.preprocessor_, x)
+
+    def _predict(self, x: Array) -> Array:
+        if not len(x):
+            return np.zeros((0, self._outputs()[0]), np.float32)
+        return np.asarray(self.model_.predict(self._inputs(x)))
 
     def _decoded(self, y: Array) -> Array:
         """Targets of the network in the terms of a report: numbers of classes, or numbers."""
@@ -177,9 +203,7 @@ class Tabular:
             raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(table, target)")
         source = open_table(table)
         self.preprocessor_.check_columns(source)
-        parts = [
-            self.model_.predict(self.preprocessor_.features(block)) for block in source.blocks()
-        ]
+        parts = [self._predict(self.preprocessor_.features(block)) for block in source.blocks()]
         return np.concatenate(parts)
 
     def _truth(self, table: Any, target: Any) -> tuple[Table, list[Any]]:
@@ -196,7 +220,8 @@ class Tabular:
         """Write network, preparation and classes to one file, which `load` reads."""
         if not hasattr(self, "model_"):
             raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(table, target)")
-        params = {**self.get_params(), "callbacks": None, "hidden": list(self.hidden)}
+        params = {**self.get_params(), "callbacks": None, "model": None,
+                  "hidden": list(self.hidden), "random_state": None}  # fmt: skip
         document = {
             "kind": "tabular",
             "class_name": type(self).__name__,
@@ -230,17 +255,28 @@ class TabularClassifier(Tabular):
     validation_fraction : float
     patience : int
     scaling : {"quantile", "standard"}
-    random_state : int, optional
+        See `Preprocessor`.
+    categories : {"one-hot", "embedding"}
+        Whether the first layer sees a category's columns, or a few numbers learned for each level.
+    model : function, optional
+        Makes the network in place of `hidden`; it is called with those of the arguments
+        ``n_outputs``, ``n_features`` and ``seed`` that it has, and returns a model with one input
+        (N, n_features), compiled or not.
+    random_state : int, RandomState or Generator, optional
 
     Attributes
     ----------
-    classes_ : ndarray of str
+    classes_ : ndarray
+        What the target holds: texts, numbers or booleans.
     preprocessor_ : Preprocessor
-    model_ : bpcore.Sequential
+    model_ : bpcore.Model
     history_ : History
+    n_iter_ : int
     held_out_ : tuple of ndarray
         Truth and answers (numbers of classes) of the rows that were held out.
     """
+
+    _estimator_type = "classifier"
 
     def _encode(self, source: str, values: list[Any]) -> Array:
         classes, y = rows.labels(source, values)
@@ -266,33 +302,34 @@ class TabularClassifier(Tabular):
         return found
 
     def _truths(self, source: str, values: list[Any]) -> Array:
-        place = {name: k for k, name in enumerate(self.classes_.tolist())}
+        place = self._places()
         result = np.empty(len(values), np.int64)
         for row, word in enumerate(rows.as_texts(values)):
             if word not in place:
                 raise ValueError(
                     f"{source}: the target is {word!r} in row {row + 1}, expected one of "
-                    f"{', '.join(place)}"
+                    f"{', '.join(map(str, place))}"
                 )
             result[row] = place[word]
         return result
 
+    def _places(self) -> dict[str | None, int]:
+        """The number of a class by its text."""
+        return {name: k for k, name in enumerate(rows.as_texts(self.classes_.tolist()))}
+
     def predict_proba(self, table: Any) -> Array:
         """Probabilities (N, K) in the order of `classes_`."""
-        z = self._raw(table).astype(np.float64)
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        result: Array = e / e.sum(axis=1, keepdims=True)
-        return result
+        return networks.shares(self.model_, self._raw(table).astype(np.float64))
 
     def predict(self, table: Any) -> Array:
-        """Classes (N,), as text."""
+        """Classes (N,), as the target holds them."""
         result: Array = self.classes_[self._raw(table).argmax(axis=1)]
         return result
 
     def score(self, table: Any, target: Any = None) -> float:
         """Accuracy; `target` is a column's name, values, or by default that of `fit`."""
         source, values = self._truth(table, target)
-        known = {name: k for k, name in enumerate(self.classes_.tolist())}
+        known = self._places()
         truth = np.array([known.get(word, -1) for word in rows.as_texts(values)])
         return float(np.mean(self._answers(self._raw(source)) == truth))
 
@@ -300,7 +337,7 @@ class TabularClassifier(Tabular):
         return {"classes": self.classes_.tolist()}
 
     def _take(self, learned: dict[str, Any]) -> None:
-        self.classes_ = np.array([str(name) for name in learned["classes"]])
+        self.classes_ = np.array(learned["classes"])
 
 
 class TabularRegressor(Tabular):
@@ -315,6 +352,8 @@ class TabularRegressor(Tabular):
     >>> model.score(table, price) > 0.9
     True
     """
+
+    _estimator_type = "regressor"
 
     def _encode(self, source: str, values: list[Any]) -> Array:
         y = rows.numbers(source, values)
@@ -388,3 +427,18 @@ def _as_values(target: Any) -> list[Any]:
     if array.ndim != 1:
         raise ValueError(f"target must be a column's name or values (N,), got shape {array.shape}")
     return [None if v is None or v != v else v for v in array.tolist()]
+
+
+def _weights(weight: Any, rows: int) -> Array:
+    array = np.asarray(weight, np.float64)
+    if array.shape != (rows,):
+        raise ValueError(f"sample_weight has shape {array.shape}, expected ({rows},), one a row")
+    return array
+
+
+def _seed(state: Any) -> int | None:
+    """A seed for the order of the rows and the network; None draws one."""
+    if isinstance(state, (np.random.Generator, np.random.RandomState)):
+        draw = getattr(state, "integers", None) or state.randint  # type: ignore[union-attr]
+        return int(draw(2**31 - 1))
+    return None if state is None else int(state)

@@ -93,6 +93,7 @@ class Preprocessor:
     def __init__(self, scaling: str = "quantile") -> None:
         self.scaling = checks.choice("scaling", scaling, ("quantile", "standard"))
         self.columns: list[Column] = []
+        self.rows = 0  # that were learned from
 
     # ---- learning ---------------------------------------------------------------------------
     def fit(self, table: Any, leave_out: tuple[str, ...] = ()) -> Preprocessor:
@@ -108,12 +109,12 @@ class Preprocessor:
         source = open_table(table)
         names = [name for name in source.names if name not in leave_out]
         tallies = {name: Tally(name, source.source) for name in names}
-        rows = 0
+        self.rows = 0
         for block in source.blocks():
             for name in names:
                 tallies[name].add(block[name])
-            rows += len(next(iter(block.values())))
-        if not rows:
+            self.rows += len(next(iter(block.values())))
+        if not self.rows:
             raise ValueError(f"{source.source} has no rows, expected at least 1")
         self.columns = [tally.column(self.scaling) for tally in tallies.values()]
         if not any(column.width for column in self.columns):
@@ -169,12 +170,13 @@ class Preprocessor:
 
     def _fill(self, column: Column, values: Array, out: Array) -> None:
         if column.kind == "category":
-            place = {level: k for k, level in enumerate(column.levels)}
+            other = len(column.levels)
+            place: dict[str | None, int] = {level: k for k, level in enumerate(column.levels)}
             words = texts(values)
-            for row, text in enumerate(words):
-                if text is not None or not column.missing:
-                    out[row, place.get(text, len(place))] = 1  # type: ignore[arg-type]
-            gone = np.array([text is None for text in words])
+            gone = np.array([text is None for text in words], bool)
+            at = np.array([place.get(text, other) for text in words], np.intp)
+            known = ~gone if column.missing else np.ones(len(at), bool)
+            out[np.flatnonzero(known), at[known]] = 1
         else:
             numbers = _numbers(column, values)
             gone = np.isnan(numbers)
@@ -254,20 +256,21 @@ class Tally:
             self.sampled, self.step = len(self.sample[0]), 2 * self.step
 
     def _add_texts(self, values: Array) -> None:
-        for row, value in enumerate(values, start=self.rows + 1):
+        listed = values.tolist()
+        for value, times in Counter(listed).items():
             if value is None:
-                self.gone += 1
+                self.gone += times
                 continue
+            text = _word(value)
             if isinstance(value, bool):
-                self.booleans += 1
-            text = str(value)
-            number = _number(text)
-            if number is not None and not isinstance(value, bool):
-                self._add_numbers(np.array([number]))
+                self.booleans += times
+            number = None if isinstance(value, bool) else _number(text)
+            if number is not None:
+                self._add_numbers(np.full(times, number))
             elif self.strange is None:
-                self.strange = (row, text)
+                self.strange = (self.rows + listed.index(value) + 1, text)
             if len(self.counts) < _DISTINCT or text in self.counts:
-                self.counts[text.lower() if isinstance(value, bool) else text] += 1
+                self.counts[text] += times
 
     def column(self, scaling: str) -> Column:
         """What was learned."""
@@ -335,10 +338,20 @@ def _number(text: str) -> float | None:
 def texts(values: Array) -> list[str | None]:
     """Values as the texts that levels and classes are; a whole number has no point."""
     if values.dtype.kind == "f":
-        return [None if v != v else f"{v:g}" for v in values.tolist()]
+        return [None if v != v else _shortest(v) for v in values.tolist()]
     if values.dtype.kind == "b":
         return ["true" if v else "false" for v in values.tolist()]
-    return [None if v is None else str(v) for v in values.tolist()]
+    return [None if v is None else _word(v) for v in values.tolist()]
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _shortest(value) if isinstance(value, float) else str(value)
+
+
+def _shortest(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _numbers(column: Column, values: Array) -> Array:

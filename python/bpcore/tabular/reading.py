@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -56,10 +57,17 @@ class Frame(Table):
 
     def blocks(self) -> Iterator[Block]:
         """One block for each ROWS rows."""
+        for start in range(0, len(next(iter(self._columns.values()), ())), ROWS):
+            yield {name: values[start : start + ROWS] for name, values in self._columns.items()}
+
+    @functools.cached_property
+    def _columns(self) -> Block:
         columns = {name: _as_column(name, _column(self.frame, name)) for name in self.names}
-        n = len(next(iter(columns.values())))
-        for start in range(0, n, ROWS):
-            yield {name: values[start : start + ROWS] for name, values in columns.items()}
+        sizes = {name: len(values) for name, values in columns.items()}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name!r} {n}" for name, n in list(sizes.items())[:5])
+            raise ValueError(f"{self.source}: columns are of unlike length: {told}")
+        return columns
 
 
 class Delimited(Table):
@@ -174,6 +182,9 @@ class Delimited(Table):
             }
 
     def _column(self, values: Sequence[str]) -> Array:
+        numbers = self._all_numbers(values)
+        if numbers is not None:
+            return numbers
         texts = [value.strip() for value in values]
         known = [None if text.lower() in self.missing else text for text in texts]
         numbers = np.full(len(known), np.nan)
@@ -185,6 +196,17 @@ class Delimited(Table):
                 return np.array(known, dtype=object)
             numbers[i] = number
         return numbers
+
+    def _all_numbers(self, values: Sequence[str]) -> Array | None:
+        """A column that holds plain numbers alone, by the short way."""
+        if self.thousands or self.decimal != "." or not any(map(str.isdecimal, values[0])):
+            return None
+        try:
+            numbers = np.array(list(map(float, values)))
+        except ValueError:
+            return None
+        doubtful = not np.isfinite(numbers).all() or any("_" in value for value in values)
+        return None if doubtful else numbers
 
     def number(self, text: str) -> float | None:
         """The number that a text is, with this file's marks; None if it is none."""
@@ -220,11 +242,12 @@ class Parquet(Table):
 
 
 def open_table(source: Any, **options: Any) -> Table:
-    """A table from a path (csv, tsv, parquet, npz), a frame, or a dict of columns.
+    """A table from a path (csv, tsv, parquet, npz), a frame, a dict of columns, or an array.
 
     Parameters
     ----------
-    source : path, frame or dict
+    source : path, frame, dict or array (N, F)
+        Columns of an array are named x0, x1 and so on.
     **options
         Of `Delimited`, for text files.
 
@@ -240,9 +263,11 @@ def open_table(source: Any, **options: Any) -> Table:
     if not isinstance(source, (str, os.PathLike)):
         if hasattr(source, "columns") or isinstance(source, dict):
             return Frame(source)
+        if isinstance(source, np.ndarray) and source.ndim == 2:
+            return Frame({f"x{i}": source[:, i] for i in range(source.shape[1])}, "the array")
         raise TypeError(
-            f"a table must be a path, a pandas or polars frame, or a dict of columns, got "
-            f"{checks.describe(source)}"
+            f"a table must be a path, a pandas or polars frame, a dict of columns, or an array "
+            f"(N, F), got {checks.describe(source)}"
         )
     path = Path(source)
     suffix = path.suffix.lower()

@@ -15,37 +15,54 @@ from .reading import Table
 IN_MEMORY = 1 << 28  # bytes of features; more go to a temporary file that is mapped
 
 
-def features(prepare: Preprocessor, source: Table) -> Array:
-    """All rows of a table as features; large ones in a file that goes when the array goes."""
-    prepare.check_columns(source)
-    parts: list[Array] = []
-    size = rows = 0
-    file: Any = None
-    for block in source.blocks():
-        part = prepare.features(block)
-        rows += len(part)
-        size += part.nbytes
-        if file is None and size > IN_MEMORY:
-            file = _temporary()
-            for earlier in parts:
-                file.write(earlier.data)
-            parts = []
-        if file is None:
-            parts.append(part)
-        else:
-            file.write(part.data)
-    if not rows:
-        raise ValueError(f"{source.source} has no rows, expected at least 1")
-    if file is None:
-        return np.concatenate(parts)
-    with file:  # the mapping keeps the file after it is closed
-        file.flush()
-        return np.memmap(file, np.float32, "r", shape=(rows, prepare.width))
+class Store:
+    """Blocks of features of one width, in memory or, when they are large, in a temporary file."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.parts: list[Array] = []
+        self.rows = 0
+        self.file: Any = None
+
+    def add(self, part: Array) -> None:
+        """More rows (n, width), float32."""
+        self.rows += len(part)
+        if self.file is None and self.rows * self.width * 4 > IN_MEMORY:
+            self.file = _temporary()
+            for earlier in self.parts:
+                self.file.write(earlier.data)
+            self.parts = []
+        if self.file is None:
+            self.parts.append(part)
+        elif len(part):
+            self.file.write(np.ascontiguousarray(part).data)
+
+    def array(self) -> Array:
+        """All rows (N, width); of a file they are mapped."""
+        if self.file is None:
+            return np.concatenate([np.empty((0, self.width), np.float32), *self.parts])
+        with self.file as file:  # the mapping keeps the file after it is closed
+            file.flush()
+            return np.memmap(file, np.float32, "r", shape=(self.rows, self.width))
 
 
 def _temporary() -> Any:
     """A file without a name, which is gone with the last array that maps it."""
     return tempfile.TemporaryFile()
+
+
+def features(prepare: Preprocessor, source: Table, held: Array) -> tuple[Array, Array]:
+    """Rows of a table as features: those to train on, and those where `held` (N,) is true."""
+    prepare.check_columns(source)
+    train, test = Store(prepare.width), Store(prepare.width)
+    start = 0
+    for block in source.blocks():
+        part = prepare.features(block)
+        chosen = held[start : start + len(part)]
+        train.add(part[~chosen])
+        test.add(part[chosen])
+        start += len(part)
+    return train.array(), test.array()
 
 
 def column(source: Table, name: str) -> list[Any]:
@@ -68,14 +85,24 @@ def as_list(values: Array) -> list[Any]:
     return list(values.tolist())
 
 
-def labels(source: str, values: list[Any]) -> tuple[list[str], Array]:
-    """Sorted classes and the number of each row's class; ValueError for a missing one."""
+def labels(source: str, values: list[Any]) -> tuple[list[Any], Array]:
+    """Sorted classes and the number of each row's class; ValueError for a missing one.
+
+    Classes are what they were: whole numbers, numbers, booleans or texts.
+    """
     words = as_texts(values)
     _refuse_missing(source, words)
-    known = [str(word) for word in words]
-    classes = sorted(set(known), key=_order)
-    place = {name: k for k, name in enumerate(classes)}
-    return classes, np.array([place[word] for word in known], dtype=np.int32)
+    first = {str(word): value for word, value in zip(words, values, strict=True)}
+    names = sorted(first, key=_order)
+    place = {name: k for k, name in enumerate(names)}
+    classes = [first[name] for name in names]
+    if all(type(value) is bool for value in classes):
+        pass
+    elif _are_numbers(classes):
+        classes = [int(v) if float(v).is_integer() else v for v in classes]
+    else:
+        classes = names
+    return classes, np.array([place[str(word)] for word in words], dtype=np.int32)
 
 
 def as_texts(values: list[Any]) -> list[str | None]:
@@ -107,7 +134,7 @@ def is_classes(values: list[Any]) -> bool:
         return True
     distinct = set(present)
     few = len(distinct) <= min(20, max(2, len(present) // 10))
-    return few and all(value == int(value) for value in distinct)
+    return few and all(float(value).is_integer() for value in distinct)
 
 
 def _are_numbers(values: list[Any]) -> bool:
