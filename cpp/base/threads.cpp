@@ -23,7 +23,7 @@ std::atomic<int> wanted_threads{0};
 
 // A barrier spins this many pauses (10-50 us), then gives its core to whoever else wants it (0.1 ms), before it sleeps in the
 // kernel: shares of a step differ by tens of microseconds, and to be woken takes as long (784-512-512-10: 2 to 3 %). But
-// threads that wait for a Python callback, or that share a core with another member, must not burn it.
+// threads that wait for code in Python, or that share a core with another member, must not burn it.
 constexpr int kSpins = 1000, kYields = 250;
 
 void relax() {

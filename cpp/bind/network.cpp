@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "bind/callbacks.h"
+#include "bind/user_code.h"
 #include "bind/parts.h"
 
 namespace bp {
@@ -26,7 +26,7 @@ template <class T> Attribute<T> parse_attribute(const py::handle& value, const s
   if (py::isinstance<py::str>(value)) return value.cast<std::string>();
   if (py::isinstance<py::tuple>(value) || py::isinstance<py::list>(value)) return value.cast<Shape>();
   if (py::isinstance<py::array>(value)) return array_of(value);
-  return std::shared_ptr<LayerCallback<T>>(std::make_shared<PythonLayer<T>>(value, node));
+  return std::shared_ptr<UserLayer<T>>(std::make_shared<PythonLayer<T>>(value, node));
 }
 
 template <class T> NodeSpec<T> parse_node(const py::tuple& tuple, Compute compute) {

@@ -7,12 +7,12 @@
 // All may be left out.
 #pragma once
 
-#include "bind/callbacks.h"
+#include "bind/user_code.h"
 #include "train/step.h"
 
 namespace bp {
 
-template <class T> class PythonPenalty final : public PenaltyCallback<T> {
+template <class T> class PythonPenalty final : public UserPenalty<T> {
  public:
   PythonPenalty(py::object call, py::array gradient, const ParameterView<T>& param)
       : call_(std::move(call)), gradient_(std::move(gradient)),
@@ -31,7 +31,7 @@ template <class T> class PythonPenalty final : public PenaltyCallback<T> {
   const T* data_;
 };
 
-class PythonConstraint final : public ConstraintCallback {
+class PythonConstraint final : public UserConstraint {
  public:
   explicit PythonConstraint(py::object call) : call_(std::move(call)) {}
   void run() override {
@@ -51,7 +51,7 @@ template <class T> PenaltyConfig<T> parse_penalty(const py::handle& item, const 
     config.l1 = pair[0].cast<double>();
     config.l2 = pair[1].cast<double>();
   } else {
-    config.callback = std::make_shared<PythonPenalty<T>>(pair[0], pair[1].cast<py::array>(), param);
+    config.user = std::make_shared<PythonPenalty<T>>(pair[0], pair[1].cast<py::array>(), param);
   }
   return config;
 }
@@ -64,8 +64,8 @@ inline ConstraintConfig parse_constraint(const py::handle& item, const Shape& sh
   if (kind == "non_negative") {
     config.kind = Constraint::kNonNegative;
   } else if (kind == "python") {
-    config.kind = Constraint::kCallback;
-    config.callback = std::make_shared<PythonConstraint>(parts[1]);
+    config.kind = Constraint::kUser;
+    config.user = std::make_shared<PythonConstraint>(parts[1]);
   } else {
     config.kind = Constraint::kNorm;
     config.low = parts[1].cast<double>(), config.high = parts[2].cast<double>(), config.rate = parts[3].cast<double>();

@@ -2,7 +2,7 @@
 #include "train/trainer.h"
 
 #include "base/fork.h"
-#include "bind/callbacks.h"
+#include "bind/user_code.h"
 #include "bind/network.h"
 #include "bind/parameters.h"
 #include "bind/parts.h"
@@ -17,7 +17,7 @@ template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight,
   config.point = get_or(dict, "point", 0);
   const auto kind = dict["kind"].cast<std::string>();
   if (kind == "python") {
-    config.callback = std::make_shared<PythonLoss<T>>(dict["call"], shape);
+    config.user = std::make_shared<PythonLoss<T>>(dict["call"], shape);
   } else {
     config.kind = loss_from_name(kind);
   }
@@ -29,7 +29,7 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Sh
   static const std::pair<const char*, MetricKind> kNames[] = {
       {"accuracy", MetricKind::kAccuracy}, {"top_k", MetricKind::kTopK}, {"binary_accuracy", MetricKind::kBinaryAccuracy},
       {"counts", MetricKind::kCounts}, {"auc", MetricKind::kAuc}, {"mae", MetricKind::kMae},
-      {"mse", MetricKind::kMse}, {"r2", MetricKind::kR2}, {"python", MetricKind::kCallback}};
+      {"mse", MetricKind::kMse}, {"r2", MetricKind::kR2}, {"python", MetricKind::kUser}};
   // clang-format on
   const auto name = tuple[0].cast<std::string>();
   const py::dict options(tuple[1]);
@@ -42,7 +42,7 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Sh
     config.pooled = get_or(options, "pooled", false);
     config.k = get_or(options, "k", 5);
     config.threshold = get_or(options, "threshold", 0.5);
-    if (kind == MetricKind::kCallback) config.callback = std::make_shared<PythonMetric<T>>(options["call"], shape);
+    if (kind == MetricKind::kUser) config.user = std::make_shared<PythonMetric<T>>(options["call"], shape);
     return config;
   }
   throw BadInput("unknown metric '" + name + "'");
@@ -312,7 +312,7 @@ template <class T> class PyTrainer {
       return target;
     }
     const Loss kind = loss.config.kind;
-    check(kind == Loss::kCrossEntropy || kind == Loss::kCrossEntropyLogits || loss.config.callback != nullptr,
+    check(kind == Loss::kCrossEntropy || kind == Loss::kCrossEntropyLogits || loss.config.user != nullptr,
           "class labels go with cross_entropy");
     check(y.dtype().equal(py::dtype::of<std::int32_t>()) && (y.flags() & py::array::c_style) != 0 && is_aligned<std::int32_t>(y) &&
               y.size() == n * loss.positions,

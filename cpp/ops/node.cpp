@@ -46,8 +46,8 @@ template <class T> const Array& Node<T>::array(const char* key) const {
   return *value;
 }
 
-template <class T> std::shared_ptr<LayerCallback<T>> Node<T>::callback(const char* key) const {
-  const auto* value = find<std::shared_ptr<LayerCallback<T>>>(key);
+template <class T> std::shared_ptr<UserLayer<T>> Node<T>::user_layer(const char* key) const {
+  const auto* value = find<std::shared_ptr<UserLayer<T>>>(key);
   if (value == nullptr) wrong_kind(key, "an object with methods");
   return *value;
 }

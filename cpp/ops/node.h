@@ -17,7 +17,7 @@
 namespace bp {
 
 template <class T> class Op;
-template <class T> struct LayerCallback;
+template <class T> struct UserLayer;
 template <class T> using OpPtr = std::unique_ptr<Op<T>>;
 using Shapes = std::vector<Shape>;
 
@@ -27,7 +27,7 @@ struct Array {  // of the caller's numbers, in C order
 };
 
 template <class T>
-using Attribute = std::variant<std::int64_t, double, std::string, Shape, Array, std::shared_ptr<LayerCallback<T>>>;
+using Attribute = std::variant<std::int64_t, double, std::string, Shape, Array, std::shared_ptr<UserLayer<T>>>;
 
 template <class T> struct NodeSpec {
   std::string op, name;
@@ -54,7 +54,7 @@ template <class T> class Node {
   std::string text(const char* key, const char* fallback) const { return has(key) ? text(key) : fallback; }
   Shape integers(const char* key) const;
   const Array& array(const char* key) const;
-  std::shared_ptr<LayerCallback<T>> callback(const char* key) const;
+  std::shared_ptr<UserLayer<T>> user_layer(const char* key) const;
 
   void expect(bool condition, const std::string& otherwise) const { check(condition, name + ": " + otherwise); }
   void refuse_unread() const;

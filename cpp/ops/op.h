@@ -12,8 +12,8 @@ namespace bp {
 template <class T> class Product;
 
 // A layer or loss written by the user, behind a plain interface: the core does not know in which language.
-template <class T> struct LayerCallback {
-  virtual ~LayerCallback() = default;
+template <class T> struct UserLayer {
+  virtual ~UserLayer() = default;
   virtual void forward(const std::vector<const T*>& x, const std::vector<Shape>& x_shapes, std::int64_t n,
                        bool training, T* y) = 0;
   // Writes (never adds) the wanted dx; leaves parameter gradients where grad() points.

@@ -6,7 +6,7 @@
   row("input", make_input)                            \
   row("constant", make_constant)                      \
   row("reshape", make_reshape)                        \
-  row("python", make_callback)                        \
+  row("python", make_user_layer)                      \
   row("dense", make_dense)                            \
   row("activation", make_activation)                  \
   row("softmax", make_softmax)                        \

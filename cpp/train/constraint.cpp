@@ -54,8 +54,8 @@ template <class T> void constrain(const ConstraintConfig& config, const Paramete
     const std::int64_t columns = config.outer * config.inner;
     const Rows mine = config.inner == 1 ? split(columns, team.rank, team.size) : split_columns(columns, team.rank, team.size);
     constrain_norm(config, param.value, mine);
-  } else if (config.kind == Constraint::kCallback && team.rank == 0) {
-    config.callback->run();
+  } else if (config.kind == Constraint::kUser && team.rank == 0) {
+    config.user->run();
   }
 }
 

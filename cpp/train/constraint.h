@@ -14,18 +14,18 @@
 namespace bp {
 
 // A constraint written by the user; it changes the parameter in place.
-struct ConstraintCallback {
-  virtual ~ConstraintCallback() = default;
+struct UserConstraint {
+  virtual ~UserConstraint() = default;
   virtual void run() = 0;
 };
 
-enum class Constraint { kNone, kNorm, kNonNegative, kCallback };
+enum class Constraint { kNone, kNorm, kNonNegative, kUser };
 
 struct ConstraintConfig {
   Constraint kind = Constraint::kNone;
   double low = 0, high = 1, rate = 1;
   std::int64_t outer = 1, axes = 1, inner = 1;  // the parameter as (outer, axes, inner)
-  std::shared_ptr<ConstraintCallback> callback;
+  std::shared_ptr<UserConstraint> user;
 };
 
 template <class T> class Constraints {
@@ -35,7 +35,7 @@ template <class T> class Constraints {
 
   bool any() const { return any_; }
   // For every member of the team, after its updates; waits for the others' if there is something to do, since a column
-  // spreads over tiles. Callbacks run on rank 0.
+  // spreads over tiles. Functions of the user run on rank 0.
   void apply(Team& team) const;
 
  private:

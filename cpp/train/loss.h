@@ -10,8 +10,8 @@
 
 namespace bp {
 
-template <class T> struct LossCallback {
-  virtual ~LossCallback() = default;
+template <class T> struct UserLoss {
+  virtual ~UserLoss() = default;
   // row_loss (n): weighted; delta like the prediction: the gradient of sum(row_loss) / n.
   virtual void run(const OutputBatch<T>& batch, T* row_loss, T* delta) = 0;
 };
@@ -21,7 +21,7 @@ template <class T> struct LossConfig {
   std::vector<double> options;          // as LossArgs has them
   int point = 0;                        // the block that metrics compare with the target
   double weight = 1;                    // of this output in the total
-  std::shared_ptr<LossCallback<T>> callback;
+  std::shared_ptr<UserLoss<T>> user;
 };
 
 enum class Link { kNone, kSigmoid, kSoftmax, kLogSoftmax };  // what was cut off to reach the logits
@@ -39,7 +39,7 @@ template <class T> struct BoundLoss {
 
   // Whether the values of a row may have weights of their own: a cross entropy is one number for a row.
   bool weighs_values() const {
-    return config.callback != nullptr ||
+    return config.user != nullptr ||
            (config.kind != Loss::kCrossEntropy && config.kind != Loss::kCrossEntropyLogits);
   }
   bool bounded() const { return low > -std::numeric_limits<T>::infinity(); }

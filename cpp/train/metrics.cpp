@@ -50,7 +50,7 @@ template <class T> bool Metric<T>::needs_values() const {
     case MetricKind::kMae:
     case MetricKind::kMse:
     case MetricKind::kR2:
-    case MetricKind::kCallback:
+    case MetricKind::kUser:
       return true;
     default:
       return false;
@@ -89,7 +89,7 @@ template <class T> void Metric<T>::add(const OutputBatch<T>& all) {
     batch.weight = nullptr;
     batch.weights = 1;
   }
-  if (config_.kind == MetricKind::kCallback) return config_.callback->add(batch);
+  if (config_.kind == MetricKind::kUser) return config_.user->add(batch);
   const auto add_value = [&](double value, double weight) {
     sums_[0] += weight * value;
     sums_[1] += weight;

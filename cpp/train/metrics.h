@@ -25,12 +25,12 @@ template <class T> struct OutputBatch {
   int weight_axes;                   // how many leading axes of a sample's target they have
 };
 
-template <class T> struct MetricCallback {
-  virtual ~MetricCallback() = default;
+template <class T> struct UserMetric {
+  virtual ~UserMetric() = default;
   virtual void add(const OutputBatch<T>& batch) = 0;
 };
 
-enum class MetricKind { kAccuracy, kTopK, kBinaryAccuracy, kCounts, kAuc, kMae, kMse, kR2, kCallback };
+enum class MetricKind { kAccuracy, kTopK, kBinaryAccuracy, kCounts, kAuc, kMae, kMse, kR2, kUser };
 
 // What the loss reads: values or probabilities; logits of a sigmoid each; logits of a softmax over a row.
 enum class Scores { kValues, kLogits, kClassLogits };
@@ -42,7 +42,7 @@ template <class T> struct MetricConfig {
   bool pooled = false;     // auc: of all columns as one
   int k = 5;               // top_k
   double threshold = 0.5;  // binary_accuracy, and counts of labels: of a value; of logits, of their probability
-  std::shared_ptr<MetricCallback<T>> callback;
+  std::shared_ptr<UserMetric<T>> user;
   // What the trainer knows of the output.
   Scores scores = Scores::kValues;
   std::int64_t classes = 1;  // of a row

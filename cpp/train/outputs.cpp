@@ -163,8 +163,8 @@ template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJo
   const std::int64_t offset = rows.begin * loss.positions, n = rows.count() * loss.positions;
   T* gradient = work_.frame->gradient(loss.prediction);
   T* delta = job.training && gradient != nullptr ? (out.adds_delta ? out.delta.data() : gradient) : nullptr;
-  if (loss.config.callback != nullptr) {
-    loss.config.callback->run(batch(k, rows.count()), out.row_loss.data(), delta);
+  if (loss.config.user != nullptr) {
+    loss.config.user->run(batch(k, rows.count()), out.row_loss.data(), delta);
     if (delta != nullptr && loss.config.weight != 1) {
       kernels<T>().scale(static_cast<T>(loss.config.weight), delta, n * loss.width);
     }

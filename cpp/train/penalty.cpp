@@ -31,8 +31,8 @@ template <class T> void Penalties<T>::refresh() { frozen_value_ = any_ ? value_n
 template <class T> bool Penalties<T>::call() {
   bool finite = true;
   for (std::size_t p = 0; p < configs_.size(); ++p) {
-    if (configs_[p].callback == nullptr || !graph_.params[p].trainable) continue;
-    call_value_[p] = configs_[p].callback->run(true);
+    if (configs_[p].user == nullptr || !graph_.params[p].trainable) continue;
+    call_value_[p] = configs_[p].user->run(true);
     finite &= is_finite(p);
   }
   return finite;
@@ -40,7 +40,7 @@ template <class T> bool Penalties<T>::call() {
 
 template <class T> bool Penalties<T>::is_finite(std::size_t p) const {
   return std::isfinite(call_value_[p]) &&
-         kernels<T>().all_finite(configs_[p].callback->gradient(), size_of(graph_.params[p].shape));
+         kernels<T>().all_finite(configs_[p].user->gradient(), size_of(graph_.params[p].shape));
 }
 
 template <class T> void Penalties<T>::add(std::size_t tile, int param, const Tile& where, T* g) {
@@ -53,8 +53,8 @@ template <class T> void Penalties<T>::add(std::size_t tile, int param, const Til
   double value = 0;
   for (std::int64_t run = 0; run < runs; ++run, g += n) {
     const std::int64_t offset = (where.rows.begin + run) * width + where.columns.begin;
-    if (config.callback != nullptr) {
-      kernels<T>().axpy(T(1), config.callback->gradient() + offset, g, n);
+    if (config.user != nullptr) {
+      kernels<T>().axpy(T(1), config.user->gradient() + offset, g, n);
       continue;
     }
     kernels<T>().add_decay(static_cast<T>(config.l1), static_cast<T>(config.l2), view.value + offset, g, n);
@@ -76,7 +76,7 @@ template <class T> double Penalties<T>::value_now(bool frozen_only) const {
   for (std::size_t p = 0; p < configs_.size(); ++p) {
     const ParameterView<T>& param = graph_.params[p];
     if (frozen_only && param.trainable) continue;
-    total += configs_[p].callback != nullptr ? configs_[p].callback->run(false)
+    total += configs_[p].user != nullptr ? configs_[p].user->run(false)
                                              : decay_value(configs_[p], param.value, size_of(param.shape));
   }
   return total;
@@ -84,7 +84,7 @@ template <class T> double Penalties<T>::value_now(bool frozen_only) const {
 
 template <class T> std::string Penalties<T>::flaw() const {
   for (std::size_t p = 0; p < configs_.size(); ++p) {
-    if (configs_[p].callback == nullptr || !graph_.params[p].trainable) continue;
+    if (configs_[p].user == nullptr || !graph_.params[p].trainable) continue;
     if (!is_finite(p)) return graph_.params[p].name;
   }
   return "";

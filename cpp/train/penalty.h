@@ -10,16 +10,16 @@
 namespace bp {
 
 // A penalty written by the user: the core does not know in which language.
-template <class T> struct PenaltyCallback {
-  virtual ~PenaltyCallback() = default;
+template <class T> struct UserPenalty {
+  virtual ~UserPenalty() = default;
   virtual double run(bool with_gradient) = 0;  // the value
   virtual const T* gradient() const = 0;       // of the parameter's size; filled by run(true)
 };
 
 template <class T> struct PenaltyConfig {
   double l1 = 0, l2 = 0;
-  std::shared_ptr<PenaltyCallback<T>> callback;  // or
-  bool any() const { return l1 != 0 || l2 != 0 || callback != nullptr; }
+  std::shared_ptr<UserPenalty<T>> user;      // or
+  bool any() const { return l1 != 0 || l2 != 0 || user != nullptr; }
 };
 
 template <class T> class Penalties {
@@ -32,15 +32,15 @@ template <class T> class Penalties {
   void set_tiles(std::size_t n) { tile_value_.assign(n, 0.0); }
 
   void refresh();                     // before a run of steps: the value of the frozen parameters
-  bool call();                        // before each step, on one thread: the callbacks; false if one is not finite
+  bool call();                        // before each step, on one thread: the user's functions; false if one is not finite
   void add(std::size_t tile, int param, const Tile& where, T* g);  // g: compact, of this tile
   double value() const;               // of the last step's weights, once all tiles are added
   double value_now(bool frozen_only = false) const;
 
-  std::string flaw() const;           // names the parameter whose callback is not finite, or ""
+  std::string flaw() const;           // names the parameter whose function is not finite, or ""
 
  private:
-  bool is_finite(std::size_t p) const;  // what p's callback gave
+  bool is_finite(std::size_t p) const;  // what p's function gave
   const Graph<T>& graph_;
   const std::vector<PenaltyConfig<T>>& configs_;
   std::vector<double> tile_value_, call_value_;

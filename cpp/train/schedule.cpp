@@ -14,8 +14,8 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
     calls_.push_back({Phase::kForward, static_cast<int>(s), steps[s].partition});
   }
   for (std::size_t k = 0; k < outputs_.count(); ++k) {
-    const bool callback = outputs_.bound(k).config.callback != nullptr;
-    calls_.push_back({Phase::kLoss, static_cast<int>(k), callback ? Partition::kWhole : Partition::kRows});
+    const bool users = outputs_.bound(k).config.user != nullptr;
+    calls_.push_back({Phase::kLoss, static_cast<int>(k), users ? Partition::kWhole : Partition::kRows});
   }
   for (std::size_t s = steps.size(); s-- > 0;) {
     if (!steps[s].backward) continue;

@@ -26,7 +26,7 @@ std::shared_ptr<StepConfig<T>> with_needs(std::shared_ptr<StepConfig<T>> config,
   for (std::size_t k = 0; k < metrics.size(); ++k) {
     for (const MetricConfig<T>& metric : metrics[k]) {
       config->needs_values[k] |= Metric<T>(metric).needs_values();
-      config->between_may_throw |= metric.callback != nullptr;
+      config->between_may_throw |= metric.user != nullptr;
     }
   }
   return config;

@@ -361,11 +361,11 @@ class Layer(arguments.Configured):
     def lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        """Write this call down; by default as a callback to forward and backward."""
+        """Write this call down; by default as a node that calls forward and backward."""
         node = PythonNode(self, shapes, shape, low.dtype, shared=id(self) in low.shared_layers)
         low.has_python = True
         return low.add(
-            "python", inputs, shape, self.name, self._weights, shape=shape, callback=node
+            "python", inputs, shape, self.name, self._weights, shape=shape, layer=node
         )
 
     # ---- configuration ------------------------------------------------------------------------

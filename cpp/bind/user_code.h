@@ -11,7 +11,7 @@
 namespace bp {
 
 // The callable runs with the GIL and under the caller's exceptions; what it raises ends the step before any update.
-template <class T> class PythonLayer final : public LayerCallback<T> {
+template <class T> class PythonLayer final : public UserLayer<T> {
  public:
   // node: forward(xs, training) -> y, backward(dy) -> [dx], shape (of a sample of y), grads (an array for each parameter).
   PythonLayer(const py::handle& node, std::string name)
@@ -74,7 +74,7 @@ template <class T> py::tuple batch_arrays(const OutputBatch<T>& batch, const Sha
   return py::make_tuple(truth, copy_out(batch.prediction, shape), weight);
 }
 
-template <class T> class PythonLoss final : public LossCallback<T> {
+template <class T> class PythonLoss final : public UserLoss<T> {
  public:
   PythonLoss(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
 
@@ -97,7 +97,7 @@ template <class T> class PythonLoss final : public LossCallback<T> {
   Shape sample_;
 };
 
-template <class T> class PythonMetric final : public MetricCallback<T> {
+template <class T> class PythonMetric final : public UserMetric<T> {
  public:
   PythonMetric(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
   void add(const OutputBatch<T>& batch) override {

@@ -6,10 +6,10 @@
 namespace bp {
 namespace {
 
-template <class T> class CallbackOp final : public Op<T> {
+template <class T> class UserLayerOp final : public Op<T> {
  public:
-  CallbackOp(std::shared_ptr<LayerCallback<T>> callback, const Shape& shape, const Shapes& xs, const Shapes& ws)
-      : callback_(std::move(callback)), x_shapes_(xs), y_size_(size_of(shape)) {
+  UserLayerOp(std::shared_ptr<UserLayer<T>> layer, const Shape& shape, const Shapes& xs, const Shapes& ws)
+      : layer_(std::move(layer)), x_shapes_(xs), y_size_(size_of(shape)) {
     this->sizes_.shape = shape;
     this->facts_.partition = Partition::kWhole;
     for (const Shape& x : xs) x_sizes_.push_back(size_of(x));
@@ -26,7 +26,7 @@ template <class T> class CallbackOp final : public Op<T> {
     const Rows rows = block.rows;
     std::vector<const T*> xs;
     for (std::size_t i = 0; i < x_sizes_.size(); ++i) xs.push_back(io.x[i] + rows.begin * x_sizes_[i]);
-    callback_->forward(xs, x_shapes_, rows.count(), io.training, io.y + rows.begin * y_size_);
+    layer_->forward(xs, x_shapes_, rows.count(), io.training, io.y + rows.begin * y_size_);
   }
 
   void backward(const Io<T>& io, const Block& block, T* scratch) const override {
@@ -41,7 +41,7 @@ template <class T> class CallbackOp final : public Op<T> {
       }
       dx.push_back(target);
     }
-    callback_->backward(io.dy + rows.begin * y_size_, x_shapes_, rows.count(), dx);
+    layer_->backward(io.dy + rows.begin * y_size_, x_shapes_, rows.count(), dx);
     for (std::size_t i = 0; i < x_sizes_.size(); ++i) {
       if (io.dx[i] == nullptr || !io.add[i]) continue;
       kernels<T>().axpy(T(1), dx[i], io.dx[i] + rows.begin * x_sizes_[i], rows.count() * x_sizes_[i]);
@@ -51,7 +51,7 @@ template <class T> class CallbackOp final : public Op<T> {
   void accumulate(const Io<T>&, int param, const Tile& tile, Rows, T* g, bool add, T*) const override {
     const std::int64_t width = widths_[static_cast<std::size_t>(param)], columns = tile.columns.count();
     for (std::int64_t row = tile.rows.begin; row < tile.rows.end; ++row, g += columns) {
-      const T* from = callback_->grad(param) + row * width + tile.columns.begin;
+      const T* from = layer_->grad(param) + row * width + tile.columns.begin;
       if (add) {
         kernels<T>().axpy(T(1), from, g, columns);
       } else {
@@ -61,7 +61,7 @@ template <class T> class CallbackOp final : public Op<T> {
   }
 
  private:
-  std::shared_ptr<LayerCallback<T>> callback_;
+  std::shared_ptr<UserLayer<T>> layer_;
   Shapes x_shapes_;
   std::vector<std::int64_t> x_sizes_, widths_;  // of an input's sample, of a parameter's row
   std::int64_t y_size_;
@@ -69,9 +69,9 @@ template <class T> class CallbackOp final : public Op<T> {
 
 }  // namespace
 
-template <class T> OpPtr<T> make_callback(const Node<T>& node) {
-  return std::make_unique<CallbackOp<T>>(node.callback("callback"), node.integers("shape"), node.xs, node.ws);
+template <class T> OpPtr<T> make_user_layer(const Node<T>& node) {
+  return std::make_unique<UserLayerOp<T>>(node.user_layer("layer"), node.integers("shape"), node.xs, node.ws);
 }
-BP_INSTANTIATE_MAKER(make_callback)
+BP_INSTANTIATE_MAKER(make_user_layer)
 
 }  // namespace bp
