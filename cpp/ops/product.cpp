@@ -76,7 +76,7 @@ template <class T> std::int64_t Product<T>::gradient_scratch(const Tile& tile, s
   return pieces + products().most_scratch(p);
 }
 
-template <class T> std::int64_t Product<T>::descent_scratch(const Tile& tile, std::int64_t samples) const {
+template <class T> std::int64_t Product<T>::subtraction_scratch(const Tile& tile, std::int64_t samples) const {
   Matmul<T> p =
       gradient_product({}, chunks_.rows_of({0, samples}), {{0, tile.rows.count()}, {0, tile.columns.count()}});
   p.chunk = chunks_.rows(), p.add = true, p.rate = T(1);
@@ -133,7 +133,8 @@ void Product<T>::gradient(const ProductArrays<T>& at, Rows samples, const Tile& 
 }
 
 template <class T>
-void Product<T>::descend(const ProductArrays<T>& at, Rows samples, const Tile& tile, T rate, T* w, T* scratch) const {
+void Product<T>::subtract_gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T rate, T* w,
+                                   T* scratch) const {
   if (rate == 0) return;
   Matmul<T> p = gradient_product(at, chunks_.rows_of(samples), tile);
   p.c = w + tile.rows.begin * w_stride_ + tile.columns.begin, p.ldc = w_stride_;

@@ -74,7 +74,7 @@ template <class T> class Product {
   // Scratch is enough for as many samples and as large a part, and for less.
   std::int64_t scratch(std::int64_t samples) const;                             // of forward or backward
   std::int64_t gradient_scratch(const Tile& tile, std::int64_t samples) const;  // of w, or of b seen as one row
-  std::int64_t descent_scratch(const Tile& tile, std::int64_t samples) const;
+  std::int64_t subtraction_scratch(const Tile& tile, std::int64_t samples) const;
 
   // Some columns of z and y. depth: of the sums; the last part finishes y. soon: what the thread wants next.
   void forward(const ProductArrays<T>& at, Rows samples, Rows columns, T* scratch) const {
@@ -88,7 +88,7 @@ template <class T> class Product {
   void bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add, T* scratch) const;
   // Plain gradient descent without an array for the gradient: w -= rate times it in one rounding, with the bits of
   // gradient() and the optimizer's update, for a tile of any height and samples that are one chunk. w is the whole matrix.
-  void descend(const ProductArrays<T>& at, Rows samples, const Tile& tile, T rate, T* w, T* scratch) const;
+  void subtract_gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T rate, T* w, T* scratch) const;
 
  private:
   const Products<T>& products() const { return kernels<T>().products[static_cast<int>(compute_)]; }

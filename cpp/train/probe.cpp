@@ -110,7 +110,7 @@ template <class T> void Probe<T>::profile_update(Team& alone, const BatchJob<T>&
     const OwnedTile& tile = tiles[t];
     const auto& uses = work_.plan->uses(tile.param);
     if (update_.in_place(tile.param, n)) {
-      timed(uses[0].step, [&] { update_.descend({t, end}, alone, n, scratch); });
+      timed(uses[0].step, [&] { update_.run_in_place({t, end}, alone, n, scratch); });
       continue;
     }
     for (const ParameterUse& use : uses) {

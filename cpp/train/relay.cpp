@@ -124,7 +124,7 @@ template <class T> T* Relay<T>::block(int size, int rank) const {
   return const_cast<T*>(arrays_[at(size)][at(rank)].x) + legs_[at(size)][at(rank)].depth.begin;
 }
 
-template <class T> void Relay<T>::settle() {
+template <class T> void Relay<T>::fill_frame() {
   if (last_size_ == 0) return;
   const int value = work_.step(0).inputs[0];
   const std::int64_t width = work_.graph->size(value);

@@ -36,7 +36,7 @@ template <class T> class Relay {
   const ProductArrays<T>& arrays(const Team& team) const { return arrays_[at(team.size)][at(team.rank)]; }
   T largest_input(const Team& team, Rows rows) const;  // greatest magnitude, or one that is not a number
   void rest() { last_size_ = 0; }                      // a batch that is not passed on
-  void settle();  // after a team, for whoever looks at values: the data lie in the frame, as rows
+  void fill_frame();  // after a team, for whoever looks at values: the data lie in the frame, as rows
 
  private:
   static constexpr int kMostThreads = 8;

@@ -37,7 +37,7 @@ template <class T> class TrainingStep {
   T* value(int v) { return work_.frame->value(v); }
   T* gradient(int v) { return work_.frame->gradient(v); }
   void copy_gradient(int param, T* to) const { update_.copy_gradient(param, to); }  // materialised
-  void settle() { relay_.settle(); }  // for whoever looks at values of the first layer's data
+  void fill_frame() { relay_.fill_frame(); }  // for whoever looks at values of the first layer's data
   NonFinite first_flaw(std::int64_t n) { return probe().first_flaw(n); }
 
   Penalties<T>& penalties() { return update_.penalties(); }

@@ -218,7 +218,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
 
 // Where the last batch, of this number, became not finite.
 template <class T> DivergedReport Trainer<T>::report(std::int64_t batch) {
-  step_.settle();
+  step_.fill_frame();
   DivergedReport found;
   found.batch = batch;
   found.flaw = step_.first_flaw(std::min((batch + 1) * batch_size_, source_.n) - batch * batch_size_);
@@ -274,7 +274,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
       total = add_results(*own, job, false);
     });
   });
-  own->settle();
+  own->fill_frame();
   if (has_diverged_) {
     diverged_.batch = 0;
     diverged_.flaw = own->first_flaw(source_.n);

@@ -50,7 +50,7 @@ template <class T> void Update<T>::set_rate(const BatchJob<T>& job) {
 // ---- scratch --------------------------------------------------------------------------------------------------------
 
 template <class T> std::int64_t Update<T>::scratch(std::int64_t n) const {
-  std::int64_t most = descend_scratch(n);
+  std::int64_t most = in_place_scratch(n);
   for (const OwnedTile& tile : tiles_.all()) {
     for (const ParameterUse& use : work_.plan->uses(tile.param)) {
       most = std::max(most, work_.step(use.step).op->accumulate_scratch(use.slot, tile, n));
@@ -60,13 +60,13 @@ template <class T> std::int64_t Update<T>::scratch(std::int64_t n) const {
 }
 
 // Of any run of tiles.
-template <class T> std::int64_t Update<T>::descend_scratch(std::int64_t n) const {
+template <class T> std::int64_t Update<T>::in_place_scratch(std::int64_t n) const {
   std::int64_t most = 0;
   for (const OwnedTile& tile : tiles_.all()) {
     const std::int64_t batches = std::min(n, in_place_[at(tile.param)]);
     if (batches == 0 || tile.rows.begin > 0) continue;
     const Tile column{{0, work_.param(tile.param).rows()}, tile.columns};
-    most = std::max(most, product_of(tile.param).descent_scratch(column, batches));
+    most = std::max(most, product_of(tile.param).subtraction_scratch(column, batches));
   }
   return most;
 }
@@ -139,19 +139,19 @@ template <class T> std::int64_t Update<T>::end_of_run(std::int64_t t, std::int64
   return in_place(tiles_[t].param, n) ? tiles_.end_of_column(t, end) : t + 1;
 }
 
-template <class T> void Update<T>::descend(Rows run, const Team& team, std::int64_t n, T* scratch) {
+template <class T> void Update<T>::run_in_place(Rows run, const Team& team, std::int64_t n, T* scratch) {
   Tile tile = tiles_[run.begin];
   tile.rows.end = tiles_[run.end - 1].rows.end;
   const int p = tiles_[run.begin].param;
   const int step = work_.plan->uses(p)[0].step;
   const ProductArrays<T> arrays = relays(step, team) ? relay_.arrays(team) : product_of(p).arrays(work_.io(step));
   const T rate = hyper_.of(work_.config->group(p)).learning_rate;
-  product_of(p).descend(arrays, {0, n}, tile, rate, work_.param(p).value, scratch);
+  product_of(p).subtract_gradient(arrays, {0, n}, tile, rate, work_.param(p).value, scratch);
 }
 
 // All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner. Adam
 // on 784-128-10 with two threads: 57 -> 55 us a step.
-template <class T> void Update<T>::own_weights(const OwnedTile& tile) const {
+template <class T> void Update<T>::prefetch_weights(const OwnedTile& tile) const {
   const std::int64_t width = work_.param(tile.param).row_size();
   if (tile.columns.count() != width || tile.size() > kTileElements) return;  // more at once cost more than they save
   const T* w = work_.param(tile.param).value + tile.rows.begin * width;
@@ -191,13 +191,13 @@ template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job)
     (other ? left.end : left.begin) = other ? run.begin : run.end;
     const OwnedTile& tile = tiles_[run.begin];
     if (leaves_early && tile.param == relay_.param()) team.arrive();
-    if (team.size > 1 && !relay) own_weights(tile);
+    if (team.size > 1 && !relay) prefetch_weights(tile);
     for (std::int64_t rows = std::min(a_tile * run.count(), next.count()); rows > 0; --rows) {
       const std::int64_t row = job.order[next.begin++];
       for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, {0, reader.row_size()});
     }
     if (in_place(tile.param, n)) {
-      descend(run, team, n, scratch);
+      run_in_place(run, team, n, scratch);
       continue;
     }
     accumulate(run.begin, team, n, false, g, scratch);

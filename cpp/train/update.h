@@ -31,7 +31,7 @@ template <class T> class Update {
   // The parts, for whoever takes the time of each. Tiles from t on that are updated at once end at end_of_run().
   std::int64_t end_of_run(std::int64_t t, std::int64_t end, std::int64_t n) const;
   bool in_place(int param, std::int64_t n) const { return n <= in_place_[static_cast<std::size_t>(param)]; }
-  void descend(Rows run, const Team& team, std::int64_t n, T* scratch);
+  void run_in_place(Rows run, const Team& team, std::int64_t n, T* scratch);
   void accumulate(std::int64_t t, const Team& team, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale) const;  // by value, after scaling
   void apply(std::int64_t t, const T* g);
@@ -43,8 +43,8 @@ template <class T> class Update {
   bool relays(int step, const Team& team) const { return step == 0 && relay_.runs(team); }
   std::int64_t most_in_place(int param) const;
   const Product<T>& product_of(int param) const;  // whose weights are updated in place
-  std::int64_t descend_scratch(std::int64_t n) const;
-  void own_weights(const OwnedTile& tile) const;
+  std::int64_t in_place_scratch(std::int64_t n) const;
+  void prefetch_weights(const OwnedTile& tile) const;
   double norm_scale() const;
 
   Workspace<T>& work_;

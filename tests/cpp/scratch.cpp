@@ -85,7 +85,7 @@ template <class T> bool layer_fits(const Layer& layer, std::int64_t capacity) {
     p.a_transposed = true, p.chunk = bp::BatchChunks::kRows, p.add = toss();
     if (!fits("gradient", product.gradient_scratch(tile, capacity), p)) return false;
     p.k = std::min(p.k, bp::BatchChunks::kRows), p.add = true, p.rate = 1;
-    if (!fits("descent", product.descent_scratch(tile, std::min(capacity, bp::BatchChunks::kRows)), p)) return false;
+    if (!fits("descent", product.subtraction_scratch(tile, std::min(capacity, bp::BatchChunks::kRows)), p)) return false;
   }
   return true;
 }
