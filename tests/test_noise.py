@@ -71,7 +71,7 @@ def mask(layer, shape, rate, draw, rows):
     """Inverted dropout's mask for a batch."""
     size = int(np.prod(shape))
     seed = bp.base.seeding.mix(layer.seed, 0)
-    groups = -(-size // 64)
+    groups = -(-size // 64) if len(shape) == 1 else 2**28
     rows = [bits(seed, draw, size, r * groups) >= np.uint64(rate * 2**32) for r in range(rows)]
     return np.array(rows).reshape(-1, *shape) / (1 - rate)
 
@@ -91,6 +91,23 @@ def test_masks_are_philoxs(shape, rate, rng):
         dy = rng.normal(size=x.shape)
         np.testing.assert_allclose(layer.backward(dy), dy * expected, rtol=1e-15)
     np.testing.assert_array_equal(layer(x), x)
+
+
+@pytest.mark.parametrize("make", [
+    lambda L: L.Dropout(0.4, seed=3), lambda L: L.AlphaDropout(0.4, seed=3),
+    lambda L: L.GaussianDropout(0.4, seed=3), lambda L: L.GaussianNoise(0.4, seed=3),
+    lambda L: L.SpatialDropout1D(0.4, seed=3),
+])  # fmt: skip
+@pytest.mark.parametrize("features", [1, 7, 64, 65])
+def test_padding_at_the_end_changes_no_random_number(make, features, rng):
+    """A number depends on seed, draw, sample, step and unit: not on how long the samples are."""
+    x = rng.normal(size=(5, 40, features))
+    padded = np.concatenate([x, np.zeros((5, 77, features))], axis=1)
+    short, long = make(bp.layers), make(bp.layers)
+    for _ in range(2):
+        y = short(x, training=True)
+        np.testing.assert_array_equal(y, long(padded, training=True)[:, :40])
+    assert features == 1 or len({sample.tobytes() for sample in y / x}) == 5
 
 
 def test_spatial_dropout_takes_whole_channels(rng):

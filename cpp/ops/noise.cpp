@@ -1,5 +1,5 @@
 // noise: random in training, y = x otherwise. A number depends on (seed, draw, row, place in the sample) alone, so neither
-// threads nor a resumed run change it.
+// threads nor a resumed run change it; nor do positions that padding adds at the end of a sample (.., F) of several axes.
 //
 //   dropout           y = x m,      m = 0 with probability r, else 1 / (1 - r)     (Srivastava et al. 2014; inverted)
 //   alpha_dropout     y = x m + c,  with probability r m = 0, c = a s + b, else m = a, c = b; s = -1.7581, a = ((1 - r)
@@ -22,8 +22,9 @@ constexpr double kSeluLow = -1.0507009873554804934 * 1.6732632423543772848;  // 
 
 template <class T> class Noise final : public Op<T> {
  public:
-  Noise(const Shape& x, Mode mode, double rate, std::int64_t mask, std::uint64_t seed)
-      : size_(size_of(x)), mask_(mask), groups_((mask + 63) / 64), mode_(mode), rate_(rate), seed_(seed) {
+  Noise(const Shape& x, Mode mode, double rate, const Shape& mask, std::uint64_t seed)
+      : size_(size_of(x)), mask_(std::max<std::int64_t>(size_of(mask), 1)), groups_(groups_of(mask)), mode_(mode),
+        rate_(rate), seed_(seed) {
     this->sizes_.shape = x;
     this->sizes_.saved = mode == Mode::kGaussian ? 0 : mask_;
     this->sizes_.flops = 20 * mask_ + size_;
@@ -78,6 +79,12 @@ template <class T> class Noise final : public Op<T> {
   }
 
  private:
+  // Sixty-four numbers each. Where a sample has positions, samples lie as far apart as the longest would be, 2^34 values.
+  static std::int64_t groups_of(const Shape& mask) {
+    const auto axes = mask.end() - std::find_if(mask.begin(), mask.end(), [](std::int64_t n) { return n != 1; });
+    return axes > 1 ? std::int64_t{1} << 28 : (size_of(mask) + 63) / 64;
+  }
+
   void draw(const Io<T>& io, std::int64_t row, T* m) const {
     const auto group = static_cast<std::uint64_t>(row * groups_);
     switch (mode_) {
@@ -121,10 +128,11 @@ template <class T> OpPtr<T> make_noise(const Node<T>& node) {
   const double rate = node.number("rate");
   node.expect(rate >= 0 && (mode == Mode::kGaussian || rate < 1), "the rate must be in [0, 1)");
   // Of the mask: ones, then the sample's trailing axes.
-  const std::int64_t size = size_of(node.xs[0]), mask = node.has("shape") ? size_of(node.integers("shape")) : size;
+  const Shape shape = node.has("shape") ? node.integers("shape") : node.xs[0];
+  const std::int64_t size = size_of(node.xs[0]), mask = size_of(shape);
   node.expect(mask > 0 ? size % mask == 0 : size == 0, "the mask does not fit the sample");
   node.expect(mask == size || mode == Mode::kDropout || mode == Mode::kGaussianDropout, "this noise has no mask shape");
-  return std::make_unique<Noise<T>>(node.xs[0], mode, rate, std::max<std::int64_t>(mask, 1), node.seed());
+  return std::make_unique<Noise<T>>(node.xs[0], mode, rate, shape, node.seed());
 }
 BP_INSTANTIATE_MAKER(make_noise)
 

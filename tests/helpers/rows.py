@@ -190,7 +190,7 @@ class Net:
 
     def trainer(self):
         """The core's, with data for many steps."""
-        trainer = self.model._engine.trainer("train", self.model._compiled)
+        trainer = self.model._engine.trainer("train", self.model._compilation)
         many = [np.resize(a, (4000, *a.shape[1:])) for a in (*self.xs, *self.ys)]
         targets = [(y, False) for y in many[len(self.xs) :]]
         trainer.set_data(many[: len(self.xs)], targets, [None] * len(targets))
