@@ -13,7 +13,7 @@ from .. import _core, graph
 from ..base import arguments, checks
 from ..base.memory import Shape
 from ..graph.parameter import Parameter
-from ..layers.base import Layer
+from ..layers.base import Layer, layers_of
 
 
 def check_layer(what: str, item: Any) -> Layer:
@@ -113,12 +113,12 @@ def adopt(layers: Sequence[Layer], model: Any) -> None:
 
 def note_calls(nodes: Sequence[graph.Node], before: Sequence[graph.Node] = ()) -> None:
     """Tell the layers where in models they are called now; `before`: in the model's last graph."""
-    gone = {id(node) for node in before}
-    for node in nodes:
-        layer = cast(Layer, node.layer)
+    gone = {id(node) for node in (*before, *nodes)}
+    for layer in layers_of(nodes):
         calls = [(call, call()) for call in layer._calls]
-        kept = [c for c, n in calls if n is not None and n is not node and id(n) not in gone]
-        layer._calls = [*kept, weakref.ref(node)]
+        layer._calls = [c for c, n in calls if n is not None and id(n) not in gone]
+    for node in nodes:
+        cast(Layer, node.layer)._calls.append(weakref.ref(node))
 
 
 def build_nodes(nodes: Sequence[graph.Node]) -> None:

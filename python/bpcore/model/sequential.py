@@ -83,17 +83,18 @@ class Sequential(Model):
         before = len(self._layers)
         shape = self._given_shape
         new = list(self._layers)
+        places = {id(layer): k for k, layer in enumerate(new)}
         for i, item in enumerate(items, start=before):
             if isinstance(item, graph.Tensor) and item.node.layer.is_input and not new:
                 shape = item.shape
                 continue
             layer = building.check_layer(f"layers[{i}]", item)
-            for k, other in enumerate(new):
-                if other is layer:
-                    raise ValueError(
-                        f"layers[{i}] is the same object as layers[{k}]; to share weights use the "
-                        "functional bpcore.Model, where a layer may be called twice"
-                    )
+            k = places.setdefault(id(layer), len(new))
+            if k < len(new):
+                raise ValueError(
+                    f"layers[{i}] is the same object as layers[{k}]; to share weights use the "
+                    "functional bpcore.Model, where a layer may be called twice"
+                )
             owner = building.owner_of(layer)
             if owner is not None and owner is not self:
                 raise ValueError(
