@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import warnings
 
 import numpy as np
@@ -291,6 +292,9 @@ FILES = {
     "mixed": (b"a,t\n" + b"".join(b"%d,%s\n" % (i, b"xy"[i % 2 : i % 2 + 1]) for i in range(40))
               + b"oops,x\n", r"'oops' in row 41"),
     "wrong encoding": ("a,t\nZürich,x\nBern,y\n".encode("latin-1"), r"not utf-8"),
+    "all missing": (b"a,t\n" + b",x\n,y\n" * 20, r"no column is left"),
+    "infinite": (b"a,t\n1,x\ninf,y\n", r"'a' holds Inf in row 2"),
+    "too large": (b"a,t\n1e300,x\n2,y\n", r"'a' holds 1e\+300 in row 1"),
     "binary": (bytes(range(256)) * 4, r"utf-8|NUL|fields|is empty"),
 }  # fmt: skip
 
@@ -301,7 +305,9 @@ def test_bad_files_end_with_file_and_row_and_overwrite_nothing(case, tmp_path, c
     path, out = tmp_path / "t.csv", tmp_path / "m.safetensors"
     path.write_bytes(data)
     out.write_text("mine")
-    assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the column that is left out
+        assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert str(path) in error and "Traceback" not in error and out.read_text() == "mine"
     assert support.found(words, error), error
@@ -312,6 +318,84 @@ def test_a_folder_and_a_missing_file(tmp_path, capsys):
     for path in (tmp_path, tmp_path / "nowhere.csv"):
         assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
         assert str(path) in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256))], ids=len)
+def test_files_that_are_not_what_their_names_say(name, data, tmp_path, capsys):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert cli.main(["train", str(path), "--target", "t", "--out", str(tmp_path / "m")]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read all")
+def test_a_file_that_may_not_be_read(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,t\n1,x\n2,y\n")
+    path.chmod(0)
+    assert cli.main(["train", str(path), "--target", "t", "--out", str(tmp_path / "m")]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_what_is_read_is_never_overwritten(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    table, score = people(60)
+    data = write(tmp_path / "d.csv", {**table, "t": np.where(score > 0.5, "yes", "no")})
+    before, model = data.read_bytes(), str(tmp_path / "m.st")
+    train = ["train", str(data), "--target", "t", "--epochs", "1", "--out"]
+    assert cli.main([*train, str(data)]) == 2
+    assert "--out" in capsys.readouterr().err and data.read_bytes() == before
+    assert cli.main([*train, model, "--plot", str(tmp_path / "p.foo")]) == 2
+    assert "ends in one of" in capsys.readouterr().err and not os.path.exists(model)
+    assert cli.main([*train, model]) == 0
+    for path in (str(data), model):
+        assert cli.main(["predict", model, str(data), "-o", path]) == 2
+        assert "itself" in capsys.readouterr().err
+    assert data.read_bytes() == before
+
+
+def test_a_bad_row_is_named_in_prediction_too(tmp_path, capsys, monkeypatch):
+    from bpcore.tabular import reading
+
+    monkeypatch.setattr(reading, "ROWS", 7)
+    data, bad = tmp_path / "d.csv", tmp_path / "bad.csv"
+    lines = [f"{i},{'xy'[i % 2]}" for i in range(40)]
+    data.write_text("\n".join(["a,t", *lines]))
+    model, out = str(tmp_path / "m.st"), tmp_path / "out.csv"
+    train = ["train", str(data), "--target", "t", "--epochs", "1", "--out", model]
+    assert cli.main(train) == 0
+    for value in ("word", "1e300"):
+        bad.write_text("\n".join(["a,t", *lines[:30], f"{value},x", *lines[30:]]))
+        for told in (["predict", model, str(bad), "-o", str(out)], ["evaluate", model, str(bad)]):
+            capsys.readouterr()
+            assert cli.main(told) == 2
+            error = capsys.readouterr().err
+            assert "bad.csv" in error and "row 31" in error and "'a'" in error, error
+            assert not out.exists()
+
+
+def test_a_report_without_rows_that_were_held_out(tmp_path, capsys):
+    data = tmp_path / "d.csv"
+    data.write_text("a,t\n1,x\n2,y\n")
+    told = [
+        "train",
+        str(data),
+        "--target",
+        "t",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "m"),
+        "--json",
+    ]
+    assert cli.main(told) == 0
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert report["held_out_rows"] == 0 and sum(map(sum, report["confusion"])) == 2
+    assert "too few to hold out" in told.err
 
 
 def test_ten_thousand_columns(tmp_path):
@@ -335,6 +419,9 @@ def test_train_evaluate_predict_info(tmp_path, capsys):
     assert "classification of 'label'" in shown and "confusion matrix" in shown
     assert cli.main(["evaluate", model, str(data), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
+    picture = tmp_path / "confusion.svg"
+    assert cli.main(["evaluate", model, str(data), "--json", "--plot", str(picture)]) == 0
+    assert capsys.readouterr().out.startswith("{") and "<svg" in picture.read_text()
     assert report["accuracy"] > 0.85 and sum(map(sum, report["confusion"])) == 800
     assert cli.main(["predict", model, str(data), "-o", str(answers)]) == 0
     with open(answers, newline="") as file:
@@ -348,7 +435,7 @@ def test_train_evaluate_predict_info(tmp_path, capsys):
     assert cli.main(["info", model, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["columns"]["city"] == "category"
     assert cli.main(["predict", model, str(data), "-o", str(data)]) == 2
-    assert "is the table itself" in capsys.readouterr().err
+    assert "is the data itself" in capsys.readouterr().err
 
 
 def test_regression_as_json_with_a_plot(tmp_path, capsys):

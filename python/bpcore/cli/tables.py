@@ -11,13 +11,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..base.memory import Array
 from ..files import atomic
+from . import reports
 
 _HELD = 0.2  # of the rows: those that `train` reports on
-_SHOWN = 20  # classes of a confusion matrix that fit a screen
 
 _TRAIN = """examples:
   bpcore train houses.csv --target price
@@ -69,6 +66,9 @@ def add(commands: Any, positive: Any) -> None:
     evaluate.add_argument("model", type=Path)
     evaluate.add_argument("data", type=Path)
     evaluate.add_argument("--target", metavar="COL", help="default: the column of training")
+    evaluate.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw the confusion matrix or the residuals"
+    )
     _text_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
     predict = commands.add_parser(
@@ -122,17 +122,28 @@ def _table(arguments: argparse.Namespace) -> Any:
     return open_table(arguments.data, **options)
 
 
+def _check_outputs(arguments: argparse.Namespace, *options: str) -> None:
+    """Before long work: what is written can be, and is none of the files that are read."""
+    for option in options:
+        path = getattr(arguments, option[2:])
+        if path is None:
+            continue
+        atomic.check_writable(str(path), option)
+        for what in ("data", "model"):
+            read = getattr(arguments, what, None)
+            if read is not None and path.exists() and read.exists() and path.samefile(read):
+                raise ValueError(f"{option}: {path} is the {what} itself, expected another file")
+        if option == "--plot":
+            reports.check_plot(path)
+
+
 # ---- train -------------------------------------------------------------------------------------
 def run_train(arguments: argparse.Namespace) -> int:
     """Train, report on rows that were held out, save."""
     from ..base.threads import set_num_threads
     from ..tabular import TabularClassifier, TabularRegressor, rows
 
-    for option, path in (("--out", arguments.out), ("--plot", arguments.plot)):
-        if path is not None:
-            atomic.check_writable(str(path), option)
-    if arguments.plot is not None:
-        _pyplot()
+    _check_outputs(arguments, "--out", "--plot")
     if arguments.threads is not None:
         set_num_threads(arguments.threads)
     say = _say(arguments.json)
@@ -155,15 +166,21 @@ def run_train(arguments: argparse.Namespace) -> int:
         estimator.fit(table, arguments.target)
     seconds = time.perf_counter() - start
     truth, found = estimator.held_out_
-    report = _report(estimator, truth, found)
-    report |= {"task": task, "rows": len(values), "held_out_rows": len(truth),
+    held = len(truth)
+    if not held:  # too few rows: the report is on those that it was trained on
+        truth, found = estimator.compared(table, values)
+    report = reports.report(estimator, truth, found)
+    report |= {"task": task, "rows": len(values), "held_out_rows": held,
                "epochs": len(estimator.history_.epoch), "seconds": seconds}  # fmt: skip
-    say(f"{report['epochs']} epochs in {seconds:.1f} s; on {len(truth):,} rows that were held out:")
-    _print(report, say)
+    on = (
+        f"{held:,} rows that were held out" if held else "the rows of training, too few to hold out"
+    )
+    say(f"{report['epochs']} epochs in {seconds:.1f} s; on {on}:")
+    reports.show(report, say)
     estimator.save(arguments.out)
     say(f"model saved to {arguments.out.resolve()}")
     if arguments.plot is not None:
-        _plot(arguments.plot, estimator, truth, found)
+        reports.plot(arguments.plot, estimator, truth, found)
         say(f"plot saved to {arguments.plot.resolve()}")
     if arguments.json:
         print(json.dumps({**report, "model": str(arguments.out)}))
@@ -175,6 +192,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """A report on all rows of a table."""
     from ..tabular import load, rows
 
+    _check_outputs(arguments, "--plot")
     estimator = load(arguments.model)
     table = _table(arguments)
     target = arguments.target or estimator.target_
@@ -182,11 +200,14 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         raise ValueError("the model does not know its target's column; give --target")
     values = rows.column(table, target)
     truth, found = estimator.compared(table, values)
-    report = _report(estimator, truth, found)
+    report = reports.report(estimator, truth, found)
     if arguments.json:
         print(json.dumps(report))
     else:
-        _print(report, _say(False))
+        reports.show(report, _say(False))
+    if arguments.plot is not None:
+        reports.plot(arguments.plot, estimator, truth, found)
+        _say(arguments.json)(f"plot saved to {arguments.plot.resolve()}")
     return 0
 
 
@@ -194,9 +215,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     """A csv file with an answer for each row; of classes their probabilities too."""
     from ..tabular import TabularClassifier, load
 
-    atomic.check_writable(str(arguments.out), "-o")
-    if arguments.out.exists() and arguments.out.samefile(arguments.data):
-        raise ValueError(f"-o: {arguments.out} is the table itself, expected another file")
+    _check_outputs(arguments, "--out")
     estimator = load(arguments.model)
     table = _table(arguments)
     estimator.preprocessor_.check_columns(table)
@@ -224,15 +243,12 @@ def run_predict(arguments: argparse.Namespace) -> int:
         classes = isinstance(estimator, TabularClassifier)
         head = [f"p({c})" for c in estimator.classes_] if classes else []
         writer.writerow([name, *head])
-        for block in table.blocks():
-            if classes:
-                shares = estimator.predict_proba(block)
-                answers = estimator.classes_[shares.argmax(axis=1)]
-                for answer, row in zip(answers, shares, strict=True):
-                    writer.writerow([answer, *(f"{p:.6g}" for p in row)])
-            else:
-                answers = estimator.predict(block)
+        for answers, shares in estimator.answers(table):
+            if shares is None:
                 writer.writerows([[f"{value:.9g}"] for value in answers])
+            else:
+                for answer, row in zip(answers.tolist(), shares, strict=True):
+                    writer.writerow([answer, *(f"{p:.6g}" for p in row)])
             count += len(answers)
             yield lines.fetch()
 
@@ -282,63 +298,6 @@ def run_info(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# ---- reports -----------------------------------------------------------------------------------
-def _report(estimator: Any, truth: Array, found: Array) -> dict[str, Any]:
-    if hasattr(estimator, "classes_"):
-        k = len(estimator.classes_)
-        matrix = np.bincount(truth * k + found, minlength=k * k).reshape(k, k)
-        hits, rows, columns = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-        return {
-            "accuracy": float(np.mean(truth == found)),
-            "classes": {
-                str(name): {
-                    "precision": float(hit / column) if column else 0.0,
-                    "recall": float(hit / row) if row else 0.0,
-                    "rows": int(row),
-                }
-                for name, hit, row, column in zip(
-                    estimator.classes_, hits, rows, columns, strict=True
-                )
-            },
-            "confusion": matrix.tolist(),
-        }
-    apart = found - truth
-    spread = float(np.square(truth - truth.mean()).sum())
-    return {
-        "mae": float(np.abs(apart).mean()),
-        "rmse": float(np.sqrt(np.square(apart).mean())),
-        "r2": 1 - float(np.square(apart).sum()) / spread if spread else 0.0,
-        "residuals": {
-            f"{q:.0%}": float(np.quantile(apart, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)
-        },
-    }
-
-
-def _print(report: dict[str, Any], say: Any) -> None:
-    if "accuracy" not in report:
-        say(f"  mean absolute error {report['mae']:.4g}, root mean square {report['rmse']:.4g}, "
-            f"R squared {report['r2']:.4f}")  # fmt: skip
-        say("  prediction minus truth, quantiles: " + ", ".join(
-            f"{name} {value:.4g}" for name, value in report["residuals"].items()))  # fmt: skip
-        return
-    say(f"  accuracy {100 * report['accuracy']:.2f} %")
-    names = list(report["classes"])
-    wide = max(len("class"), *(len(name[:24]) for name in names))
-    say(f"  {'class':<{wide}}  precision  recall    rows")
-    for name, row in report["classes"].items():
-        say(
-            f"  {name[:24]:<{wide}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['rows']:6}"
-        )
-    if len(names) > _SHOWN:
-        return
-    say("  confusion matrix (row: the class, column: what was answered)")
-    cell = max(6, *(len(name[:10]) + 1 for name in names))
-    say(" " * (wide + 2) + "".join(f"{name[:10]:>{cell}}" for name in names))
-    for name, line in zip(names, report["confusion"], strict=True):
-        cells = "".join(f"{n if n else '.':>{cell}}" for n in line)
-        say(f"  {name[:24]:<{wide}}{cells}")
-
-
 def _say(quiet: bool) -> Any:
     """Print for people; to the error output where the output is JSON alone."""
 
@@ -346,34 +305,3 @@ def _say(quiet: bool) -> Any:
         print(text, file=sys.stderr if quiet else file or sys.stdout)
 
     return say
-
-
-def _pyplot() -> Any:
-    from ..base import optional
-
-    matplotlib = optional.require("matplotlib", "plot", "--plot")
-    matplotlib.use("Agg")  # a file, not a window
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _plot(path: Path, estimator: Any, truth: Array, found: Array) -> None:
-    """Losses over the epochs, and the confusion matrix or truth against prediction."""
-    pyplot = _pyplot()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
-    estimator.history_.plot("loss", axes=left)
-    if hasattr(estimator, "classes_"):
-        matrix = np.array(_report(estimator, truth, found)["confusion"])
-        right.imshow(matrix, cmap="Blues")
-        right.set(xlabel="answered", ylabel="class", title="confusion matrix")
-        if len(matrix) <= _SHOWN:
-            right.set_xticks(range(len(matrix)), estimator.classes_, rotation=60)
-            right.set_yticks(range(len(matrix)), estimator.classes_)
-    else:
-        right.scatter(truth, found, s=6, alpha=0.5)
-        ends = [min(truth.min(), found.min()), max(truth.max(), found.max())]
-        right.plot(ends, ends, color="0.4", linewidth=1)
-        right.set(xlabel="truth", ylabel="prediction", title="rows held out")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)

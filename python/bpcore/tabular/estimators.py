@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -201,10 +202,26 @@ class Tabular:
     def _raw(self, table: Any) -> Array:
         if not hasattr(self, "model_"):
             raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(table, target)")
-        source = open_table(table)
+        return np.concatenate(list(self._blocks(open_table(table))))
+
+    def _blocks(self, source: Table) -> Iterator[Array]:
         self.preprocessor_.check_columns(source)
-        parts = [self._predict(self.preprocessor_.features(block)) for block in source.blocks()]
-        return np.concatenate(parts)
+        for part in self.preprocessor_.parts(source):
+            yield self._predict(part)
+
+    def answers(self, table: Any) -> Iterator[tuple[Array, Array | None]]:
+        """Predictions block by block, for tables larger than memory.
+
+        Yields
+        ------
+        tuple
+            What `predict` gives for a block of rows and, of classes, what `predict_proba` gives.
+        """
+        for outputs in self._blocks(open_table(table)):
+            yield self._told(outputs)
+
+    def _told(self, outputs: Array) -> tuple[Array, Array | None]:
+        return self._answers(outputs), None
 
     def _truth(self, table: Any, target: Any) -> tuple[Table, list[Any]]:
         source = open_table(table)
@@ -319,7 +336,11 @@ class TabularClassifier(Tabular):
 
     def predict_proba(self, table: Any) -> Array:
         """Probabilities (N, K) in the order of `classes_`."""
-        return networks.shares(self.model_, self._raw(table).astype(np.float64))
+        return networks.shares(self.model_, self._raw(table))
+
+    def _told(self, outputs: Array) -> tuple[Array, Array | None]:
+        shares = networks.shares(self.model_, outputs)
+        return self.classes_[shares.argmax(axis=1)], shares
 
     def predict(self, table: Any) -> Array:
         """Classes (N,), as the target holds them."""

@@ -107,6 +107,7 @@ def inputs(model: Model, prepare: Preprocessor, x: Array) -> Any:
 
 def shares(model: Model, outputs: Array) -> Array:
     """Probabilities (N, K) from the outputs of a network for classes."""
+    outputs = outputs.astype(np.float64)
     (end,) = model.output_activations
     if end == "softmax":
         return outputs

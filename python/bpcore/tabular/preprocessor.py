@@ -6,6 +6,7 @@ import dataclasses
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ _SAMPLE = 50_000  # numbers of a column that quantiles are taken from
 _KNOTS = 129  # of a quantile scale
 _TRUE, _FALSE = {"true", "yes", "t", "y"}, {"false", "no", "f", "n"}
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
+LARGEST = 1e30  # of numbers: their squares and their float32 are finite with room to spare
 _MOSTLY = 0.9  # a column with more numbers than this holds mistakes, not categories
 
 
@@ -144,7 +146,14 @@ class Preprocessor:
         """The features of a table as float32 (N, width); columns may stand in any order."""
         source = open_table(table)
         self.check_columns(source)
-        return np.concatenate([self.features(block) for block in source.blocks()])
+        return np.concatenate(list(self.parts(source)))
+
+    def parts(self, source: Table) -> Iterator[Array]:
+        """The features of a table block by block; errors name file and row."""
+        start = 0
+        for block in source.blocks():
+            yield self.features(block, source.source, start)
+            start += len(next(iter(block.values())))
 
     def check_columns(self, source: Table) -> None:
         """Raise ValueError if a column that was learned from is missing."""
@@ -157,18 +166,19 @@ class Preprocessor:
                 f"with{hint}; it has {', '.join(source.names[:20])}"
             )
 
-    def features(self, block: Block) -> Array:
-        """The features of a block of rows."""
+    def features(self, block: Block, source: str = "the table", start: int = 0) -> Array:
+        """The features of a block of rows, the first of which is row `start` of `source`."""
         rows = len(next(iter(block.values())))
         result = np.zeros((rows, self.width), np.float32)
         at = 0
         for column in self.columns:
             if column.width:
-                self._fill(column, block[column.name], result[:, at : at + column.width])
+                values, out = block[column.name], result[:, at : at + column.width]
+                self._fill(column, values, out, source, start)
             at += column.width
         return result
 
-    def _fill(self, column: Column, values: Array, out: Array) -> None:
+    def _fill(self, column: Column, values: Array, out: Array, source: str, start: int) -> None:
         if column.kind == "category":
             other = len(column.levels)
             place: dict[str | None, int] = {level: k for k, level in enumerate(column.levels)}
@@ -178,7 +188,8 @@ class Preprocessor:
             known = ~gone if column.missing else np.ones(len(at), bool)
             out[np.flatnonzero(known), at[known]] = 1
         else:
-            numbers = _numbers(column, values)
+            numbers = _numbers(column, values, source, start)
+            check_size(source, f"column {column.name!r}", numbers, start)
             gone = np.isnan(numbers)
             numbers[gone] = column.median
             out[:, 0] = self._scaled(column, numbers)
@@ -232,12 +243,7 @@ class Tally:
         self.rows += len(values)
 
     def _add_numbers(self, values: Array) -> None:
-        if np.isinf(values).any():
-            row = self.rows + int(np.flatnonzero(np.isinf(values))[0]) + 1
-            raise ValueError(
-                f"{self.source}: column {self.name!r} holds Inf in row {row}, expected finite "
-                "numbers; mark it as missing"
-            )
+        check_size(self.source, f"column {self.name!r}", values, self.rows)
         present = values[~np.isnan(values)]
         self.gone += len(values) - len(present)
         if not len(present):
@@ -266,6 +272,8 @@ class Tally:
                 self.booleans += times
             number = None if isinstance(value, bool) else _number(text)
             if number is not None:
+                row = self.rows + listed.index(value)
+                check_size(self.source, f"column {self.name!r}", [number], row)
                 self._add_numbers(np.full(times, number))
             elif self.strange is None:
                 self.strange = (self.rows + listed.index(value) + 1, text)
@@ -351,10 +359,24 @@ def _word(value: Any) -> str:
 
 
 def _shortest(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
+    return str(int(value)) if abs(value) < 2**53 and value.is_integer() else repr(value)
 
 
-def _numbers(column: Column, values: Array) -> Array:
+def check_size(source: str, what: str, values: Any, start: int) -> None:
+    """ValueError with the row if a number is infinite or too large to be reckoned with."""
+    size = np.abs(values)
+    if not (size > LARGEST).any():
+        return
+    row = int(np.flatnonzero(size > LARGEST)[0])
+    value = float(np.asarray(values)[row])
+    told = "Inf" if np.isinf(value) else f"{value:g}"
+    raise ValueError(
+        f"{source}: {what} holds {told} in row {start + row + 1}, expected numbers up to "
+        f"{LARGEST:g}; mark it as missing or rescale"
+    )
+
+
+def _numbers(column: Column, values: Array, source: str, start: int) -> Array:
     """Values of a number or boolean; what cannot be one is an error with its row."""
     if values.dtype.kind in "fb":
         return values.astype(np.float64)
@@ -369,8 +391,8 @@ def _numbers(column: Column, values: Array) -> Array:
         number = _number(text)
         if number is None:
             raise ValueError(
-                f"column {column.name!r} holds {value!r} in row {row + 1}, expected a "
-                f"{column.kind} as in training"
+                f"{source}: column {column.name!r} holds {value!r} in row {start + row + 1}, "
+                f"expected a {column.kind} as in training"
             )
         result[row] = number
     return result

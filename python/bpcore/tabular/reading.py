@@ -12,6 +12,8 @@ import csv
 import functools
 import itertools
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -227,18 +229,34 @@ class Parquet(Table):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.source = str(path)
         self._parquet = optional.require("pyarrow.parquet", "tables", "reading a parquet file")
+        lib = optional.require("pyarrow", "tables", "reading a parquet file")
+        self._failures = (lib.ArrowException, ValueError, OSError)
+        if Path(path).is_dir():
+            raise IsADirectoryError(f"{self.source} is a folder, expected a file")
         try:
-            self.names = list(self._parquet.ParquetFile(path).schema_arrow.names)
-        except (ValueError, TypeError) as error:
+            with self._parquet.ParquetFile(path) as file:
+                self.names = list(file.schema_arrow.names)
+                rows = file.metadata.num_rows
+        except FileNotFoundError:
+            raise
+        except self._failures as error:
             raise ValueError(f"{self.source} is no parquet file: {error}") from None
+        if not rows:
+            raise ValueError(f"{self.source} has no rows, expected at least 1")
         _check_names(self.names, self.source)
 
     def blocks(self) -> Iterator[Block]:
         """Batches of the file."""
-        file = self._parquet.ParquetFile(self.source)
-        for batch in file.iter_batches(batch_size=ROWS):
-            columns = batch.to_pydict()
-            yield {name: _as_column(name, columns[name]) for name in self.names}
+        with self._parquet.ParquetFile(self.source) as file:
+            batches = file.iter_batches(batch_size=ROWS)
+            while True:
+                try:
+                    columns = next(batches).to_pydict()
+                except StopIteration:
+                    return
+                except self._failures as error:
+                    raise ValueError(f"{self.source}: cannot be read: {error}") from None
+                yield {name: _as_column(name, columns[name]) for name in self.names}
 
 
 def open_table(source: Any, **options: Any) -> Table:
@@ -274,11 +292,20 @@ def open_table(source: Any, **options: Any) -> Table:
     if suffix in (".parquet", ".pq"):
         return Parquet(path)
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return Frame(_flat({name: arrays[name] for name in arrays.files}), str(path))
+        return Frame(_flat(_arrays(path)), str(path))
     if suffix == ".tsv":
         options.setdefault("separator", "\t")
     return Delimited(path, **options)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an npz file."""
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path}: no npz file of numbers and texts: {error}") from None
 
 
 def _flat(arrays: dict[str, Array]) -> dict[str, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from .preprocessor import Preprocessor, texts
+from .preprocessor import Preprocessor, check_size, texts
 from .reading import Table
 
 IN_MEMORY = 1 << 28  # bytes of features; more go to a temporary file that is mapped
@@ -56,8 +56,7 @@ def features(prepare: Preprocessor, source: Table, held: Array) -> tuple[Array, 
     prepare.check_columns(source)
     train, test = Store(prepare.width), Store(prepare.width)
     start = 0
-    for block in source.blocks():
-        part = prepare.features(block)
+    for part in prepare.parts(source):
         chosen = held[start : start + len(part)]
         train.add(part[~chosen])
         test.add(part[chosen])
@@ -121,9 +120,7 @@ def numbers(source: str, values: list[Any]) -> Array:
             raise ValueError(
                 f"{source}: the target holds {value!r} in row {row + 1}, expected numbers"
             ) from None
-    if not np.isfinite(result).all():
-        row = int(np.flatnonzero(~np.isfinite(result))[0]) + 1
-        raise ValueError(f"{source}: the target is not finite in row {row}")
+    check_size(source, "the target", result, 0)
     return result
 
 

@@ -1,0 +1,50 @@
+"""Pictures: what is drawn is what was counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+from bpcore import plotting
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    pyplot.close("all")
+
+
+def test_a_confusion_matrix_shows_the_counts():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    truth, answers = rng.choice(list("abc"), 200), rng.choice(list("abc"), 200)
+    expected = sklearn.confusion_matrix(truth, answers)
+    ax = plotting.confusion_matrix(truth, answers)
+    assert np.array_equal(ax.images[0].get_array(), expected)
+    assert [t.get_text() for t in ax.texts] == [str(n) for n in expected.ravel()]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    scores = np.eye(3)[np.searchsorted(list("abc"), answers)]
+    again = plotting.confusion_matrix(truth, scores, labels=list("abc"))
+    assert np.array_equal(again.images[0].get_array(), expected)
+    many = plotting.confusion_matrix(np.arange(30), np.arange(30))
+    assert not many.texts
+    with pytest.raises(ValueError, match="labels lacks the class 'c'"):
+        plotting.confusion_matrix(truth, answers, labels=["a", "b"])
+    with pytest.raises(ValueError, match="got 3 truths and 2 answers"):
+        plotting.confusion_matrix([1, 2, 3], [1, 2])
+    with pytest.raises(ValueError, match="got 2 scores, expected 3 classes"):
+        plotting.confusion_matrix([0, 1], np.eye(2), labels=[0, 1, 2])
+
+
+def test_residuals_show_every_row():
+    truth = np.linspace(0, 1, 50)
+    left, right = plotting.residuals(truth, truth[:, None] + 0.1)
+    points = left.collections[0].get_offsets()
+    np.testing.assert_allclose(points[:, 1] - points[:, 0], 0.1)
+    assert sum(bar.get_height() for bar in right.patches) == 50
+    with pytest.raises(ValueError, match="axes: got 1, expected 2"):
+        plotting.residuals(truth, truth, axes=left)
