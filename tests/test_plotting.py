@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
 from bpcore import plotting
+
+pyplot = pytest.importorskip("matplotlib.pyplot")
+pyplot.switch_backend("Agg")
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +44,8 @@ def test_residuals_show_every_row():
     left, right = plotting.residuals(truth, truth[:, None] + 0.1)
     points = left.collections[0].get_offsets()
     np.testing.assert_allclose(points[:, 1] - points[:, 0], 0.1)
+    assert sum(bar.get_height() for bar in right.patches) == 50
+    _, right = plotting.residuals(truth, truth)
     assert sum(bar.get_height() for bar in right.patches) == 50
     with pytest.raises(ValueError, match="axes: got 1, expected 2"):
         plotting.residuals(truth, truth, axes=left)

@@ -104,7 +104,11 @@ def residuals(truth: Any, answers: Any, *, axes: Any = None) -> Any:
     ends = [min(true.min(), found.min()), max(true.max(), found.max())]
     left.plot(ends, ends, color="0.4", linewidth=1)
     left.set(xlabel="truth", ylabel="prediction", title="answers")
-    right.hist(found - true, bins=min(60, max(10, int(np.sqrt(len(true))))))
+    apart = found - true
+    middle = (apart.min() + apart.max()) / 2
+    half = max(np.ptp(apart) / 2, 1e-6 * abs(middle), 1e-30)  # bins of equal answers have a width
+    bins = min(60, max(10, int(np.sqrt(len(true)))))
+    right.hist(apart, bins=bins, range=(middle - half, middle + half))
     right.axvline(0, color="0.4", linewidth=1)
     right.set(xlabel="prediction - truth", ylabel="rows", title="residuals")
     return [left, right]

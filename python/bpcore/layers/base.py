@@ -364,9 +364,7 @@ class Layer(arguments.Configured):
         """Write this call down; by default as a node that calls forward and backward."""
         node = PythonNode(self, shapes, shape, low.dtype, shared=id(self) in low.shared_layers)
         low.has_python = True
-        return low.add(
-            "python", inputs, shape, self.name, self._weights, shape=shape, layer=node
-        )
+        return low.add("python", inputs, shape, self.name, self._weights, shape=shape, layer=node)
 
     # ---- configuration ------------------------------------------------------------------------
     def get_config(self) -> dict[str, Any]:
