@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import Any
 
 from ..base import arguments, checks, kinds
+from ..data.dataset import Dataset
 from ..errors import TrainingDiverged
 
 Logs = dict[str, float]
@@ -103,6 +104,10 @@ class Callback:
     # ---- for bpcore's own callbacks -------------------------------------------------------------
     _decides: tuple[str, ...] = ()  # attributes without which a run is another one
     _sets_rate = False  # so that the optimizer's must be a number
+
+    def _set_data(self, train: Dataset | None, copied: Callable[[], Any] | None) -> None:
+        """What fit trains on, None for batches and after it; and what gives the `Parts` of a copy
+        of the model as it is then."""
 
     def _fields(self, model: Any) -> dict[str, kinds.Kind]:
         """The entries of a state of `get_state`, for a built model."""
@@ -207,15 +212,23 @@ class CallbackList:
         """Every `on_train_exit`."""
         return [item.on_train_exit for item in self.items]
 
-    def begin(self, model: Any, params: dict[str, Any]) -> None:
-        """Tell them model and parameters, then that training begins."""
+    def begin(
+        self, model: Any, params: dict[str, Any], train: Dataset | None, copied: Callable[[], Any]
+    ) -> None:
+        """Tell them model, parameters and data, then that training begins."""
         names, complete = list(params.get("logs", ())), True
         for item in self.items:
             item.set_model(model)
+            item._set_data(train, copied)
             item.set_params({**params, "logs": tuple(names), "logs_complete": complete})
             names += [name for name in item.adds if name not in names]
             complete = complete and not _adds_unknown_names(item)
         self.call("on_train_begin")
+
+    def let_go(self) -> None:
+        """Take the data away."""
+        for item in self.items:
+            item._set_data(None, None)
 
     def call(self, hook: str, *args: Any, logs: Logs | None = None) -> None:
         """Call a hook of all, in order; an exception goes to the caller of fit."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ..base import checks, kinds
 from ..data.dataset import Dataset, subset
 from ..diagnosis import diagnose, examine
 from ..diagnosis.report import Diagnosis
+from ..inspection.parts import Parts
 from .base import Callback, Logs
 
 _ROWS = 1024  # of the training data, if no sample is given
@@ -59,6 +60,7 @@ class Diagnose(Callback):
         self.x, self.y = x, y
         self.epochs: list[int] = []
         self.records: list[Diagnosis] = []
+        self._set_data(None, None)
 
     @property
     def last(self) -> Diagnosis | None:
@@ -66,7 +68,7 @@ class Diagnose(Callback):
         return self.records[-1] if self.records else None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        if self.x is None and self.model._fit_data is None:
+        if self.x is None and self._train is None:
             raise ValueError(
                 "Diagnose: fit got batches instead of arrays, expected a sample to look at; pass "
                 "Diagnose(x=..., y=...)"
@@ -84,11 +86,13 @@ class Diagnose(Callback):
 
     def _look(self, held: float) -> Diagnosis:
         if self.x is not None:
-            return diagnose(self.model, self.x, self.y, None, None)
-        item: Dataset = self.model._fit_data
-        rows = slice(None, None, max(1, -(-item.n // _ROWS)))
-        twin = copy.deepcopy(self.model)
-        return examine(twin, subset(item, rows), None, [], held)
+            return diagnose(self._copied(), self.x, self.y, None, None)
+        rows = slice(None, None, max(1, -(-self._train.n // _ROWS)))
+        return examine(self._copied(), subset(self._train, rows), None, [], held)
+
+    def _set_data(self, train: Dataset | None, copied: Callable[[], Parts] | None) -> None:
+        self._train: Any = train
+        self._copied: Any = copied
 
     def to_pandas(self) -> Any:
         """All records by layer, as a pandas DataFrame indexed by epochs done and layer."""
@@ -116,7 +120,7 @@ class Diagnose(Callback):
         self.records = [Diagnosis.from_dict(record) for record in state["records"]]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "model": None}
+        return {**self.__dict__, "model": None, "_train": None, "_copied": None}
 
 
 __all__ = ["Diagnose"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from typing import Any
 
 from ..base import checks
 from ..data.dataset import Dataset
+from ..inspection.parts import Parts
 from . import rules, sample
 from .measure import Measurement
 from .probe import probe
@@ -18,17 +18,16 @@ _CAUSES = {"unscaled_input", "exploding_gradients", "unscaled_target"}
 
 
 def diagnose(
-    model: Any,
+    twin: Parts,
     x: Any,
     y: Any,
     sample_weight: Any,
     batch_size: Any,
     validation: tuple[Any, Any, Any] | None = None,
 ) -> Diagnosis:
-    """See `Model.diagnose`; the model is compiled, and busy with this."""
+    """See `Model.diagnose`; `twin` is a copy of the model."""
     if batch_size is not None:
         batch_size = checks.integer("batch_size", batch_size)
-    twin = copy.deepcopy(model)
     item, findings = sample.prepare(twin, x, y, sample_weight)
     if item is None:
         return Diagnosis(findings, [])
@@ -41,7 +40,7 @@ def diagnose(
 
 
 def examine(
-    twin: Any,
+    twin: Parts,
     item: Dataset,
     batch_size: int | None,
     findings: list[Finding],

@@ -13,6 +13,7 @@ import numpy as np
 from .. import _core
 from ..base.memory import Array
 from ..data.dataset import Dataset, subset
+from ..inspection.parts import Parts
 from ..inspection.trace import calls_of
 from .report import LayerReport
 
@@ -93,10 +94,10 @@ class Measurement:
     """
 
     def __init__(
-        self, twin: Any, item: Dataset, batch_size: int | None, *, brief: bool = False
+        self, twin: Parts, item: Dataset, batch_size: int | None, *, brief: bool = False
     ) -> None:
         self.twin, self.item = twin, item
-        self.engine, self.compilation = twin._engine, twin._compilation
+        self.engine, self.compilation = twin.engine, twin.compilation
         self.loss = math.nan
         self.flaw: dict[str, Any] | None = None
         self.gradients: dict[str, Array] = {}
@@ -152,12 +153,12 @@ class Measurement:
 
     def _tallies(self) -> list[tuple[Tally, Any]]:
         result = []
-        for name, node, place in calls_of(self.twin):
+        for name, node, place in calls_of(self.engine):
             f = self.engine.low.activation(place.a) or "linear"
             shape = node.output.shape
             report = LayerReport(name, type(node.layer).__name__, f, shape[-1] if shape else 1)
             self.layers.append(report)
-            if any(t is node.output for t in self.twin._outputs):
+            if any(t is node.output for t in self.engine.output_tensors):
                 self._ends.add(name)
             result.append((Tally(report), place))
         return result
@@ -184,7 +185,7 @@ class Measurement:
         trainer.gradients(xs, like.ys, like.ws, wrt_inputs=False)
         return [
             trainer.value(place.z).astype(np.float64)
-            for name, _, place in calls_of(self.twin)
+            for name, _, place in calls_of(self.engine)
             if name in self._ends
         ]
 
@@ -203,7 +204,7 @@ class Measurement:
     def _by_layer(self, arrays: dict[str, Array]) -> dict[str, list[tuple[Array, Array | None]]]:
         return {
             layer.name: [(p.value.astype(np.float64), arrays.get(p.name)) for p in layer.weights]
-            for layer in self.twin._layers
+            for layer in self.engine.layers
         }
 
     def _weights(self) -> None:
@@ -241,7 +242,7 @@ class Measurement:
 
     def _hold(self) -> tuple[int, list[tuple[Array, Array]]]:
         optimizer = self.compilation.optimizer
-        arrays = [p.value for p in self.twin.weights]
+        arrays = [p.value for p in self.engine.params]
         self.engine.trainer("train", self.compilation)  # makes the slots
         arrays += [slot for slots in optimizer._slots.values() for slot in slots]
         return optimizer.iterations, [(array, array.copy()) for array in arrays]

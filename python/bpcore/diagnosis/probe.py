@@ -7,7 +7,6 @@ neighbour and a straight line through the same data say whether there is anythin
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from typing import Any
@@ -67,7 +66,7 @@ def is_linear(m: Measurement) -> bool:
     first, second = subset(m.item, slice(0, n)), subset(m.item, slice(n, 2 * n))
     middle = [(a.astype(np.float64) + b) / 2 for a, b in zip(first.xs, second.xs, strict=True)]
     values = [m.before_ends(xs, first) for xs in (first.xs, second.xs, middle)]
-    rounding = 100 * np.finfo(m.twin.dtype).eps
+    rounding = 100 * np.finfo(m.engine.dtype).eps
     for a, b, c in zip(*values, strict=True):
         size, apart = float(np.abs(a).max()), float(np.abs(a - b).max())
         if apart <= rounding * size:  # too close to tell
@@ -87,10 +86,8 @@ def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
         The loss of the best constant on a data set; nan if it is not known.
     """
     item = m.item
-    twin = copy.deepcopy(m.twin)
-    engine = twin._engine
-    cost = 3.0 * engine.net.flops_per_sample * BATCH * STEPS
-    if cost > FLOPS or engine.has_python:
+    cost = 3.0 * m.engine.net.flops_per_sample * BATCH * STEPS
+    if cost > FLOPS or m.engine.has_python:
         return None
     order = np.random.default_rng(1).permutation(item.n)[:ROWS]
     few = item.n < FEWEST
@@ -100,13 +97,13 @@ def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
     guess = loss_of_guess(held)
     if not math.isfinite(guess) or guess <= 0:
         return None
+    told = m.compilation
+    twin = m.twin.copied(
+        Adam(RATE, epsilon=1e-7), told.loss, loss_weights=told.loss_weights, gradient_clip_norm=1.0
+    )
+    engine, compilation = twin.engine, twin.compilation
     _new_weights(engine)
     linear = is_linear(Measurement(twin, item, None, brief=True))
-    twin.compile(
-        Adam(RATE, epsilon=1e-7), m.compilation.loss, loss_weights=m.compilation.loss_weights,
-        gradient_clip_norm=1.0,
-    )  # fmt: skip
-    compilation = twin._compilation
     trainer = engine.trainer("train", compilation)
     rows = np.random.default_rng(2)
     for _ in range(STEPS):

@@ -78,7 +78,7 @@ def find(m: Measurement, guess: float) -> list[Finding]:
 def _single_rows(m: Measurement) -> list[Finding]:
     if m.batch > 1:
         return []
-    for layer in m.twin.layers:
+    for layer in m.engine.layers:
         if isinstance(layer, BatchNormalization) and layer.trainable:
             message = (
                 f"a batch is one row, whose values {layer.name!r} normalizes to 0: its variance is "
@@ -92,7 +92,7 @@ def _single_rows(m: Measurement) -> list[Finding]:
 def _heavy_dropout(m: Measurement) -> list[Finding]:
     rates = [
         (float(getattr(x, "rate", 0.0)), x.name)
-        for x in m.twin.layers
+        for x in m.engine.layers
         if isinstance(x, RandomLayer)
     ]
     rate, layer = max(rates, default=(0.0, ""))

@@ -10,6 +10,7 @@ import numpy as np
 from .. import activations, data
 from ..base.memory import Array
 from ..data.dataset import Dataset, subset
+from ..inspection.parts import Parts
 from .report import Finding
 
 # Root mean squares of a feature. Initializers are made for 1 (X. Glorot, Y. Bengio, 2010; Y. LeCun
@@ -29,14 +30,13 @@ _RESCALING = ("Normalization", "Embedding", "Rescaling")
 
 
 def prepare(
-    twin: Any, x: Any, y: Any, sample_weight: Any, prefix: str = ""
+    twin: Parts, x: Any, y: Any, sample_weight: Any, prefix: str = ""
 ) -> tuple[Dataset | None, list[Finding]]:
     """The rows that are finite, checked as `fit` does, and a finding for those that are not.
 
     `prefix` stands before "x" and "y" in messages.
     """
-    x = twin._build_for(x)
-    signature, compilation = twin._engine.signature, twin._compilation
+    signature, compilation = twin.engine.signature, twin.compilation
     xs, n = signature.read_inputs(x, prefix + "x", finite=False)
     if y is None:
         raise TypeError("y is None, expected targets of shape (N, ...)")
@@ -50,7 +50,7 @@ def prepare(
         strict=True,
     ):
         data.rows(label, array, prefix + "x", n)
-        finding, rows = _non_finite(label, name, array, twin.dtype)
+        finding, rows = _non_finite(label, name, array, twin.engine.dtype)
         good &= rows
         findings += finding
     if not good.any():
@@ -83,12 +83,12 @@ def _non_finite(label: str, name: str, array: Array, dtype: str) -> tuple[list[F
     return [Finding("non_finite", "critical", message, remedy, name)], rows
 
 
-def inputs(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
+def inputs(twin: Parts, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Numbers by feature, and findings on their scale."""
     numbers: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
-    names = twin._engine.signature.inputs.names
-    for x, name, tensor in zip(item.xs, names, twin._inputs, strict=True):
+    names = twin.engine.signature.inputs.names
+    for x, name, tensor in zip(item.xs, names, twin.engine.input_tensors, strict=True):
         flat = x.reshape(item.n, -1).astype(np.float64)
         mean, std = flat.mean(axis=0), flat.std(axis=0)
         low, high = flat.min(axis=0), flat.max(axis=0)
@@ -97,15 +97,15 @@ def inputs(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[Fi
             "mean": mean.tolist(), "std": std.tolist(), "low": low.tolist(),
             "high": high.tolist(), "constant": constant.tolist(),
         }  # fmt: skip
-        if _is_rescaled(twin, tensor):
+        if _is_rescaled(twin.engine.nodes, tensor):
             continue
         findings += _scale(name, np.sqrt(mean**2 + std**2), low, high, constant, item.n)
     return numbers, findings
 
 
-def _is_rescaled(twin: Any, tensor: Any) -> bool:
+def _is_rescaled(nodes: Any, tensor: Any) -> bool:
     """Whether all layers that read this input make its scale irrelevant."""
-    readers = [type(n.layer).__name__ for n in twin._nodes if any(t is tensor for t in n.inputs)]
+    readers = [type(n.layer).__name__ for n in nodes if any(t is tensor for t in n.inputs)]
     return bool(readers) and all(reader.endswith(_RESCALING) for reader in readers)
 
 
@@ -136,9 +136,9 @@ def _scale(
     return [Finding("unscaled_input", severity, message, remedy, name)]
 
 
-def targets(twin: Any, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[Finding], float]:
+def targets(twin: Parts, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[Finding], float]:
     """Numbers by output, findings on scale and classes, and the loss of the best constant guess."""
-    engine, compilation = twin._engine, twin._compilation
+    engine, compilation = twin.engine, twin.compilation
     numbers: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
     total = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from collections.abc import Callable
@@ -180,13 +179,12 @@ class Profile:
         return f"<Profile of {len(self.layers)} layers, {self.seconds * 1e6:.1f} us a step>"
 
 
-def profile(model: Any, x: Any, y: Any, batch_size: Any, repeats: Any) -> Profile:
-    """See `Model.profile`; the model is compiled, and busy with this."""
+def profile(
+    engine: Any, compilation: Any, x: Any, y: Any, batch_size: Any, repeats: Any
+) -> Profile:
+    """See `Model.profile`; engine and compilation are those of a copy."""
     size = checks.integer("batch_size", batch_size)
     count = checks.integer("repeats", repeats)
-    twin = copy.deepcopy(model)
-    x = twin._build_for(x)
-    engine, compilation = twin._engine, twin._compilation
     signature = engine.signature
     xs, n = signature.read_inputs(x)
     if y is None:
@@ -200,7 +198,7 @@ def profile(model: Any, x: Any, y: Any, batch_size: Any, repeats: Any) -> Profil
     trainer = engine.trainer("train", compilation)
     with threads(1):
         runs = [trainer.profile(item.xs, item.ys, item.ws) for _ in range(count + 2)][2:]
-        peak, bandwidth = _peak(twin.dtype, twin.compute), _bandwidth()
+        peak, bandwidth = _peak(engine.dtype, engine.low.compute), _bandwidth()
     middle = {key: float(np.median([run[key] for run in runs])) for key in ("gather", "loss")}
     return Profile(_layers(runs), middle["gather"], middle["loss"], n, peak, bandwidth)
 

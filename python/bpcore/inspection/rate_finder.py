@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -97,27 +96,33 @@ def suggest(rates: Array, smoothed: Array, first: int) -> float:
 
 
 def find(
-    model: Any, x: Any, y: Any, batch_size: Any, low: Any, high: Any, steps: Any
+    batches: Iterator[Dataset],
+    trainer: Callable[[], Any],
+    measures: Any,
+    low: Any,
+    high: Any,
+    steps: Any,
 ) -> LearningRateFinder:
-    """See `Model.find_learning_rate`; `model` is a copy that may be spoilt."""
+    """See `Model.find_learning_rate`; the model behind this is a copy.
+
+    `trainer` gives the core's trainer once there is a batch, and `measures` are the metrics.
+    """
     steps = checks.integer("steps", steps, 10)
     low = checks.real("low", low, 0.0, open_low=True)
     high = checks.real("high", high, 0.0, open_low=True)
     if low >= high:
         raise ValueError(f"low must be < high, got low={low:g} and high={high:g}")
-    batch_size_of(batch_size, 1)
     rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
     losses: list[float] = []
     average, best = 0.0, math.inf
-    compilation = model._need_compilation()
-    for rate, part in zip(rates, _batches(model, x, y, batch_size), strict=False):
-        trainer = model._built().trainer("train", compilation)
-        compilation.measures.reset()
+    for rate, part in zip(rates, batches, strict=False):
+        core = trainer()
+        measures.reset()
         try:
-            trainer.train_step(part.xs, part.ys, part.ws, float(rate), update=True, reset=True)
+            core.train_step(part.xs, part.ys, part.ws, float(rate), update=True, reset=True)
         except _core.Diverged:
             break
-        loss = float(trainer.results()["loss"])
+        loss = float(core.results()["loss"])
         losses.append(loss)
         average = _SMOOTHING * average + (1.0 - _SMOOTHING) * loss
         smoothed = average / (1.0 - _SMOOTHING ** len(losses))
@@ -132,11 +137,18 @@ def find(
     return LearningRateFinder(rates[: len(losses)], np.array(losses), steps)
 
 
-def _batches(model: Any, x: Any, y: Any, batch_size: Any) -> Iterator[Dataset]:
-    """Batches without end, in a new order for each epoch."""
+def batches_of(
+    x: Any,
+    y: Any,
+    batch_size: Any,
+    seed: int,
+    first: Callable[..., Dataset],
+    read: Callable[..., Dataset],
+) -> Iterator[Dataset]:
+    """Batches without end, in a new order for each epoch; `first` reads the first data."""
     if is_batches(x, y):
-        source = Batches(x, model._read)
-        source.peek(model._prepared)
+        source = Batches(x, read)
+        source.peek(first)
         while True:
             done = 0
             for part in source.epoch(None):
@@ -144,11 +156,12 @@ def _batches(model: Any, x: Any, y: Any, batch_size: Any) -> Iterator[Dataset]:
                 done += 1
             if not done:
                 return
-    data = model._prepared(x, y)
+    data = first(x, y)
     size = batch_size_of(batch_size, data.n)
     for epoch in itertools.count():
-        seed = seeding.mix(model.seed, seeding.SHUFFLE)
-        order = np.random.default_rng([seed, epoch]).permutation(data.n)
+        order = np.random.default_rng([seeding.mix(seed, seeding.SHUFFLE), epoch]).permutation(
+            data.n
+        )
         for start in range(0, data.n - data.n % size, size):
             rows = order[start : start + size]
             yield Dataset(
@@ -157,9 +170,3 @@ def _batches(model: Any, x: Any, y: Any, batch_size: Any) -> Iterator[Dataset]:
                 [(target[rows], labels) for target, labels in data.ys],
                 [None if w is None else w[rows] for w in data.ws],
             )
-
-
-def copied(model: Any) -> Any:
-    """A deep copy that the range test may spoil."""
-    with model._busy("find_learning_rate"):
-        return copy.deepcopy(model)

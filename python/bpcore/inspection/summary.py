@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 
-def summary(model: Any) -> str:
+def summary(model: Any, engine: Any) -> str:
     """Layers, output shapes, parameters, connections, and the totals."""
     rows = [("layer (class)", "output shape", "parameters", "connected to")]
     seen: set[int] = set()
-    for node in model._nodes:
+    for node in engine.nodes:
         layer = node.layer
         frozen = "" if layer.trainable or not layer.weights else " frozen"
         shared = id(layer) in seen
@@ -34,7 +34,6 @@ def summary(model: Any) -> str:
     total = model.count_params()
     trainable = sum(int(p.value.size) for p in model.trainable_weights)
     size = sum(int(p.value.nbytes) for p in model.weights)
-    engine = model._engine
     products = f", products in {model.compute}" if model.compute != model.dtype else ""
     return "\n".join(
         [

@@ -31,11 +31,10 @@ class LayerTrace:
         return f"<LayerTrace z {self.z.shape} a {self.a.shape}>"
 
 
-def calls_of(model: Any) -> Iterator[tuple[str, Any, Place]]:
+def calls_of(engine: Any) -> Iterator[tuple[str, Any, Place]]:
     """All layers' calls but inputs: name (the k-th: ``name:k``, k > 0), node, place with z."""
-    engine = model._engine
     calls: dict[str, int] = {}
-    for node in model._nodes:
+    for node in engine.nodes:
         if not node.inputs:
             continue
         place = engine.places[id(node)]
@@ -48,12 +47,12 @@ def calls_of(model: Any) -> Iterator[tuple[str, Any, Place]]:
         yield (name if k == 0 else f"{name}:{k}"), node, Place(place.inputs, z, place.a)
 
 
-def trace(model: Any, compilation: Any, item: Any) -> dict[str, LayerTrace]:
+def trace(engine: Any, compilation: Any, item: Any) -> dict[str, LayerTrace]:
     """The trace of all layers but inputs."""
-    trainer = model._engine.trainer("trace", compilation)
+    trainer = engine.trainer("trace", compilation)
     trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
     result: dict[str, LayerTrace] = {}
-    for name, _, place in calls_of(model):
+    for name, _, place in calls_of(engine):
         inputs = [trainer.value(i) for i in place.inputs]
         result[name] = LayerTrace(
             inputs[0] if len(inputs) == 1 else inputs,

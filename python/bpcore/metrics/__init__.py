@@ -6,9 +6,9 @@ has in the loss; that is the only difference, in training, validation and `Model
 
 A metric of one's own is a plain function ``f(y_true, y_pred)`` that returns a number, averaged over
 the batches by their size, or an array (N,) of one number for each row, or with more leading axes of
-the targets; or an object with ``update_state(y_true, y_pred, sample_weight=None)``, ``result()`` and
-``reset_state()``. Among ``weighted_metrics`` a function must return one number for each weight or
-take ``sample_weight``.
+the targets; or an object with ``update_state(y_true, y_pred, sample_weight=None)``, ``result()``
+and ``reset_state()``. Among ``weighted_metrics`` a function must return one number for each weight
+or take ``sample_weight``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ from .. import _core, activations
 from ..base import checks
 from ..base.memory import Array
 from ..data.batches import validation_parts
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, batch_size_of
 from ..errors import diverged
 from ..inspection.gradients import Gradients
+from ..inspection.parts import Parts
 from ..train.engine import Engine
 
 if TYPE_CHECKING:
@@ -34,6 +36,18 @@ class Inspectable:
 
     def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
         raise NotImplementedError
+
+    def _parts(self) -> Parts:
+        """What the model hands to those who look into it."""
+        return Parts(self._built(), self._need_compilation(), self._copied)
+
+    def _copied(self, *told: Any, **more: Any) -> Parts:
+        """The parts of a copy; with arguments of `compile` it is compiled with them."""
+        twin: Any = copy.deepcopy(self)
+        if told or more:
+            twin.compile(*told, **more)
+        parts: Parts = twin._parts()
+        return parts
 
     def _busy(self, what: str) -> AbstractContextManager[Any]:
         raise NotImplementedError
@@ -106,7 +120,7 @@ class Inspectable:
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight)
             try:
-                return trace(self, compilation, item)
+                return trace(self._built(), compilation, item)
             except _core.Diverged as error:
                 raise diverged(error, -1, None) from None
 
@@ -117,7 +131,8 @@ class Inspectable:
         self._need_compilation()
         with self._busy("gradcheck"):
             item = self._prepared(x, y, sample_weight)
-        return gradcheck(self, item, checks.seed(seed) or 0)
+        twin = _doubled(self)
+        return gradcheck(twin._built(), twin._need_compilation(), item, checks.seed(seed) or 0)
 
     def find_learning_rate(
         self,
@@ -167,7 +182,19 @@ class Inspectable:
         from ..inspection import rate_finder
 
         self._need_compilation()
-        return rate_finder.find(rate_finder.copied(self), x, y, batch_size, low, high, steps)
+        batch_size_of(batch_size, 1)
+        with self._busy("find_learning_rate"):
+            twin: Any = copy.deepcopy(self)
+        compilation = twin._need_compilation()
+        batches = rate_finder.batches_of(x, y, batch_size, twin.seed, twin._prepared, twin._read)
+        return rate_finder.find(
+            batches,
+            lambda: twin._built().trainer("train", compilation),
+            compilation.measures,
+            low,
+            high,
+            steps,
+        )
 
     def diagnose(
         self,
@@ -230,7 +257,9 @@ class Inspectable:
         self._need_compilation()
         with self._busy("diagnose"):
             parts = None if validation_data is None else validation_parts(validation_data)
-            return diagnose(self, x, y, sample_weight, batch_size, parts)
+            twin: Any = copy.deepcopy(self)
+            x = twin._build_for(x)
+            return diagnose(twin._parts(), x, y, sample_weight, batch_size, parts)
 
     def profile(self, x: Any, y: Any = None, *, batch_size: int = 32, repeats: int = 20) -> Profile:
         """Time and flops of a training step, layer by layer, on one thread, against the machine.
@@ -268,4 +297,16 @@ class Inspectable:
 
         self._need_compilation()
         with self._busy("profile"):
-            return profile(self, x, y, batch_size, repeats)
+            twin: Any = copy.deepcopy(self)
+            x = twin._build_for(x)
+            return profile(twin._built(), twin._need_compilation(), x, y, batch_size, repeats)
+
+
+def _doubled(model: Any) -> Any:
+    """A copy in float64, optimizer state left out."""
+    twin = copy.deepcopy(model)
+    twin.dtype = twin.compute = "float64"
+    for layer in twin.layers:
+        layer.convert("float64")
+    twin._make_engine()
+    return twin

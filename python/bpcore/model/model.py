@@ -290,8 +290,7 @@ class Model(Runnable):
         """Print, and return, a table of layers, shapes and parameters."""
         from ..inspection.summary import summary
 
-        self._built()
-        text = summary(self)
+        text = summary(self, self._built())
         print(text)
         return text
 
@@ -346,7 +345,7 @@ class Model(Runnable):
         # The sorted nodes come first, so that pickle meets every node after its inputs and need
         # not recurse through a deep graph.
         state = {"_nodes": self._nodes, **self.__dict__, "_engine": None, "_draws": self._draws}
-        for key in ("_drawn", "_training", "_evaluation", "_fast", "_fit_data"):
+        for key in ("_drawn", "_training", "_evaluation", "_fast"):
             state.pop(key, None)
         return {**state, "was_built": self.built}
 

@@ -30,7 +30,6 @@ class Trainable(Adjustable):
     name: str
     seed: int
     stop_training: bool = False
-    _fit_data: Dataset | None = None
     _layers: list[Layer]
     _engine: Engine | None
     _compilation: Compilation | None
@@ -157,7 +156,7 @@ class Trainable(Adjustable):
             return
         if self._engine.has_python:
             kept = "layers written in Python, which keep what backward needs"
-        elif what == "evaluate" and self._need_compiled().measures.states():
+        elif what == "evaluate" and self._need_compilation().measures.states():
             kept = "metrics written in Python, which gather the numbers of the epoch"
         else:
             return
@@ -296,7 +295,7 @@ class Trainable(Adjustable):
                     self._advise(batches.first[0], None)
                 if isinstance(validation, Dataset):
                     compilation.look_at(validation, "validation y")
-            run = loop.Loop(self, options, hooks)
+            run = loop.Loop(self, options, hooks, self._copied)
             if options.checkpoint is not None and train is not None:
                 return run.run_saved(train, validation)
             return run.run(train, batches, validation)

@@ -24,6 +24,7 @@ class Engine:
         draws: _core.Counter,
     ) -> None:
         self.dtype = dtype
+        self.nodes, self.input_tensors, self.output_tensors = nodes, inputs, outputs
         self.low, self.places = graph.lower(nodes, inputs, dtype, compute)
         self.signature = Signature(
             Ends([t.name for t in inputs], [t.shape for t in inputs]),
@@ -52,6 +53,11 @@ class Engine:
         """The outputs, as losses and metrics ask for them."""
         names = self.signature.outputs.names
         return [self.low.end(*pair) for pair in zip(names, self.outputs, strict=True)]
+
+    @property
+    def layers(self) -> list[graph.tensor.Layer]:
+        """Those of the graph, each once."""
+        return graph.unique_layers(self.nodes)
 
     @property
     def param_names(self) -> list[str]:

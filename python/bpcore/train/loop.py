@@ -5,6 +5,7 @@ The core works in slices of at most 50 ms, so that Ctrl-C takes effect within 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ _RATES = 4096  # rates computed ahead when there is a schedule
 class Loop:
     """One call of fit on a built and compiled model that is marked busy."""
 
-    def __init__(self, model: Any, options: Options, hooks: CallbackList) -> None:
-        self.model, self.options = model, options
+    def __init__(
+        self, model: Any, options: Options, hooks: CallbackList, copied: Callable[[], Any]
+    ) -> None:
+        self.model, self.options, self.copied = model, options, copied
         self.compilation = model._compilation
         self.engine = model._engine
         self.optimizer = self.compilation.optimizer
@@ -82,9 +85,8 @@ class Loop:
         self.hooks.items.insert(0, self.history)  # first, so that callbacks see it complete
         self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
         model.stop_training = False
-        model._fit_data = train  # for callbacks that look at it
         with _core.Finally([self._let_go, *self.hooks.ends()], "on_train_exit"):
-            self.hooks.begin(model, parameters)
+            self.hooks.begin(model, parameters, train, self.copied)
             if self.saver is not None:
                 first = self._resume(steps)
             logs = {key: values[-1] for key, values in self.history.history.items()}
@@ -106,7 +108,7 @@ class Loop:
 
     def _let_go(self) -> None:
         """Data and the bar, however the training ended."""
-        self.model._fit_data = None
+        self.hooks.let_go()
         self.trainer.drop_data()
         self.progress.close()
 
