@@ -208,6 +208,37 @@ def test_categories_are_learned_either_way(categories, tmp_path):
     assert only.predict({"t": town[:3]}).shape == (3,)
 
 
+def test_members_answer_with_their_mean(monkeypatch, tmp_path):
+    from bpcore.tabular import networks
+
+    table, score = people(200)
+    made = []
+    plain = networks.Recipe.build
+    monkeypatch.setattr(networks.Recipe, "build", lambda *a: made.append(plain(*a)) or made[-1])
+    for categories in ("one-hot", "embedding"):
+        made.clear()
+        model = tabular.TabularRegressor(
+            (6,), members=3, epochs=4, random_state=0, categories=categories
+        ).fit(table, score)
+        x = networks.inputs(model.model_, model.preprocessor_, model.preprocessor_.transform(table))
+        expected = np.mean([member.predict(x) for member, _ in made], axis=0)
+        np.testing.assert_allclose(model.model_.predict(x), expected, rtol=1e-5, atol=1e-6)
+        assert len(made) == len(model.histories_) == 3
+        truth, answers = model.held_out_
+        assert len(truth) == len(answers) == 3 * int(200 * 0.15)
+        model.save(tmp_path / "m.st")
+        assert np.array_equal(tabular.load(tmp_path / "m.st").predict(table), model.predict(table))
+    held = networks.held_out(200, 0.15, 0, 3)
+    assert (held.sum(axis=1) == 30).all() and held.sum(axis=0).max() == 1
+    assert [networks.count(None, n) for n in (10, 5000, 10_000, 40_000)] == [8, 8, 4, 1]
+
+
+def test_long_tails_are_scaled_by_quantiles():
+    x = np.random.default_rng(0).normal(size=2000)
+    kinds = [len(c.knots) for c in tabular.Preprocessor().fit({"a": x, "b": np.exp(2 * x)}).columns]
+    assert kinds[0] == 0 and kinds[1] > 0
+
+
 def test_a_network_of_the_users_own():
     table, score = people(300)
 

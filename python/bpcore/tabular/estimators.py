@@ -40,8 +40,9 @@ class Tabular:
         weight_decay: float = 1e-3,
         validation_fraction: float = 0.15,
         patience: int = 20,
-        scaling: str = "quantile",
+        scaling: str = "auto",
         categories: str = "one-hot",
+        members: int | None = None,
         model: Any = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -51,7 +52,7 @@ class Tabular:
         self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
         self.weight_decay, self.validation_fraction = weight_decay, validation_fraction
         self.patience, self.scaling, self.categories = patience, scaling, categories
-        self.model, self.random_state = model, random_state
+        self.members, self.model, self.random_state = members, model, random_state
         self.verbose, self.callbacks = verbose, callbacks
 
     # ---- what pipelines and searches ask for ---------------------------------------------------
@@ -135,49 +136,79 @@ class Tabular:
         if prepare.rows != len(y):
             raise ValueError(f"target has {len(y)} rows, the table {prepare.rows}")
         seed = _seed(self.random_state)
-        held = networks.held_out(len(y), self.validation_fraction, seed)
-        x, test = rows.features(prepare, source, held)
         self.preprocessor_ = prepare
-        self.model_ = self._network(prepare, seed)
-        self.history_ = self._train(x, y[~held], weight if weight is None else weight[~held],
-                                    (test, y[held]))  # fmt: skip
-        self.n_iter_ = len(self.history_.epoch)
-        self.held_out_ = (self._decoded(y[held]), self._answers(self._predict(test)))
+        self._learn(source, y, weight, seed)
         return self
 
-    def _network(self, prepare: Preprocessor, seed: int | None) -> Model:
-        outputs, loss = self._outputs()
-        if self.model is not None:
-            model = networks.made_by(self.model, outputs, prepare.width, seed)
+    def _learn(self, source: Table, y: Array, weight: Any, seed: int | None) -> None:
+        """Train the members, each without its held out rows, and join them."""
+        n = len(y)
+        members = 1 if self.model is not None else networks.count(self.members, n)
+        held = networks.held_out(n, self.validation_fraction, seed, members)
+        alone = held[0] if members == 1 else np.zeros(n, bool)
+        x, test = rows.features(self.preprocessor_, source, alone)
+        recipe = networks.Recipe(
+            self.hidden, self.activation, self.dropout, self.categories, self._outputs()[0]
+        )
+        learned, self.histories_ = [], []
+        total, times = np.zeros((n, recipe.outputs)), held.sum(axis=0)
+        for k, chosen in enumerate(held):
+            model, layers = self._network(recipe, None if seed is None else seed + k)
+            part, kept = (x, test) if members == 1 else (x[~chosen], x[chosen])
+            w = None if weight is None else weight[~chosen]
+            history = self._train(model, part, y[~chosen], w, (kept, y[chosen]))
+            learned.append(layers)
+            self.histories_.append(history)
+            total[chosen] += self._predict(model, kept)
+        self.history_ = self.histories_[0]
+        self.n_iter_ = max(len(history.epoch) for history in self.histories_)
+        self.model_ = model if members == 1 else self._joined(recipe, learned)
+        known = times > 0
+        outputs = total[known] / times[known, None]
+        self.held_out_ = (self._decoded(y[known]), self._answers(outputs))
+
+    def _network(self, recipe: networks.Recipe, seed: int | None) -> tuple[Model, list[Any]]:
+        prepare = self.preprocessor_
+        if self.model is None:
+            model, layers = recipe.build(prepare, seed)
         else:
-            hidden = networks.hidden(self.hidden, self.activation, self.dropout)
-            model = networks.build(prepare, self.categories, hidden, outputs, seed)
+            model, layers = networks.made_by(self.model, recipe.outputs, prepare.width, seed), []
         if not model.compiled:
-            rate = optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay)
-            model.compile(rate, loss, metrics=self._monitor())
+            self._compile(model)
+        return model, layers
+
+    def _joined(self, recipe: networks.Recipe, learned: list[list[Any]]) -> Model:
+        model = recipe.joined(self.preprocessor_, learned)
+        self._compile(model)
         return model
 
-    def _train(self, x: Array, y: Array, weight: Any, test: tuple[Array, Array]) -> Any:
+    def _compile(self, model: Model) -> None:
+        rate = optimizers.AdamW(self.learning_rate, weight_decay=self.weight_decay)
+        model.compile(rate, self._outputs()[1], metrics=self._monitor())
+
+    def _train(
+        self, model: Model, x: Array, y: Array, weight: Any, test: tuple[Array, Array]
+    ) -> Any:
         n = len(x) + len(test[0])
         size = self.batch_size or int(np.clip(2 ** np.floor(np.log2(max(n / 50, 1))), 16, 512))
         watch = list(self.callbacks or [])
         told: dict[str, Any] = {}
         if len(test[0]):
-            told["validation_data"] = (self._inputs(test[0]), test[1])
+            told["validation_data"] = (self._inputs(model, test[0]), test[1])
             watch.append(hooks.EarlyStopping(patience=self.patience))
-        return self.model_.fit(
-            self._inputs(x), y, batch_size=size, epochs=self.epochs, verbose=self.verbose,
+        return model.fit(
+            self._inputs(model, x), y, batch_size=size, epochs=self.epochs, verbose=self.verbose,
             sample_weight=weight, callbacks=watch, **told,
         )  # fmt: skip
 
-    def _inputs(self, x: Array) -> Any:
+    def _inputs(self, model: Model, x: Array) -> Any:
         """Features as the network takes them: whole, or a part for each of its inputs."""
-        return networks.inputs(self.model_, self.preprocessor_, x)
+        return networks.inputs(model, self.preprocessor_, x)
 
-    def _predict(self, x: Array) -> Array:
+    def _predict(self, model: Model, x: Array) -> Array:
         if not len(x):
             return np.zeros((0, self._outputs()[0]), np.float32)
-        return np.asarray(self.model_.predict(self._inputs(x)))
+        return np.asarray(model.predict(self._inputs(model, x)))
 
     def _decoded(self, y: Array) -> Array:
         """Targets of the network in the terms of a report: numbers of classes, or numbers."""
@@ -207,7 +238,7 @@ class Tabular:
     def _blocks(self, source: Table) -> Iterator[Array]:
         self.preprocessor_.check_columns(source)
         for part in self.preprocessor_.parts(source):
-            yield self._predict(part)
+            yield self._predict(self.model_, part)
 
     def answers(self, table: Any) -> Iterator[tuple[Array, Array | None]]:
         """Predictions block by block, for tables larger than memory.
@@ -257,7 +288,8 @@ class TabularClassifier(Tabular):
 
     Numbers are scaled, missing ones filled and flagged, categories get a column each
     (`Preprocessor`). A share of the rows is held out; training stops when their loss has not
-    improved for `patience` epochs, and the best weights are kept.
+    improved for `patience` epochs, and the best weights are kept. Of small tables several networks
+    are trained, each without other rows, and their mean answers: `model_` is one network again.
 
     Parameters
     ----------
@@ -271,12 +303,15 @@ class TabularClassifier(Tabular):
         Of AdamW.
     validation_fraction : float
     patience : int
-    scaling : {"quantile", "standard"}
+    scaling : {"auto", "quantile", "standard"}
         See `Preprocessor`.
     categories : {"one-hot", "embedding"}
         Whether the first layer sees a category's columns, or a few numbers learned for each level.
+    members : int, optional
+        Networks whose mean answers; by default 8 for up to 5,000 rows, fewer for more, and 1 from
+        20,001 on. More than one hold all features in memory.
     model : function, optional
-        Makes the network in place of `hidden`; it is called with those of the arguments
+        Makes the one network in place of `hidden`; it is called with those of the arguments
         ``n_outputs``, ``n_features`` and ``seed`` that it has, and returns a model with one input
         (N, n_features), compiled or not.
     random_state : int, RandomState or Generator, optional
@@ -288,9 +323,11 @@ class TabularClassifier(Tabular):
     preprocessor_ : Preprocessor
     model_ : bpcore.Model
     history_ : History
+        Of the first member; `histories_` of all.
     n_iter_ : int
     held_out_ : tuple of ndarray
-        Truth and answers (numbers of classes) of the rows that were held out.
+        Truth and answers (numbers of classes) of the rows that were held out, by those members
+        that did not train on them.
     """
 
     _estimator_type = "classifier"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,55 +18,100 @@ from ..model.sequential import Sequential
 from .preprocessor import Preprocessor
 
 _FEW = 50  # rows; of fewer none are held out
+_MEMBERS = 8  # networks whose mean answers, of small tables
+_SHARED = 40_000  # rows times members: of 5,000 rows 8 members, of 40,000 and more one
 _WIDEST = 16  # numbers for a level of a category
 
 
-def held_out(n: int, fraction: float, seed: int | None) -> Array:
-    """Which of n rows are held out, as bool (N,)."""
-    result = np.zeros(n, bool)
+def count(members: int | None, rows: int) -> int:
+    """How many networks share the work: what was asked for, else 8, and fewer for many rows."""
+    if members is not None:
+        return checks.integer("members", members)
+    return int(np.clip(_SHARED // max(rows, 1), 1, _MEMBERS))
+
+
+def held_out(n: int, fraction: float, seed: int | None, members: int) -> Array:
+    """Which of n rows each member holds out, as bool (members, N)."""
+    result = np.zeros((members, n), bool)
     if n >= _FEW:
         order = np.random.default_rng(0 if seed is None else seed).permutation(n)
-        result[order[: int(n * fraction)]] = True
+        for k in range(members):
+            result[k, np.roll(order, -k * n // members)[: int(n * fraction)]] = True
     return result
 
 
-def hidden(units: Any, activation: Any, dropout: float) -> list[Any]:
-    """Hidden layers, each with its dropout."""
-    stack: list[Any] = []
-    for n in units:
-        stack.append(layers.Dense(n, activation, kernel_initializer="he_normal"))
-        if dropout:
-            stack.append(layers.Dropout(dropout))
-    return stack
+@dataclasses.dataclass
+class Recipe:
+    """What the network of an estimator is made of."""
 
+    units: Sequence[int]
+    activation: Any
+    dropout: float
+    categories: str
+    outputs: int
 
-def build(
-    prepare: Preprocessor, categories: str, stack: list[Any], outputs: int, seed: int | None
-) -> Model:
-    """A network over the features of a table.
+    def __post_init__(self) -> None:
+        checks.choice("categories", self.categories, ("one-hot", "embedding"))
 
-    With ``categories="embedding"`` it has an input for all that is no category, and one for each
-    category, whose columns go through a linear layer without bias: a row of its kernel is what was
-    learned for a level.
-    """
-    checks.choice("categories", categories, ("one-hot", "embedding"))
-    stack = [*stack, layers.Dense(outputs)]
-    parts = _parts(prepare)
-    if categories == "one-hot" or not any(column for column, _ in parts):
-        return Sequential(stack, seed=seed)
-    entries, merged = [], []
-    for column, places in parts:
-        entries.append(Input((len(places),)))
-        width = min(_WIDEST, (len(places) + 1) // 2)
-        name = None if column is None else f"embedding_{len(entries)}"
-        merged.append(
-            entries[-1] if column is None
-            else layers.Dense(width, use_bias=False, name=name)(entries[-1])
-        )  # fmt: skip
-    y = merged[0] if len(merged) == 1 else layers.Concatenate()(merged)
-    for layer in stack:
-        y = layer(y)
-    return Model(entries, y, seed=seed)
+    def stack(self) -> list[Any]:
+        """Hidden layers, each with its dropout, and the last one."""
+        stack: list[Any] = []
+        for n in self.units:
+            stack.append(layers.Dense(n, self.activation, kernel_initializer="he_normal"))
+            if self.dropout:
+                stack.append(layers.Dropout(self.dropout))
+        return [*stack, layers.Dense(self.outputs)]
+
+    def build(self, prepare: Preprocessor, seed: int | None) -> tuple[Model, list[Any]]:
+        """A network over the features of a table, and its layers that learn.
+
+        With ``categories="embedding"`` it has an input for all that is no category, and one for
+        each category, whose columns go through a linear layer without bias: a row of its kernel is
+        what was learned for a level.
+        """
+        if self._is_plain(prepare):
+            stack = self.stack()
+            model: Model = Sequential(stack, seed=seed)
+            model.build((prepare.width,))
+            return model, stack
+        entries = self._entries(prepare)
+        y, learned = self._branch(entries, prepare)
+        return Model(entries, y, seed=seed), learned
+
+    def joined(self, prepare: Preprocessor, members: list[list[Any]]) -> Model:
+        """One network whose output is the mean of those of its members."""
+        entries = self._entries(prepare)
+        ends, branches = zip(*(self._branch(entries, prepare) for _ in members), strict=True)
+        model = Model(entries, layers.Average()(list(ends)), seed=0)
+        for branch, trained in zip(branches, members, strict=True):
+            for new, old in zip(branch, trained, strict=True):
+                for weight, value in zip(new.weights, old.weights, strict=True):
+                    weight.value = value.value
+        return model
+
+    def _is_plain(self, prepare: Preprocessor) -> bool:
+        return self.categories == "one-hot" or not any(column for column, _ in _parts(prepare))
+
+    def _entries(self, prepare: Preprocessor) -> list[Any]:
+        if self._is_plain(prepare):
+            return [Input((prepare.width,))]
+        return [Input((len(places),)) for _, places in _parts(prepare)]
+
+    def _branch(self, entries: list[Any], prepare: Preprocessor) -> tuple[Any, list[Any]]:
+        """The output of new layers over the entries, and these layers."""
+        learned: list[Any] = []
+        merged = list(entries)
+        if not self._is_plain(prepare):
+            for k, (column, places) in enumerate(_parts(prepare)):
+                if column is not None:
+                    width = min(_WIDEST, (len(places) + 1) // 2)
+                    learned.append(layers.Dense(width, use_bias=False))
+                    merged[k] = learned[-1](entries[k])
+        y = merged[0] if len(merged) == 1 else layers.Concatenate()(merged)
+        for layer in self.stack():
+            learned.append(layer)
+            y = layer(y)
+        return y, learned
 
 
 def made_by(function: Callable[..., Any], outputs: int, features: int, seed: int | None) -> Model:
@@ -100,7 +146,7 @@ def _parts(prepare: Preprocessor) -> list[tuple[Any, list[int]]]:
 
 def inputs(model: Model, prepare: Preprocessor, x: Array) -> Any:
     """Features (N, width) as the model takes them."""
-    if not model.built or len(model.inputs) == 1:
+    if not model.built or len(model.inputs) == 1:  # of a user's own the first is not built yet
         return x
     return [x[:, places] for _, places in _parts(prepare)]
 

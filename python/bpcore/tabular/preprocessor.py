@@ -22,6 +22,7 @@ _KNOTS = 129  # of a quantile scale
 _TRUE, _FALSE = {"true", "yes", "t", "y"}, {"false", "no", "f", "n"}
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 LARGEST = 1e30  # of numbers: their squares and their float32 are finite with room to spare
+_TAIL = 8.0  # standard deviations
 _MOSTLY = 0.9  # a column with more numbers than this holds mistakes, not categories
 
 
@@ -63,7 +64,7 @@ class Column:
 class Preprocessor:
     """Scale numbers, fill what is missing, and turn categories and booleans into numbers.
 
-    Numbers become standard normal by their quantiles, or get mean 0 and variance 1; a missing one
+    Numbers get mean 0 and variance 1, or become standard normal by their quantiles; a missing one
     is the median, and another column says that it was missing. A category has a column for each of
     its 64 most frequent values and one for all others: values that were not seen in training are
     no error. Booleans are 0 and 1. Dates are refused, with what to do instead. Columns without any
@@ -72,7 +73,9 @@ class Preprocessor:
 
     Parameters
     ----------
-    scaling : {"quantile", "standard"}
+    scaling : {"auto", "quantile", "standard"}
+        ``"auto"``: quantiles for numbers with long tails (one that is more than 8 standard
+        deviations from the mean), else mean and variance.
 
     Attributes
     ----------
@@ -92,8 +95,8 @@ class Preprocessor:
     [[-1.0, 0.0, 0.0, 0.0, 1.0]]
     """
 
-    def __init__(self, scaling: str = "quantile") -> None:
-        self.scaling = checks.choice("scaling", scaling, ("quantile", "standard"))
+    def __init__(self, scaling: str = "auto") -> None:
+        self.scaling = checks.choice("scaling", scaling, ("auto", "quantile", "standard"))
         self.columns: list[Column] = []
         self.rows = 0  # that were learned from
 
@@ -323,7 +326,9 @@ class Tally:
             return self._left_out(f"is {self.mean:g} in every row")
         column = Column(self.name, "number", missing, float(np.median(values)), self.mean)
         column.scale = deviation if deviation > tiny else 1.0
-        if scaling == "quantile" and len(np.unique(values)) > 10:
+        farthest = float(np.abs(values - self.mean).max())
+        quantiles = scaling == "quantile" or (scaling == "auto" and farthest > _TAIL * deviation)
+        if quantiles and len(np.unique(values)) > 10:
             knots = np.quantile(values, np.linspace(0, 1, min(_KNOTS, len(values))))
             column.knots = knots.tolist()
         return column
