@@ -29,6 +29,7 @@ template <class T> std::int64_t align_up(std::int64_t n) {
 
 // Aligned to kAlignment; to be freed by std::free. `what` is what an OutOfMemory says it was to be.
 void* allocate(std::int64_t bytes, const char* what);
+void clear(void* data, std::int64_t bytes);  // to zeros; can be interrupted
 
 enum Unwritten { kUnwritten };
 inline constexpr char kWorkingMemory[] = "working memory of an operation";
@@ -37,7 +38,7 @@ template <class T> class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(std::int64_t n, const char* what = kWorkingMemory) : Buffer(n, kUnwritten, what) {
-    std::memset(static_cast<void*>(data_), 0, static_cast<std::size_t>(align_up<T>(n > 0 ? n : 1)) * sizeof(T));
+    clear(data_, align_up<T>(n > 0 ? n : 1) * static_cast<std::int64_t>(sizeof(T)));
   }
   // What nobody writes takes no memory, where the system hands out pages on their first use.
   Buffer(std::int64_t n, Unwritten, const char* what = kWorkingMemory) : size_(n) {

@@ -130,6 +130,8 @@ void TeamState::await(const std::atomic<std::int64_t>& count, std::int64_t least
   }
 }
 
+void TeamState::throw_aborted() { throw TeamAborted{}; }
+
 void TeamState::abort(std::exception_ptr error) {
   if (!failed_.test_and_set(std::memory_order_relaxed)) error_ = error;  // the first one is thrown again
   aborted_.store(true, std::memory_order_release);

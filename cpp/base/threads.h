@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <exception>
 
+#include "base/watch.h"
+
 namespace bp {
 
 int available_cpus();  // by affinity and by the control groups' CPU quota, rounded down; at least 1
@@ -33,10 +35,15 @@ class TeamState {  // what may wait throws TeamAborted when a member failed
   std::uint32_t arrive(int members);
   void wait(std::uint32_t arrival);
   void await(const std::atomic<std::int64_t>& count, std::int64_t least) const;
+  void check() const {
+    if (aborted_.load(std::memory_order_relaxed)) throw_aborted();
+  }
   void abort(std::exception_ptr error);
   void rethrow();
 
  private:
+  [[noreturn]] static void throw_aborted();
+
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<std::uint32_t> generation_{0};
   std::atomic<bool> aborted_{false};
@@ -61,6 +68,12 @@ class Team {
     arrival_ = state_.arrive(size);
     arrived_ = true;
   }
+  // Between two parts of long work, each of about so many operations (Watch), before anything is changed that nobody
+  // is to see half done: here the work ends if its caller no longer wants it, or another member has failed.
+  void look(double operations) {
+    state_.check();
+    if (rank == 0) watch_.after(operations);  // the caller's thread
+  }
   // Until another member has counted to `least`; what it wrote before that can then be read.
   void await(const std::atomic<std::int64_t>& count, std::int64_t least) const { state_.await(count, least); }
   const int rank, size;
@@ -69,6 +82,7 @@ class Team {
   TeamState& state_;
   std::uint32_t arrival_ = 0;
   bool arrived_ = false;
+  Watch watch_;
 };
 
 namespace detail {

@@ -56,4 +56,10 @@ template <class... Args> py::object call_python(const py::object& function, Args
   return call_python_with(function, py::make_tuple(std::forward<Args>(args)...));
 }
 
+// For set_interrupt(): whatever a signal's handler in Python raises, KeyboardInterrupt above all.
+inline void ask_for_signals() {
+  GilAcquire gil;
+  if (until_python_ends([] { return PyErr_CheckSignals(); }) != 0) throw py::error_already_set();
+}
+
 }  // namespace bp

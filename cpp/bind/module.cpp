@@ -1,5 +1,7 @@
 // The module _core: a list of its parts.
 #include "base/check.h"
+#include "base/watch.h"
+#include "bind/gil.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
 
@@ -16,6 +18,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   m.doc() = "The compiled core of bpcore. Private: use the package's public names.";
   bp::select_tier("");
+  bp::set_interrupt(bp::ask_for_signals);
   py::register_exception_translator([](std::exception_ptr error) {
     try {
       std::rethrow_exception(std::move(error));

@@ -3,6 +3,7 @@
 
 #include "base/quota.h"
 #include "base/threads.h"
+#include "base/watch.h"
 #include "bind/gil.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
@@ -295,6 +296,7 @@ void bind_tools(py::module_& m) {
   m.def("quota_cpus", &quota_cpus, py::arg("root") = "");
   m.def("scan", &scan, py::arg("array"), py::arg("dtype"));
   m.def("label_range", &label_range, py::arg("labels").noconvert(), py::arg("n_classes"));
+  m.def("set_patience", [](double scale) { patience_scale = scale; }, py::arg("scale"));
   m.def("activation_names", [] { return all_names(static_cast<int>(Activation::kCount), activation_name_at); });
   m.def("optimizer_names", [] { return all_names(static_cast<int>(Optimizer::kCount), optimizer_name_at); });
   m.def("loss_names", &loss_names);

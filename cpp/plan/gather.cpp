@@ -211,6 +211,8 @@ template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows,
 
 namespace {
 
+constexpr double kOperations = 4;  // to convert a value and to look at it, as Watch counts
+
 // Whether all rows are finite after conversion; by blocks of about 64 KB, on as many threads as that is worth.
 template <class T> bool all_rows_finite(const RowReader<T>& reader) {
   constexpr std::int64_t kBlockBytes = 64 << 10, kBytesPerThread = 1 << 20;
@@ -228,6 +230,7 @@ template <class T> bool all_rows_finite(const RowReader<T>& reader) {
       const T* values = direct == nullptr ? block.data() : direct + r * reader.row_size();
       if (!kernels<T>().all_finite(values, rows.count() * reader.row_size()))
         sound.store(false, std::memory_order_relaxed);
+      team.look(kOperations * static_cast<double>(rows.count() * reader.row_size()));
     }
   });
   return sound;
@@ -245,7 +248,9 @@ template <class T> FlawReport find_flaws(const ArrayView& view) {
   const std::int64_t size = view.row_size();
   Buffer<T> row(size);
   Buffer<double> wide(size);
+  Watch watch;
   for (std::int64_t r = 0; r < view.rows() && size > 0; ++r) {
+    watch.after(kOperations * static_cast<double>(size));
     const T* direct = reader.direct();
     const T* values = direct != nullptr ? direct + r * size : row.data();
     if (direct == nullptr) reader.read(nullptr, {r, r + 1}, row.data());

@@ -34,11 +34,14 @@ template <class T> void Inference<T>::give(std::unique_ptr<Worker> worker) {
 }
 
 template <class T>
-void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys) {
+void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys,
+                            bool whole, Team& team) {
   const Graph<T>& graph = plan_->graph();
   Frame<T>& frame = worker.frame;
+  const bool is_long = plan_->is_long(static_cast<double>(rows.count()));
+  const std::int64_t height = is_long && !whole ? plan_->block_rows() : frame.capacity();
   for (Rows block{rows.begin, rows.begin}; block.begin < rows.end; block.begin = block.end) {
-    block.end = std::min(block.begin + frame.capacity(), rows.end);
+    block.end = std::min(block.begin + height, rows.end);
     const Rows local{0, block.count()};
     for (std::size_t k = 0; k < xs.size(); ++k) {
       const int input = graph.inputs[k];
@@ -47,7 +50,14 @@ void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs,
       frame.bind_input(input, direct == nullptr ? nullptr : direct + block.begin * xs[k].row_size());
       if (direct == nullptr) xs[k].read(nullptr, block, frame.value(input));
     }
-    for (std::size_t s = 0; s < plan_->steps().size(); ++s) frame.forward(s, local, worker.scratch.data());
+    for (std::size_t s = 0; s < plan_->steps().size(); ++s) {
+      if (!is_long) {
+        frame.forward(s, local, worker.scratch.data());
+        continue;
+      }
+      const Step<T>& step = plan_->steps()[s];
+      step.forward_in_pieces(frame.io(s), step.all(local, true), worker.scratch.data(), team);
+    }
     for (std::size_t k = 0; k < ys.size(); ++k) {
       const int output = graph.outputs[k];
       const std::int64_t size = graph.size(output);
@@ -64,14 +74,14 @@ void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, cons
     Worker worker(plan_, n);
     worker.frame.set_training(training);
     worker.frame.set_draw(draw);
-    FloatEnvironment environment;
-    run_rows(worker, xs, {0, n}, ys);
-    if (training) worker.frame.commit(n);
-    return;
+    return run_team(1, [&](Team& team) {
+      run_rows(worker, xs, {0, n}, ys, true, team);
+      if (training) worker.frame.commit(n);
+    });
   }
   run_team(threads_for(plan_->flops() * n, n), [&](Team& team) {
     auto worker = take();
-    run_rows(*worker, xs, split(n, team.rank, team.size), ys);
+    run_rows(*worker, xs, split(n, team.rank, team.size), ys, false, team);
     give(std::move(worker));
   });
 }

@@ -29,7 +29,8 @@ template <class T> class Inference {
   std::unique_ptr<Worker> take();
   void give(std::unique_ptr<Worker> worker);
   void run_here(const T* x, const RowReader<T>* reader, std::int64_t n, T* y);
-  void run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys);
+  void run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys,
+                bool whole, Team& team);  // whole: all rows at once
 
   std::shared_ptr<const Plan<T>> plan_;
   std::vector<std::unique_ptr<Worker>> idle_;  // under free_in_children()

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "plan/teamwork.h"
+
 namespace bp {
 namespace {
 
@@ -31,6 +33,57 @@ template <class T> void Step<T>::backward_columns(const Io<T>& io, const Block& 
   product->backward(product->arrays(io), block.rows, block.columns, scratch);
 }
 
+// make(piece, operations). Of a product some rows and all columns, or some columns of a few rows; of an op by features,
+// which needs all rows, some columns; of one that one thread runs all at once; of any other some rows.
+template <class T>
+template <class Make>
+void Step<T>::each_piece(bool forward, bool training, const Block& block, Make make) const {
+  constexpr std::int64_t kFewRows = 64, kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
+  const Product<T>* product = op->as_product();
+  const Partition needs = op->partition(training);  // in training with a plan of inference, too
+  const bool features = needs == Partition::kFeatures;
+  const std::int64_t rows = block.rows.count(), columns = block.columns.count();
+  const std::int64_t size = std::max<std::int64_t>(this->columns(forward), 1);
+  const double values = static_cast<double>(size_of(op->sizes().shape)) / static_cast<double>(size);
+  // Of a row and a column.
+  const double each = product == nullptr ? values * kOperationsPerValue
+                                         : static_cast<double>(product->flops()) / static_cast<double>(size);
+  const auto fits = [&](std::int64_t others, std::int64_t least, std::int64_t most) {
+    const double count = most_of_a_piece<T>() / std::max(each * static_cast<double>(others), 1.0);
+    return std::max(std::min(least, most), count < static_cast<double>(most) ? static_cast<std::int64_t>(count) : most);
+  };
+  const std::int64_t step = features ? kLine : kColumnStep;
+  std::int64_t height = needs_all_rows(needs) ? rows : fits(std::max<std::int64_t>(columns, 1), kFewRows, rows);
+  const std::int64_t width = product == nullptr && !features ? columns : fits(height, step, columns);
+  if (!needs_all_rows(needs)) height = fits(std::max<std::int64_t>(width, 1), 1, height);
+  const int down = static_cast<int>((rows + height - 1) / std::max<std::int64_t>(height, 1));
+  const int across = std::max(1, static_cast<int>((columns + width - 1) / std::max<std::int64_t>(width, 1)));
+  for (int i = 0; i < down; ++i) {
+    const Rows part = split(rows, i, down);
+    for (int j = 0; j < across; ++j) {
+      const Rows some = split_at(step, columns, j, across);
+      if (some.count() == 0 && columns > 0) continue;
+      make(Block{{block.rows.begin + part.begin, block.rows.begin + part.end},
+                 {block.columns.begin + some.begin, block.columns.begin + some.end}},
+           each * static_cast<double>(part.count() * std::max<std::int64_t>(some.count(), 1)));
+    }
+  }
+}
+
+template <class T> void Step<T>::forward_in_pieces(const Io<T>& io, const Block& block, T* scratch, Team& team) const {
+  each_piece(true, io.training, block, [&](const Block& piece, double operations) {
+    forward_columns(io, piece, scratch);
+    team.look(operations);
+  });
+}
+
+template <class T> void Step<T>::backward_in_pieces(const Io<T>& io, const Block& block, T* scratch, Team& team) const {
+  each_piece(false, io.training, block, [&](const Block& piece, double operations) {
+    backward_columns(io, piece, scratch);
+    team.look(operations);
+  });
+}
+
 template <class T>
 Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, std::vector<int> losses,
               PlanOptions options)
@@ -46,6 +99,25 @@ Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, s
   for (int target : targets) is_target_[at(root(target))] = 1;
   add_steps(targets);
   find_gradients(losses);
+  count_operations();
+}
+
+template <class T> void Plan<T>::count_operations() {
+  double most = 0;  // of what a call does with a sample, products aside: they are cut by columns too
+  for (std::size_t i = 0; i < graph_->nodes.size(); ++i) {
+    if (!computed_[i]) continue;
+    const double values = kOperationsPerValue * static_cast<double>(graph_->size(static_cast<int>(i)));
+    most = std::max(most, values);
+    operations_ += values;
+  }
+  operations_ += static_cast<double>(flops_);
+  block_rows_ = kRowBlock;
+  while (block_rows_ > 1 && static_cast<double>(block_rows_) * most > most_of_a_piece<T>()) block_rows_ /= 2;
+}
+
+template <class T> bool Plan<T>::is_long(double samples) const {
+  constexpr double kLong = 1e8;  // operations: 2 to 20 ms of one core
+  return operations_ * samples > kLong * patience();
 }
 
 template <class T> void Plan<T>::resolve_aliases() {

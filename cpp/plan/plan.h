@@ -1,10 +1,15 @@
 // A graph made executable: the steps in order, which gradients flow, what was fused. Immutable; frames hold the arrays.
 #pragma once
 
+#include "base/threads.h"
 #include "ops/product.h"
 #include "plan/graph.h"
 
 namespace bp {
+
+constexpr double kOperationsPerValue = 16;  // of an op that is no product: about so many flops of one take as long
+// Of long work, the operations (Watch) of a piece: 2 to 20 ms of one core, counted for single precision.
+template <class T> double most_of_a_piece() { return 5e8 * sizeof(float) / sizeof(T) * patience(); }
 
 struct PlanOptions {
   bool training = false;  // keep what backward needs
@@ -28,11 +33,16 @@ template <class T> struct Step {
   void forward_columns(const Io<T>& io, const Block& block, T* scratch) const;
   void prepare_backward(const Io<T>& io, Rows rows) const;
   void backward_columns(const Io<T>& io, const Block& block, T* scratch) const;
+  // The same in pieces, where the op can be cut; after each the member looks whether the work is still wanted.
+  void forward_in_pieces(const Io<T>& io, const Block& block, T* scratch, Team& team) const;
+  void backward_in_pieces(const Io<T>& io, const Block& block, T* scratch, Team& team) const;
+  Block all(Rows rows, bool forward) const { return {rows, {0, columns(forward)}}; }
   void forward_rows(const Io<T>& io, Rows rows, T* scratch) const { op->forward(io, all_columns(rows), scratch); }
   void backward_rows(const Io<T>& io, Rows rows, T* scratch) const { op->backward(io, all_columns(rows), scratch); }
 
  private:
   Block all_columns(Rows rows) const { return {rows, {0, op->sizes().features}}; }
+  template <class Make> void each_piece(bool forward, bool training, const Block& block, Make make) const;
 };
 
 struct ParameterUse {
@@ -51,10 +61,13 @@ template <class T> class Plan {
   int root(int value) const { return root_[static_cast<std::size_t>(value)]; }  // whose memory it is
   bool has_gradient(int value) const { return gradient_[static_cast<std::size_t>(root(value))]; }
   bool computed(int value) const { return computed_[static_cast<std::size_t>(root(value))]; }
-  bool whole_batch() const { return whole_batch_; }  // some step must see all rows at once
+  std::int64_t block_rows() const { return block_rows_; }  // that a thread takes at once in long work
+  bool whole_batch() const { return whole_batch_; }        // some step must see all rows at once
   // Position of the last step that reads a value in forward; targets: past the end.
   int last_use(int value) const { return last_use_[static_cast<std::size_t>(value)]; }
   std::int64_t flops() const { return flops_; }
+  double operations() const { return operations_; }  // of a sample in forward, as Watch counts
+  bool is_long(double samples) const;  // forward of so many: then calls are cut into pieces
   bool mostly_by_columns() const { return 2 * column_flops_ > flops_; }
   // Enough for any forward or backward call: of up to `rows` samples at once, or of a batch where all are needed.
   std::int64_t scratch_size(std::int64_t rows, std::int64_t batch) const;
@@ -65,6 +78,7 @@ template <class T> class Plan {
   void add_steps(const std::vector<int>& targets);
   bool fuse_into_previous(int node, const Op<T>& op);
   void find_gradients(const std::vector<int>& losses);
+  void count_operations();
 
   std::shared_ptr<const Graph<T>> graph_;
   PlanOptions options_;
@@ -73,7 +87,8 @@ template <class T> class Plan {
   std::vector<int> root_, consumers_, last_use_;
   std::vector<char> gradient_, computed_, is_target_;
   std::vector<std::string> fusions_;
-  std::int64_t flops_ = 0, column_flops_ = 0;
+  std::int64_t flops_ = 0, column_flops_ = 0, block_rows_ = 0;
+  double operations_ = 0;
   bool whole_batch_ = false;
 };
 

@@ -29,6 +29,10 @@ template <class T> std::int64_t Schedule<T>::scratch(std::int64_t n) const {
   return work_.plan->scratch_size(kRowBlock, n);
 }
 
+template <class T> void Schedule<T>::prepare(std::int64_t n, bool training) {
+  long_ = work_.plan->is_long(static_cast<double>((training ? 3 : 1) * n));
+}
+
 template <class T> void Schedule<T>::run(Team& team, const BatchJob<T>& job) {
   T* scratch = work_.scratch[static_cast<std::size_t>(team.rank)].data();
   const std::int64_t n = job.rows.count();
@@ -60,8 +64,9 @@ template <class T> void Schedule<T>::run(Team& team, const BatchJob<T>& job) {
     }
     std::size_t last = first;
     while (last < end && by_rows(calls_[last])) ++last;
+    const std::int64_t height = long_ ? work_.plan->block_rows() : kRowBlock;
     for (Rows block{mine.begin, mine.begin}; block.begin < mine.end; block.begin = block.end) {
-      block.end = std::min(block.begin + kRowBlock, mine.end);
+      block.end = std::min(block.begin + height, mine.end);
       for (std::size_t c = first; c < last; ++c) make(calls_[c], block, team, job, scratch);
     }
     first = last;
@@ -69,40 +74,49 @@ template <class T> void Schedule<T>::run(Team& team, const BatchJob<T>& job) {
   if (relays && team.rank == 0) relay_.look_ahead(team, job);
 }
 
-template <class T>
-void Schedule<T>::make(const Call& call, Rows rows, const Team& team, const BatchJob<T>& job, T* scratch) {
+template <class T> void Schedule<T>::make(const Call& call, Rows rows, Team& team, const BatchJob<T>& job, T* scratch) {
   switch (call.phase) {
     case Phase::kGather:
       work_.gather(rows, job);
       return outputs_.gather(rows, job);
     case Phase::kLoss:
       return outputs_.loss(static_cast<std::size_t>(call.index), rows, job);
-    case Phase::kForward:
-      return work_.frame->forward(static_cast<std::size_t>(call.index), rows, scratch);
+    case Phase::kForward: {
+      if (!long_) return work_.frame->forward(static_cast<std::size_t>(call.index), rows, scratch);
+      const Step<T>& step = work_.step(call.index);
+      return step.forward_in_pieces(work_.io(call.index), step.all(rows, true), scratch, team);
+    }
     case Phase::kPrepare:
       work_.step(call.index).prepare_backward(work_.io(call.index), rows);
       return check_delta(call.index, rows, team, job.rows.count());
     case Phase::kBackward:
       break;
   }
+  const Step<T>& step = work_.step(call.index);
   if (call.partition == Partition::kColumns) {  // one thread: all columns of these rows
-    const Step<T>& step = work_.step(call.index);
-    return step.backward_columns(work_.io(call.index), {rows, {0, step.columns(false)}}, scratch);
+    if (long_) return step.backward_in_pieces(work_.io(call.index), step.all(rows, false), scratch, team);
+    return step.backward_columns(work_.io(call.index), step.all(rows, false), scratch);
   }
-  work_.frame->backward(static_cast<std::size_t>(call.index), rows, scratch);
+  if (long_) {
+    step.prepare_backward(work_.io(call.index), rows);
+    step.backward_in_pieces(work_.io(call.index), step.all(rows, false), scratch, team);
+  } else {
+    work_.frame->backward(static_cast<std::size_t>(call.index), rows, scratch);
+  }
   check_delta(call.index, rows, team, job.rows.count());
 }
 
 // All rows, a thread's share of the columns, cut where vectors end.
-template <class T> void Schedule<T>::make_by_columns(const Call& call, std::int64_t n, const Team& team, T* scratch) {
+template <class T> void Schedule<T>::make_by_columns(const Call& call, std::int64_t n, Team& team, T* scratch) {
   const Step<T>& step = work_.step(call.index);
   const bool forward = call.phase == Phase::kForward;
   const Block block{{0, n}, split_columns(step.columns(forward), team.rank, team.size)};
   if (block.columns.count() == 0) return;
+  Io<T>& io = work_.io(call.index);
   if (forward) {
-    step.forward_columns(work_.io(call.index), block, scratch);
+    long_ ? step.forward_in_pieces(io, block, scratch, team) : step.forward_columns(io, block, scratch);
   } else {
-    step.backward_columns(work_.io(call.index), block, scratch);
+    long_ ? step.backward_in_pieces(io, block, scratch, team) : step.backward_columns(io, block, scratch);
   }
 }
 

@@ -23,18 +23,20 @@ template <class T> class Schedule {
   Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay);
 
   std::int64_t scratch(std::int64_t n) const;  // for batches of up to n samples
+  void prepare(std::int64_t n, bool training);
+  bool is_long() const { return long_; }
 
   // All calls, in training, or those of forward and loss; on every member of the team.
   void run(Team& team, const BatchJob<T>& job);
 
   // One after the other on one thread, for whoever looks at each: visit(call, rows).
   template <class Visit> void each_call(std::int64_t n, Visit&& visit) const;
-  void make(const Call& call, Rows rows, const Team& team, const BatchJob<T>& job, T* scratch);
+  void make(const Call& call, Rows rows, Team& team, const BatchJob<T>& job, T* scratch);
   // Whether the delta of a step is finite, and x^T delta will be. Without a team all values lie in the frame.
   bool sound_delta(int step, Rows rows, std::int64_t batch, const Team* team) const;
 
  private:
-  void make_by_columns(const Call& call, std::int64_t n, const Team& team, T* scratch);
+  void make_by_columns(const Call& call, std::int64_t n, Team& team, T* scratch);
   void check_delta(int step, Rows rows, const Team& team, std::int64_t batch);
   T largest_input(int step, std::size_t input, Rows rows, const Team* team) const;
 
@@ -42,6 +44,7 @@ template <class T> class Schedule {
   Outputs<T>& outputs_;
   Relay<T>& relay_;
   std::vector<Call> calls_;
+  bool long_ = false;  // the batches: their calls are cut into pieces that look whether they are still wanted
 };
 
 template <class T> template <class Visit> void Schedule<T>::each_call(std::int64_t n, Visit&& visit) const {

@@ -64,7 +64,9 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
     const std::int64_t size = align_up<T>(std::max(schedule_.scratch(work_.capacity), update_.scratch(work_.capacity)));
     while (static_cast<int>(work_.scratch.size()) < threads) work_.scratch.emplace_back(size, kUnwritten);
   }
-  relay_.prepare(source, n, threads, training, draw);
+  schedule_.prepare(n, training);
+  update_.prepare(n, training);
+  relay_.prepare(source, n, threads, training && !schedule_.is_long(), draw);
   outputs_.prepare(source);
   work_.frame->set_training(training);
   work_.frame->set_draw(draw);
@@ -72,6 +74,7 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
 
 template <class T> void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
   update_.set_rate(job);
+  update_.begin(team, job);
   update_.run(team, job);
 }
 
@@ -79,7 +82,7 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   const Plan<T>& plan = *work_.plan;
   std::string text = plan.describe();
   for (const BoundLoss<T>& loss : work_.config->losses) text += "  loss: " + bp::describe(loss) + "\n";
-  text += update_.materialised() ? "  gradients: materialised (clipping, accumulation, or asked for)\n"
+  text += update_.materialised() ? "  gradients: materialised (clipping, accumulation, a long batch, or asked for)\n"
                                  : "  gradients: tile by tile, fused with the optimizer's update\n";
   text += "  tiles of parameters: " + std::to_string(tiles_.count()) + ", barriers a step: ";
   text += update_.constraints().any() ? "3, the third before constraints" : "2";

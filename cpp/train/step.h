@@ -63,6 +63,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
   if (team.rank == 0) update_.set_rate(job);  // not before: others may still have been in the last update
   team.barrier();
   const bool sound = !work_.flawed.load(std::memory_order_relaxed);
+  if (job.training && sound) update_.begin(team, job);
   if (team.rank == 0) {
     between(sound);
     work_.frame->set_draw(job.draw + 1);  // no op reads it before the next batch

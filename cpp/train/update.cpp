@@ -14,12 +14,8 @@ std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 template <class T>
 Update<T>::Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& relay)
-    : work_(work),
-      tiles_(tiles),
-      relay_(relay),
-      penalties_(*work.graph, work.config->penalties),
-      constraints_(*work.graph, work.config->constraints),
-      hyper_(work.config->optimizer, work.config->groups),
+    : work_(work), tiles_(tiles), relay_(relay), penalties_(*work.graph, work.config->penalties),
+      constraints_(*work.graph, work.config->constraints), hyper_(work.config->optimizer, work.config->groups),
       tile_norm_(at(tiles.count()), 0.0) {
   for (std::size_t p = 0; p < work_.graph->params.size(); ++p) in_place_.push_back(most_in_place(static_cast<int>(p)));
   penalties_.set_tiles(at(tiles_.count()));
@@ -27,6 +23,11 @@ Update<T>::Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& rel
 }
 
 template <class T> void Update<T>::materialise() {
+  make_gradients();
+  materialise_ = true;
+}
+
+template <class T> void Update<T>::make_gradients() {
   const std::int64_t size = std::max<std::int64_t>(tiles_.gradient_size(), 1);
   if (gradients_.size() == 0) gradients_ = Buffer<T>(size, "the gradients of all weights");
 }
@@ -34,13 +35,17 @@ template <class T> void Update<T>::materialise() {
 template <class T> void Update<T>::make_room(int threads) {
   constexpr const char* what = "the gradient of a part of a weight";
   std::int64_t most = 0;
-  for (const OwnedTile& tile : tiles_.all()) {
-    if (!in_place(tile.param, work_.capacity)) most = std::max(most, tile.size());
-  }
+  for (const OwnedTile& tile : tiles_.all()) most = std::max(most, tile.size());
   while (static_cast<int>(tile_gradient_.size()) < threads) tile_gradient_.emplace_back(most, kUnwritten, what);
-  for (Buffer<T>& gradient : tile_gradient_) {
-    if (gradient.size() < most) gradient = Buffer<T>(most, kUnwritten, what);
-  }
+}
+
+// To materialise is another pass over the weights, so the update of very many can only be waited for.
+template <class T> void Update<T>::prepare(std::int64_t n, bool training) {
+  constexpr double kPieces = 12;  // 0.03 to 0.3 s of one core
+  constexpr std::int64_t kMostElements = 100'000'000;
+  long_ = training && tiles_.elements() <= kMostElements &&
+          work_.plan->operations() * static_cast<double>(n) > kPieces * most_of_a_piece<T>();
+  if (long_) make_gradients();
 }
 
 template <class T> void Update<T>::set_rate(const BatchJob<T>& job) {
@@ -73,13 +78,14 @@ template <class T> std::int64_t Update<T>::in_place_scratch(std::int64_t n) cons
 
 // ---- a tile ---------------------------------------------------------------------------------------------------------
 
-template <class T>
-void Update<T>::accumulate(std::int64_t t, const Team& team, std::int64_t n, bool add, T* g, T* scratch) {
+template <class T> void Update<T>::accumulate(std::int64_t t, Team& team, std::int64_t n, bool add, T* g, T* scratch) {
   const OwnedTile& tile = tiles_[t];
   bool adds = add;
   for (const ParameterUse& use : work_.plan->uses(tile.param)) {
     const Op<T>& op = *work_.step(use.step).op;
-    if (relays(use.step, team) && use.slot == Product<T>::kWeights) {
+    if (long_) {
+      accumulate_in_parts(use, tile, team, n, adds, g, scratch);
+    } else if (relays(use.step, team) && use.slot == Product<T>::kWeights) {
       op.as_product()->gradient(relay_.arrays(team), {0, n}, tile, g, adds, scratch);
     } else {
       op.accumulate(work_.io(use.step), use.slot, tile, {0, n}, g, adds, scratch);
@@ -88,6 +94,42 @@ void Update<T>::accumulate(std::int64_t t, const Team& team, std::int64_t n, boo
   }
   if (!adds) std::fill_n(g, tile.size(), T(0));  // no way from this parameter to a loss
   if (penalties_.trained()) penalties_.add(at(t), tile.param, tile, g);
+}
+
+// Chunk by chunk, where chunks are runs of samples; else some rows, or columns, of the tile.
+template <class T>
+void Update<T>::accumulate_in_parts(const ParameterUse& use, const OwnedTile& tile, Team& team, std::int64_t n,
+                                    bool add, T* g, T* scratch) {
+  constexpr std::int64_t kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
+  const Op<T>& op = *work_.step(use.step).op;
+  const Io<T>& io = work_.io(use.step);
+  const Product<T>* product = use.slot == Product<T>::kWeights ? op.as_product() : nullptr;
+  const double of_op = product != nullptr ? static_cast<double>(product->flops())
+                                          : kOperationsPerValue * static_cast<double>(size_of(op.sizes().shape));
+  const double each = of_op / static_cast<double>(size_of(work_.param(tile.param).shape));  // of a sample and a weight
+  if (const std::int64_t chunk = product == nullptr ? 0 : product->samples_of_a_chunk(); chunk > 0) {
+    T* const sum = add ? tile_gradient(team.rank) : g;
+    for (Rows some{0, 0}; some.begin < n; some.begin = some.end) {
+      some.end = std::min(some.begin + chunk, n);
+      op.accumulate(io, use.slot, tile, some, sum, some.begin > 0, scratch);
+      team.look(each * static_cast<double>(some.count() * tile.size()));
+    }
+    if (add) kernels<T>().axpy(T(1), sum, g, tile.size());
+    return;
+  }
+  const bool one_row = tile.rows.count() == 1;
+  const std::int64_t size = one_row ? tile.columns.count() : tile.rows.count(), step = one_row ? kLine : 1;
+  const double all = each * static_cast<double>(n * tile.size());
+  const double most = static_cast<double>((size + step - 1) / step);
+  const int parts = static_cast<int>(std::clamp(std::ceil(all / std::max(most_of_a_piece<T>(), 1.0)), 1.0, most));
+  for (int i = 0; i < parts; ++i) {
+    const Rows some = split_at(step, size, i, parts);
+    Tile part = tile;
+    Rows& axis = one_row ? part.columns : part.rows;
+    axis = {axis.begin + some.begin, axis.begin + some.end};
+    op.accumulate(io, use.slot, part, {0, n}, g + some.begin * (tile.size() / size), add, scratch);
+    team.look(all / parts);
+  }
 }
 
 template <class T> void Update<T>::clip(T* g, std::int64_t n, double scale) const {
@@ -161,13 +203,22 @@ template <class T> void Update<T>::prefetch_weights(const OwnedTile& tile) const
 
 // ---- all tiles ------------------------------------------------------------------------------------------------------
 
+template <class T> void Update<T>::begin(Team& team, const BatchJob<T>& job) {
+  if (!long_) return;
+  collect(team, job);
+  team.barrier();
+}
+
 template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job) {
+  const bool update = job.update && work_.config->has_optimizer;
   if (materialised()) {
-    run_materialised(team, job);
+    if (!long_) collect(team, job);
+    if (update && clips_norm() && !long_) team.barrier();
+    if (update) apply_collected(team);
   } else {
     run_fused(team, job);
   }
-  if (job.update && work_.config->has_optimizer) constraints_.apply(team);
+  if (update) constraints_.apply(team);
 }
 
 template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job) {
@@ -206,21 +257,22 @@ template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job)
   }
 }
 
-template <class T> void Update<T>::run_materialised(Team& team, const BatchJob<T>& job) {
+template <class T> void Update<T>::collect(Team& team, const BatchJob<T>& job) {
   const Rows mine = tiles_.of(team.rank, team.size);
-  const bool update = job.update && work_.config->has_optimizer, norm = work_.config->clip_norm > 0;
   T* scratch = work_.scratch[at(team.rank)].data();
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[t];
     T* g = gradients_.data() + tile.offset;
     if (job.rows.count() > 0) accumulate(t, team, job.rows.count(), job.add_gradients, g, scratch);
-    if (!update) continue;
+    if (!job.update || !work_.config->has_optimizer) continue;
     clip(g, tile.size(), job.gradient_scale);
-    tile_norm_[at(t)] = norm ? kernels<T>().sum_squares(g, tile.size()) : 0;
+    tile_norm_[at(t)] = clips_norm() ? kernels<T>().sum_squares(g, tile.size()) : 0;
   }
-  if (!update) return;
-  if (norm) team.barrier();
-  const double scale = norm ? norm_scale() : 1;
+}
+
+template <class T> void Update<T>::apply_collected(const Team& team) {
+  const Rows mine = tiles_.of(team.rank, team.size);
+  const double scale = clips_norm() ? norm_scale() : 1;
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     T* g = gradients_.data() + tiles_[t].offset;
     if (scale != 1) kernels<T>().scale(static_cast<T>(scale), g, tiles_[t].size());

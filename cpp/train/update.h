@@ -12,17 +12,20 @@ template <class T> class Update {
  public:
   Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& relay);
 
-  void materialise();  // allocates the gradient arrays, if they are not there
-  bool materialised() const { return gradients_.size() > 0; }
+  void materialise();  // from now on, whatever the batches
+  bool materialised() const { return materialise_ || long_; }
   void make_room(int threads);                 // for batches of the workspace's capacity
   std::int64_t scratch(std::int64_t n) const;  // for batches of up to n samples
+  void prepare(std::int64_t n, bool training);
 
   const Tiles<T>& tiles() const { return tiles_; }
   Penalties<T>& penalties() { return penalties_; }
   const Constraints<T>& constraints() const { return constraints_; }
   void set_rate(const BatchJob<T>& job);  // on one thread, while no other updates
 
-  // Accumulate and update, on every member of the team: gradients alone where the job wants no update.
+  // Accumulate and update, on every member of the team: gradients alone where the job wants no update. Of long work begin()
+  // accumulates, in parts between which it looks whether it is still wanted; after it no member can be interrupted.
+  void begin(Team& team, const BatchJob<T>& job);
   void run(Team& team, const BatchJob<T>& job);
 
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
@@ -32,14 +35,19 @@ template <class T> class Update {
   std::int64_t end_of_run(std::int64_t t, std::int64_t end, std::int64_t n) const;
   bool in_place(int param, std::int64_t n) const { return n <= in_place_[static_cast<std::size_t>(param)]; }
   void run_in_place(Rows run, const Team& team, std::int64_t n, T* scratch);
-  void accumulate(std::int64_t t, const Team& team, std::int64_t n, bool add, T* g, T* scratch);
+  void accumulate(std::int64_t t, Team& team, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale) const;  // by value, after scaling
   void apply(std::int64_t t, const T* g);
   T* tile_gradient(int rank) { return tile_gradient_[static_cast<std::size_t>(rank)].data(); }
 
  private:
+  void make_gradients();
   void run_fused(Team& team, const BatchJob<T>& job);
-  void run_materialised(Team& team, const BatchJob<T>& job);
+  void collect(Team& team, const BatchJob<T>& job);
+  void apply_collected(const Team& team);
+  void accumulate_in_parts(const ParameterUse& use, const OwnedTile& tile, Team& team, std::int64_t n, bool add, T* g,
+                           T* scratch);
+  bool clips_norm() const { return work_.config->clip_norm > 0; }
   bool relays(int step, const Team& team) const { return step == 0 && relay_.runs(team); }
   std::int64_t most_in_place(int param) const;
   const Product<T>& product_of(int param) const;  // whose weights are updated in place
@@ -54,6 +62,7 @@ template <class T> class Update {
   Constraints<T> constraints_;
   StepHyper<T> hyper_;
   std::vector<std::int64_t> in_place_;  // by parameter: batches up to this have no array for its gradient
+  bool materialise_ = false, long_ = false;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
   std::vector<Buffer<T>> tile_gradient_;  // by thread

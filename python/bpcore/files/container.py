@@ -9,6 +9,7 @@ says file, field, what came and what was expected. The hash finds damage, it doe
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -33,6 +34,7 @@ MAX_NESTING = 64
 MAX_DIGITS = 40  # of an integer
 _MAX_PARSED = 2**24  # bytes that the values of a document take, 10,000 layers at least
 _MAX_TOKENS = 2_000_000  # brackets of a document
+_PIECE = 2**23  # bytes that are hashed, read or written at once: some hundredths of a second
 _MORE = 64  # bytes of a name of several slashes beyond MAX_NAME: @optimizer/<slot>/<weight>
 
 DTYPES = {
@@ -103,8 +105,8 @@ def pack(
     tensors = {name: _little(name, arrays[name]) for name in order}
     body = {"format": version, "bpcore": __version__, **document}
     data = _head(body, _digest(canonical(body).encode(), tensors), tensors)
-    pieces = (_bytes(array) for array in tensors.values())
-    return iter([len(data).to_bytes(8, "little") + data, *pieces])
+    head = iter([len(data).to_bytes(8, "little") + data])
+    return itertools.chain(head, *map(_pieces, tensors.values()))
 
 
 def check(document: Mapping[str, Any], arrays: Mapping[str, Array], spare: int = 0) -> None:
@@ -139,9 +141,10 @@ def _head(
     return data
 
 
-def _bytes(array: Array) -> memoryview:
-    """The bytes of a contiguous array, without a copy."""
-    return array.reshape(-1).view(np.uint8).data
+def _pieces(array: Array) -> Iterator[memoryview]:
+    """The bytes of a contiguous array, without a copy, few enough at once for Ctrl-C."""
+    data = array.reshape(-1).view(np.uint8).data
+    return (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
 
 
 def _little(name: str, array: Array) -> Array:
@@ -164,7 +167,8 @@ def _digest(body: bytes, arrays: Mapping[str, Array]) -> str:
         array = arrays[key]
         about = {"name": key, "type": array.dtype.str, "shape": array.shape}
         digest.update(canonical(about).encode())
-        digest.update(_bytes(array))
+        for piece in _pieces(array):
+            digest.update(piece)
     return digest.hexdigest()
 
 
@@ -262,12 +266,12 @@ class _Reader:
         """Fill `buffer` from the file."""
         rest = memoryview(buffer)
         while len(rest):
-            count = os.readv(self.handle, [rest[: 2**30]])
+            count = os.readv(self.handle, [rest[:_PIECE]])
             if count == 0:
                 raise self.error("file", "an end", f"{len(rest)} more bytes; it shrank meanwhile")
+            if self.whole is not None:
+                self.whole.update(rest[:count])
             rest = rest[count:]
-        if self.whole is not None:
-            self.whole.update(buffer)
         return buffer
 
     def _header(self, start: bytearray) -> bytearray:
