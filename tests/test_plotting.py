@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import bpcore as bp
 from bpcore import plotting
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
@@ -49,3 +50,23 @@ def test_residuals_show_every_row():
     assert sum(bar.get_height() for bar in right.patches) == 50
     with pytest.raises(ValueError, match="axes: got 1, expected 2"):
         plotting.residuals(truth, truth, axes=left)
+
+
+def test_predictions_against_the_epoch():
+    x = np.linspace(-1, 1, 40)[:, None]
+    model = bp.Sequential([bp.layers.Dense(1)], seed=0, dtype="float64")
+    model.compile(bp.optimizers.SGD(0.1), "mse")
+    recorder = plotting.PredictionRecorder(x[:3], 3 * x[:3], every=2)
+    model.fit(x, 3 * x, epochs=7, verbose=0, callbacks=[recorder])
+    assert recorder.epochs == [1, 3, 5, 7]
+    assert np.array_equal(recorder.predictions[-1], model.predict(x[:3]))
+    apart = model.predict(x[:3]) - 3 * x[:3]
+    assert recorder.errors()[-1] == pytest.approx(np.sqrt(np.mean(apart**2)))
+    left, right = recorder.plot()
+    drawn = left.lines[1].get_ydata()
+    assert np.array_equal(drawn, [p[1, 0] for p in recorder.predictions])
+    assert np.array_equal(right.lines[0].get_ydata(), recorder.errors())
+    with pytest.raises(ValueError, match="has no targets"):
+        plotting.PredictionRecorder(x).errors()
+    with pytest.raises(ValueError, match="holds no record"):
+        plotting.PredictionRecorder(x).plot()

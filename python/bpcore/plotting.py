@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .base import drawing
+from .base import checks, drawing
 from .base.memory import Array
+from .callbacks import Callback
 
-__all__ = ["confusion_matrix", "residuals"]
+__all__ = ["PredictionRecorder", "confusion_matrix", "residuals"]
 
 _WRITTEN = 20  # classes; of more the counts would not be legible
 
@@ -128,3 +129,95 @@ def _places(values: Array, names: Array) -> Array:
         return np.array([place[value] for value in values.tolist()], np.int64)
     except KeyError as error:
         raise ValueError(f"labels lacks the class {error}, expected all that occur") from None
+
+
+class PredictionRecorder(Callback):
+    """A callback that keeps what the model answers to some rows, and draws it against the epoch.
+
+    Parameters
+    ----------
+    x : array (N, ...)
+        A few rows, in the form that `Model.predict` takes.
+    y : array (N,) or (N, K), optional
+        Their targets, for the errors.
+    every : int
+        Epochs from one record to the next.
+
+    Attributes
+    ----------
+    epochs : list of int
+        From 1.
+    predictions : list of ndarray
+        What `Model.predict` gave after each of these epochs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bpcore as bp
+    >>> from bpcore.plotting import PredictionRecorder
+    >>> x = np.linspace(-1, 1, 20)[:, None]
+    >>> model = bp.Sequential([bp.layers.Dense(1)], seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> recorder = PredictionRecorder(x[::10], 3 * x[::10])
+    >>> history = model.fit(x, 3 * x, epochs=4, verbose=0, callbacks=[recorder])
+    >>> recorder.epochs, recorder.predictions[0].shape
+    ([1, 2, 3, 4], (2, 1))
+    """
+
+    def __init__(self, x: Any, y: Any = None, every: int = 1) -> None:
+        self.x, self.every = x, checks.integer("every", every)
+        self.y = None if y is None else np.asarray(y)
+        self.epochs: list[int] = []
+        self.predictions: list[Array] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.epochs, self.predictions = [], []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch % self.every == 0:
+            self.epochs.append(epoch + 1)
+            self.predictions.append(np.array(self.model.predict(self.x)))
+
+    def errors(self) -> Array:
+        """Root of the mean squared difference from the targets, for each record.
+
+        Raises
+        ------
+        ValueError
+            No targets were given, or they are not of the predictions' size.
+        """
+        if self.y is None:
+            raise ValueError("PredictionRecorder has no targets; give y")
+        found = np.array(self.predictions, np.float64).reshape(len(self.epochs), -1)
+        if found.shape[1] != self.y.size:
+            raise ValueError(
+                f"y holds {self.y.size} numbers, the predictions {found.shape[1]}; expected as many"
+            )
+        result: Array = np.sqrt(np.square(found - self.y.ravel()).mean(axis=1))
+        return result
+
+    def plot(self, *, axes: Any = None) -> Any:
+        """Draw the predictions against the epoch, a line each, and the error if there are targets.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, or list of two where there are targets, optional
+
+        Returns
+        -------
+        list of matplotlib Axes
+        """
+        if not self.epochs:
+            raise ValueError("PredictionRecorder holds no record; give it to fit as a callback")
+        names = ["prediction"] + ["error"] * (self.y is not None)
+        panels = drawing.panels("PredictionRecorder.plot", names, axes)
+        lines = panels[0].plot(
+            self.epochs, np.array(self.predictions).reshape(len(self.epochs), -1)
+        )
+        panels[0].set(xlabel="epoch", ylabel="prediction")
+        if self.y is not None:
+            for line, target in zip(lines, self.y.ravel(), strict=False):
+                panels[0].axhline(target, color=line.get_color(), linestyle=":", linewidth=1)
+            panels[1].plot(self.epochs, self.errors())
+            panels[1].set(xlabel="epoch", ylabel="root mean squared error")
+        return list(panels)

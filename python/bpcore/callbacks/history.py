@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import numpy as np
 
-from ..base import checks, drawing, optional
+from ..base import checks, drawing, optional, svg
 from ..base.plain import Plain
 from ..base.progress import number
 from .base import Callback, Logs
@@ -114,6 +115,20 @@ class History(Callback):
                 ax.plot(epochs, self.history[key], label=label, marker=marker)
         ax.set(xlabel="epoch", ylabel=name)
         ax.legend()
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a chart for each key, training and validation in one."""
+        names = list(dict.fromkeys(key.removeprefix("val_") for key in self.history))
+        charts = []
+        for name in names:
+            lines: dict[str, Any] = {}
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                values = self.history.get(key, [])
+                if values and all(isinstance(value, (int, float)) for value in values):
+                    lines[label] = ([epoch + 1 for epoch in self.epochs[key]], values)
+            if lines:
+                charts.append(svg.curves(name, lines))
+        return f"<div><p>{html.escape(repr(self))}</p>{''.join(charts)}</div>"
 
     def get_state(self) -> dict[str, Any]:
         return {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from typing import Any
 
-from ..base import drawing
+from ..base import drawing, svg
 from ..base.plain import Plain
 
 # A chain of causes: what stands earlier explains what stands later, so it is to be mended first.
@@ -196,6 +197,22 @@ class Diagnosis:
     def __repr__(self) -> str:
         kinds = ", ".join(f.kind for f in self.findings) or "healthy"
         return f"<Diagnosis of {len(self.layers)} layers: {kinds}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the findings, then the layers as a table."""
+        told = "".join(
+            f"<li><b>{html.escape(f.kind.replace('_', ' '))}</b> ({html.escape(f.severity)}"
+            f"{html.escape(f', at {f.layer}') if f.layer else ''}): {html.escape(f.message)} "
+            f"<i>{html.escape(f.remedy)}</i></li>"
+            for f in self.findings
+        )
+        head, *_ = self.summary().splitlines()
+        titles = [title for _, title in _COLUMNS]
+        rows = [
+            [_cell(name, getattr(layer, name)) for name, _ in _COLUMNS] for layer in self.layers
+        ]
+        found = f"<ol>{told}</ol>" if told else "<p>healthy: no finding</p>"
+        return f"<div><p>{html.escape(head)}</p>{found}{svg.table(titles, rows, texts=2)}</div>"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON data; nan and infinities as None."""

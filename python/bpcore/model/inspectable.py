@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from .. import _core, activations
 from ..base import checks
 from ..base.memory import Array
+from ..base.svg import Picture
 from ..data.batches import validation_parts
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import diverged
+from ..files.atomic import write_atomically
 from ..inspection.gradients import Gradients
 from ..inspection.parts import Parts
 from ..train.engine import Engine
@@ -27,6 +29,11 @@ class Inspectable:
     """Base of `Trainable`."""
 
     _in_keys: list[str] | None
+
+    @property
+    def built(self) -> bool:
+        """Whether the model has weights."""
+        raise NotImplementedError
 
     def _built(self, what: str = "") -> Engine:
         raise NotImplementedError
@@ -70,6 +77,49 @@ class Inspectable:
         """
         found = [end.function for end in self._built().ends()]
         return [name if name in activations.names() else "linear" for name in found]
+
+    def plot(self, path: Any = None) -> Picture:
+        """Draw the graph: a box for each call of a layer, an arrow for each value.
+
+        Parameters
+        ----------
+        path : path, optional
+            Where the picture is also written, as SVG.
+
+        Returns
+        -------
+        Picture
+            Its ``svg`` is the text; notebooks show it.
+
+        Raises
+        ------
+        NotBuiltError
+            The model has no weights yet.
+        ValueError
+            The path does not end in ``.svg``.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.Input((3,)), bp.layers.Dense(2)], seed=0)
+        >>> "(N, 2), 8 parameters" in model.plot().svg
+        True
+        """
+        from ..inspection.summary import picture
+
+        drawn = picture(self, self._built())
+        if path is not None:
+            name = checks.path(path)
+            if not name.lower().endswith(".svg"):
+                raise ValueError(f"path: got {name!r}, expected a name that ends in .svg")
+            write_atomically(name, drawn.encode())
+        return Picture(drawn)
+
+    def _repr_html_(self) -> str | None:
+        """For notebooks; None, which is the plain text, of a model without weights yet."""
+        from ..inspection.summary import page
+
+        return page(self, self._built()) if self.built else None
 
     def gradients(
         self, x: Any, y: Any, *, sample_weight: Any = None, wrt_inputs: bool = False
