@@ -230,9 +230,13 @@ def test_a_lost_path_is_found():
 def test_importing_costs_no_optional_package():
     code = """
 import sys
+import numpy
+before = set(sys.modules)
 import bpcore
 heavy = {"tqdm", "safetensors", "matplotlib", "sklearn", "torch", "pandas", "scipy"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
+slow = {"hashlib", "sysconfig"}  # milliseconds each, for what most programs never do
+assert not slow & set(sys.modules) - before, slow & set(sys.modules)
 """
     support.run_python(code)
 

@@ -11,17 +11,17 @@ extension module), nor of objects that are no data.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import inspect
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
+from . import digests
 
 PYTHON = f"{sys.implementation.cache_tag}-{importlib.util.MAGIC_NUMBER.hex()}"
 if sys.flags.optimize:
@@ -30,17 +30,22 @@ USES = "it uses "  # before the names of objects that are no data
 _PARTS = {"name", "python", "code", "open"}  # of a signature
 _MOST = 100_000  # values that one signature goes through
 _LARGE = 2**24  # bytes of an array; of a larger one evenly spaced elements count
-_INSTALLED = tuple(
-    os.path.realpath(path) + os.sep
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    if (path := sysconfig.get_paths().get(name))
-)
 # Of a class: what tells where it stands, what it is called, or what Python adds.
 _NOT_CODE = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__firstlineno__"}
 _NOT_CODE |= {"__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__"}
 _NOT_CODE |= {"__annotations_cache__", "__conditional_annotations__", "__abstractmethods__"}
 _NOT_CODE |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__"}
 _NOT_CODE |= {"_abc_impl", "__parameters__", "__orig_bases__", "__type_params__", "__hash__"}
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    """Folders of Python and of installed packages."""
+    import sysconfig  # here, because it takes a millisecond of every import of bpcore
+
+    paths = sysconfig.get_paths()
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple(os.path.realpath(paths[name]) + os.sep for name in names if paths.get(name))
 
 
 def name_of(value: Any) -> str:
@@ -57,7 +62,7 @@ def is_installed(value: Any) -> bool:
     if module.split(".")[0] == __name__.split(".")[0]:  # this package, wherever it stands
         return True
     file = getattr(sys.modules.get(module), "__file__", None)
-    return file is not None and os.path.realpath(file).startswith(_INSTALLED)
+    return file is not None and os.path.realpath(file).startswith(_installed())
 
 
 def signature(value: Any) -> dict[str, Any]:
@@ -100,7 +105,7 @@ class _Walk:
     """Goes through all that a piece of code is made of, in an order that is always the same."""
 
     def __init__(self) -> None:
-        self.digest = hashlib.sha256()
+        self.digest = digests.sha256()
         self.found = False  # any bytecode
         self.open: set[str] = set()
         self.left = _MOST
@@ -162,7 +167,7 @@ class _Walk:
         self, name: str, value: Any, walk: Callable[[str, Any], None] | None = None
     ) -> bytes:
         """The hash of a value alone."""
-        outer, self.digest = self.digest, hashlib.sha256()
+        outer, self.digest = self.digest, digests.sha256()
         (walk or self.value)(name, value)
         found, self.digest = self.digest.digest(), outer
         return found

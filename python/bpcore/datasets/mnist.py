@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import tempfile
@@ -145,6 +144,8 @@ def _load(file: _File, folders: list[Path], may_download: bool) -> np.ndarray:
 
 def _check(file: _File, data: bytes, source: str) -> np.ndarray:
     """The array in `data`, after every check that it is MNIST's."""
+    import hashlib  # here, because it takes longer than all else that bpcore imports
+
     content = decompress(data, source, file.size)
     array = parse_idx(content, source)
     if array.shape != file.shape:

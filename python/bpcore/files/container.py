@@ -8,7 +8,6 @@ says file, field, what came and what was expected. The hash finds damage, it doe
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..base import digests
 from ..base.checks import MAX_ELEMENTS, MAX_NAME, MAX_RANK, MAX_SIZE, name_flaw
 from ..base.memory import Array
 from ..errors import FormatError
@@ -162,7 +162,7 @@ def canonical(value: Any) -> str:
 
 def _digest(body: bytes, arrays: Mapping[str, Array]) -> str:
     """SHA-256 over the document and every tensor's name, type, shape and bytes."""
-    digest = hashlib.sha256(body)
+    digest = digests.sha256(body)
     for key in sorted(arrays):
         array = arrays[key]
         about = {"name": key, "type": array.dtype.str, "shape": array.shape}
@@ -227,7 +227,7 @@ class _Reader:
     def __init__(self, handle: int, file: str, size: int, sha256: str | None) -> None:
         self.handle, self.file, self.size = handle, file, size
         self.expected = sha256
-        self.whole = hashlib.sha256() if sha256 is not None else None
+        self.whole = digests.sha256() if sha256 is not None else None
 
     def error(self, field: str, got: Any, expected: str, advice: str = "") -> FormatError:
         """The one shape of all messages."""

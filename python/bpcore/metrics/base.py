@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..base import arguments, checks
 
-Array = np.ndarray[Any, Any]
 Value = float | list[float]
 
 

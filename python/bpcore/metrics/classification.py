@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..base import checks
+from ..base.memory import Array
 from ..errors import MismatchWarning, warn
-from .base import Array, Context, Metric, Value
+from .base import Context, Metric, Value
 
 _AVERAGES = ("micro", "macro", "weighted")
 

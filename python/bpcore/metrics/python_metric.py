@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..base import checks
-from .base import Array, Context, Metric
+from ..base.memory import Array
+from .base import Context, Metric
 
 
 def _takes_weight(function: Callable[..., Any]) -> bool:

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..base import arguments, code, seeding
+from ..base import arguments, code, digests, seeding
 from ..base.memory import Array
 from ..callbacks.base import HOOKS, Callback, LambdaCallback
 from ..data.dataset import Dataset
@@ -339,7 +338,7 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
 
 
 def _array(array: Array) -> dict[str, Any]:
-    digest = hashlib.sha256()
+    digest = digests.sha256()
     n = array.shape[0]
     row = max(1, array.nbytes // max(n, 1))
     kind = array.dtype.newbyteorder("<")
