@@ -174,6 +174,12 @@ template <class T> struct Kernels {
   void (*scale_columns)(const T* factor, T* x, std::int64_t ldx, std::int64_t rows, std::int64_t n);
   void (*add_decay)(T l1, T l2, const T* w, T* g, std::int64_t n);  // g += l1 sign(w) + 2 l2 w, sign(0) = 0
 
+  // Cholesky and triangular solves, the small blocks; the formulas are in triangular.isa.cpp. factor: false where A is not
+  // positive definite; solve: n <= 8.
+  bool (*factor)(T* a, std::int64_t lda, std::int64_t n);
+  void (*solve)(const T* u, std::int64_t ldu, T* b, std::int64_t ldb, std::int64_t n, std::int64_t m);
+  T (*dot)(const T* x, const T* y, std::int64_t n);
+
   // The limit of the arithmetic: FMA chains in registers, `steps` long. Returns their flops; *sum needs all of them.
   std::int64_t (*fma_chains)(std::int64_t steps, T x, T* sum);
 };

@@ -13,6 +13,7 @@ template <class T> void fill_elementwise(Kernels<T>& table);  // elementwise.isa
 template <class T> void fill_normalize(Kernels<T>& table);    // normalize.isa.cpp
 template <class T> void fill_random(Kernels<T>& table);       // random.isa.cpp
 template <class T> void fill_norms(Kernels<T>& table);        // norms.isa.cpp
+template <class T> void fill_triangular(Kernels<T>& table);   // triangular.isa.cpp
 template <class T> void fill_peak(Kernels<T>& table);         // peak.isa.cpp
 
 template <class T> static void fill(Kernels<T>& table) {
@@ -25,6 +26,7 @@ template <class T> static void fill(Kernels<T>& table) {
   fill_normalize(table);
   fill_random(table);
   fill_norms(table);
+  fill_triangular(table);
   fill_peak(table);
 }
 

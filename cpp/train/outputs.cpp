@@ -157,6 +157,27 @@ template <class T> OutputBatch<T> Outputs<T>::batch(std::size_t k, std::int64_t 
           out.weight_axes};
 }
 
+// Of some samples, without a delta; the loss is no callback.
+template <class T> LossArgs<T> Outputs<T>::arguments(std::size_t k, Rows rows, const BatchJob<T>& job) {
+  const BoundLoss<T>& loss = bound(k);
+  Arrays& out = outputs_[k];
+  const std::int64_t offset = rows.begin * loss.positions;
+  LossArgs<T> args{};
+  args.rows = rows.count() * loss.positions;
+  args.n = loss.width;
+  args.targets = loss.target_width;
+  args.prediction = work_.frame->value(loss.prediction) + offset * loss.width;
+  args.target = out.labelled ? nullptr : out.target.data() + offset * loss.target_width;
+  args.label = out.labelled ? out.label.data() + offset : nullptr;
+  args.weight = out.weights > 0 ? out.loss_weight.data() + offset * (out.weigh_terms ? loss.target_width : 1) : nullptr;
+  args.weigh_terms = out.weights > 0 && out.weigh_terms;
+  args.row_loss = out.row_loss.data() + offset;
+  args.scale = static_cast<T>(loss.config.weight / static_cast<double>(job.rows.count() * loss.positions));
+  args.options = loss.options.data();
+  args.positive = loss.positive.empty() ? nullptr : loss.positive.data();
+  return args;
+}
+
 template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJob<T>& job) {
   const BoundLoss<T>& loss = bound(k);
   Arrays& out = outputs_[k];
@@ -169,20 +190,8 @@ template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJo
       kernels<T>().scale(static_cast<T>(loss.config.weight), delta, n * loss.width);
     }
   } else {
-    LossArgs<T> args{};
-    args.rows = n;
-    args.n = loss.width;
-    args.targets = loss.target_width;
-    args.prediction = work_.frame->value(loss.prediction) + offset * loss.width;
-    args.target = out.labelled ? nullptr : out.target.data() + offset * loss.target_width;
-    args.label = out.labelled ? out.label.data() + offset : nullptr;
-    args.weight = out.weights > 0 ? out.loss_weight.data() + offset * (out.weigh_terms ? loss.target_width : 1) : nullptr;
-    args.weigh_terms = out.weights > 0 && out.weigh_terms;
-    args.row_loss = out.row_loss.data() + offset;
+    LossArgs<T> args = arguments(k, rows, job);
     args.delta = delta == nullptr ? nullptr : delta + offset * loss.width;
-    args.scale = static_cast<T>(loss.config.weight / static_cast<double>(job.rows.count() * loss.positions));
-    args.options = loss.options.data();
-    args.positive = loss.positive.empty() ? nullptr : loss.positive.data();
     kernels<T>().loss[static_cast<int>(loss.config.kind)](args);
   }
   if (delta != nullptr && out.adds_delta) {

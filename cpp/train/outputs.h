@@ -16,6 +16,7 @@ template <class T> class Outputs {
   void gather(Rows rows, const BatchJob<T>& job);
   // Value and, in training, delta of some samples; notes what is not finite.
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
+  LossArgs<T> arguments(std::size_t k, Rows rows, const BatchJob<T>& job);  // what its kernel takes
   OutputBatch<T> batch(std::size_t k, std::int64_t n) const;  // the last one, of n samples
   const T* row_loss(std::size_t k) const { return outputs_[k].row_loss.data(); }
   const BoundLoss<T>& bound(std::size_t k) const { return work_.config->losses[k]; }

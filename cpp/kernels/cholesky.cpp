@@ -1,0 +1,112 @@
+#include "kernels/cholesky.h"
+
+#include <algorithm>
+
+namespace bp {
+namespace {
+
+// Below these sizes a kernel works in registers or the first cache; halves are multiples of kSolve.
+constexpr std::int64_t kFactor = 16, kSolve = 8, kSquare = 64;
+
+std::int64_t half_of(std::int64_t n) { return std::max((n / 2 + kSolve - 1) / kSolve * kSolve, kSolve); }
+
+template <class T> const Products<T>& products() { return kernels<T>().products[static_cast<int>(Compute::kFull)]; }
+
+// C (m, n) -= X^T Y
+template <class T>
+Matmul<T> difference(const T* x, std::int64_t ldx, const T* y, std::int64_t ldy, T* c, std::int64_t ldc, std::int64_t m,
+                     std::int64_t n, std::int64_t k) {
+  Matmul<T> p{};
+  p.m = m, p.n = n, p.k = k;
+  p.a = x, p.lda = ldx, p.a_transposed = true;
+  p.b = y, p.ldb = ldy;
+  p.c = c, p.ldc = ldc;
+  p.add = true, p.rate = T(1);
+  return p;
+}
+
+}  // namespace
+
+template <class T> Cholesky<T>::Cholesky(std::int64_t n) : n_(n) {
+  const Matmul<T> most = difference<T>(nullptr, n, nullptr, n, nullptr, n, n, n, n);
+  scratch_ = Buffer<T>(products<T>().most_scratch(most), kUnwritten);
+}
+
+template <class T>
+void Cholesky<T>::subtract(const T* x, std::int64_t ldx, const T* y, std::int64_t ldy, T* c, std::int64_t ldc,
+                           std::int64_t m, std::int64_t n, std::int64_t k) {
+  Matmul<T> p = difference(x, ldx, y, ldy, c, ldc, m, n, k);
+  p.scratch = scratch_.data();
+  products<T>().run(p);
+}
+
+// The upper triangle of C (n, n) -= X^T X, in bands of rows.
+template <class T> void Cholesky<T>::subtract_square(const T* x, T* c, std::int64_t n, std::int64_t k) {
+  for (std::int64_t i = 0; i < n; i += kSquare) {
+    const std::int64_t rows = std::min(kSquare, n - i);
+    subtract(x + i, stride_, x + i, stride_, c + i * stride_ + i, stride_, rows, n - i, k);
+  }
+}
+
+template <class T>
+void Cholesky<T>::solve_transposed(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t n,
+                                   std::int64_t m) {
+  if (n <= kSolve) return kernels<T>().solve(u, stride, b, ldb, n, m);
+  const std::int64_t first = half_of(n), rest = n - first;
+  solve_transposed(u, stride, b, ldb, first, m);
+  subtract(u + first, stride, b, ldb, b + first * ldb, ldb, rest, m, first);
+  solve_transposed(u + first * stride + first, stride, b + first * ldb, ldb, rest, m);
+}
+
+template <class T> bool Cholesky<T>::halves(T* a, std::int64_t n) {
+  if (n <= kFactor) return kernels<T>().factor(a, stride_, n);
+  const std::int64_t first = half_of(n), rest = n - first;
+  if (!halves(a, first)) return false;
+  if (n >= kSquare && *poll_) (*poll_)();
+  T* const right = a + first;
+  T* const below = right + first * stride_;
+  solve_transposed(a, stride_, right, stride_, first, rest);
+  subtract_square(right, below, rest, first);
+  return halves(below, rest);
+}
+
+template <class T> bool Cholesky<T>::factor(T* a, std::int64_t stride, const std::function<void()>& poll) {
+  stride_ = stride;
+  poll_ = &poll;
+  return n_ == 0 || halves(a, n_);
+}
+
+// U^T y = b, then U x = y, row by row of U.
+template <class T> void Cholesky<T>::solve(const T* u, std::int64_t stride, T* b) const {
+  const Kernels<T>& k = kernels<T>();
+  for (std::int64_t i = 0; i < n_; ++i) {
+    const T* row = u + i * stride + i;
+    b[i] /= row[0];
+    k.axpy(-b[i], row + 1, b + i + 1, n_ - i - 1);
+  }
+  for (std::int64_t i = n_; i-- > 0;) {
+    const T* row = u + i * stride + i;
+    b[i] = (b[i] - k.dot(row + 1, b + i + 1, n_ - i - 1)) / row[0];
+  }
+}
+
+// The squares of U^-T's elements, some columns at a time.
+template <class T>
+double Cholesky<T>::trace_of_inverse(const T* u, std::int64_t stride, const std::function<void()>& poll) {
+  Buffer<T> columns(n_ * kSquare, kUnwritten);
+  double sum = 0;
+  for (std::int64_t j = 0; j < n_; j += kSquare) {
+    if (poll) poll();
+    const std::int64_t m = std::min(kSquare, n_ - j), rows = n_ - j;  // above row j they are 0
+    std::fill_n(columns.data(), rows * m, T(0));
+    for (std::int64_t i = 0; i < m; ++i) columns[i * m + i] = T(1);
+    solve_transposed(u + j * stride + j, stride, columns.data(), m, rows, m);
+    sum += kernels<T>().sum_squares(columns.data(), rows * m);
+  }
+  return sum;
+}
+
+template class Cholesky<float>;
+template class Cholesky<double>;
+
+}  // namespace bp

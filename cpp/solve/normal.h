@@ -1,0 +1,38 @@
+// Gauss-Newton's matrix of a data set: Q = sum of J_n^T H_n J_n over the samples, H = S S^T the curvature of the losses in
+// the predictions (solve/curvature.h), and the gradient. For squared errors J^T J and J^T e, but for a factor.
+//
+// Rows j = (S^T J) of a chunk are made by backpropagation of the columns of S, one column for all samples at a time, and
+// Q += j^T j is a product (Wilamowski & Yu, 2010): J is never stored. Memory: Q, P^2, and the rows of a chunk.
+#pragma once
+
+#include "solve/curvature.h"
+#include "solve/sweep.h"
+
+namespace bp {
+
+class NormalEquations {
+ public:
+  // Every loss has a factor: BadInput otherwise. Each matrix of P^2 takes 8 P^2 bytes.
+  explicit NormalEquations(Sweep<double>& sweep);
+
+  // At the weights as they are. Returns the mean loss (without penalties); afterwards matrix() and gradient() are those of
+  // the mean loss: Q in its upper triangle, P x P.
+  double evaluate(const BatchSource<double>& source, const Poll& poll);
+  double loss(const BatchSource<double>& source, const Poll& poll);  // alone
+
+  const double* matrix() const { return matrix_.data(); }
+  const double* gradient() const { return gradient_.data(); }
+
+ private:
+  void make_rows(const Part& part, std::int64_t n);
+  void add_square(const Part& part);
+  double sum_of_losses(const Part& part) const;
+
+  Sweep<double>& sweep_;
+  std::int64_t size_, columns_ = 0, chunk_;  // columns of S, of all losses
+  Buffer<double> matrix_, gradient_, rows_;
+  std::vector<Buffer<double>> curvature_;  // by loss: of a chunk
+  std::vector<Buffer<double>> scratch_;    // by thread
+};
+
+}  // namespace bp

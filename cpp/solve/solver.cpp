@@ -1,0 +1,39 @@
+#include "solve/solver.h"
+
+#include <cmath>
+
+#include "solve/levenberg.h"
+
+namespace bp {
+
+double option(const SolverOptions& options, const char* name) {
+  const auto found = options.find(name);
+  check(found != options.end(), std::string("a solver needs the option ") + name);
+  return found->second;
+}
+
+std::vector<double> numbers_of(const Solver::State& state, const char* name, std::int64_t size) {
+  const auto found = state.find(name);
+  const std::string what = std::string("the state of a solver: ") + name;
+  check(found != state.end(), what + " is missing");
+  check(static_cast<std::int64_t>(found->second.size()) == size,
+        what + " has " + std::to_string(found->second.size()) + " numbers, expected " + std::to_string(size));
+  for (double number : found->second) check(std::isfinite(number), what + " holds a number that is not finite");
+  return found->second;
+}
+
+std::vector<int> predictions(const StepConfig<double>& config) {
+  std::vector<int> values;
+  for (const BoundLoss<double>& loss : config.losses) values.push_back(loss.prediction);
+  return values;
+}
+
+std::unique_ptr<Solver> make_solver(const std::string& kind, const SolverOptions& options,
+                                    std::shared_ptr<const Graph<double>> graph,
+                                    std::shared_ptr<const StepConfig<double>> config,
+                                    const std::vector<std::int64_t>& offsets) {
+  if (kind == "levenberg_marquardt") return std::make_unique<Levenberg>(options, graph, config, offsets);
+  throw BadInput("unknown solver '" + kind + "'");
+}
+
+}  // namespace bp

@@ -1,0 +1,61 @@
+// What all batch solvers are to a loop of epochs: an iteration over all of the data, what it says of itself, and its state.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "solve/sweep.h"
+
+namespace bp {
+
+// Whether a solver goes on, and if not why.
+enum class Verdict { kGoesOn, kGoal, kFlat, kStuck, kTolerance, kNotFinite };
+
+class Solver {
+ public:
+  using Numbers = std::vector<std::pair<std::string, double>>;
+  using State = std::map<std::string, std::vector<double>>;
+
+  virtual ~Solver() = default;
+  // One iteration from the weights as they are; they change when it is accepted, and only then: after an exception, which
+  // poll may throw at any time, they are what they were.
+  virtual Verdict iterate(const BatchSource<double>& source, const Poll& poll) = 0;
+  virtual Numbers report() const = 0;  // of the last iteration
+  virtual State state() const = 0;     // all that the next iteration takes from the ones before
+  virtual void set_state(const State& state) = 0;  // BadInput for what is no state of this solver
+};
+
+// What the user chose, by name.
+using SolverOptions = std::map<std::string, double>;
+std::unique_ptr<Solver> make_solver(const std::string& kind, const SolverOptions& options,
+                                    std::shared_ptr<const Graph<double>> graph,
+                                    std::shared_ptr<const StepConfig<double>> config,
+                                    const std::vector<std::int64_t>& offsets);
+
+double option(const SolverOptions& options, const char* name);
+// `size` finite numbers of a state; BadInput where they are not there.
+std::vector<double> numbers_of(const Solver::State& state, const char* name, std::int64_t size);
+std::vector<int> predictions(const StepConfig<double>& config);  // what the losses read
+
+// The weights as a vector, put back unless they are kept.
+class Trial {
+ public:
+  explicit Trial(Sweep<double>& sweep) : sweep_(sweep), before_(sweep.size(), kUnwritten) {
+    sweep.read_weights(before_.data());
+  }
+  ~Trial() {
+    if (!kept_) sweep_.write_weights(before_.data());
+  }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+  const double* before() const { return before_.data(); }
+  void keep() { kept_ = true; }
+
+ private:
+  Sweep<double>& sweep_;
+  Buffer<double> before_;
+  bool kept_ = false;
+};
+
+}  // namespace bp
