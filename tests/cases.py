@@ -368,3 +368,5 @@ OPTIMIZERS = {
     "Lion": ("lion", "lion_decay"),
     "Rprop": ("rprop",),
 }
+# Batch solvers and the file of their tests: no single update of theirs is another library's.
+SOLVERS = {"LevenbergMarquardt": "test_levenberg"}

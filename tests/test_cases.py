@@ -45,6 +45,8 @@ def test_losses_have_cases():
 
 def test_optimizers_have_cases():
     offered = _classes(bp.optimizers, bp.optimizers.Optimizer)
-    assert offered == set(cases.OPTIMIZERS)
+    assert offered == set(cases.OPTIMIZERS) | set(cases.SOLVERS) | {"BatchSolver"}
+    for name, file in cases.SOLVERS.items():
+        assert name in (support.ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
     rows = {row["name"]: row["class"] for row in support.load("torch")["optimizers"]["rows"]}
     assert rows == {n: k for k, names in cases.OPTIMIZERS.items() for n in names}

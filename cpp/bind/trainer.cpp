@@ -1,5 +1,5 @@
 // Trainer: the epoch loop in Python's hands.
-#include "train/trainer.h"
+#include "bind/trainer.h"
 
 #include "base/fork.h"
 #include "bind/user_code.h"
@@ -65,7 +65,7 @@ void bind_counter(py::module_& m) {
       .def_property("value", &Counter::get, &set_counter);
 }
 
-template <class T> class PyTrainer {
+template <class T> class PyTrainer final : public TrainerHandle<T> {
  public:
   PyTrainer(std::shared_ptr<Network<T>> net, const py::list& losses, const std::vector<double>& loss_weights,
             const py::list& metrics, const py::object& optimizer, const std::vector<std::vector<py::array>>& slots,
@@ -104,7 +104,7 @@ template <class T> class PyTrainer {
     trainer_ = std::make_unique<Trainer<T>>(net_->graph(), std::move(config), std::move(all_metrics), std::move(steps),
                                             std::move(draws));
   }
-  ~PyTrainer() {
+  ~PyTrainer() override {
     if (deserted()) static_cast<void>(trainer_.release());  // nothing in it can be relied on
   }
   PyTrainer(const PyTrainer&) = delete;
@@ -282,7 +282,8 @@ template <class T> class PyTrainer {
     trainer_->set_results(std::move(state.results), state.metrics);
   }
 
-  Trainer<T>& core() { return *trainer_; }
+  Trainer<T>& core() override { return *trainer_; }
+  Gate& gate() override { return gate_; }
 
  private:
   struct OneBatch {  // the data of one call
@@ -415,7 +416,8 @@ template <class T> class PyTrainer {
 
 template <class T> void bind(py::module_& m, const char* name) {
   using P = PyTrainer<T>;
-  py::class_<P>(m, name)
+  py::class_<TrainerHandle<T>>(m, (std::string(name) + "Handle").c_str());
+  py::class_<P, TrainerHandle<T>>(m, name)
       .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"))
       .def("drop_data", &P::drop_data)
       .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false, py::arg("seed") = 0,

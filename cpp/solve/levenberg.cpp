@@ -30,16 +30,22 @@ Levenberg::Levenberg(const SolverOptions& options, std::shared_ptr<const Graph<d
       damped_(checked_mul(size_, size_), kUnwritten, "J^T J with its damping"),
       step_(size_),
       gamma_(static_cast<double>(size_)) {
+  expect_one_function(sweep_.plan());
   for (const BoundLoss<double>& loss : config->losses) {
-    check(has_factor(loss), "Gauss-Newton's matrix needs a loss that is a sum of squares or a cross entropy");
+    check(has_factor(loss), "got the loss " + describe(loss) +
+                                ", expected a sum of squares (mse, half_squared_error) or a cross entropy of logits, softmax or "
+                                "sigmoid, of which J^T J makes a model; use bpcore.optimizers.LBFGS for other losses");
     all_squares_ &= is_sum_of_squares(loss);
     halves_ |= loss.config.kind == Loss::kHalfSquaredError;
     outputs_ += loss.positions * loss.width;
   }
-  check(all_squares_ || !bayesian_, "Bayesian regularisation needs a sum of squares");
+  check(all_squares_ || !bayesian_, "regularization='bayesian' weighs sums of squares, got a cross entropy; use an l2 "
+                                     "regularizer with it");
   for (std::size_t p = 0; p < config->penalties.size(); ++p) {
     const PenaltyConfig<double>& penalty = config->penalties[p];
-    check(penalty.l1 == 0 && penalty.callback == nullptr, "Gauss-Newton's matrix takes no other penalty than l2");
+    check(penalty.l1 == 0 && penalty.user == nullptr, "got an l1 penalty or one in Python on '" + graph->params[p].name +
+                                                             "', expected l2, whose curvature is known; use "
+                                                             "bpcore.optimizers.LBFGS for others");
     if (offsets[p] < 0) continue;
     std::fill_n(decay_.data() + offsets[p], size_of(graph->params[p].shape), penalty.l2);
   }

@@ -28,6 +28,17 @@ std::vector<int> predictions(const StepConfig<double>& config) {
   return values;
 }
 
+void expect_one_function(const Plan<double>& plan) {
+  for (const Step<double>& step : plan.steps()) {
+    check(!step.op->facts().draws, "got the random layer '" + step.name +
+                                       "', expected the same loss whenever it is computed, as trial steps are compared; "
+                                       "leave the layer out (its rate 0), or use a mini-batch optimizer such as 'adam'");
+    check(step.op->sizes().kept == 0,
+          "got layer '" + step.name + "', which normalizes by the batch in training and by running statistics in use, "
+          "expected one function; freeze it (trainable = False), or use a mini-batch optimizer such as 'adam'");
+  }
+}
+
 std::unique_ptr<Solver> make_solver(const std::string& kind, const SolverOptions& options,
                                     std::shared_ptr<const Graph<double>> graph,
                                     std::shared_ptr<const StepConfig<double>> config,

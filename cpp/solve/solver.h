@@ -38,6 +38,9 @@ double option(const SolverOptions& options, const char* name);
 std::vector<double> numbers_of(const Solver::State& state, const char* name, std::int64_t size);
 std::vector<int> predictions(const StepConfig<double>& config);  // what the losses read
 
+// BadInput for a layer that is another function at each pass, or in training than in use.
+void expect_one_function(const Plan<double>& plan);
+
 // The weights as a vector, put back unless they are kept.
 class Trial {
  public:

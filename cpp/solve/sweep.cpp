@@ -41,7 +41,7 @@ Sweep<T>::Sweep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const Ste
     together_ |= step.partition == Partition::kWhole;
     if (step.backward && step.op->sizes().saved > 0) spending_.push_back(s);
   }
-  for (const BoundLoss<T>& loss : config->losses) together_ |= loss.config.callback != nullptr;
+  for (const BoundLoss<T>& loss : config->losses) together_ |= loss.config.user != nullptr;
 }
 
 template <class T> void Sweep<T>::read_weights(T* w) const {

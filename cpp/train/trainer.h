@@ -73,6 +73,9 @@ template <class T> class Trainer {
   std::int64_t pending() const { return pending_; }
   std::int64_t arena_bytes() const { return step_.bytes(); }
   std::string describe() const { return step_.describe(batch_size_); }
+  const std::shared_ptr<const Graph<T>>& graph() const { return graph_; }
+  std::shared_ptr<const StepConfig<T>> config() const { return config_; }
+  const BatchSource<T>& source() const { return source_; }
   Counter& steps() { return *steps_; }  // of the optimizer, so far
   Counter& draws() { return *draws_; }  // training batches so far
 

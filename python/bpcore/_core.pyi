@@ -19,10 +19,13 @@ __all__: list[str] = [
     "NetworkFloat32",
     "NetworkFloat64",
     "Restored",
+    "Solver",
     "ThreadCount",
     "Trainer",
     "TrainerFloat32",
+    "TrainerFloat32Handle",
     "TrainerFloat64",
+    "TrainerFloat64Handle",
     "Turn",
     "activation",
     "activation_grad",
@@ -45,6 +48,7 @@ __all__: list[str] = [
     "scan",
     "select_tier",
     "set_num_threads",
+    "set_patience",
     "slot_count",
     "slot_initial_value",
     "slot_lowest",
@@ -132,7 +136,10 @@ class Counter:
     @value.setter
     def value(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
-class TrainerFloat32:
+class TrainerFloat32Handle:
+    pass
+
+class TrainerFloat32(TrainerFloat32Handle):
     def check_gathered(self, state: dict) -> None: ...
     def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def describe(self) -> str: ...
@@ -194,7 +201,10 @@ class TrainerFloat32:
     @property
     def pending(self) -> int: ...
 
-class TrainerFloat64:
+class TrainerFloat64Handle:
+    pass
+
+class TrainerFloat64(TrainerFloat64Handle):
     def check_gathered(self, state: dict) -> None: ...
     def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def describe(self) -> str: ...
@@ -255,6 +265,24 @@ class TrainerFloat64:
     def n_batches(self) -> int: ...
     @property
     def pending(self) -> int: ...
+
+class Solver:
+    def __init__(
+        self,
+        trainer: typing.Any,
+        kind: str,
+        options: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex],
+        offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    ) -> None: ...
+    def iterate(self) -> str: ...
+    def report(self) -> dict: ...
+    def set_state(
+        self,
+        state: collections.abc.Mapping[
+            str, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+        ],
+    ) -> None: ...
+    def state(self) -> dict: ...
 
 def Network(
     dtype: str,

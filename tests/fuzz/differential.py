@@ -19,6 +19,7 @@ import numpy as np
 
 import bpcore as bp
 
+from .. import cases
 from . import formulas, ours, rules, spec, twin
 
 NOT_CALLED = {"Layer", "Input"}
@@ -32,7 +33,12 @@ def uncovered() -> list[str]:
     missing = [f"layer {n}" for n in bp.layers.__all__ if n not in NOT_CALLED and n not in text]
     offered: list[tuple[str, Any, Any, set[str]]] = [
         ("loss", bp.losses, spec.LOSSES, {"Loss", "get", "names"}),
-        ("optimizer", bp.optimizers, spec.OPTIMIZERS, {"Optimizer", "get", "names"}),
+        (
+            "optimizer",
+            bp.optimizers,
+            spec.OPTIMIZERS,
+            {"BatchSolver", "Optimizer", "get", "names", *cases.SOLVERS},
+        ),
     ]
     for kind, module, known, others in offered:
         missing += [f"{kind} {n}" for n in module.__all__ if n not in others and n not in known]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,14 @@ def aligned_copy(value: Array) -> Array:
     result = empty(tuple(value.shape), value.dtype.name)
     result[...] = value
     return result
+
+
+def physical() -> int:
+    """Bytes of the machine's memory, 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
 
 
 def copy_all(targets: Sequence[Array], sources: Sequence[Array]) -> None:

@@ -22,6 +22,7 @@ from ..base.memory import Array, aligned_copy
 from ..errors import BusyError, CheckpointError, FormatError
 from ..graph.parameter import assign, check_writable
 from ..layers.noise import RandomLayer
+from ..optimizers import BatchSolver
 from . import container, save, values
 from .atomic import write_atomically
 from .container import shown
@@ -32,6 +33,7 @@ _LATER = {"began", "random"}  # not in the first files
 FORMAT = 2  # of the files written
 FIT = "@fit"
 _SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
+_SOLVER = "@optimizer/@solver/"  # before <name>: a batch solver's
 _OTHERS = {FIT, values.REALS, values.INTEGERS}
 _SEED = kinds.Integer(0, 2**64 - 1)
 
@@ -184,6 +186,7 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     for p in model.weights:
         for slot, array in zip(names, optimizer._slots.get(p, []), strict=False):
             arrays[slot_key(slot, p.name)] = array
+    arrays |= {_SOLVER + name: array for name, array in _solver_numbers(optimizer).items()}
     state = {
         "seed": model.seed,
         "stream": model._stream,
@@ -196,6 +199,11 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
         "random": _random(model),
     }
     return state, arrays
+
+
+def _solver_numbers(optimizer: Any) -> dict[str, Array]:
+    """The state of a batch solver, {} of any other optimizer."""
+    return optimizer.numbers() if isinstance(optimizer, BatchSolver) else {}
 
 
 def whole(model: Any, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,6 +278,10 @@ def arrays_kind(
         if p.name in trained or any(slot_key(slot, p.name) in found for slot, _ in slots):
             for slot, least in slots:
                 fields[slot_key(slot, p.name)] = kinds.Values(p.shape, p.dtype, least)
+    if isinstance(model.optimizer, BatchSolver) and any(key.startswith(_SOLVER) for key in found):
+        size = sum(p.value.size for p in model.trainable_weights)
+        for name, shape in model.optimizer.shapes(size).items():
+            fields[_SOLVER + name] = kinds.Values(shape, np.float64)
     return kinds.Record(fields)
 
 
@@ -305,6 +317,7 @@ def prepare(
         for p in model.weights
         if names and slot_key(names[0], p.name) in own
     }
+    solver = {key[len(_SOLVER) :]: own[key] for key in own if key.startswith(_SOLVER)}
     numbers = {layer: tuple(state["random"][layer.name]) for layer in layers}
 
     def apply() -> None:
@@ -321,6 +334,8 @@ def prepare(
         assign(model.weights, [own[p.name] for p in model.weights])
         optimizer._slots, optimizer._began = slots, state["began"]
         optimizer.iterations = state["iterations"]
+        if isinstance(optimizer, BatchSolver):
+            optimizer.set_numbers(solver)
         if changed:
             optimizer.learning_rate = rate
         model._stream, model._epochs_done = state["stream"], state["epochs_done"]

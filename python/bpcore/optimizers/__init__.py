@@ -10,6 +10,7 @@ from typing import Any
 
 from ..base import arguments, checks
 from .base import Optimizer
+from .solver import BatchSolver, LevenbergMarquardt
 
 
 def _decay(value: Any) -> float:
@@ -269,11 +270,12 @@ _CLASSES: tuple[type[Optimizer], ...] = (
     Nadam,
     Lion,
     Rprop,
+    LevenbergMarquardt,
 )
 _BY_NAME = {cls.name: cls for cls in _CLASSES}
 _BY_CLASS = {cls.__name__: cls for cls in _CLASSES}
 
-__all__ = [*_BY_CLASS, "Optimizer", "get", "names"]
+__all__ = [*_BY_CLASS, "BatchSolver", "Optimizer", "get", "names"]
 
 
 def names() -> list[str]:

@@ -27,6 +27,7 @@ class Optimizer(arguments.Configured):
     """
 
     name = ""
+    reports: tuple[str, ...] = ()  # what an update says of itself, in the logs
     _began = 0  # updates before the slots: a loaded model's, whose slots are new
     _iterations: _core.Counter  # the core's own, so that it is right at any moment
     _slots: dict[Parameter, list[Array]]

@@ -39,6 +39,7 @@ class Expected:
         self.rate = checkpoint.rate_as_data(self.optimizer)  # None: a Python function
         measures = compilation.measures
         self.numbers = set(measures.log_names(True)) - set(measures.listed())
+        self.numbers |= set(self.optimizer.reports)
         self.trained = {p.name for p in model.weights if p.trainable}
         self.python_metrics = [metric for metric, _ in measures.states()]
 

@@ -18,7 +18,8 @@ from ..callbacks.base import CallbackList
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import ScheduleWarning, TrainingDiverged, diverged, warn
 from ..files import lock
-from . import identity
+from ..optimizers import BatchSolver
+from . import identity, solving
 from .evaluation import SLICE
 from .options import Options
 
@@ -43,6 +44,7 @@ class Loop:
         self.hooks = hooks
         self.progress: Progress
         self.saver: Any = None  # a resume.Run
+        self.solving: solving.Solving | None = None
         self.first_batch = 0
 
     def run_saved(self, train: Dataset, validation: Any) -> History:
@@ -63,7 +65,11 @@ class Loop:
         options, model = self.options, self.model
         first = options.initial_epoch
         steps = options.steps
-        if train is not None:
+        if isinstance(self.optimizer, BatchSolver):
+            solving.refuse(self, train)
+            self._solve()
+            steps = 1
+        elif train is not None:
             size = batch_size_of(options.batch_size, train.n)
             steps = -(-train.n // size) if steps is None else min(steps, -(-train.n // size))
         parameters = {
@@ -72,7 +78,10 @@ class Loop:
             "verbose": options.verbose,
             "validation": validation is not None,
             "validation_freq": options.validation_freq,
-            "logs": self.compilation.measures.log_names(validation is not None),
+            "logs": [
+                *self.compilation.measures.log_names(validation is not None),
+                *self.optimizer.reports,
+            ],
             "lists": self.compilation.measures.listed(),
         }
         if first and callable(self.optimizer.learning_rate) and not self.optimizer.iterations:
@@ -118,8 +127,14 @@ class Loop:
         first, self.first_batch = self.saver.restore()
         self.engine = self.model._engine
         self.trainer = self.engine.trainer("train", self.compilation)
+        if self.solving is not None:
+            self._solve()
         self.progress.due((first - options.initial_epoch) * (steps or 0))
         return int(first)
+
+    def _solve(self) -> None:
+        """Let a solver take the steps."""
+        self.solving = solving.Solving(self.engine, self.compilation, self.trainer)
 
     def _epoch(
         self, epoch: int, train: Dataset | None, batches: Any, steps: int | None, validation: Any
@@ -128,7 +143,11 @@ class Loop:
         if self.first_batch == 0:  # else a resumed epoch
             self.hooks.call("on_epoch_begin", epoch)
         self.compilation.measures.reset()
-        if train is not None:
+        report: dict[str, float] = {}
+        if self.solving is not None:
+            assert train is not None
+            report = self._solver_epoch(epoch, self.solving, train)
+        elif train is not None:
             self._array_epoch(epoch, train, steps)
         else:
             self._batch_epoch(epoch, batches, steps)
@@ -137,6 +156,7 @@ class Loop:
         self._check_weights(epoch)
         self.model._epochs_done += 1
         logs: dict[str, float] = self.compilation.measures.logs(self.trainer.results())
+        logs.update(report)
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
             options = self.options
             self.hooks.call("on_test_begin")
@@ -168,6 +188,23 @@ class Loop:
         self.progress.epoch_end(epoch, logs)
         self.hooks.call("on_epoch_end", epoch, logs=logs)
         self.history.record(epoch, logs)  # what callbacks have added
+
+    def _solver_epoch(
+        self, epoch: int, solver: solving.Solving, train: Dataset
+    ) -> dict[str, float]:
+        """One iteration on all of the data; the last one stops the training."""
+        if self.hooks.has_batch_hooks:
+            self.hooks.call("on_train_batch_begin", 0)
+        report: dict[str, float] = {}
+        self.trainer.set_data(train.xs, train.ys, train.ws)
+        self._guarded(epoch, lambda: report.update(solver.epoch(train)))
+        if self.hooks.has_batch_hooks:
+            logs = self.compilation.measures.logs(self.trainer.results(), final=False)
+            self.hooks.call("on_train_batch_end", 0, logs=logs)
+        self._stops(epoch, 1)
+        if self.optimizer.stopped:
+            self.model.stop_training = True
+        return report
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
         trainer = self.trainer

@@ -1,0 +1,93 @@
+// Batch solvers in Python's hands: an iteration over the data that a trainer holds.
+#include <chrono>
+
+#include "bind/array.h"
+#include "bind/gil.h"
+#include "bind/parts.h"
+#include "bind/trainer.h"
+#include "solve/solver.h"
+
+namespace bp {
+namespace {
+
+// Looks for signals now and then; an exception in a handler, such as KeyboardInterrupt, ends the work.
+Poll signal_poll() {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kEvery = std::chrono::milliseconds(50);
+  return [next = Clock::now() + kEvery, kEvery]() mutable {
+    if (Clock::now() < next) return;
+    GilAcquire gil;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    next = Clock::now() + kEvery;
+  };
+}
+
+const char* word(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kGoesOn: return "";
+    case Verdict::kGoal: return "goal";
+    case Verdict::kFlat: return "flat";
+    case Verdict::kStuck: return "stuck";
+    case Verdict::kTolerance: return "tolerance";
+    case Verdict::kNotFinite: return "not finite";
+  }
+  return "";
+}
+
+class PySolver {
+ public:
+  PySolver(py::object trainer, const std::string& kind, const SolverOptions& options,
+           const std::vector<std::int64_t>& offsets)
+      : keep_(std::move(trainer)), trainer_(keep_.cast<TrainerHandle<double>&>()) {
+    solver_ = make_solver(kind, options, trainer_.core().graph(), trainer_.core().config(), offsets);
+  }
+
+  const char* iterate() {
+    Trainer<double>& trainer = trainer_.core();
+    check(trainer.source().n > 0, "a solver needs data");
+    const Entry entry(trainer_.gate());
+    check(entry.inside(), "two threads are in one trainer");
+    Verdict verdict = Verdict::kGoesOn;
+    {
+      const GilRelease release;
+      verdict = solver_->iterate(trainer.source(), signal_poll());
+    }
+    if (verdict != Verdict::kNotFinite) trainer.steps().add(1);
+    return word(verdict);
+  }
+
+  py::dict report() const {
+    py::dict dict;
+    for (const auto& [name, value] : solver_->report()) dict[name.c_str()] = value;
+    return dict;
+  }
+
+  py::dict state() const {
+    py::dict dict;
+    for (const auto& [name, values] : solver_->state()) {
+      dict[name.c_str()] = py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data());
+    }
+    return dict;
+  }
+
+  void set_state(const Solver::State& state) { solver_->set_state(state); }
+
+ private:
+  py::object keep_;
+  TrainerHandle<double>& trainer_;
+  std::unique_ptr<Solver> solver_;
+};
+
+}  // namespace
+
+void bind_solver(py::module_& m) {
+  py::class_<PySolver>(m, "Solver")
+      .def(py::init<py::object, const std::string&, const SolverOptions&, const std::vector<std::int64_t>&>(),
+           py::arg("trainer"), py::arg("kind"), py::arg("options"), py::arg("offsets"))
+      .def("iterate", &PySolver::iterate)
+      .def("report", &PySolver::report)
+      .def("state", &PySolver::state)
+      .def("set_state", &PySolver::set_state, py::arg("state"));
+}
+
+}  // namespace bp

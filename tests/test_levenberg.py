@@ -1,0 +1,303 @@
+"""Levenberg-Marquardt: trainlm's rules against a NumPy transcript, what it solves, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+from .helpers import support
+
+LM = bp.optimizers.LevenbergMarquardt
+X = np.linspace(-1, 1, 41)[:, None]
+Y = np.sin(np.pi * X)
+
+
+def net(*units, activation="tanh", end=None, seed=0, inputs=1):
+    layers = [bp.layers.Dense(n, activation) for n in units[:-1]] + [
+        bp.layers.Dense(units[-1], end)
+    ]
+    model = bp.Sequential([bp.Input((inputs,)), *layers], dtype="float64", seed=0)
+    draw = np.random.default_rng(seed)
+    model.set_weights([draw.uniform(-1, 1, w.shape) for w in model.get_weights()])
+    return model
+
+
+def forward(weights, x):
+    """Values and, of each sample's one output, the gradient: tanh layers, linear at the end."""
+    values = [x]
+    for k in range(0, len(weights), 2):
+        z = values[-1] @ weights[k] + weights[k + 1]
+        values.append(np.tanh(z) if k + 2 < len(weights) else z)
+    delta, parts = np.ones((len(x), 1)), []
+    for k in reversed(range(0, len(weights), 2)):
+        before = values[k // 2]
+        parts = [np.einsum("ni,nj->nij", before, delta).reshape(len(x), -1), delta, *parts]
+        delta = (delta @ weights[k].T) * (1 - before**2)
+    return values[-1], np.concatenate(parts, axis=1)
+
+
+def reference(weights, x, y, steps, mu=1e-3, scaled=False):
+    """trainlm in NumPy: the sums of squares after each step, and mu."""
+    flat = np.concatenate([w.ravel() for w in weights])
+
+    def unpacked(v):
+        parts, at = [], 0
+        for w in weights:
+            parts.append(v[at : at + w.size].reshape(w.shape))
+            at += w.size
+        return parts
+
+    trail = []
+    for _ in range(steps):
+        value, jacobian = forward(unpacked(flat), x)
+        e = (value - y)[:, 0]
+        q, g = jacobian.T @ jacobian, jacobian.T @ e
+        while True:
+            damping = np.diag(np.diag(q)) if scaled else np.eye(len(flat))
+            trial = flat - np.linalg.solve(q + mu * damping, g)
+            after = ((forward(unpacked(trial), x)[0] - y) ** 2).sum()
+            if after < (e**2).sum():
+                flat, mu = trial, mu * 0.1
+                break
+            mu *= 10
+        trail.append((after, mu))
+    return trail
+
+
+@pytest.mark.parametrize("scaling", [None, "marquardt"])
+def test_steps_are_trainlms(scaling):
+    model = net(5, 1)
+    trail = reference(model.get_weights(), X, Y, 6, scaled=scaling is not None)
+    model.compile(LM(scaling=scaling), "mse")
+    history = model.fit(X, Y, epochs=6, verbose=0).history
+    np.testing.assert_allclose(history["loss"], [f / 41 for f, _ in trail], rtol=1e-7)
+    np.testing.assert_allclose(history["mu"], [mu for _, mu in trail], rtol=1e-12)
+
+
+def test_half_squared_error_takes_the_same_steps():
+    """F is the sum of squares of both."""
+    losses = []
+    for loss, share in (("mse", 1.0), ("half_squared_error", 2.0)):
+        model = net(5, 1)
+        model.compile(LM(), loss)
+        losses.append(share * np.array(model.fit(X, Y, epochs=5, verbose=0).history["loss"]))
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
+def test_one_step_solves_linear_regression():
+    """mu = 0 is Gauss-Newton, exact for a linear model; weights of samples count."""
+    draw = np.random.default_rng(0)
+    x, y, w = draw.normal(size=(50, 4)), draw.normal(size=(50, 2)), draw.uniform(0.1, 2, 50)
+    model = net(2, inputs=4)
+    model.compile(LM(mu=1e-14), "mse")
+    model.fit(x, y, epochs=1, sample_weight=w, verbose=0)
+    a = np.hstack([x, np.ones((50, 1))]) * np.sqrt(w)[:, None]
+    best = np.linalg.lstsq(a, y * np.sqrt(w)[:, None], rcond=None)[0]
+    np.testing.assert_allclose(np.vstack(model.get_weights()), best, rtol=1e-9)
+
+
+def test_sine_is_fitted_from_any_start():
+    """Acceptance on SIN 1-5-1 in short; the long one is in `tests/judges`."""
+    counts = []
+    for seed in range(6):
+        model = net(5, 1, seed=seed)
+        model.compile(LM(goal=0.002), "mse")
+        history = model.fit(X, Y, epochs=100, verbose=0).history
+        assert model.optimizer.stopped == "goal" and history["loss"][-1] <= 0.002
+        counts.append(len(history["loss"]))
+    assert np.median(counts) <= 10
+
+
+def test_two_spirals_in_short():
+    """2-15-15-1 with a linear output, until no sign is wrong."""
+    k = np.arange(97)
+    angle, radius = k * np.pi / 16, (104 - k) / 104
+    one = np.c_[radius * np.sin(angle), radius * np.cos(angle)]
+    x, y = np.r_[one, -one], np.r_[np.ones((97, 1)), -np.ones((97, 1))] * 0.9
+
+    class Right(bp.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = bool((np.sign(self.model.predict(x)) == np.sign(y)).all())
+
+    model = net(15, 15, 1, inputs=2)
+    model.compile(LM(), "mse")
+    history = model.fit(x, y, epochs=300, verbose=0, callbacks=[Right()])
+    assert len(history.history["loss"]) < 200
+    assert (np.sign(model.predict(x)) == np.sign(y)).all()
+
+
+def test_cross_entropy_takes_newtons_step_of_a_linear_model():
+    """There the generalised Gauss-Newton matrix is the Hessian."""
+    draw = np.random.default_rng(1)
+    x, y = draw.normal(size=(60, 3)), draw.integers(0, 4, 60)
+    model = net(4, inputs=3, seed=2)
+    k, b = model.get_weights()
+    z = x @ k + b
+    p = np.exp(z - z.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    a = np.hstack([x, np.ones((60, 1))])
+    curvature = p[:, :, None] * np.eye(4) - p[:, :, None] * p[:, None, :]
+    h = np.einsum("ni,nj,ncd->icjd", a, a, curvature)
+    g = np.einsum("ni,nc->ic", a, p - np.eye(4)[y])
+    mu = 1e-3
+    step = np.linalg.solve(h.reshape(16, 16) + mu * np.eye(16), -g.ravel()).reshape(4, 4)
+    model.compile(LM(mu=mu), "cross_entropy")
+    model.fit(x, y, epochs=1, verbose=0)
+    np.testing.assert_allclose(np.vstack(model.get_weights()), np.vstack([k, b]) + step, rtol=1e-9)
+
+
+def test_l2_penalties_are_part_of_the_objective():
+    draw = np.random.default_rng(2)
+    x, y = draw.normal(size=(30, 3)), draw.normal(size=(30, 1))
+    layer = bp.layers.Dense(1, kernel_regularizer=bp.regularizers.L2(0.1), use_bias=False)
+    model = bp.Sequential([bp.Input((3,)), layer], dtype="float64", seed=0)
+    model.compile(LM(mu=1e-14), "mse")
+    model.fit(x, y, epochs=1, verbose=0)
+    best = np.linalg.solve(x.T @ x + 30 * 0.1 * np.eye(3), x.T @ y)  # sum e^2 / 30 + 0.1 |w|^2
+    np.testing.assert_allclose(model.get_weights()[0], best, rtol=1e-9)
+
+
+def test_bayesian_regularisation_finds_how_many_parameters_work():
+    draw = np.random.default_rng(3)
+    x = draw.uniform(-1, 1, (60, 1))
+    y = np.sin(np.pi * x) + 0.2 * draw.normal(size=x.shape)
+    model = net(20, 1, seed=1)
+    model.compile(LM(regularization="bayesian"), "mse")
+    history = model.fit(x, y, epochs=150, verbose=0).history
+    assert 3 < history["effective_parameters"][-1] < 25  # of 61
+    free = net(20, 1, seed=1)
+    free.compile(LM(), "mse")
+    free.fit(x, y, epochs=150, verbose=0)
+    test = draw.uniform(-1, 1, (500, 1))
+    error, overfitted = (
+        np.mean((m.predict(test) - np.sin(np.pi * test)) ** 2) for m in (model, free)
+    )
+    assert error < 0.02 and error < overfitted
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_bits_do_not_depend_on_threads(threads):
+    draw = np.random.default_rng(4)
+    x, y = draw.normal(size=(700, 6)), draw.normal(size=(700, 2))
+
+    def trained(n):
+        model = net(24, 16, 2, inputs=6)
+        model.compile(LM(), "mse", metrics=["mae"])
+        with bp.threads(n):
+            model.fit(x, y, epochs=3, verbose=0)
+        return model.get_weights()
+
+    for a, b in zip(trained(1), trained(threads), strict=True):
+        assert np.array_equal(a, b)
+
+
+class StopAt(bp.callbacks.Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise InterruptedError
+
+
+def test_a_resumed_run_has_the_same_bits(tmp_path):
+    def made():
+        model = net(5, 1)
+        model.compile(LM(mu=0.01, regularization="bayesian"), "mse")
+        return model
+
+    whole = made()
+    expected = whole.fit(X, Y, epochs=8, verbose=0).history
+    path, stop = tmp_path / "run.ckpt", StopAt(4)
+    with pytest.raises(InterruptedError):
+        made().fit(X, Y, epochs=8, verbose=0, checkpoint=path, callbacks=[stop])
+    assert bp.load_checkpoint(path).optimizer.numbers()["evidence"][0] == 1
+    resumed, stop.epoch = made(), -1
+    found = resumed.fit(X, Y, epochs=8, verbose=0, checkpoint=path, callbacks=[stop]).history
+    assert found == expected
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_early_stopping_and_history():
+    model = net(5, 1)
+    model.compile(LM(), "mse", metrics=["mae"])
+    stopper = bp.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
+    history = model.fit(X, Y, epochs=200, verbose=0, validation_split=0.3, callbacks=[stopper])
+    assert {"loss", "mae", "val_loss", "mu", "gradient_norm", "step_norm"} <= set(history.history)
+    assert len(history.history["loss"]) < 200
+
+
+def test_it_stops_where_there_is_nothing_to_do():
+    model = net(1)
+    model.compile(LM(), "mse")
+    model.fit(X, 2 * X + 1, epochs=100, verbose=0)
+    assert model.optimizer.stopped in ("flat", "goal")
+    np.testing.assert_allclose(np.vstack(model.get_weights()), [[2], [1]], atol=1e-6)
+
+
+REFUSED = {
+    "mean_absolute_error": (lambda: net(3, 1), "mae", {}, "sum of squares"),
+    "a loss in Python": (lambda: net(3, 1), support, {}, "a loss in Python"),
+    "mini-batches": (lambda: net(3, 1), "mse", {"batch_size": 10}, "batch_size=10"),
+    "dropout": (lambda: with_layer(bp.layers.Dropout(0.5)), "mse", {}, "random layer"),
+    "batch normalization": (
+        lambda: with_layer(bp.layers.BatchNormalization()),
+        "mse",
+        {},
+        "freeze",
+    ),
+}
+
+
+def with_layer(layer):
+    layers = [bp.Input((1,)), bp.layers.Dense(3, "tanh"), layer, bp.layers.Dense(1)]
+    return bp.Sequential(layers, dtype="float64", seed=0)
+
+
+class Absolute:
+    def value(self, y_true, y_pred):
+        return np.abs(y_true - y_pred).mean(axis=1)
+
+    def gradient(self, y_true, y_pred):
+        return np.sign(y_pred - y_true) / len(y_true)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_does_not_go_is_refused_before_any_work(what):
+    make, loss, arguments, words = REFUSED[what]
+    model = make()
+    model.compile(LM(), Absolute() if loss is support else loss)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=words) as caught:
+        model.fit(X, Y, verbose=0, **arguments)
+    assert "LevenbergMarquardt" in str(caught.value)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_float32_and_rates_and_size_are_refused():
+    model = bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)])
+    with pytest.raises(ValueError, match="float64"):
+        model.compile(LM(), "mse")
+    with pytest.raises(AttributeError, match="no learning rate"):
+        LM().learning_rate = 0.1
+    large = net(60000, 1)
+    large.compile(LM(), "mse")
+    with pytest.raises(ValueError, match="GiB.*LBFGS"):
+        large.fit(X, Y, verbose=0)
+
+
+def test_weights_stay_when_the_loss_is_not_finite():
+    model = net(3, 1)
+    model.compile(LM(), "mse")
+    weights = model.get_weights()
+    weights[0][0, 0] = 1e200
+    weights[2][...] = 1e200
+    model.set_weights(weights)
+    with pytest.raises(bp.TrainingDiverged):
+        model.fit(X, Y, verbose=0)
+    for a, b in zip(weights, model.get_weights(), strict=True):
+        assert np.array_equal(a, b)
