@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt: trainlm's rules against a NumPy transcript, what it solves, and what it refuses."""
+"""Levenberg-Marquardt: trainlm's rules against NumPy, what it solves, and what it refuses."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ def test_float32_and_rates_and_size_are_refused():
         LM().learning_rate = 0.1
     large = net(60000, 1)
     large.compile(LM(), "mse")
-    with pytest.raises(ValueError, match="GiB.*LBFGS"):
+    with pytest.raises(ValueError, match=r"GiB.*LBFGS"):
         large.fit(X, Y, verbose=0)
 
 

@@ -25,6 +25,9 @@ from . import formulas, ours, rules, spec, twin
 NOT_CALLED = {"Layer", "Input"}
 
 
+NAMES = ("Optimizer", "get", "names")
+
+
 def uncovered() -> list[str]:
     """What bpcore offers and this fuzzer does not know yet."""
     text = "\n".join(
@@ -33,12 +36,7 @@ def uncovered() -> list[str]:
     missing = [f"layer {n}" for n in bp.layers.__all__ if n not in NOT_CALLED and n not in text]
     offered: list[tuple[str, Any, Any, set[str]]] = [
         ("loss", bp.losses, spec.LOSSES, {"Loss", "get", "names"}),
-        (
-            "optimizer",
-            bp.optimizers,
-            spec.OPTIMIZERS,
-            {"BatchSolver", "Optimizer", "get", "names", *cases.SOLVERS},
-        ),
+        ("optimizer", bp.optimizers, (*spec.OPTIMIZERS, *cases.SOLVERS), {"BatchSolver", *NAMES}),
     ]
     for kind, module, known, others in offered:
         missing += [f"{kind} {n}" for n in module.__all__ if n not in others and n not in known]
