@@ -205,6 +205,20 @@ def sklearn(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """The nine examples of everyday use, as they are written."""
+    session.install(".[test]", "polars", "optuna", "nbconvert", "ipykernel")
+    session.run("pytest", "tests/judges/examples_of_doors.py", *session.posargs)
+
+
+@nox.session
+def neighbours(session: nox.Session) -> None:
+    """Beside torch, scikit-learn and lightgbm: every order of import; children of all kinds."""
+    session.install(".[test]", "torch>=2.2", "lightgbm")
+    session.run("python", "-m", "tests.judges.neighbours", *session.posargs)
+
+
+@nox.session
 def stubs(session: nox.Session) -> None:
     """Write the type stubs of the compiled module anew; a test compares them."""
     session.install(".", "pybind11-stubgen>=2.5", "ruff")

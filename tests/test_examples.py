@@ -11,6 +11,10 @@ import sys
 import pytest
 
 FOLDER = pathlib.Path(__file__).parent.parent / "examples"
+# Of everyday use; those that the plain suite leaves out run by ``nox -s examples``.
+DOORS = {"sklearn_pipeline.py", "sklearn_search.py", "sklearn_calibration.py", "table_pandas.py",
+         "table_polars.py", "command_line.py", "optuna_study.py", "notebook.py",
+         "multi_output.py"}  # fmt: skip
 NEEDS_DOWNLOAD = {"mnist.py", "mnist_dropout.py"}
 
 
@@ -99,6 +103,20 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path):
 )
 def test_short_examples_run(name, tmp_path):
     assert run(name, tmp_path)
+
+
+def test_a_frame_with_categories_through_a_file(tmp_path):
+    pytest.importorskip("pandas")
+    text = run("table_pandas.py", tmp_path)
+    ((accuracy,),) = numbers(f"accuracy {NUMBER};", text)
+    assert accuracy > 0.85 and "the new plan 'gold': " in text
+
+
+def test_outputs_of_unlike_scales(tmp_path):
+    pytest.importorskip("sklearn")
+    text = run("multi_output.py", tmp_path)
+    scores = numbers(rf"fraction +{NUMBER}, price +{NUMBER}", text)
+    assert scores[0][0] < 0 and min(scores[1]) > 0.9
 
 
 def test_no_example_is_forgotten():

@@ -356,3 +356,31 @@ def test_the_bar_shows_in_place_of_lines(capsys):
     MLPClassifier((4,), max_iter=2, verbose="bar").fit(x, y)
     told = capsys.readouterr()
     assert "100%" in told.err and "Iteration" not in told.out
+
+
+def test_threads_do_not_multiply_with_joblibs():
+    joblib = pytest.importorskip("joblib")
+    x, y, _, _ = digits()
+    seen = []
+
+    def fit(n_threads):
+        look = bp.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: seen.append(bp.get_num_threads())
+        )
+        MLPClassifier((8,), max_iter=1, callbacks=[look], n_threads=n_threads).fit(x, y)
+
+    with bp.threads(2):
+        fit(None)
+    for n_threads in (None, 2):
+        jobs = [joblib.delayed(fit)(n_threads) for _ in range(2)]
+        joblib.Parallel(n_jobs=2, backend="threading")(jobs)
+    assert seen == [2, 1, 1, 2, 2]
+
+
+def test_processes_of_joblib_fit_alike():
+    joblib = pytest.importorskip("joblib")
+    x, y, _, _ = digits()
+    nets = [MLPClassifier((8,), max_iter=2, random_state=0) for _ in range(3)]
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(net.fit)(x, y) for net in nets)
+    here = nets[0].fit(x, y)
+    assert all(np.array_equal(net.coefs_[0], here.coefs_[0]) for net in found)

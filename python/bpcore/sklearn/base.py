@@ -21,12 +21,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .. import activations, layers, optimizers, regularizers
 from ..base import checks
-from ..base import threads as thread_limits
 from ..base.memory import Array
 from ..errors import TrainingDiverged
 from ..graph.parameter import assign
 from ..model.sequential import Sequential
 from .data import Batches, blocks, dense, outputs_of
+from .limits import limited
 from .stopping import Watch
 
 _ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}  # scikit-learn's names
@@ -213,7 +213,7 @@ class MLP(BaseEstimator):
             self.best_validation_score_: Any = -np.inf if self._watches(held) else None
             self.best_loss_: Any = None if self._watches(held) else np.inf
             self.stopped_ = False
-        with thread_limits.threads(self.n_threads or thread_limits.get_num_threads()):
+        with limited(self.n_threads):
             if self.solver == "lbfgs":
                 self._fit_lbfgs(x, y, weight)
             else:
@@ -390,7 +390,8 @@ class MLP(BaseEstimator):
 
     def _outputs_of(self, x: Any) -> Array:
         """The same for rows that were checked before."""
-        return outputs_of(self.model_, x)
+        with limited(self.n_threads):
+            return outputs_of(self.model_, x)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

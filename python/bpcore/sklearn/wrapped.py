@@ -25,6 +25,7 @@ from ..model.model import Model
 from ..model.sequential import Sequential
 from ..optimizers import Optimizer
 from .data import Batches, outputs_of
+from .limits import limited
 
 
 def _is_sequences(x: Any) -> bool:
@@ -108,10 +109,11 @@ class Wrapped(BaseEstimator):
         if sparse.issparse(x):
             random = check_random_state(self.random_state)
             data = {"x": Batches(x, y, weight, self.batch_size or x.shape[0], random)}
-        self.history_ = model.fit(
-            **data, epochs=self.epochs, validation_split=self.validation_split,
-            callbacks=self.callbacks, verbose=self.verbose,
-        )  # fmt: skip
+        with limited(None):
+            self.history_ = model.fit(
+                **data, epochs=self.epochs, validation_split=self.validation_split,
+                callbacks=self.callbacks, verbose=self.verbose,
+            )  # fmt: skip
         self.model_ = model
         self.n_iter_ = len(self.history_.epoch)
 
