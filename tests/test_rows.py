@@ -8,6 +8,8 @@ import dataclasses
 
 import pytest
 
+import bpcore as bp
+
 from . import cases
 from .helpers import rows, support
 
@@ -19,6 +21,26 @@ DTYPES = ("float32", "float64")
 @pytest.mark.parametrize("case", ALL, ids=lambda c: c.id)
 def test_terms_in_each_tier(case, dtype):
     rows.check_tiers(case, dtype)
+
+
+def linear_in_weights(case):
+    """Whether backward reads a weight only as itself, not in values of forward."""
+    layer = case.make(bp.layers)
+    return (
+        not isinstance(layer, bp.layers.Swish)
+        and getattr(layer, "activation", "linear") == "linear"
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_backward_may_read_other_weights_than_forward(dtype):
+    """As feedback alignment wants it: Io::w_back stands for w there, and nowhere else."""
+    moved = 0
+    for case in filter(linear_in_weights, ALL):
+        run = rows.Run(case, dtype)
+        run.check_back()
+        moved += bool(run.params)
+    assert moved > 20
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -75,7 +75,7 @@ template <class T> class BatchNormalization final : public Op<T> {
       if (io.dx[0] == nullptr) return;
       const T count = static_cast<T>(m);
       for (std::int64_t j = 0; j < n; ++j) {
-        factor[j] = gamma_ < 0 ? inverse[j] : inverse[j] * io.w[0][begin + j];
+        factor[j] = gamma_ < 0 ? inverse[j] : inverse[j] * io.w_back[0][begin + j];
         level[j] = sum[j] / count;
         tilt[j] = dot[j] / count * inverse[j] * inverse[j];
       }
@@ -85,7 +85,7 @@ template <class T> class BatchNormalization final : public Op<T> {
     }
     if (io.dx[0] == nullptr) return;
     for (std::int64_t j = 0; j < n; ++j) {
-      factor[j] = slope(io, begin + j) * (gamma_ < 0 ? T(1) : io.w[0][begin + j]);
+      factor[j] = slope(io, begin + j) * (gamma_ < 0 ? T(1) : io.w_back[0][begin + j]);
       level[j] = tilt[j] = 0;
     }
     kernels<T>().column_normalize_back(io.x[0] + offset, io.dy + offset, io.dx[0] + offset, channels_, m, n,

@@ -57,7 +57,7 @@ template <class T> class Normalization final : public Op<T> {
       const T *u = io.saved + r * (size_ + sets_), *dy = io.dy + r * size_;
       T* dx = io.dx[0] + r * size_;
       each_set([&](std::int64_t k, std::int64_t offset, std::int64_t channel) {
-        const T* gamma = gamma_ < 0 ? nullptr : io.w[0] + channel;
+        const T* gamma = gamma_ < 0 ? nullptr : io.w_back[0] + channel;
         kernels<T>().normalize_set_back(u + offset, dy + offset, gamma, dx + offset, set(), centred_, u[size_ + k],
                                         io.add[0]);
       });

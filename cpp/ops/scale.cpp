@@ -24,7 +24,7 @@ template <class T> class Scale final : public Op<T> {
     const Rows rows = block.rows;
     const std::int64_t offset = rows.begin * inner_ * last_;
     kernels<T>().affine_rows(io.x[0] + offset, io.y + offset, last_, rows.count() * inner_, last_, nullptr,
-                             weights(io, scratch), nullptr);
+                             weights(io.w[0], scratch), nullptr);
   }
 
   void backward(const Io<T>& io, const Block& block, T* scratch) const override {
@@ -32,7 +32,7 @@ template <class T> class Scale final : public Op<T> {
     if (io.dx[0] == nullptr) return;
     const std::int64_t offset = rows.begin * inner_ * last_, m = rows.count() * inner_;
     T* dx = io.add[0] ? scratch + align_up<T>(last_) : io.dx[0] + offset;
-    kernels<T>().affine_rows(io.dy + offset, dx, last_, m, last_, nullptr, weights(io, scratch), nullptr);
+    kernels<T>().affine_rows(io.dy + offset, dx, last_, m, last_, nullptr, weights(io.w_back[0], scratch), nullptr);
     if (io.add[0]) kernels<T>().axpy(T(1), dx, io.dx[0] + offset, m * last_);
   }
 
@@ -53,9 +53,9 @@ template <class T> class Scale final : public Op<T> {
   }
 
  private:
-  const T* weights(const Io<T>& io, T* scratch) const {
-    if (!one_) return io.w[0];
-    std::fill_n(scratch, last_, io.w[0][0]);
+  const T* weights(const T* w, T* scratch) const {
+    if (!one_) return w;
+    std::fill_n(scratch, last_, w[0]);
     return scratch;
   }
   BatchChunks chunks_;

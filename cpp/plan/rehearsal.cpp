@@ -42,10 +42,11 @@ template <class T> void Guarded<T>::expect_whole(const std::string& what) const 
 
 template <class T>
 Rehearsal<T>::Rehearsal(const std::shared_ptr<const Graph<T>>& graph, const std::vector<const T*>& xs,
-                        const std::vector<const T*>& dys, std::int64_t n, const Terms& terms)
+                        const std::vector<const T*>& dys, const std::vector<const T*>& w_back, std::int64_t n,
+                        const Terms& terms)
     : graph_(*graph), n_(n), terms_(terms), plan_(graph, graph->outputs, graph->outputs, PlanOptions{true, true, true}),
       io_(plan_.steps().size()) {
-  allocate(xs, dys);
+  allocate(xs, dys, w_back);
   for (std::size_t s = 0; s < io_.size(); ++s) forward(s);
   for (std::size_t k = 0; k < dys.size(); ++k) {
     const int output = plan_.root(graph_.outputs[k]);
@@ -76,8 +77,11 @@ template <class T> T* Rehearsal<T>::make(std::int64_t n, const std::string& name
   return arrays_.back().second.data();
 }
 
-template <class T> void Rehearsal<T>::allocate(const std::vector<const T*>& xs, const std::vector<const T*>& dys) {
+template <class T>
+void Rehearsal<T>::allocate(const std::vector<const T*>& xs, const std::vector<const T*>& dys,
+                            const std::vector<const T*>& w_back) {
   check(xs.size() == graph_.inputs.size() && dys.size() == graph_.outputs.size(), "an array for each input and output");
+  check(w_back.empty() || w_back.size() == graph_.params.size(), "an array for each parameter");
   values_.assign(graph_.nodes.size(), nullptr);
   gradients_.assign(graph_.nodes.size(), nullptr);
   for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
@@ -115,8 +119,10 @@ template <class T> void Rehearsal<T>::allocate(const std::vector<const T*>& xs, 
     io.dy = gradients_[at(step.output)];
     if (sizes.saved > 0) io.saved = make(n_ * sizes.saved, "what " + step.name + " saves");
     if (sizes.kept > 0) io.kept = make(sizes.kept, "what " + step.name + " keeps");
-    for (int p : step.params) io.w.push_back(parameter(p));
-    io.w_back = io.w;
+    for (int p : step.params) {
+      io.w.push_back(parameter(p));
+      io.w_back.push_back(w_back.empty() ? parameter(p) : w_back[at(p)]);
+    }
   }
 }
 

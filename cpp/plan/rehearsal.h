@@ -37,9 +37,10 @@ template <class T> class Guarded {
 
 template <class T> class Rehearsal {
  public:
-  // xs, dys: of n samples, by the graph's inputs and outputs.
+  // xs, dys: of n samples, by the graph's inputs and outputs; w_back: by parameter, what backward reads in its place, or
+  // empty.
   Rehearsal(const std::shared_ptr<const Graph<T>>& graph, const std::vector<const T*>& xs,
-            const std::vector<const T*>& dys, std::int64_t n, const Terms& terms);
+            const std::vector<const T*>& dys, const std::vector<const T*>& w_back, std::int64_t n, const Terms& terms);
 
   const T* value(int v) { return values_[at(plan_.root(v))]; }
   const T* gradient(int v) { return gradients_[at(plan_.root(v))]; }  // null: no way from it to an output
@@ -49,7 +50,7 @@ template <class T> class Rehearsal {
  private:
   static std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
   T* make(std::int64_t n, const std::string& name);
-  void allocate(const std::vector<const T*>& xs, const std::vector<const T*>& dys);
+  void allocate(const std::vector<const T*>& xs, const std::vector<const T*>& dys, const std::vector<const T*>& w_back);
   void forward(std::size_t s);
   void backward(std::size_t s);
   void accumulate(int param);

@@ -3,12 +3,10 @@ The compiled core of bpcore. Private: use the package's public names.
 """
 
 from __future__ import annotations
-
 import collections.abc
-import typing
-
 import numpy
 import numpy.typing
+import typing
 
 __all__: list[str] = [
     "Counter",
@@ -417,6 +415,7 @@ def rehearse(
     shift: typing.SupportsInt | typing.SupportsIndex = 0,
     pattern: typing.SupportsInt | typing.SupportsIndex = 0,
     add: bool = False,
+    w_back: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float32]] = [],
 ) -> tuple: ...
 @typing.overload
 def rehearse(
@@ -428,6 +427,7 @@ def rehearse(
     shift: typing.SupportsInt | typing.SupportsIndex = 0,
     pattern: typing.SupportsInt | typing.SupportsIndex = 0,
     add: bool = False,
+    w_back: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]] = [],
 ) -> tuple: ...
 def scan(array: numpy.ndarray, dtype: str) -> typing.Any: ...
 def select_tier(name: str) -> str: ...

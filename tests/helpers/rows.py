@@ -59,7 +59,7 @@ class Run:
         self.xs = [rng.normal(size=(ROWS, *shape)).astype(dtype) for shape in shapes]
         self.ws = [w.value.copy() for w in layer.weights]
         brick = layer._get_brick()
-        self.net = brick.net
+        self.net, self.params = brick.net, brick.params
         self.dy = rng.normal(size=(ROWS, *brick.out_shape)).astype(dtype)
         self.rng = rng
 
@@ -76,6 +76,18 @@ class Run:
             for k, a in enumerate(arrays)
             if a is not None
         }
+
+    def check_back(self):
+        """Backward reads `w_back`, forward and the gradients of weights do not."""
+        own = [p.value.copy() for p in self.params]
+        others = [w + 0.5 if p.trainable else w for p, w in zip(self.params, own, strict=True)]
+        plain, made = self.rehearse(), self.rehearse(w_back=others)
+        for p, w in zip(self.params, others, strict=True):
+            p.value = w
+        other = self.rehearse()
+        for what, a in made.items():
+            same = other if what.startswith("dx") else plain
+            assert support.same_bits(a, same[what]), f"{self.name}: {what} reads other weights"
 
     def check_bits(self, expected):
         """No bit depends on the terms; no guard is touched."""
