@@ -3,10 +3,12 @@ The compiled core of bpcore. Private: use the package's public names.
 """
 
 from __future__ import annotations
+
 import collections.abc
+import typing
+
 import numpy
 import numpy.typing
-import typing
 
 __all__: list[str] = [
     "Counter",
