@@ -31,9 +31,11 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
                                 PyExc_RuntimeError, nullptr));
   m.attr("Diverged") = bp::diverged_type();
   bp::bind_tools(m);
+  bp::bind_counter(m);
   bp::bind_scopes(m);
   bp::bind_network(m);
   bp::bind_trainer(m);
+  bp::bind_passes(m);
   bp::bind_solver(m);
   bp::bind_rehearsal(m);
 }

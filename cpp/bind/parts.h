@@ -6,9 +6,11 @@
 
 namespace bp {
 
+void bind_counter(py::module_& m);
 void bind_scopes(py::module_& m);
 void bind_network(py::module_& m);
 void bind_trainer(py::module_& m);
+void bind_passes(py::module_& m);
 void bind_solver(py::module_& m);
 void bind_tools(py::module_& m);
 void bind_rehearsal(py::module_& m);

@@ -1,11 +1,10 @@
 // Trainer: the epoch loop in Python's hands.
 #include "bind/trainer.h"
 
-#include "base/fork.h"
-#include "bind/user_code.h"
 #include "bind/network.h"
 #include "bind/parameters.h"
-#include "bind/parts.h"
+#include "bind/running.h"
+#include "bind/user_code.h"
 
 namespace bp {
 namespace {
@@ -48,23 +47,6 @@ template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Sh
   throw BadInput("unknown metric '" + name + "'");
 }
 
-// What counts up by one at a time and is to have room for it.
-void set_counter(Counter& counter, std::int64_t value) {
-  check(value >= 0 && value <= std::int64_t{1} << 62, "a counter: got " + std::to_string(value) + ", expected 0 to 2^62");
-  counter.set(value);
-}
-
-void bind_counter(py::module_& m) {
-  py::class_<Counter, std::shared_ptr<Counter>>(m, "Counter")
-      .def(py::init([](std::int64_t value) {
-             auto counter = std::make_shared<Counter>();
-             set_counter(*counter, value);
-             return counter;
-           }),
-           py::arg("value") = 0)
-      .def_property("value", &Counter::get, &set_counter);
-}
-
 template <class T> class PyTrainer final : public TrainerHandle<T> {
  public:
   PyTrainer(std::shared_ptr<Network<T>> net, const py::list& losses, const std::vector<double>& loss_weights,
@@ -73,7 +55,10 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
             std::shared_ptr<Counter> steps, std::shared_ptr<Counter> draws)
       : net_(std::move(net)), keep_slots_(slots) {
     const Graph<T>& graph = *net_->graph();
-    check(losses.size() == graph.outputs.size() && loss_weights.size() == losses.size() && metrics.size() == losses.size(),
+    const bool updates_alone = losses.empty() && loss_weights.empty() && metrics.empty();
+    const bool by_output = losses.size() == graph.outputs.size() && loss_weights.size() == losses.size() &&
+                           metrics.size() == losses.size();
+    check(updates_alone || by_output,
           "losses, loss_weights and metrics must have one entry per output");
     auto config = std::make_shared<StepConfig<T>>();
     config->clip_norm = clip_norm;
@@ -206,6 +191,28 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     return py::make_tuple(loss, params, inputs);
   }
 
+  // The update alone, from gradients by parameter; None for those that are not trained. None, or what is not finite: the number
+  // of a gradient, or the name of a parameter whose penalty it is. Then nothing is changed.
+  py::object apply(const py::list& gradients, double rate) {
+    const Graph<T>& graph = *net_->graph();
+    check(gradients.size() == graph.params.size(), "apply: one gradient for each parameter");
+    std::vector<const T*> from;
+    for (std::size_t p = 0; p < graph.params.size(); ++p) {
+      from.push_back(nullptr);
+      if (!graph.params[p].trainable) continue;
+      const auto array = py::reinterpret_borrow<py::array>(gradients[p]);
+      check(shape_of(array) == graph.params[p].shape, graph.params[p].name + ": a gradient of another shape");
+      from.back() = writable_data<T>(array, graph.params[p].name + ": gradient");
+      if (!kernels<T>().all_finite(from.back(), array.size())) return py::int_(p);
+    }
+    bool done = false;
+    {
+      const Alone alone(gate_);
+      done = trainer_->apply(from, rate);
+    }
+    return done ? py::object(py::none()) : py::str(trainer_->flaw_of_penalties());
+  }
+
   py::dict profile(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights) {
     const OneBatch data(*this, xs, ys, weights);
     BatchProfile found;
@@ -295,13 +302,6 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     PyTrainer& trainer;
   };
 
-  // What runs without the GIL. The models' own gates keep their calls apart; this one tells of a fork.
-  struct Alone {
-    explicit Alone(Gate& gate) : entry(gate) { check(entry.inside(), "two threads are in one trainer"); }
-    const Entry entry;
-    const GilRelease release;
-  };
-
   Target<T> target(const py::array& y, bool labels, const BoundLoss<T>& loss, std::int64_t n) const {
     Target<T> target;
     check(y.ndim() >= 1 && y.shape(0) == n, "y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
@@ -373,25 +373,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     }
   }
 
-  static py::dict details_of(const DivergedReport& report) {
-    py::dict details;
-    details["batch"] = report.batch;
-    details["layer"] = report.flaw.layer;
-    details["tensor"] = report.flaw.tensor;
-    details["row"] = report.flaw.row;
-    details["sample"] = report.sample;
-    return details;
-  }
-
   void raise_if_diverged() const {
-    const DivergedReport* report = trainer_->diverged();
-    if (report == nullptr) return;
-    const NonFinite& flaw = report->flaw;
-    const std::string message = "batch " + std::to_string(report->batch) + ": " + flaw.tensor + " of '" + flaw.layer +
-                                "' is not finite" + (flaw.row >= 0 ? " (row " + std::to_string(flaw.row) + ")" : "");
-    const py::tuple args = py::make_tuple(message, details_of(*report));
-    PyErr_SetObject(diverged_type().ptr(), args.ptr());
-    throw py::error_already_set();
+    if (trainer_->diverged() != nullptr) raise_diverged(*trainer_->diverged());
   }
 
   struct Gathered {  // as gathered() gives it
@@ -428,6 +411,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("flush", [](P& p, double rate) { p.core().flush(rate); }, py::arg("learning_rate"))
       .def("gradients", &P::gradients, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("wrt_inputs") = false,
            py::arg("training") = true)
+      .def("apply", &P::apply, py::arg("gradients"), py::arg("learning_rate"))
       .def("profile", &P::profile, py::arg("xs"), py::arg("ys"), py::arg("weights"))
       .def("value", &P::value, py::arg("node"))
       .def("delta", &P::delta, py::arg("node"))
@@ -471,7 +455,6 @@ template <class F> void def_slot(py::module_& m, const char* name, F of) {
 }  // namespace
 
 void bind_trainer(py::module_& m) {
-  bind_counter(m);
   bind<float>(m, "TrainerFloat32");
   bind<double>(m, "TrainerFloat64");
   m.def(

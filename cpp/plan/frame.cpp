@@ -91,6 +91,15 @@ template <class T> void Frame<T>::set_draw(std::uint64_t draw) {
   }
 }
 
+template <class T> void Frame<T>::want_inputs(bool wanted) {
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    const Step<T>& step = plan_->steps()[s];
+    for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+      if (step.for_inputs[i]) io_[s].dx[i] = wanted ? gradient(step.inputs[i]) : nullptr;
+    }
+  }
+}
+
 template <class T> void Frame<T>::commit(std::int64_t n) {
   for (std::size_t s = 0; s < io_.size(); ++s) {
     if (!kept_params_[s].empty()) plan_->steps()[s].op->commit(io_[s], n, kept_params_[s]);

@@ -17,6 +17,8 @@ template <class T> class Frame {
   Io<T>& io(std::size_t step) { return io_[step]; }
   void set_training(bool training);
   void set_draw(std::uint64_t draw);
+  // Whether backward goes on to the gradients of the inputs, in a plan that has them.
+  void want_inputs(bool wanted);
   // Lets an input value live in the caller's memory (null: back in the arena).
   void bind_input(int v, const T* data);
 

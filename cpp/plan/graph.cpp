@@ -47,6 +47,18 @@ template <class T> OpPtr<T> Graph<T>::make(int node) const {
   return make_op(spec, xs, ws);
 }
 
+template <class T> void Graph<T>::note_change() const {
+  for (const ParameterView<T>& param : params) {
+    if (param.changes != nullptr) param.changes->add(1);
+  }
+}
+
+template <class T> std::int64_t Graph<T>::changes() const {
+  std::int64_t total = 0;
+  for (const ParameterView<T>& param : params) total += param.changes == nullptr ? 0 : param.changes->get();
+  return total;
+}
+
 template struct Graph<float>;
 template struct Graph<double>;
 

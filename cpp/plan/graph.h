@@ -1,6 +1,7 @@
 // The graph as the user built it: nodes in topological order, parameters, shapes.
 #pragma once
 
+#include "base/counter.h"
 #include "ops/op.h"
 
 namespace bp {
@@ -10,6 +11,7 @@ template <class T> struct ParameterView {
   Shape shape;
   std::string name;
   bool trainable;
+  std::shared_ptr<Counter> changes;  // how often the value was changed, or null: nobody asks
 
   // Seen as a matrix (all axes but the last, the last); a vector is one row.
   std::int64_t row_size() const { return shape.empty() ? 1 : shape.back(); }
@@ -30,6 +32,8 @@ template <class T> struct Graph {
         std::vector<ParameterView<T>> parameters);
 
   OpPtr<T> make(int node) const;
+  void note_change() const;      // of all parameters
+  std::int64_t changes() const;  // so far, of all of them
   bool has_role(int node, Role role) const { return facts[static_cast<std::size_t>(node)].role == role; }
   std::int64_t size(int value) const { return size_of(shapes[static_cast<std::size_t>(value)]); }
 

@@ -184,13 +184,18 @@ template <class T> bool Plan<T>::fuse_into_previous(int node, const Op<T>& op) {
 template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) {
   // Forward: what depends on something to be trained. Backward: what reaches a loss. Gradients flow where both hold.
   std::vector<char> depends(graph_->nodes.size(), 0), reaches(graph_->nodes.size(), 0);
+  std::vector<char> trained(graph_->nodes.size(), 0);  // depends on a parameter, and not on inputs alone
   if (options_.wrt_inputs) {
     for (int input : graph_->inputs) depends[at(input)] = 1;
   }
   for (const Step<T>& step : steps_) {
     bool any = false;
-    for (int input : step.inputs) any |= depends[at(input)] != 0;
     for (int param : step.params) any |= graph_->params[at(param)].trainable;
+    trained[at(step.output)] = any;
+    for (int input : step.inputs) {
+      any |= depends[at(input)] != 0;
+      trained[at(step.output)] |= trained[at(input)];
+    }
     depends[at(step.output)] = any;
   }
   for (int loss : losses) reaches[at(root(loss))] = 1;
@@ -198,11 +203,13 @@ template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) 
   for (std::size_t s = steps_.size(); s-- > 0;) {
     Step<T>& step = steps_[s];
     step.backward = reaches[at(step.output)] && depends[at(step.output)];
+    step.backward_for_inputs = step.backward && !trained[at(step.output)];
     for (int input : step.inputs) {
       if (reaches[at(step.output)]) reaches[at(input)] = 1;
       const bool wants = step.backward && depends[at(input)];
       step.wants_dx.push_back(wants);
       step.adds_dx.push_back(wants && written[at(input)]);
+      step.for_inputs.push_back(wants && !trained[at(input)]);
       if (wants) written[at(input)] = 1;
     }
     if (!step.backward) continue;

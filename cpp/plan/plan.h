@@ -23,8 +23,8 @@ template <class T> struct Step {
   std::vector<int> inputs;  // values
   int output;
   std::vector<int> params;
-  std::vector<char> wants_dx, adds_dx;  // by input
-  bool backward = false;
+  std::vector<char> wants_dx, adds_dx, for_inputs;  // by input; for_inputs: no parameter's gradient needs this dx
+  bool backward = false, backward_for_inputs = false;
   std::string name;
 
   // Of some samples; where the partition is by columns, of some of these, too: then backward_columns() comes after

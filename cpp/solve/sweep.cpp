@@ -56,6 +56,7 @@ template <class T> void Sweep<T>::write_weights(const T* w) {
     const ParameterView<T>& view = graph().params[p];
     if (offsets_[p] >= 0) std::copy_n(w + offsets_[p], size_of(view.shape), view.value);
   }
+  graph().note_change();
 }
 
 template <class T> void Sweep<T>::prepare(const BatchSource<T>& source, std::int64_t chunk, int threads) {

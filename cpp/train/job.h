@@ -24,6 +24,7 @@ template <class T> struct BatchSource {
 
 template <class T> struct StepConfig {
   std::vector<BoundLoss<T>> losses;
+  std::vector<int> handed;  // values whose gradients the caller hands in, in place of losses
   std::vector<char> needs_values;  // by output: some metric wants what predict() returns
   OptimizerConfig optimizer;
   bool has_optimizer = false;
@@ -49,6 +50,7 @@ template <class T> struct BatchJob {
   bool update;            // false: gradients only, into the materialised arrays
   bool add_gradients;     // to those of earlier batches
   bool commit;            // running statistics move
+  bool wrt_inputs = true;  // backward goes on to the inputs, where the plan has their gradients
   double gradient_scale;  // 1 / number of batches accumulated, applied at the update
   double learning_rate;
   std::int64_t step;   // the optimizer's, from 1

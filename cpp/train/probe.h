@@ -31,11 +31,11 @@ template <class T> class Probe {
 
   // Of the last batch, of n samples, in the order of computation. All values lie in the frame.
   NonFinite first_flaw(std::int64_t n) const;
+  NonFinite flaw_in_forward(std::int64_t n) const;
   // The step with a clock around every call, on one thread, gradients tile by tile.
   BatchProfile profile(Team& alone, const BatchJob<T>& job);
 
  private:
-  NonFinite flaw_in_forward(std::int64_t n) const;
   void measure_sizes(std::int64_t n, BatchProfile* found) const;
   void profile_update(Team& alone, const BatchJob<T>& job, BatchProfile* found);
 

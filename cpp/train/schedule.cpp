@@ -17,6 +17,7 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
     const bool users = outputs_.bound(k).config.user != nullptr;
     calls_.push_back({Phase::kLoss, static_cast<int>(k), users ? Partition::kWhole : Partition::kRows});
   }
+  first_backward_ = calls_.size();
   for (std::size_t s = steps.size(); s-- > 0;) {
     if (!steps[s].backward) continue;
     const Partition partition = steps[s].partition;
@@ -34,26 +35,31 @@ template <class T> void Schedule<T>::prepare(std::int64_t n, bool training) {
 }
 
 template <class T> void Schedule<T>::run(Team& team, const BatchJob<T>& job) {
+  std::size_t first = 0;
+  Rows mine = rows_of(team, job);
+  const bool relays = relay_.runs(team);
+  if (relays) {
+    mine = relay_.pass(team, job, work_.scratch[static_cast<std::size_t>(team.rank)].data());
+    first = 2;  // the gather and the first step
+  } else if (team.rank == 0) {
+    relay_.rest();
+  }
+  make_all(first, job.training ? calls_.size() : first_backward_, mine, team, job);
+  if (relays && team.rank == 0) relay_.look_ahead(team, job);
+}
+
+template <class T>
+void Schedule<T>::make_all(std::size_t first, std::size_t end, Rows mine, Team& team, const BatchJob<T>& job) {
   T* scratch = work_.scratch[static_cast<std::size_t>(team.rank)].data();
   const std::int64_t n = job.rows.count();
   const auto by_rows = [&](const Call& call) {
     return call.partition == Partition::kRows || (call.partition == Partition::kColumns && team.size == 1);
   };
-  std::size_t first = 0, end = calls_.size();
-  while (!job.training && end > 0 && calls_[end - 1].phase > Phase::kLoss) --end;
-  Rows mine = split(n, team.rank, team.size);
-  const bool relays = relay_.runs(team);
-  if (relays) {
-    mine = relay_.pass(team, job, scratch);
-    first = 2;  // the gather and the first step
-  } else if (team.rank == 0) {
-    relay_.rest();
-  }
   while (first < end) {
     if (!by_rows(calls_[first])) {
       team.barrier();
       if (by_columns(calls_[first].partition)) {
-        make_by_columns(calls_[first], n, team, scratch);
+        if (wanted(calls_[first], job)) make_by_columns(calls_[first], n, team, scratch);
       } else if (team.rank == 0) {
         make(calls_[first], {0, n}, team, job, scratch);
       }
@@ -71,10 +77,10 @@ template <class T> void Schedule<T>::run(Team& team, const BatchJob<T>& job) {
     }
     first = last;
   }
-  if (relays && team.rank == 0) relay_.look_ahead(team, job);
 }
 
 template <class T> void Schedule<T>::make(const Call& call, Rows rows, Team& team, const BatchJob<T>& job, T* scratch) {
+  if (!wanted(call, job)) return;
   switch (call.phase) {
     case Phase::kGather:
       work_.gather(rows, job);
@@ -104,6 +110,10 @@ template <class T> void Schedule<T>::make(const Call& call, Rows rows, Team& tea
     work_.frame->backward(static_cast<std::size_t>(call.index), rows, scratch);
   }
   check_delta(call.index, rows, team, job.rows.count());
+}
+
+template <class T> bool Schedule<T>::wanted(const Call& call, const BatchJob<T>& job) const {
+  return job.wrt_inputs || call.phase < Phase::kPrepare || !work_.step(call.index).backward_for_inputs;
 }
 
 // All rows, a thread's share of the columns, cut where vectors end.

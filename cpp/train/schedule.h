@@ -28,6 +28,11 @@ template <class T> class Schedule {
 
   // All calls, in training, or those of forward and loss; on every member of the team.
   void run(Team& team, const BatchJob<T>& job);
+  // One half of them, without a relay.
+  void forward(Team& team, const BatchJob<T>& job) { make_all(0, first_backward_, rows_of(team, job), team, job); }
+  void backward(Team& team, const BatchJob<T>& job) {
+    make_all(first_backward_, calls_.size(), rows_of(team, job), team, job);
+  }
 
   // One after the other on one thread, for whoever looks at each: visit(call, rows).
   template <class Visit> void each_call(std::int64_t n, Visit&& visit) const;
@@ -36,6 +41,11 @@ template <class T> class Schedule {
   bool sound_delta(int step, Rows rows, std::int64_t batch, const Team* team) const;
 
  private:
+  static Rows rows_of(const Team& team, const BatchJob<T>& job) {
+    return split(job.rows.count(), team.rank, team.size);
+  }
+  void make_all(std::size_t first, std::size_t end, Rows mine, Team& team, const BatchJob<T>& job);
+  bool wanted(const Call& call, const BatchJob<T>& job) const;
   void make_by_columns(const Call& call, std::int64_t n, Team& team, T* scratch);
   void check_delta(int step, Rows rows, const Team& team, std::int64_t batch);
   T largest_input(int step, std::size_t input, Rows rows, const Team* team) const;
@@ -45,6 +55,7 @@ template <class T> class Schedule {
   Relay<T>& relay_;
   std::vector<Call> calls_;
   bool long_ = false;  // the batches: their calls are cut into pieces that look whether they are still wanted
+  std::size_t first_backward_ = 0;  // of the calls
 };
 
 template <class T> template <class Visit> void Schedule<T>::each_call(std::int64_t n, Visit&& visit) const {

@@ -16,6 +16,8 @@ std::shared_ptr<const Plan<T>> training_plan(std::shared_ptr<const Graph<T>> gra
     losses.push_back(loss.prediction);
     if (!config.fuse) targets.push_back(loss.output);
   }
+  targets.insert(targets.end(), config.handed.begin(), config.handed.end());
+  losses.insert(losses.end(), config.handed.begin(), config.handed.end());
   PlanOptions options;
   options.training = true;
   options.fuse = config.fuse;
@@ -48,6 +50,10 @@ template <class T> int TrainingStep<T>::threads(std::int64_t n, bool training) c
   return std::max(threads_for(flops, n), by_update);
 }
 
+template <class T> int TrainingStep<T>::threads_of_update() const {
+  return static_cast<int>(std::clamp<std::int64_t>(tiles_.elements() / kElementsPerThread, 1, num_threads()));
+}
+
 template <class T>
 void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training,
                               std::uint64_t draw) {
@@ -59,17 +65,53 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
     outputs_.make_room(n);
     work_.capacity = n;
   }
-  if (static_cast<int>(work_.scratch.size()) < threads) {
-    update_.make_room(threads);
-    const std::int64_t size = align_up<T>(std::max(schedule_.scratch(work_.capacity), update_.scratch(work_.capacity)));
-    while (static_cast<int>(work_.scratch.size()) < threads) work_.scratch.emplace_back(size, kUnwritten);
-  }
-  schedule_.prepare(n, training);
-  update_.prepare(n, training);
-  relay_.prepare(source, n, threads, training && !schedule_.is_long(), draw);
+  make_scratch(threads);
+  const bool goes_back = training || !work_.config->handed.empty();
+  schedule_.prepare(n, goes_back);
+  update_.prepare(n, goes_back);
+  if (work_.config->handed.empty()) relay_.prepare(source, n, threads, training && !schedule_.is_long(), draw);
   outputs_.prepare(source);
   work_.frame->set_training(training);
   work_.frame->set_draw(draw);
+}
+
+template <class T> void TrainingStep<T>::make_scratch(int threads) {
+  if (static_cast<int>(work_.scratch.size()) >= threads) return;
+  update_.make_room(threads);
+  const std::int64_t size = align_up<T>(std::max(schedule_.scratch(work_.capacity), update_.scratch(work_.capacity)));
+  while (static_cast<int>(work_.scratch.size()) < threads) work_.scratch.emplace_back(size, kUnwritten);
+}
+
+template <class T> bool TrainingStep<T>::forward(const BatchJob<T>& job, int threads) {
+  run_team(threads, [&](Team& team) { schedule_.forward(team, job); });
+  for (int value : work_.config->handed) {
+    if (!kernels<T>().all_finite(work_.frame->value(value), job.rows.count() * work_.graph->size(value))) work_.flaw();
+  }
+  const bool sound = !take_flaw();
+  if (sound && job.commit) work_.frame->commit(job.rows.count());
+  return sound;
+}
+
+template <class T>
+bool TrainingStep<T>::backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to) {
+  work_.frame->want_inputs(job.wrt_inputs);
+  run_team(threads, [&](Team& team) {
+    schedule_.backward(team, job);
+    team.barrier();  // every delta is known
+    if (!to.empty() && !work_.flawed.load(std::memory_order_relaxed)) update_.add_gradients(team, job.rows.count(), to);
+  });
+  return !take_flaw();
+}
+
+template <class T> void TrainingStep<T>::apply(const BatchJob<T>& job, const std::vector<const T*>& from) {
+  const int threads = threads_of_update();
+  materialise();
+  make_scratch(threads);
+  update_.set_rate(job);
+  run_team(threads, [&](Team& team) {
+    update_.take_gradients(team, from);
+    update_.run(team, job);
+  });
 }
 
 template <class T> void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {

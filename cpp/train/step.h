@@ -31,6 +31,14 @@ template <class T> class TrainingStep {
   // The update alone, from the gradients of earlier batches; job.rows is empty.
   void finish(Team& team, const BatchJob<T>& job);
 
+  // The step in parts, after prepare(), where the config names values whose gradients are handed in: forward, which keeps what
+  // backward needs; backward from what stands in gradient() of those values, with the gradients of the parameters added to
+  // arrays by parameter (none: left out) and with those of the inputs or without (job.wrt_inputs). Each says whether all was
+  // finite; if not, no gradient was added. And the update alone, from gradients in arrays by parameter.
+  bool forward(const BatchJob<T>& job, int threads);
+  bool backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to);
+  void apply(const BatchJob<T>& job, const std::vector<const T*>& from);
+
   // Of the last batch, after its team.
   OutputBatch<T> output(std::size_t k, std::int64_t n) const { return outputs_.batch(k, n); }
   const T* row_loss(std::size_t k) const { return outputs_.row_loss(k); }
@@ -39,6 +47,7 @@ template <class T> class TrainingStep {
   void copy_gradient(int param, T* to) const { update_.copy_gradient(param, to); }  // materialised
   void fill_frame() { relay_.fill_frame(); }  // for whoever looks at values of the first layer's data
   NonFinite first_flaw(std::int64_t n) { return probe().first_flaw(n); }
+  NonFinite flaw_in_forward(std::int64_t n) { return probe().flaw_in_forward(n); }
 
   Penalties<T>& penalties() { return update_.penalties(); }
   void materialise() { update_.materialise(); }
@@ -46,6 +55,9 @@ template <class T> class TrainingStep {
   std::string describe(std::int64_t n) const;
 
  private:
+  bool take_flaw() { return work_.flawed.exchange(false, std::memory_order_relaxed); }
+  void make_scratch(int threads);
+  int threads_of_update() const;
   Workspace<T> work_;
   Outputs<T> outputs_;
   Relay<T> relay_;

@@ -142,8 +142,23 @@ template <class T> void Trainer<T>::flush(double rate) {
   job.learning_rate = rate;
   job.step = steps_->get() + 1;
   run_team(1, [&](Team& team) { step_.finish(team, job); });
+  graph_->note_change();
   pending_ = 0;
   steps_->add(1);
+}
+
+template <class T> bool Trainer<T>::apply(const std::vector<const T*>& gradients, double rate) {
+  BatchJob<T> job{};
+  job.training = job.update = job.add_gradients = true;
+  job.gradient_scale = 1;
+  job.learning_rate = rate;
+  job.step = steps_->get() + 1;
+  step_.penalties().refresh();
+  if (!step_.penalties().call()) return false;
+  step_.apply(job, gradients);
+  graph_->note_change();
+  steps_->add(1);
+  return true;
 }
 
 template <class T> BatchJob<T> Trainer<T>::next_job(std::int64_t batch, std::int64_t pending, double rate) const {
@@ -208,6 +223,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
       ++batch;
     }
   });
+  if (update_) graph_->note_change();
   if (has_diverged_) diverged_ = report(batch_);
   if (done.flawed) {
     has_flaw_ = true;

@@ -15,15 +15,6 @@ struct DivergedReport {
   NonFinite flaw;
 };
 
-// A count that outlives the trainers which raise it, and that other threads may look at while one does; on a cache line of
-// its own, as it is written at every batch.
-struct alignas(64) Counter {
-  std::atomic<std::int64_t> value{0};
-  std::int64_t get() const { return value.load(std::memory_order_relaxed); }
-  void set(std::int64_t count) { value.store(count, std::memory_order_relaxed); }
-  void add(std::int64_t more) { value.fetch_add(more, std::memory_order_relaxed); }
-};
-
 template <class T> struct Results {
   std::vector<double> loss;  // by output: sum over samples of weight * loss
   double penalty = 0;        // sum over samples of their batch's penalty
@@ -50,6 +41,10 @@ template <class T> class Trainer {
   std::int64_t run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds);
   // Gradients of the loss on all of the data as one batch; nothing is updated. Returns the loss.
   double gradients(bool wrt_inputs, bool training);
+  // The update alone, by the caller's gradients: an array for each trainable parameter, null for the others. False, and
+  // nothing is changed, if a penalty is not finite.
+  bool apply(const std::vector<const T*>& gradients, double rate);
+  std::string flaw_of_penalties() { return step_.penalties().flaw(); }
   // One step on all of the data as one batch, timed; at rate 0, but an optimizer's state moves.
   BatchProfile profile();
   void reset_results();

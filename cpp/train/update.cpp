@@ -288,6 +288,45 @@ template <class T> double Update<T>::norm_scale() const {
   return norm > work_.config->clip_norm ? work_.config->clip_norm / norm : 1;
 }
 
+// Calls with(offset in the parameter, offset in the tile's compact array, length) for each run of memory of a tile.
+template <class T, class With> void each_run(const OwnedTile& tile, const ParameterView<T>& param, With&& with) {
+  const std::int64_t width = param.row_size(), columns = tile.columns.count();
+  if (columns == width) return with(tile.rows.begin * width, 0, tile.size());
+  for (std::int64_t row = 0; row < tile.rows.count(); ++row) {
+    with((tile.rows.begin + row) * width + tile.columns.begin, row * columns, columns);
+  }
+}
+
+template <class T> void Update<T>::add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to) {
+  const Rows mine = tiles_.of(team.rank, team.size);
+  T* scratch = work_.scratch[at(team.rank)].data();
+  if (long_) {  // all of them first: an interrupt leaves no part of the sums behind
+    for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+      accumulate(t, team, n, false, gradients_.data() + tiles_[t].offset, scratch);
+    }
+    team.barrier();
+  }
+  for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+    T* g = long_ ? gradients_.data() + tiles_[t].offset : tile_gradient(team.rank);
+    if (!long_) accumulate(t, team, n, false, g, scratch);
+    each_run(tiles_[t], work_.param(tiles_[t].param), [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t size) {
+      kernels<T>().axpy(T(1), g + at_tile, to[at(tiles_[t].param)] + at_param, size);
+    });
+  }
+}
+
+template <class T> void Update<T>::take_gradients(Team& team, const std::vector<const T*>& from) {
+  const Rows mine = tiles_.of(team.rank, team.size);
+  for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+    const OwnedTile& tile = tiles_[t];
+    T* g = gradients_.data() + tile.offset;
+    each_run(tile, work_.param(tile.param), [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t size) {
+      std::copy_n(from[at(tile.param)] + at_param, size, g + at_tile);
+    });
+    if (penalties_.trained()) penalties_.add(at(t), tile.param, tile, g);
+  }
+}
+
 template <class T> void Update<T>::copy_gradient(int param, T* to) const {
   const std::int64_t width = work_.param(param).row_size();
   for (const OwnedTile& tile : tiles_.all()) {

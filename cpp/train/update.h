@@ -28,6 +28,11 @@ template <class T> class Update {
   void begin(Team& team, const BatchJob<T>& job);
   void run(Team& team, const BatchJob<T>& job);
 
+  // The update's two halves on their own: the batch's gradients are added to arrays of the caller's, penalties left out; and
+  // gradients are taken from such arrays into the materialised ones, penalties added. By parameter, null: not trained.
+  void add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to);
+  void take_gradients(Team& team, const std::vector<const T*>& from);
+
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
   std::int64_t gradient_bytes() const { return static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
 

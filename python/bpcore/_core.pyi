@@ -18,6 +18,8 @@ __all__: list[str] = [
     "Network",
     "NetworkFloat32",
     "NetworkFloat64",
+    "PassesFloat32",
+    "PassesFloat64",
     "Restored",
     "Solver",
     "ThreadCount",
@@ -60,6 +62,13 @@ class Diverged(RuntimeError):
     """
     A loss or gradient is not finite; args[1] tells where.
     """
+
+class Counter:
+    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex = 0) -> None: ...
+    @property
+    def value(self) -> int: ...
+    @value.setter
+    def value(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class Turn:
     def __enter__(self) -> typing.Any: ...
@@ -129,17 +138,13 @@ class NetworkFloat64:
     @property
     def flops_per_sample(self) -> int: ...
 
-class Counter:
-    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex = 0) -> None: ...
-    @property
-    def value(self) -> int: ...
-    @value.setter
-    def value(self, arg1: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-
 class TrainerFloat32Handle:
     pass
 
 class TrainerFloat32(TrainerFloat32Handle):
+    def apply(
+        self, gradients: list, learning_rate: typing.SupportsFloat | typing.SupportsIndex
+    ) -> typing.Any: ...
     def check_gathered(self, state: dict) -> None: ...
     def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def describe(self) -> str: ...
@@ -205,6 +210,9 @@ class TrainerFloat64Handle:
     pass
 
 class TrainerFloat64(TrainerFloat64Handle):
+    def apply(
+        self, gradients: list, learning_rate: typing.SupportsFloat | typing.SupportsIndex
+    ) -> typing.Any: ...
     def check_gathered(self, state: dict) -> None: ...
     def delta(self, node: typing.SupportsInt | typing.SupportsIndex) -> numpy.ndarray: ...
     def describe(self) -> str: ...
@@ -266,6 +274,38 @@ class TrainerFloat64(TrainerFloat64Handle):
     @property
     def pending(self) -> int: ...
 
+class PassesFloat32:
+    def __init__(self, net: NetworkFloat32, draws: Counter) -> None: ...
+    def backward(
+        self, dys: collections.abc.Sequence[numpy.ndarray], grads: typing.Any, inputs: bool
+    ) -> typing.Any: ...
+    def forward(self, xs: collections.abc.Sequence[numpy.ndarray], training: bool) -> list: ...
+    @property
+    def deserted(self) -> bool: ...
+    @property
+    def obstacle(self) -> str: ...
+    @property
+    def rows(self) -> int:
+        """
+        Of the pass that is kept.
+        """
+
+class PassesFloat64:
+    def __init__(self, net: NetworkFloat64, draws: Counter) -> None: ...
+    def backward(
+        self, dys: collections.abc.Sequence[numpy.ndarray], grads: typing.Any, inputs: bool
+    ) -> typing.Any: ...
+    def forward(self, xs: collections.abc.Sequence[numpy.ndarray], training: bool) -> list: ...
+    @property
+    def deserted(self) -> bool: ...
+    @property
+    def obstacle(self) -> str: ...
+    @property
+    def rows(self) -> int:
+        """
+        Of the pass that is kept.
+        """
+
 class Solver:
     def __init__(
         self,
@@ -300,6 +340,7 @@ def Network(
             numpy.ndarray,
         ]
     ] = [],
+    changes: collections.abc.Sequence[Counter] = [],
 ) -> typing.Any: ...
 def Trainer(
     net: typing.Any,

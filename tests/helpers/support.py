@@ -126,6 +126,13 @@ def fma_tiers():
     return [t for t in tiers() if t != "baseline"]
 
 
+def assert_same(a, b):
+    """Two dicts of arrays with equal keys and equal elements."""
+    assert list(a) == list(b)
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=str(key))
+
+
 def relative_error(found, expected):
     """Largest difference over the largest magnitude expected."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)

@@ -59,7 +59,7 @@ def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
         The file could not be written; an existing one is unchanged.
     """
     name = checks.path(path)
-    compilation = model._need_compilation()
+    compilation = model._need_compilation(loss=False)
     model._built(": nothing to save")
     if model._training.held and not model._training.mine:
         raise BusyError(
@@ -174,7 +174,7 @@ def warn_of_differences(document: Mapping[str, Any], file: str) -> None:
 
 def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     """Counters as data, and the arrays of weights and optimizer; they are not copied."""
-    optimizer = model._need_compilation().optimizer
+    optimizer = model._need_compilation(loss=False).optimizer
     arrays = save.arrays_of(model)
     taken = next((name for name in arrays if not is_weight(name)), None)
     if taken is not None:
@@ -294,7 +294,7 @@ def prepare(
     model: Any, state: Mapping[str, Any], arrays: Mapping[str, Array], file: str
 ) -> Callable[[], None]:
     """Check everything against the model; the function returned puts it in, and cannot fail."""
-    optimizer, layers = model._need_compilation().optimizer, random_layers(model)
+    optimizer, layers = model._need_compilation(loss=False).optimizer, random_layers(model)
     now, state = _random(model), whole(model, state)
     own = {key: a for key, a in arrays.items() if is_state(key)}
     try:

@@ -40,7 +40,7 @@ class Lowering:
         self.shapes: list[Shape] = []
         self.params: list[Parameter] = []
         self.steps: dict[int, Step] = {}  # what nodes are, by number, as far as layers say it
-        self.has_python = False  # whether some node is a layer in Python
+        self.python_nodes: list[Any] = []  # calls of layers in Python
         self.shared_layers: set[int] = set()  # ids of layers with several calls
         self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
         self._shifts: list[tuple[int, Parameter, Parameter]] = []
@@ -154,7 +154,15 @@ class Lowering:
                 numbers = self._number(mean), self._number(variance)
                 shifts.append((found, *numbers, mean.exact))
         return _core.Network(
-            self.dtype, nodes, list(outputs), values, names, flags, self.compute, shifts
+            self.dtype,
+            nodes,
+            list(outputs),
+            values,
+            names,
+            flags,
+            self.compute,
+            shifts,
+            [p._changes for p in self.params],
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import constraints, regularizers
+from .. import _core, constraints, regularizers
 from ..base import checks
 from ..base.memory import Array, aligned_copy, copy_all, empty
 from ..errors import ShapeError
@@ -79,6 +79,7 @@ class Parameter:
         self._value = value  # of the core's memory, and nobody else's
         self._view: Array = value.view()
         self._grad: Array | None = None
+        self._changes = _core.Counter()  # how often a call has changed the value
         self._trainable = checks.boolean("trainable", trainable)
 
     @property
@@ -123,6 +124,11 @@ class Parameter:
     def grad(self, new: Any) -> None:
         if new is not self._grad:  # `p.grad += g` has already been done in place
             self.grad[...] = _fit(f"{self.name}.grad", new, self.shape, self.dtype, finite=False)
+
+    def zero_grad(self) -> None:
+        """Set the gradient to 0."""
+        if self._grad is not None:
+            self._grad.fill(0)
 
     @property
     def trainable(self) -> bool:
@@ -209,13 +215,14 @@ class Parameter:
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__, "_grad": None}
-        state.pop("_view")
+        state.pop("_view"), state.pop("_changes")
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._value = aligned_copy(self._value)  # pickle does not keep the alignment
         self._view = self._value.view()
+        self._changes = _core.Counter()
 
 
 def check_writable(parameters: Sequence[Parameter]) -> None:
@@ -231,6 +238,8 @@ def check_writable(parameters: Sequence[Parameter]) -> None:
 def assign(parameters: Sequence[Parameter], arrays: Sequence[Array]) -> None:
     """Copy arrays, each of its parameter's shape and dtype, into all parameters or into none."""
     check_writable(parameters)
+    for p in parameters:
+        p._changes.value += 1
     copy_all([p.value for p in parameters], arrays)
 
 

@@ -363,7 +363,7 @@ class Layer(arguments.Configured):
     ) -> int:
         """Write this call down; by default as a node that calls forward and backward."""
         node = PythonNode(self, shapes, shape, low.dtype, shared=id(self) in low.shared_layers)
-        low.has_python = True
+        low.python_nodes.append(node)
         return low.add("python", inputs, shape, self.name, self._weights, shape=shape, layer=node)
 
     # ---- configuration ------------------------------------------------------------------------

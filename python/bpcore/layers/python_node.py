@@ -55,6 +55,16 @@ class PythonNode:
         self._saved: dict[str, Any] = {}
         self._n = 0
 
+    def kept(self) -> Any:
+        """What the last forward left for backward, whoever calls the layer in between."""
+        return dict(self.layer.__dict__), self._saved, self._n
+
+    def restore(self, state: Any) -> None:
+        """Take back what `kept` gave."""
+        found, self._saved, self._n = state
+        settings = ("_trainable", "_name", "_owner", "_calls", "_weights")
+        self.layer.__dict__.update({k: v for k, v in found.items() if k not in settings})
+
     def forward(self, xs: list[Array], training: bool) -> Array:
         """For the core: the layer's forward, its result checked."""
         self._n = int(xs[0].shape[0])

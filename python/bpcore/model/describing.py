@@ -58,7 +58,9 @@ def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
     model._make_engine()  # inputs and outputs go by the layers' names
     if config.get("compile"):
         told = dict(config["compile"])
-        model.compile(told.pop("optimizer"), told.pop("loss"), told.pop("metrics"), **told)
+        if told["loss"] is None:
+            del told["loss"]
+        model.compile(**told)
     return model
 
 

@@ -20,6 +20,7 @@ from ..train.engine import Engine
 
 if TYPE_CHECKING:
     from ..diagnosis import Diagnosis
+    from ..graph.parameter import Parameter
     from ..inspection.profiling import Profile
     from ..inspection.rate_finder import LearningRateFinder
     from ..train.compilation import Compilation
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 class Inspectable:
     """Base of `Trainable`."""
 
+    name: str
+    dtype: str
     _in_keys: list[str] | None
+    _out_kind: Any
 
     @property
     def built(self) -> bool:
@@ -38,7 +42,18 @@ class Inspectable:
     def _built(self, what: str = "") -> Engine:
         raise NotImplementedError
 
-    def _need_compilation(self) -> Compilation:
+    def _need_compilation(self, loss: bool = True) -> Compilation:
+        raise NotImplementedError
+
+    def _build_for(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def _undone_on_error(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """The parameters that training changes."""
         raise NotImplementedError
 
     def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
@@ -137,27 +152,35 @@ class Inspectable:
         """
         checks.boolean("wrt_inputs", wrt_inputs)
         with self._busy("gradients"):
-            compilation = self._need_compilation()
-            item = self._prepared(x, y, sample_weight)
-            engine = self._built()
-            trainer = engine.trainer("gradients", compilation)
-            try:
-                loss, grads, dxs = trainer.gradients(
-                    item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs
-                )
-            except _core.Diverged as error:
-                raise diverged(error, -1, None) from None
-            found: dict[str, Array] = {}
-            for p, g in zip(engine.params, grads, strict=True):
-                if g is not None and p.trainable:
-                    found[p.name] = g
-                    p.grad[...] = g
-            inputs = None
-            if wrt_inputs:
-                inputs = dxs[0] if len(dxs) == 1 and not self._in_keys else list(dxs)
-                if self._in_keys:
-                    inputs = dict(zip(self._in_keys, dxs, strict=True))
-            return Gradients(float(loss), found, inputs)
+            return self._gradients(x, y, sample_weight, wrt_inputs)
+
+    def _gradients(self, x: Any, y: Any, sample_weight: Any, wrt_inputs: bool) -> Gradients:
+        compilation = self._need_compilation()
+        item = self._prepared(x, y, sample_weight)
+        engine = self._built()
+        trainer = engine.trainer("gradients", compilation)
+        try:
+            loss, grads, dxs = trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs)
+        except _core.Diverged as error:
+            raise diverged(error, -1, None) from None
+        found: dict[str, Array] = {}
+        for p, g in zip(engine.params, grads, strict=True):
+            if g is not None and p.trainable:
+                found[p.name] = g
+                p.grad[...] = g
+        return Gradients(float(loss), found, self._inputs_as_given(dxs) if wrt_inputs else None)
+
+    def _inputs_as_given(self, parts: list[Array]) -> Any:
+        """Arrays by input in the form in which the model takes them."""
+        if self._in_keys:
+            return dict(zip(self._in_keys, parts, strict=True))
+        return parts[0] if len(parts) == 1 else list(parts)
+
+    def _outputs_as_given(self, parts: list[Array]) -> Any:
+        """Arrays by output in the form in which the model gives them."""
+        if self._out_kind is dict:
+            return dict(zip(self._built().signature.outputs.names, parts, strict=True))
+        return parts[0] if self._out_kind is None else list(parts)
 
     def trace(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, Any]:
         """Every layer's inputs, weighted input z, activation a and delta = dL/dz, as in textbooks.

@@ -21,7 +21,6 @@ class Runnable(Trainable):
     """Base of `Model`: from arrays to arrays, without a loss."""
 
     dtype: str
-    _out_kind: Any
     _fast: Any
 
     def _set_fast(self) -> None:
@@ -111,11 +110,7 @@ class Runnable(Trainable):
                 net.forward([a[rows] for a in xs], False, [a[rows] for a in outs])
         if out is not None:
             return out
-        if self._out_kind is dict:
-            return dict(zip(outputs.names, outs, strict=True))
-        if self._out_kind is None:
-            return outs[0]
-        return list(outs)
+        return self._outputs_as_given(outs)
 
     def _check_out(self, engine: Engine, out: Any, n: int, xs: list[Array]) -> Array:
         if len(engine.outputs) > 1:

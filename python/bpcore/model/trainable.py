@@ -17,14 +17,15 @@ from ..errors import BusyError, diverged
 from ..layers.base import Layer
 from ..optimizers import Optimizer
 from ..train import evaluation, loop
-from ..train.compilation import Compilation
+from ..train.compilation import NO_LOSS, Compilation
 from ..train.engine import Engine
 from ..train.options import Options
 from . import building
 from .adjustable import Adjustable
+from .stepwise import Stepwise
 
 
-class Trainable(Adjustable):
+class Trainable(Adjustable, Stepwise):
     """Base of `Model`: what needs a loss."""
 
     name: str
@@ -43,17 +44,22 @@ class Trainable(Adjustable):
     @property
     def optimizer(self) -> Optimizer:
         """The optimizer given to `compile`."""
-        return self._need_compilation().optimizer
+        return self._need_compilation(loss=False).optimizer
 
     @property
     def compiled(self) -> bool:
         """Whether `compile` was called, by the user or with what a file holds."""
         return self._compilation is not None
 
-    def _need_compilation(self) -> Compilation:
+    def _need_compilation(self, loss: bool = True) -> Compilation:
         if self._compilation is None:
             raise RuntimeError(
                 f"model {self.name!r} is not compiled; call compile(optimizer, loss) first"
+            )
+        if loss and not self._compilation.has_loss:
+            raise RuntimeError(
+                f"model {self.name!r} is compiled without a loss, expected one here; call "
+                "compile(optimizer, loss), or use forward, backward and apply_gradients"
             )
         return self._compilation
 
@@ -61,7 +67,7 @@ class Trainable(Adjustable):
     def compile(
         self,
         optimizer: Any = "adam",
-        loss: Any = None,
+        loss: Any = NO_LOSS,
         metrics: Any = (),
         *,
         loss_weights: Any = None,
@@ -77,7 +83,8 @@ class Trainable(Adjustable):
         ----------
         optimizer : str or Optimizer
         loss : str, loss, or list or dict of them by output
-            See `bpcore.losses`; an object with ``value`` and ``gradient`` is a loss as well.
+            See `bpcore.losses`; an object with ``value`` and ``gradient`` is a loss as well. May be
+            left out for a loop of one's own: `forward`, `backward`, `apply_gradients`.
         metrics : list, or dict or list of lists by output
             See `bpcore.metrics`. They count every sample alike, whatever its weight in the loss.
         loss_weights : list or dict of float, optional
@@ -346,14 +353,45 @@ class Trainable(Adjustable):
         with self._undone_on_error():
             return self._first(x, y, sample_weight)
 
-    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, dy: Any = None
+    ) -> Any:
         """One update from one batch: forward, loss, backward, accumulate, update.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`; all samples are one batch.
+        dy : array of the outputs' shape, list or dict of them by output, or callable, optional
+            In place of `y` and the compiled loss: dL/dy as `backward` takes it, or a function of
+            the outputs that returns it. All ``grad`` are set to 0 first, and hold the gradients
+            afterwards.
 
         Returns
         -------
         dict of str to float
-            Loss and metrics of the batch, before the update.
+            Loss and metrics of the batch, before the update. With `dy`: the outputs before it.
+
+        Examples
+        --------
+        The mean squared error by hand:
+
+        >>> import bpcore as bp, numpy as np
+        >>> model = bp.Sequential([bp.layers.Dense(1)], seed=0)
+        >>> model.compile(bp.optimizers.SGD(0.1))
+        >>> x, t = np.ones((4, 2)), np.ones((4, 1))
+        >>> for _ in range(50):
+        ...     y = model.train_on_batch(x, dy=lambda y: 2 * (y - t) / y.size)
+        >>> model(x).round(3).ravel().tolist()
+        [1.0, 1.0, 1.0, 1.0]
         """
+        if dy is not None:
+            if y is not None or sample_weight is not None:
+                raise ValueError(
+                    "dy stands for targets and loss, got y or sample_weight, too; give one of them"
+                )
+            with self._busy("train_on_batch"):
+                return self._step_by(x, dy)
         with self._busy("train_on_batch"):
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight)

@@ -19,6 +19,14 @@ from .measures import Measures, is_config, leaves, named
 from .python_loss import PythonLoss
 
 
+class _NoLoss:
+    def __repr__(self) -> str:
+        return "None"
+
+
+NO_LOSS = _NoLoss()  # what is compiled for a loop of one's own
+
+
 class Compilation:
     """Optimizer, losses, metrics and options; `resolve` makes the lists by output."""
 
@@ -37,8 +45,14 @@ class Compilation:
         if loss is None:
             raise TypeError(
                 "loss must be a name or a loss, got None; give for example loss='cross_entropy' or "
-                "loss='mse'"
+                "loss='mse', or leave it out for a loop of your own"
             )
+        if loss is NO_LOSS and (leaves(metrics) or leaves(weighted_metrics)):
+            raise ValueError(
+                "metrics are counted beside a loss, got metrics and no loss; give a loss, too"
+            )
+        self.has_loss = loss is not NO_LOSS
+        loss = loss if self.has_loss else None
         self.optimizer = optimizers.get(optimizer)
         self.loss, self.loss_weights = arguments.kept(loss), arguments.kept(loss_weights)
         self.clip_norm = self._clip("gradient_clip_norm", clip_norm)
@@ -63,6 +77,9 @@ class Compilation:
         """Fit losses, metrics and groups to the model; raises before anything is changed."""
         names = [end.name for end in ends]
         self.groups.check(parameters)
+        if not self.has_loss:
+            self.names, self.ends = names, ends
+            return
         chosen = [losses.get(item) for item in _per_output("loss", self.loss, names)]
         for loss, end in zip(chosen, ends, strict=True):
             advice.refuse(loss, end)

@@ -44,10 +44,12 @@ class Engine:
         self.flags = self.low.flags()
         self.net = self.low.network(self.outputs)
         # Layers in Python keep what backward needs in themselves: one pass at a time.
-        self.has_python = self.low.has_python
+        self.has_python = bool(self.low.python_nodes)
         self.by_chance = False  # whether nobody gave the model's seed
         self.draws = draws  # training batches so far, of the model
         self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
+        self._passes: Any = None
+        self._kept: list[Any] = []  # by layer in Python: what it keeps for `backward`
 
     def ends(self) -> list[graph.End]:
         """The outputs, as losses and metrics ask for them."""
@@ -70,12 +72,38 @@ class Engine:
         if flags != self.flags:
             self.net = self.low.network(self.outputs)
             self.trainers.clear()
+            self._passes = None
             self.flags = flags  # last: if Ctrl-C comes before, all is done again
 
+    # ---- the parts of a step ------------------------------------------------------------------
+    @property
+    def passes(self) -> Any:
+        """The core's passes forward and backward, made on first use."""
+        if self._passes is None or self._passes.deserted:
+            kind = _core.PassesFloat32 if self.dtype == "float32" else _core.PassesFloat64
+            self._passes = kind(self.net, self.draws)
+        return self._passes
+
+    def forward(self, xs: list[Array], training: bool) -> list[Array]:
+        """A pass that is kept: the outputs."""
+        ys: list[Array] = self.passes.forward(xs, training)
+        self._kept = [node.kept() for node in self.low.python_nodes]
+        return ys
+
+    def backward(self, dys: list[Array], parameters: bool, inputs: bool) -> list[Array]:
+        """Back through the pass that was kept: the inputs' gradients, if they are wanted."""
+        for node, state in zip(self.low.python_nodes, self._kept, strict=True):
+            node.restore(state)
+        grads = [p.grad for p in self.params] if parameters else None
+        dxs: list[Array] | None = self.passes.backward(dys, grads, inputs)
+        return dxs or []
+
+    # ---- trainers -----------------------------------------------------------------------------
     def trainer(self, purpose: str, compilation: Compilation) -> Any:
-        """The trainer for "train", "eval", "gradients" or "trace", made on first use."""
+        """The trainer for "train", "eval", "gradients", "trace" or "apply", made on first use."""
         optimizer = compilation.optimizer
-        spec = {**optimizer.spec(), "began": optimizer._began} if purpose == "train" else None
+        updates, alone = purpose in ("train", "apply"), purpose == "apply"
+        spec = {**optimizer.spec(), "began": optimizer._began} if updates else None
         penalties = [regularizers.spec(p) for p in self.params]
         bounds = [constraints.spec(p) for p in self.params] if spec else []
         key = (compilation, spec, [item[0] for item in penalties], [item[0] for item in bounds])
@@ -90,6 +118,9 @@ class Engine:
             if purpose in ("train", "eval")
             else [[] for _ in self.outputs]
         )
+        ends: tuple[list[Any], list[float], list[Any]] = [], [], []  # of an update alone
+        if not alone:
+            ends = compilation.core_losses(self.dtype), compilation.weights, metrics
         parameters: dict[str, Any] = {}
         if any(item[0] is not None for item in penalties):
             parameters["penalties"] = [make() for _, make in penalties]
@@ -101,14 +132,12 @@ class Engine:
             options = {
                 "clip_norm": compilation.clip_norm,
                 "clip_value": compilation.clip_value,
-                "accumulate_steps": compilation.accumulate_steps,
+                "accumulate_steps": 1 if alone else compilation.accumulate_steps,
                 "steps": compilation.optimizer._iterations,
             }
         made = _core.Trainer(
             self.net,
-            compilation.core_losses(self.dtype),
-            compilation.weights,
-            metrics,
+            *ends,
             spec,
             active,
             fuse=purpose != "trace",

@@ -1,0 +1,323 @@
+"""The part of Model for loops of one's own: the parts of a training step, one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import _core
+from ..base import checks
+from ..base.memory import Array
+from ..data import arrays
+from ..errors import ShapeError, diverged
+from ..graph.parameter import Parameter, assign
+from ..train.compilation import Compilation
+from .inspectable import Inspectable
+
+_OBSTACLES = {
+    "none": "no forward pass is kept, got a call of backward; call y = forward(x) first",
+    "used": "backward has used the forward pass up, got another call of it; call forward(x) again",
+    "changed": "the weights were changed since forward(x), got a call of backward, which needs "
+    "those of then; call forward(x) again",
+    "foreign": "the forward pass that is kept was made in another thread, got a call of backward; "
+    "call both in one thread, or use a model for each",
+}
+
+
+class Stepwise(Inspectable):
+    """Base of `Trainable`."""
+
+    # ---- the parts of a step ------------------------------------------------------------------
+    def forward(self, x: Any, training: bool = True) -> Any:
+        """The outputs for `x`; what `backward` needs is kept.
+
+        One pass is kept: a second call drops the first. `predict`, `evaluate` and ``model(x)``
+        leave it alone.
+
+        Parameters
+        ----------
+        x : array (N, ...), frame, or list, tuple or dict for several inputs
+            All rows are one batch.
+        training : bool
+            True: as `fit` does it, a training batch whose random numbers are the next ones, and
+            BatchNormalization takes the batch's statistics, and moves the running ones. False: as
+            `predict`; `backward` works then, too.
+
+        Returns
+        -------
+        ndarray (N, ...), or list or dict of them as the model was made
+            The model's outputs, of its dtype; copies.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Before any work, for an x that `fit` would refuse.
+        TrainingDiverged
+            An output became NaN or Inf; nothing is kept then, and nothing has moved.
+        BusyError
+            The model is training, in another thread or around this call.
+
+        Examples
+        --------
+        The loss ½ Σ (y - t)² by hand:
+
+        >>> import bpcore as bp, numpy as np
+        >>> model = bp.Sequential([bp.layers.Dense(1, kernel_initializer="ones")], seed=0)
+        >>> model.compile(bp.optimizers.SGD(0.1))
+        >>> x, t = np.array([[1.0, 2.0]]), np.array([[1.0]])
+        >>> y = model.forward(x)
+        >>> model.zero_gradients()
+        >>> dx = model.backward(y - t)
+        >>> model.apply_gradients()
+        >>> model(x).round(3).tolist()
+        [[1.8]]
+        """
+        checks.boolean("training", training)
+        with self._busy("forward"):
+            return self._outputs_as_given(self._forward(x, training))
+
+    def backward(self, dy: Any, *, parameters: bool = True, inputs: bool = True) -> Any:
+        """From dL/dy to the gradients of weights and inputs, through the last `forward`.
+
+        Parameters
+        ----------
+        dy : array of y's shape, or list, tuple or dict by output
+            dL/dy, where L is the loss of the batch in all: nothing is divided by N here. For the
+            mean over the batch divide dy by N.
+        parameters : bool
+            Whether the gradients of trainable weights are added to their ``grad``, without
+            penalties. Without them a pass back to the inputs is shorter.
+        inputs : bool
+            Whether the gradients of the inputs are found.
+
+        Returns
+        -------
+        ndarray of x's shape, or list or dict of them as the inputs; or None
+            dL/dx, if `inputs`.
+
+        Raises
+        ------
+        RuntimeError
+            There is no forward pass to go back through: none was made, it was used, it was made in
+            another thread, or the weights were changed since by a call (assignments in place,
+            ``value[...] =``, are not seen).
+        ValueError
+            dy has another shape than y, or NaN or Inf in it; the pass is still there.
+        TrainingDiverged
+            A delta became NaN or Inf on the way; no ``grad`` was changed.
+        """
+        checks.boolean("parameters", parameters)
+        checks.boolean("inputs", inputs)
+        with self._busy("backward"):
+            dxs = self._backward(dy, parameters, inputs)
+            return self._inputs_as_given(dxs) if inputs else None
+
+    def zero_gradients(self) -> None:
+        """Set the ``grad`` of all weights to 0."""
+        for p in self._built().params:
+            p.zero_grad()
+
+    def apply_gradients(self, gradients: Any = None) -> None:
+        """One update of the weights by given gradients.
+
+        Penalties (regularizers) are added, the gradients are clipped as `compile` was told, the
+        optimizer makes its step, and constraints hold thereafter: as in `train_on_batch`, but for
+        ``accumulate_steps``, which do not count here: gradients add up in ``grad`` until
+        `zero_gradients`.
+
+        Parameters
+        ----------
+        gradients : None, dict of str to array, or list of array
+            None: the ``grad`` of each trainable weight. A dict goes by the names of all trainable
+            weights, a list in the order of `trainable_weights`. They are not changed.
+
+        Raises
+        ------
+        RuntimeError
+            The model is not compiled.
+        ValueError
+            A name or shape that does not fit, or NaN or Inf; no weight was changed.
+        BusyError
+            The model is training.
+        """
+        with self._busy("apply_gradients"):
+            self._apply(self._need_compilation(loss=False), gradients)
+
+    def _step_by(self, x: Any, dy: Any) -> Any:
+        """A step with dL/dy, or a function that gives it."""
+        compilation = self._need_compilation(loss=False)
+        ys = self._forward(x, True)
+        y = self._outputs_as_given(ys)
+        given = dy(y) if callable(dy) else dy
+        self.zero_gradients()
+        self._backward(given, True, False)
+        self._apply(compilation, None)
+        return y
+
+    def _forward(self, x: Any, training: bool) -> list[Array]:
+        with self._undone_on_error():
+            x = self._build_for(x)
+            engine = self._built()
+            engine.refresh()
+            xs, _ = engine.signature.read_inputs(x)
+        try:
+            return engine.forward(xs, training)
+        except _core.Diverged as error:
+            raise diverged(error, -1, None) from None
+
+    def _backward(self, dy: Any, parameters: bool, inputs: bool) -> list[Array]:
+        engine = self._built(" (forward)")
+        obstacle = engine.passes.obstacle
+        if obstacle:
+            raise RuntimeError(f"model {self.name!r}: {_OBSTACLES[obstacle]}")
+        ends = engine.signature.outputs
+        dys = []
+        for (label, part), shape in zip(ends.parts("dy", dy), ends.shapes, strict=True):
+            array = arrays.array(label, part)
+            expected = (engine.passes.rows, *shape)
+            if array.shape != expected:
+                raise ShapeError(
+                    f"{label}: got shape {array.shape}, expected {expected}, that of y; pass "
+                    "dL/dy for every output of every row"
+                )
+            arrays.finite(label, array, engine.dtype)
+            dys.append(array)
+        try:
+            return engine.backward(dys, parameters, inputs)
+        except _core.Diverged as error:
+            raise diverged(error, -1, None) from None
+
+    def _apply(self, compilation: Compilation, gradients: Any) -> None:
+        engine = self._built()
+        engine.refresh()
+        given = None if gradients is None else self._checked_gradients(gradients)
+        found: list[Array | None] = []
+        for p, active in zip(engine.params, engine.flags, strict=False):
+            if not active:
+                found.append(None)
+            else:
+                found.append(p.grad if given is None else given[p])
+        trainer = engine.trainer("apply", compilation)
+        flaw = trainer.apply(found, compilation.optimizer.current_rate())
+        if flaw is None:
+            return
+        if isinstance(flaw, str):
+            raise ValueError(
+                f"penalty of {flaw!r} is NaN or Inf, expected a finite one; no weight was changed"
+            )
+        p = engine.params[flaw]
+        arrays.finite(f"gradient of {p.name!r}", found[flaw], engine.dtype)
+
+    def _checked_gradients(self, gradients: Any) -> dict[Parameter, Array]:
+        weights = self.trainable_weights
+        names = [p.name for p in weights]
+        if isinstance(gradients, Mapping):
+            for name in gradients:
+                if name not in names:
+                    raise checks.unknown("trainable weight", name, names)
+            missing = [name for name in names if name not in gradients]
+            if missing:
+                raise ValueError(
+                    f"gradients: {missing[0]!r} is missing, expected one for each of the "
+                    f"{len(names)} trainable weights; give zeros, or freeze what is not to move"
+                )
+            values = [gradients[name] for name in names]
+        elif isinstance(gradients, (list, tuple)):
+            values = list(gradients)
+            if len(values) != len(weights):
+                raise ValueError(
+                    f"gradients: got {len(values)}, expected {len(weights)}, one for each of "
+                    "trainable_weights"
+                )
+        else:
+            raise TypeError(
+                "gradients must be None, a dict by name or a list as trainable_weights, got "
+                f"{checks.describe(gradients)}"
+            )
+        pairs = zip(weights, values, strict=True)
+        return {p: p.check(value, f"gradient of {p.name!r}") for p, value in pairs}
+
+    # ---- weights as one vector ----------------------------------------------------------------
+    @property
+    def weights_vector(self) -> Array:
+        """The trainable weights as one flat array, in the order of `trainable_weights`.
+
+        A copy, of the model's dtype; assigning checks length and values, and sets them all.
+
+        Examples
+        --------
+        >>> import bpcore as bp, numpy as np
+        >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0)
+        >>> model.weights_vector = [1.0, 2.0, 3.0]
+        >>> [p.value.ravel().tolist() for p in model.weights]
+        [[1.0, 2.0], [3.0]]
+        """
+        self._built()
+        return _flat([p.value for p in self.trainable_weights], self.dtype)
+
+    @weights_vector.setter
+    def weights_vector(self, vector: Any) -> None:
+        with self._busy("weights_vector"):
+            self._set_vector(vector)
+
+    def _set_vector(self, vector: Any) -> None:
+        self._built()
+        weights = self.trainable_weights
+        array = arrays.array("weights_vector", vector)
+        size = sum(p.value.size for p in weights)
+        if array.shape != (size,):
+            raise ShapeError(
+                f"weights_vector: got shape {array.shape}, expected ({size},), the elements of all "
+                "trainable weights"
+            )
+        arrays.finite("weights_vector", array, self.dtype)
+        parts, start = [], 0
+        for p in weights:
+            parts.append(array[start : start + p.value.size].reshape(p.shape))
+            start += p.value.size
+        assign(weights, parts)
+
+    def loss_and_gradient(
+        self, vector: Any, x: Any, y: Any, *, sample_weight: Any = None
+    ) -> tuple[float, Array]:
+        """The loss at given weights and its gradient, for `scipy.optimize.minimize` and kin.
+
+        The weights are set to `vector` and stay so; `gradients` is then taken.
+
+        Parameters
+        ----------
+        vector : array (P,)
+            As `weights_vector`.
+        x, y, sample_weight
+            As in `fit`; all samples are one batch.
+
+        Returns
+        -------
+        float
+            The batch's mean loss plus penalties.
+        ndarray (P,)
+            Its gradient, of the model's dtype.
+
+        Examples
+        --------
+        ::
+
+            from scipy.optimize import minimize
+
+            found = minimize(
+                model.loss_and_gradient, model.weights_vector, (x, y), method="BFGS", jac=True
+            )
+            model.weights_vector = found.x
+        """
+        self._need_compilation()
+        with self._busy("loss_and_gradient"):
+            self._set_vector(vector)
+            loss, grads, _ = self._gradients(x, y, sample_weight, False)
+        return loss, _flat([grads[p.name] for p in self.trainable_weights], self.dtype)
+
+
+def _flat(parts: list[Array], dtype: str) -> Array:
+    """All elements in order, in an array of their own."""
+    import numpy as np
+
+    return np.concatenate([part.ravel() for part in parts] or [np.empty(0, dtype)])

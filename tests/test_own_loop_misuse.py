@@ -1,0 +1,155 @@
+"""What a loop of one's own refuses: calls out of order, gradients that do not fit, two threads."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+from bpcore.errors import BusyError, ShapeError, TrainingDiverged
+
+from .helpers import support
+from .test_own_loop import small
+
+L = bp.layers
+
+
+def test_bad_gradients_change_nothing(rng):
+    model = small()
+    model.compile("sgd")
+    before = model.get_weights()
+    good = {p.name: np.zeros(p.shape) for p in model.weights}
+    with pytest.raises(ValueError, match=r"'dense/kernal'.*did you mean 'dense/kernel'"):
+        model.apply_gradients({"dense/kernal": 0})
+    with pytest.raises(ValueError, match="'dense_1/bias' is missing"):
+        model.apply_gradients({k: v for k, v in good.items() if k != "dense_1/bias"})
+    with pytest.raises(ShapeError, match="gradient of 'dense/bias'"):
+        model.apply_gradients({**good, "dense/bias": np.zeros(3)})
+    with pytest.raises(ValueError, match="gradients: got 2, expected 4"):
+        model.apply_gradients([1, 2])
+    with pytest.raises(TypeError, match="gradients must be"):
+        model.apply_gradients(3)
+    good["dense/bias"][2] = np.nan
+    with pytest.raises(ValueError, match=r"gradient of 'dense/bias'.*nan at \[2\]"):
+        model.apply_gradients(good)
+    model.weights[3].grad[1] = np.inf
+    with pytest.raises(ValueError, match=r"gradient of 'dense_1/bias' contains Inf at \[1\]"):
+        model.apply_gradients()
+    support.assert_same(dict(enumerate(model.get_weights())), dict(enumerate(before)))
+    assert model.optimizer.iterations == 0
+
+
+def test_misuse_is_named(rng):
+    model = small()
+    x, dy = rng.normal(size=(6, 5)), np.zeros((6, 3))
+    with pytest.raises(RuntimeError, match=r"no forward pass is kept.*call y = forward\(x\) first"):
+        model.backward(dy)
+    model.forward(x)
+    with pytest.raises(ShapeError, match=r"dy: got shape \(6, 2\), expected \(6, 3\)"):
+        model.backward(np.zeros((6, 2)))
+    with pytest.raises(ShapeError, match=r"dy: got shape \(5, 3\), expected \(6, 3\)"):
+        model.backward(np.zeros((5, 3)))
+    with pytest.raises(ValueError, match=r"dy contains NaN at \[4, 1\]"):
+        model.backward(np.where(np.arange(18).reshape(6, 3) == 13, np.nan, dy))
+    model.backward(dy)  # what was refused has used nothing up
+    with pytest.raises(RuntimeError, match=r"used the forward pass up.*call forward\(x\) again"):
+        model.backward(dy)
+    with pytest.raises(RuntimeError, match="not compiled"):
+        model.apply_gradients()
+    with pytest.raises(ValueError, match="x contains NaN"):
+        model.forward(np.full((6, 5), np.nan))
+
+
+def change_by_set_weights(model, x, y):
+    model.set_weights(model.get_weights())
+
+
+def change_by_value(model, x, y):
+    model.weights[0].value = model.weights[0].value
+
+
+def change_by_fit(model, x, y):
+    model.fit(x, y, verbose=0)
+
+
+def change_by_train_on_batch(model, x, y):
+    model.train_on_batch(x, y)
+
+
+def change_by_apply(model, x, y):
+    model.apply_gradients()
+
+
+def change_by_vector(model, x, y):
+    model.weights_vector = model.weights_vector
+
+
+def change_by_a_model_of_the_same_layers(model, x, y):
+    other = bp.Model(model.inputs, model.outputs, dtype="float64", seed=0)
+    other.compile("sgd", "mse")
+    other.train_on_batch(x, y)
+
+
+@pytest.mark.parametrize(
+    "change", [f for name, f in sorted(globals().items()) if name.startswith("change_by_")]
+)
+def test_weights_changed_in_between(change, rng):
+    model = small()
+    model.compile("sgd", "mse")
+    x, y = rng.normal(size=(6, 5)), np.zeros((6, 3))
+    model.forward(x)
+    change(model, x, y)
+    with pytest.raises(RuntimeError, match="the weights were changed since"):
+        model.backward(y)
+
+
+def test_threads_are_kept_apart(rng):
+    model = small()
+    x, dy = rng.normal(size=(6, 5)), np.zeros((6, 3))
+    thread = threading.Thread(target=model.forward, args=(x,))
+    thread.start(), thread.join()
+    with pytest.raises(RuntimeError, match="made in another thread"):
+        model.backward(dy)
+    inside = []
+
+    class Meanwhile(L.Layer):
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+        def forward(self, x, training=False):
+            if training:
+                done = threading.Thread(target=self.call)
+                done.start(), done.join()
+            return x
+
+        def call(self):
+            try:
+                busy.forward(x)
+            except BusyError as error:
+                inside.append(error)
+
+        def backward(self, dy):
+            return dy
+
+    busy = bp.Sequential([Meanwhile()], dtype="float64")
+    busy.forward(x)
+    assert len(inside) == 1
+
+
+def test_a_pass_that_diverges_leaves_no_trace(rng):
+    model = bp.Sequential([L.BatchNormalization(), L.Dense(2, "exponential")], seed=0)
+    model.build((3,))
+    model.weights[-1].value = np.array([0.0, 1e3])
+    before = model.get_weights()
+    with pytest.raises(TrainingDiverged, match="output of layer 'dense' became NaN or Inf"):
+        model.forward(rng.normal(size=(4, 3)))
+    support.assert_same(dict(enumerate(model.get_weights())), dict(enumerate(before)))
+    with pytest.raises(RuntimeError, match="no forward pass"):
+        model.backward(np.zeros((4, 2)))
+    model.weights[-1].value = np.zeros(2)
+    model.forward(rng.normal(size=(4, 3)))
+    with pytest.raises(TrainingDiverged, match="dense"):
+        model.backward(np.full((4, 2), 3e38))
+    assert all((p.grad == 0).all() for p in model.weights)
