@@ -62,11 +62,11 @@ def test_a_batch_in_parts_has_the_sum_of_its_gradients(kind, rng):
     before = {w.name: w.value.copy() for w in model.weights}
     total = dict.fromkeys(before, 0.0)
     for k in range(3):
-        model._draws = k
+        model._counters.draws = k
         part = slice(4 * k, 4 * k + 4)
         for name, g in model.gradients(x[part], t[part]).parameters.items():
             total[name] = total[name] + g / 3
-    model._draws = 0
+    model._counters.draws = 0
     model.fit(x, t, batch_size=4, shuffle=False, verbose=0)
     for weight in model.trainable_weights:
         expected = before[weight.name] - total[weight.name]
@@ -160,7 +160,7 @@ def test_masks_differ_after_four_billion_batches():
     model.compile("sgd", "mse")
     x, found = np.ones((4, 64)), []
     for draws in (5, 5 + 2**32):
-        model._draws = draws
+        model._counters.draws = draws
         found.append(model.gradients(x, np.zeros((4, 1)), wrt_inputs=True).inputs)
     assert not np.array_equal(*found)
 

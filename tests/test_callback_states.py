@@ -85,7 +85,7 @@ def test_a_resumed_fit_goes_on_alike(tmp_path, at, late):
     resumed.set_weights(kill.weights)
     resumed.optimizer.set_state(resumed.weights, kill.optimizer)
     resumed.optimizer.learning_rate = kill.rate
-    resumed._epochs_done = at
+    resumed._counters.epochs_done = at
     if late:
         again.append(Late(again[:], kill.states))
     else:

@@ -191,10 +191,10 @@ def test_statistics_move_all_or_not(bench):
 def test_counters_are_the_cores(bench):
     """An interrupt after the step and before Python has looked at it costs neither of the two."""
     model = bench.model
-    before = model.optimizer.iterations, model._draws
+    before = model.optimizer.iterations, model._counters.draws
     trainer = model._engine.trainer("train", model._compilation)
     trainer.train_step([bench.x], [(bench.y.astype(np.int32), True)], [None], 0.01)
-    assert (model.optimizer.iterations, model._draws) == (before[0] + 1, before[1] + 1)
+    assert (model.optimizer.iterations, model._counters.draws) == (before[0] + 1, before[1] + 1)
     model.optimizer.iterations = 41
     model.train_on_batch(bench.x, bench.y)
     assert model.optimizer.iterations == 42

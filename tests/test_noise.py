@@ -210,7 +210,7 @@ def test_gradients_with_masks():
     first, again = model.gradients(x, y).loss, model.gradients(x, y).loss
     assert first == again, "asking for gradients draws nothing"
     model.train_on_batch(x, y)
-    assert model._draws == 1
+    assert model._counters.draws == 1
 
 
 def test_every_batch_and_every_place_draws_anew():

@@ -269,7 +269,7 @@ def outcome(model, history, callbacks):
     return {
         "weights": support.weights_hash(model),
         "slots": plain_data(slots),
-        "counters": (optimizer.iterations, model._epochs_done, model._draws),
+        "counters": (optimizer.iterations, model._counters.epochs_done, model._counters.draws),
         "rate": rate if isinstance(rate, float) else optimizer.current_rate(),
         "history": (history.history, history.epoch, history.epochs),
         "callbacks": states,

@@ -268,7 +268,7 @@ def test_a_file_of_every_format_version_loads():
         assert model.optimizer.iterations == {1: 0, 2: 5}[version]
     path = support.FIXTURES / "formats" / "checkpoint-1.safetensors"
     model = bp.load_checkpoint(path)
-    assert (model.optimizer.iterations, model._epochs_done) == (6, 2)
+    assert (model.optimizer.iterations, model._counters.epochs_done) == (6, 2)
     logs = model.fit(np.eye(4), np.arange(4) % 2, batch_size=2, verbose=0).history
     np.testing.assert_allclose(logs["loss"], CHECKPOINT_1, rtol=1e-5)
 

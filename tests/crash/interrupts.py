@@ -39,7 +39,7 @@ def state(model):
     for slots in model.optimizer.state(model.weights)["slots"]:
         for array in slots:
             digest.update(array.tobytes())
-    digest.update(f"{model.optimizer.iterations} {model._draws}".encode())
+    digest.update(f"{model.optimizer.iterations} {model._counters.draws}".encode())
     return digest.hexdigest()
 
 

@@ -195,7 +195,7 @@ def everything(run):
     model, optimizer = run.model, run.model.optimizer
     slots = [[a.tobytes() for a in part] for part in optimizer.state(model.weights)["slots"]]
     counters = [
-        optimizer.iterations, model._epochs_done, model._draws, model._stream, model.seed,
+        optimizer.iterations, *model._counters.__reduce__()[1], model.seed,
         [getattr(layer, "_seed", None) for layer in model.layers], str(optimizer.learning_rate),
     ]  # fmt: skip
     states = []

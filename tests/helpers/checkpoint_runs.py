@@ -54,7 +54,12 @@ def everything(model, history):
     arrays = [*model.get_weights()]
     for slots in model.optimizer.state(model.weights)["slots"]:
         arrays += slots
-    counters = (model.optimizer.iterations, model._epochs_done, model._draws, model._stream)
+    counters = (
+        model.optimizer.iterations,
+        model._counters.epochs_done,
+        model._counters.draws,
+        model._counters.stream,
+    )
     return [a.tobytes() for a in arrays], counters, history.history, history.epoch
 
 

@@ -98,7 +98,7 @@ def checkpoint_parts(number=checkpoint.FORMAT):
     """(document, arrays) of a sound checkpoint after one update."""
     model = small_model()
     model.train_on_batch(np.ones((5, 4)), np.arange(5) % 2)
-    state, arrays = checkpoint.capture(model)
+    state, arrays = checkpoint.capture(model, model._counters)
     document = {"format": number, "bpcore": bp.__version__, "kind": "checkpoint",
                 "model": save.describe(model), "state": state}  # fmt: skip
     return json.loads(json.dumps(document)), {k: v.copy() for k, v in arrays.items()}

@@ -8,7 +8,6 @@ array of bytes, ``@fit``, whose size meets no limit, and the arrays of `files.va
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -18,8 +17,9 @@ import numpy as np
 from .. import _core, schedules
 from .._version import __version__
 from ..base import arguments, checks, kinds
+from ..base.counters import Counters
 from ..base.memory import Array, aligned_copy
-from ..errors import BusyError, CheckpointError, FormatError
+from ..errors import CheckpointError, FormatError
 from ..graph.parameter import assign, check_writable
 from ..layers.noise import RandomLayer
 from ..optimizers import BatchSolver
@@ -38,38 +38,10 @@ _OTHERS = {FIT, values.REALS, values.INTEGERS}
 _SEED = kinds.Integer(0, 2**64 - 1)
 
 
-def save_checkpoint(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write weights, optimizer state and counters to one file, atomically.
-
-    `load_checkpoint` gives a model whose next `fit` computes the same bits as this one's would.
-    During a `fit`, which keeps its own place only in files of its ``checkpoint`` argument, what is
-    written is the state after the last batch.
-
-    Raises
-    ------
-    NotBuiltError, RuntimeError
-        The model has no weights, or is not compiled.
-    BusyError
-        Another thread is training it.
-    ValueError
-        A weight is NaN or infinite.
-    TypeError
-        A layer, loss, metric or schedule is a Python object that is not data.
-    OSError
-        The file could not be written; an existing one is unchanged.
-    """
-    name = checks.path(path)
-    compilation = model._need_compilation(loss=False)
-    model._built(": nothing to save")
-    if model._training.held and not model._training.mine:
-        raise BusyError(
-            f"model {model.name!r} is training in another thread, so that weights and optimizer "
-            "state would be those of different moments; call save_checkpoint in a callback, or "
-            "pass checkpoint= to fit"
-        )
-    compilation.get_config()  # raises what model.get_config() leaves out
+def save_checkpoint(model: Any, counters: Counters, name: str) -> None:
+    """See `Model.save_checkpoint`; the model is built and compiled, and nobody trains it."""
     document = {"kind": KIND, "model": save.describe(model)}
-    state, arrays = capture(model)
+    state, arrays = capture(model, counters)
     try:
         arrays_kind(model, arrays).check(arrays, named_arrays(model))
         kinds.Record(state_fields(model)).check(state, "state")
@@ -172,9 +144,9 @@ def warn_of_differences(document: Mapping[str, Any], file: str) -> None:
 # ---- the state of a model ------------------------------------------------------------------------
 
 
-def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, Array]]:
     """Counters as data, and the arrays of weights and optimizer; they are not copied."""
-    optimizer = model._need_compilation(loss=False).optimizer
+    optimizer = model.optimizer
     arrays = save.arrays_of(model)
     taken = next((name for name in arrays if not is_weight(name)), None)
     if taken is not None:
@@ -189,9 +161,9 @@ def capture(model: Any) -> tuple[dict[str, Any], dict[str, Array]]:
     arrays |= {_SOLVER + name: array for name, array in _solver_numbers(optimizer).items()}
     state = {
         "seed": model.seed,
-        "stream": model._stream,
-        "epochs_done": model._epochs_done,
-        "draws": model._draws,
+        "stream": counters.stream,
+        "epochs_done": counters.epochs_done,
+        "draws": counters.draws,
         "iterations": optimizer.iterations,
         "began": optimizer._began,
         "learning_rate": rate_as_data(optimizer),
@@ -212,7 +184,7 @@ def whole(model: Any, state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _random(model: Any) -> dict[str, list[Any]]:
-    return {layer.name: [layer._seed, layer._stream] for layer in random_layers(model)}
+    return {layer.name: list(layer.origin) for layer in random_layers(model)}
 
 
 def slot_key(slot: str, weight: str) -> str:
@@ -291,10 +263,28 @@ def named_arrays(model: Any) -> str:
 
 
 def prepare(
-    model: Any, state: Mapping[str, Any], arrays: Mapping[str, Array], file: str
+    model: Any,
+    counters: Counters,
+    renew: Callable[[bool], None],
+    state: Mapping[str, Any],
+    arrays: Mapping[str, Array],
+    file: str,
 ) -> Callable[[], None]:
-    """Check everything against the model; the function returned puts it in, and cannot fail."""
-    optimizer, layers = model._need_compilation(loss=False).optimizer, random_layers(model)
+    """Check everything against the model; the function returned puts it in, and cannot fail.
+
+    Parameters
+    ----------
+    model : Model
+    counters : Counters
+        The model's.
+    renew : callable
+        The model's; with True its network is made anew.
+    state, arrays
+        As `capture` gives them.
+    file : str
+        For messages.
+    """
+    optimizer, layers = model.optimizer, random_layers(model)
     now, state = _random(model), whole(model, state)
     own = {key: a for key, a in arrays.items() if is_state(key)}
     try:
@@ -327,10 +317,8 @@ def prepare(
             for layer in model.layers:
                 layer._seed = model.seed
         for layer, (seed, stream) in numbers.items():
-            layer._seed, layer._stream = seed, stream
-        if was != (model.seed, state["random"]):
-            model._make_engine()  # random layers have it in their nodes
-        model._engine.trainers.clear()  # they hold the optimizer's former arrays
+            layer.origin = seed, stream
+        renew(was != (model.seed, state["random"]))
         assign(model.weights, [own[p.name] for p in model.weights])
         optimizer._slots, optimizer._began = slots, state["began"]
         optimizer.iterations = state["iterations"]
@@ -338,7 +326,7 @@ def prepare(
             optimizer.set_numbers(solver)
         if changed:
             optimizer.learning_rate = rate
-        model._stream, model._epochs_done = state["stream"], state["epochs_done"]
-        model._draws = state["draws"]
+        counters.stream, counters.epochs_done = state["stream"], state["epochs_done"]
+        counters.draws = state["draws"]
 
     return apply

@@ -26,7 +26,7 @@ FORMAT = 2  # of files of models that were trained; of others 1
 __all__ = ["save_model"]
 
 
-def save_model(model: Any, path: str | os.PathLike[str]) -> None:
+def save_model(model: Any, path: str | os.PathLike[str], *, copies: bool = False) -> None:
     """Write `model` (architecture, dtype and weights) to one safetensors file, atomically.
 
     The file can be read by every safetensors reader; the tensors are named as the parameters.
@@ -51,7 +51,7 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
             "cannot save a model without weights; call build(input_shape) or fit first"
         )
     arrays = arrays_of(model)
-    if model._training.held:  # a fit in another thread would change them under the hash
+    if copies:
         arrays = {key: array.copy() for key, array in arrays.items()}
     document: dict[str, Any] = {"model": describe(model)}
     updates = model.optimizer.iterations if document["model"]["config"].get("compile") else 0

@@ -28,6 +28,15 @@ class RandomLayer(CoreLayer):
             self._seed = seeding.next_seed()
 
     @property
+    def origin(self) -> tuple[int | None, int]:
+        """Seed and stream of the model's that its numbers follow from; may be assigned."""
+        return self._seed, self._stream
+
+    @origin.setter
+    def origin(self, value: tuple[int, int]) -> None:
+        self._seed, self._stream = value
+
+    @property
     def seed_in_use(self) -> int:
         """The given seed, or one from the model's."""
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..base.counters import Counters
 from ..data import arrays
 from ..data.dataset import Dataset, batch_size_of
 from . import output_bias, statistics
@@ -14,7 +15,7 @@ class Adjustable(Inspectable):
     """Base of `Trainable`."""
 
     name: str
-    _draws: int
+    _counters: Counters
 
     def refresh_statistics(self, x: Any, *, batch_size: int | None = 32) -> None:
         """Set the running statistics of BatchNormalization to their means over the batches of `x`.
@@ -38,7 +39,7 @@ class Adjustable(Inspectable):
             engine.refresh()
             xs, n = engine.signature.read_inputs(x)
             size = batch_size_of(batch_size, n)
-            if not statistics.refresh(engine, xs, size, self._draws):
+            if not statistics.refresh(engine, xs, size, self._counters.draws):
                 raise ValueError(f"model {self.name!r} has no trainable BatchNormalization layer")
 
     def set_output_bias(

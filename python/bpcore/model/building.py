@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from .. import _core, graph
 from ..base import arguments, checks
+from ..base.counters import Counters
 from ..base.memory import Shape
 from ..graph.parameter import Parameter
 from ..layers.base import Layer, layers_of
@@ -85,7 +86,7 @@ def restored_on_error(layers: Sequence[Layer], *objects: Any) -> AbstractContext
     return _core.Restored(held)
 
 
-def adopt(layers: Sequence[Layer], model: Any) -> None:
+def adopt(layers: Sequence[Layer], model: Any, counters: Counters) -> None:
     """Check that the layers can belong to the model, then name them and give them its seed."""
     for layer in layers:
         if (
@@ -108,7 +109,7 @@ def adopt(layers: Sequence[Layer], model: Any) -> None:
             layer.convert(model.dtype)
         if not layer.built:
             layer._seed = model.seed
-            layer._next_stream = model._next_stream
+            layer._next_stream = counters.next_stream
 
 
 def note_calls(nodes: Sequence[graph.Node], before: Sequence[graph.Node] = ()) -> None:

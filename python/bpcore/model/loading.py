@@ -171,7 +171,9 @@ def load_checkpoint(
     model = _rebuild(document["model"], own, custom, file)
     if model._compilation is None:
         raise CheckpointError(f"{file}: the model is not compiled, expected optimizer and loss")
-    checkpoint.prepare(model, document["state"], content.arrays, file)()
+    checkpoint.prepare(
+        model, model._counters, model._renew, document["state"], content.arrays, file
+    )()
     return model
 
 

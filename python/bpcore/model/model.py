@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _core, data, graph
 from ..base import arguments, checks, seeding
+from ..base.counters import Counters
 from ..base.memory import Array
 from ..data.frames import Names as Columns
-from ..errors import NotBuiltError
+from ..errors import BusyError, NotBuiltError
 from ..graph.parameter import Parameter
 from ..layers.base import Layer, layers_of, set_weights
 from ..train.engine import Engine
@@ -94,9 +95,7 @@ class Model(Runnable):
         value = checks.seed(seed)
         self._seed_told = value is not None or seeding.is_set()  # the next run will have it too
         self.seed: int = seeding.next_seed() if value is None else value
-        self._stream = 0
-        self._epochs_done = 0
-        self._drawn = _core.Counter()
+        self._counters = Counters()
         self._nodes: list[graph.Node] = []
         self._inputs: list[graph.Tensor] = []
         self._outputs: list[graph.Tensor] = []
@@ -115,19 +114,6 @@ class Model(Runnable):
         self._evaluation = _core.Gate()
         self._fast: Any = None
 
-    @property
-    def _draws(self) -> int:
-        """Training batches so far; random layers depend on it."""
-        return self._drawn.value
-
-    @_draws.setter
-    def _draws(self, count: int) -> None:
-        self._drawn.value = count
-
-    def _next_stream(self) -> int:
-        self._stream += 1
-        return self._stream - 1
-
     # ---- building -----------------------------------------------------------------------------
     def _build_graph(
         self, nodes: list[graph.Node], ins: list[graph.Tensor], outs: list[graph.Tensor]
@@ -135,8 +121,8 @@ class Model(Runnable):
         layers = layers_of(nodes)
         inner = [layer for layer in layers if not layer.is_input]
         before = self._nodes
-        with building.restored_on_error(layers, self):
-            building.adopt(layers, self)
+        with building.restored_on_error(layers, self, self._counters):
+            building.adopt(layers, self, self._counters)
             building.build_nodes(nodes)
             self._nodes, self._inputs, self._outputs = nodes, list(ins), list(outs)
             self._columns = self._columns[:1]  # those of the outputs were of the former ones
@@ -146,9 +132,8 @@ class Model(Runnable):
             building.note_calls(nodes, before)
 
     def _make_engine(self) -> None:
-        engine = Engine(
-            self._nodes, self._inputs, self._outputs, self.dtype, self.compute, self._drawn
-        )
+        counter = self._counters.core
+        engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype, self.compute, counter)
         ends = engine.signature.inputs, engine.signature.outputs
         keys, kinds = (self._in_keys, self._out_keys), (self._in_kind, self._out_kind)
         for end, names, kind in zip(ends, keys, kinds, strict=True):
@@ -163,6 +148,13 @@ class Model(Runnable):
             self._compilation.resolve(engine.ends(), engine.param_names)
         self._engine = engine
         self._set_fast()
+
+    def _renew(self, anew: bool) -> None:
+        """After a change of the optimizer's arrays, which trainers hold, and `anew` of the seeds of
+        random layers, which the network has in its nodes."""
+        if anew:
+            self._make_engine()
+        self._built().trainers.clear()
 
     @property
     def built(self) -> bool:
@@ -299,13 +291,47 @@ class Model(Runnable):
         """Write architecture and weights to one safetensors file; see `bpcore.load_model`."""
         from ..files.save import save_model
 
-        save_model(self, path)
+        # A fit in another thread would change the weights under the hash.
+        save_model(self, path, copies=self._training.held)
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Write weights, optimizer state and counters too; see `bpcore.load_checkpoint`."""
+        """Write weights, optimizer state and counters too, atomically.
+
+        `bpcore.load_checkpoint` gives a model whose next `fit` computes the same bits as this one's
+        would. During a `fit`, which keeps its own place only in files of its ``checkpoint``
+        argument, what is written is the state after the last batch.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        NotBuiltError, RuntimeError
+            The model has no weights, or is not compiled.
+        BusyError
+            Another thread is training it.
+        ValueError
+            A weight is NaN or infinite.
+        TypeError
+            The path is none, or a layer, loss, metric or schedule is a Python object that is not
+            data.
+        OSError
+            The file could not be written; an existing one is unchanged.
+        """
         from ..files.checkpoint import save_checkpoint
 
-        save_checkpoint(self, path)
+        name = checks.path(path)
+        compilation = self._need_compilation(loss=False)
+        self._built(": nothing to save")
+        if self._training.held and not self._training.mine:
+            raise BusyError(
+                f"model {self.name!r} is training in another thread, so that weights and optimizer "
+                "state would be those of different moments; call save_checkpoint in a callback, or "
+                "pass checkpoint= to fit"
+            )
+        compilation.get_config()  # raises what get_config of the model leaves out
+        save_checkpoint(self, self._counters, name)
 
     def get_config(self) -> dict[str, Any]:
         """The architecture as JSON data."""
@@ -344,21 +370,20 @@ class Model(Runnable):
     def __getstate__(self) -> dict[str, Any]:
         # The sorted nodes come first, so that pickle meets every node after its inputs and need
         # not recurse through a deep graph.
-        state = {"_nodes": self._nodes, **self.__dict__, "_engine": None, "_draws": self._draws}
-        for key in ("_drawn", "_training", "_evaluation", "_fast"):
+        state = {"_nodes": self._nodes, **self.__dict__, "_engine": None}
+        for key in ("_training", "_evaluation", "_fast"):
             state.pop(key, None)
         return {**state, "was_built": self.built}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         built = state.pop("was_built")
         state["compute"] = checks.compute(state.get("compute"), state["dtype"])
-        self._drawn = _core.Counter(state.pop("_draws"))
         state.setdefault("_columns", [])
         self.__dict__.update(state)
         self._start_calls()
         for layer in self._layers:
             building.own(layer, self)
-            layer._next_stream = self._next_stream
+            layer._next_stream = self._counters.next_stream
         if self._compilation is not None:
             self._compilation.optimizer.bind(self)
         building.note_calls(self._nodes)

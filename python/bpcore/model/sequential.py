@@ -103,8 +103,8 @@ class Sequential(Model):
                 )
             new.append(layer)
         rebuild = shape if shape is not None else self._shape()
-        with building.restored_on_error(new, self):
-            building.adopt(new, self)
+        with building.restored_on_error(new, self, self._counters):
+            building.adopt(new, self, self._counters)
             self._layers, self._given_shape = new, shape
             if rebuild is not None and new:
                 self._build(rebuild)
@@ -135,6 +135,6 @@ class Sequential(Model):
     def _build(self, shape: Shape) -> None:
         if not self._layers:
             raise ValueError("model needs at least one layer, got 0; add one with add(layer)")
-        with building.restored_on_error(self._layers, self):
+        with building.restored_on_error(self._layers, self, self._counters):
             first, last = building.chain(self._layers, shape)
             self._build_graph(graph.sort([first], [last]), [first], [last])

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from .. import _core
+from ..base.counters import Counters
 from ..callbacks import History
 from ..callbacks.base import CallbackList
 from ..data.batches import Batches, is_batches, validation_parts
@@ -20,6 +21,7 @@ from ..train import evaluation, loop
 from ..train.compilation import NO_LOSS, Compilation
 from ..train.engine import Engine
 from ..train.options import Options
+from ..train.trainee import Trainee
 from . import building
 from .adjustable import Adjustable
 from .stepwise import Stepwise
@@ -36,9 +38,12 @@ class Trainable(Adjustable, Stepwise):
     _compilation: Compilation | None
     _training: _core.Gate
     _evaluation: _core.Gate
-    _epochs_done: int
+    _counters: Counters
 
     def _build_for(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def _renew(self, anew: bool) -> None:
         raise NotImplementedError
 
     @property
@@ -302,7 +307,16 @@ class Trainable(Adjustable, Stepwise):
                     self._advise(batches.first[0], None)
                 if isinstance(validation, Dataset):
                     compilation.look_at(validation, "validation y")
-            run = loop.Loop(self, options, hooks, self._copied)
+            trainee = Trainee(
+                self,
+                compilation,
+                self._counters,
+                self._built,
+                self._renew,
+                functools.partial(self._evaluate, compilation),
+                self._copied,
+            )
+            run = loop.Loop(trainee, options, hooks)
             if options.checkpoint is not None and train is not None:
                 return run.run_saved(train, validation)
             return run.run(train, batches, validation)
@@ -346,7 +360,7 @@ class Trainable(Adjustable, Stepwise):
         """A failure leaves the model as it was, unbuilt too."""
         if self._engine is not None:
             return self._engine.signature.restored_on_error()
-        return building.restored_on_error(self._layers, self)
+        return building.restored_on_error(self._layers, self, self._counters)
 
     def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
         """Build if needed and check all data; a failure leaves the model as it was."""

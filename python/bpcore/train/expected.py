@@ -35,7 +35,7 @@ class Expected:
         self.first = min(options.initial_epoch, options.epochs)
         self.accumulate = int(compilation.accumulate_steps)
         self.callbacks = list(loop.hooks.items)
-        self.counters = (self.optimizer.iterations, model._epochs_done, model._draws)
+        self.counters = (self.optimizer.iterations, loop.counters.epochs_done, loop.counters.draws)
         self.rate = checkpoint.rate_as_data(self.optimizer)  # None: a Python function
         measures = compilation.measures
         self.numbers = set(measures.log_names(True)) - set(measures.listed())
@@ -54,7 +54,7 @@ class Expected:
             "iterations": kinds.Integer(0, iterations + batches),  # a callback may set it back
             "learning_rate": self._rate(),
         }
-        if self.model._seed_told:
+        if not self.loop.engine.by_chance:
             fields["seed"] = kinds.Same(self.model.seed)
         return kinds.Record(fields)
 

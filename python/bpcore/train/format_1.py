@@ -16,13 +16,14 @@ from ..base import checks
 from ..base.memory import Array
 from ..errors import warn
 from ..files import save
+from .engine import Engine
 from .identity import APART, START, differences
 
 _FORM = 2  # of what an epoch has gathered; without the number it is the first
 
 
 def compare(
-    model: Any, was: Mapping[str, Any], now: Mapping[str, Any]
+    model: Any, engine: Engine, was: Mapping[str, Any], now: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
     """As `identity.compare`, of what such a file has."""
     later = (*APART, "arguments of callbacks")
@@ -32,7 +33,7 @@ def compare(
     except TypeError:
         labels = [layer.label for layer in model.layers]
         told["model"] = {"layers": labels, "compute": model.compute}
-    if model._seed_told and was.get(START) is not None:
+    if not engine.by_chance and was.get(START) is not None:
         told[START] = {p.name: _moments(p.value) for p in model.weights}
     else:
         was = {key: value for key, value in was.items() if key != START}

@@ -19,6 +19,8 @@ from ..data.dataset import Dataset
 from ..files import save
 from ..files.container import shown
 from ..layers.base import Layer
+from .compilation import Compilation
+from .engine import Engine
 
 _SAMPLE = 2**26  # bytes of an array that are hashed; of a larger one evenly spaced rows
 _CHUNK = 2**22
@@ -30,25 +32,21 @@ _ALIKE = 1e-5  # of a weight's norm: what other CPUs and rounding may make of on
 
 
 def describe(
-    model: Any,
-    options: Any,
-    items: Sequence[Callback],
-    train: Dataset,
-    validation: Dataset | None,
-    start: Mapping[str, Any],
+    loop: Any, items: Sequence[Callback], train: Dataset, validation: Dataset | None
 ) -> dict[str, Any]:
-    """All that must be alike; `start` is what `weights_at_the_start` gave before any training."""
+    """All that must be alike, of a `train.loop.Loop` that has not begun."""
+    model, compilation, counters = loop.model, loop.compilation, loop.counters
     return {
-        "model": _architecture(model),
-        "compile": _compilation(model._compilation),
-        "counters": [model.optimizer.iterations, model._epochs_done, model._draws],
-        "arguments": _arguments(options),
+        "model": _architecture(model, loop.engine),
+        "compile": _compilation(compilation),
+        "counters": [compilation.optimizer.iterations, counters.epochs_done, counters.draws],
+        "arguments": _arguments(loop.options),
         "callbacks": [type(item).__name__ for item in items],
         "data": fingerprint(train),
         "validation data": None if validation is None else fingerprint(validation),
-        START: dict(start),
+        START: dict(loop.start),
         "arguments of callbacks": [_decisions(item) for item in items],
-        "code": _signatures(_code_of_the_run(model, items)),
+        "code": _signatures(_code_of_the_run(model, compilation, items)),
         "code of callbacks": _signatures(_code_around_it(model, items)),
     }
 
@@ -112,22 +110,22 @@ class _Told(arguments.PlainArguments):
             return code.name_of(value)
 
 
-def _architecture(model: Any) -> dict[str, Any]:
+def _architecture(model: Any, engine: Engine) -> dict[str, Any]:
     """Layers and connections; the seed only if it is a given one."""
     try:
         config = save.describe(model)
     except TypeError:  # a layer that is no data: all the others are compared all the same
-        config = {"class_name": type(model).__name__, "config": _in_part(model)}
+        config = {"class_name": type(model).__name__, "config": _in_part(model, engine)}
     inner = config["config"]
     inner.pop("compile", None)
     inner.pop("columns", None)  # of the data, which are compared by themselves
-    if not model._seed_told:
+    if engine.by_chance:
         inner.pop("seed", None)
     return config
 
 
-def _in_part(model: Any) -> dict[str, Any]:
-    nodes = model._nodes
+def _in_part(model: Any, engine: Engine) -> dict[str, Any]:
+    nodes = engine.nodes
     place = {id(node): i for i, node in enumerate(nodes)}
     return {
         "name": model.name,
@@ -144,7 +142,7 @@ def _in_part(model: Any) -> dict[str, Any]:
             for layer in model.layers
         ],
         "nodes": [[n.layer.name, *(place[id(t.node)] for t in n.inputs)] for n in nodes],
-        "outputs": [place[id(t.node)] for t in model._outputs],
+        "outputs": [place[id(t.node)] for t in engine.output_tensors],
     }
 
 
@@ -193,9 +191,10 @@ def _signatures(parts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {place: code.signature(value) for place, value in parts}
 
 
-def _code_of_the_run(model: Any, items: Sequence[Callback]) -> Iterator[tuple[str, Any]]:
+def _code_of_the_run(
+    model: Any, compilation: Compilation, items: Sequence[Callback]
+) -> Iterator[tuple[str, Any]]:
     """The user's code that takes part in the run's numbers."""
-    compilation = model._compilation
     for layer in model.layers:
         yield from _own(f"layer {layer.name}", layer)
     for p in model.weights:
@@ -251,14 +250,14 @@ def _own(place: str, value: Any) -> Iterator[tuple[str, Any]]:
 # ---- weights at the start ------------------------------------------------------------------------
 
 
-def weights_at_the_start(model: Any) -> dict[str, list[float] | None]:
+def weights_at_the_start(model: Any, engine: Engine) -> dict[str, list[float] | None]:
     """A sketch of each weight; None where it follows from chance, which no script repeats.
 
     Of a model with a seed that was given nothing follows from chance. Of another one only what the
     user has set himself, or what every model begins with, does not.
     """
     return {
-        p.name: sketch(p.value) if model._seed_told or not p.by_chance else None
+        p.name: sketch(p.value) if not (engine.by_chance and p.by_chance) else None
         for p in model.weights
     }
 

@@ -5,7 +5,6 @@ The core works in slices of at most 50 ms, so that Ctrl-C takes effect within 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from ..optimizers import BatchSolver
 from . import identity, solving
 from .evaluation import SLICE
 from .options import Options
+from .trainee import Trainee
 
 _RATES = 4096  # rates computed ahead when there is a schedule
 
@@ -29,17 +29,15 @@ _RATES = 4096  # rates computed ahead when there is a schedule
 class Loop:
     """One call of fit on a built and compiled model that is marked busy."""
 
-    def __init__(
-        self, model: Any, options: Options, hooks: CallbackList, copied: Callable[[], Any]
-    ) -> None:
-        self.model, self.options, self.copied = model, options, copied
-        self.compilation = model._compilation
-        self.engine = model._engine
+    def __init__(self, trainee: Trainee, options: Options, hooks: CallbackList) -> None:
+        self.trainee, self.options = trainee, options
+        self.model, self.compilation = trainee.model, trainee.compilation
+        self.counters, self.engine = trainee.counters, trainee.built()
         self.optimizer = self.compilation.optimizer
         self.history = History()
         self.start: dict[str, Any] = {}  # what tells the weights before any training
         if options.checkpoint is not None:
-            self.start = identity.weights_at_the_start(model)
+            self.start = identity.weights_at_the_start(self.model, self.engine)
         self.trainer = self.engine.trainer("train", self.compilation)
         self.hooks = hooks
         self.progress: Progress
@@ -95,7 +93,7 @@ class Loop:
         self.progress = Progress(options.verbose, options.epochs - first, steps, options.epochs)
         model.stop_training = False
         with _core.Finally([self._let_go, *self.hooks.ends()], "on_train_exit"):
-            self.hooks.begin(model, parameters, train, self.copied)
+            self.hooks.begin(model, parameters, train, self.trainee.copied)
             if self.saver is not None:
                 first = self._resume(steps)
             logs = {key: values[-1] for key, values in self.history.history.items()}
@@ -125,7 +123,7 @@ class Loop:
         """Take up the run where its checkpoint is; the epoch to go on with."""
         options = self.options
         first, self.first_batch = self.saver.restore()
-        self.engine = self.model._engine
+        self.engine = self.trainee.built()
         self.trainer = self.engine.trainer("train", self.compilation)
         if self.solving is not None:
             self._solve()
@@ -154,7 +152,7 @@ class Loop:
         if self.trainer.pending:  # gradients of a rest of accumulate_steps, or of a stop
             self.trainer.flush(float(self.optimizer.rates(self.optimizer.iterations, 1)[0]))
         self._check_weights(epoch)
-        self.model._epochs_done += 1
+        self.counters.epochs_done += 1
         logs: dict[str, float] = self.compilation.measures.logs(self.trainer.results())
         logs.update(report)
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
@@ -162,7 +160,7 @@ class Loop:
             self.hooks.call("on_test_begin")
             with self.hooks.around_validation():
                 size, most = options.validation_batch_size, options.validation_steps
-                found = self.model._evaluate(self.compilation, validation, size, "val_", most)
+                found = self.trainee.evaluate(validation, size, "val_", most)
                 logs.update(found)
                 self.hooks.call("on_test_end", logs=found)
                 self._tell(epoch, logs)
@@ -202,7 +200,7 @@ class Loop:
             logs = self.compilation.measures.logs(self.trainer.results(), final=False)
             self.hooks.call("on_train_batch_end", 0, logs=logs)
         self._stops(epoch, 1)
-        if self.optimizer.stopped:
+        if solver.optimizer.stopped:
             self.model.stop_training = True
         return report
 
@@ -213,7 +211,7 @@ class Loop:
             batch_size_of(self.options.batch_size, train.n),
             shuffle=self.options.shuffle,
             seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
-            epoch=self.model._epochs_done,
+            epoch=self.counters.epochs_done,
             first_batch=self.first_batch,
             update=True,
         )

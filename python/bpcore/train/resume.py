@@ -40,9 +40,7 @@ class Run:
         self.since = 0  # batches since the last save
         self.every = self.options.checkpoint_every
         self.expected = Expected(loop, train)
-        self.told = identity.describe(
-            self.model, self.options, self.items, train, validation, loop.start
-        )
+        self.told = identity.describe(loop, self.items, train, validation)
         self.held: Any = None  # the part of fit in the file, None if there is no file
         self.apply: Any = None
         self.unwritten = ""  # why the last save was left out
@@ -103,7 +101,7 @@ class Run:
             )
         earlier = document["format"] == 1
         if earlier:
-            changed, said = format_1.compare(self.model, held["run"], self.told)
+            changed, said = format_1.compare(self.model, self.loop.engine, held["run"], self.told)
         else:
             changed, said = identity.compare(held["run"], self.told)
         if changed:
@@ -116,7 +114,14 @@ class Run:
             self.held = self._checked(held, document["state"], Decoder(content.arrays), earlier)
         except (ValueError, TypeError, LookupError) as error:
             raise FormatError(f"{self.file}: {error}") from error
-        self.apply = checkpoint.prepare(self.model, document["state"], content.arrays, self.file)
+        self.apply = checkpoint.prepare(
+            self.model,
+            self.loop.counters,
+            self.loop.trainee.renew,
+            document["state"],
+            content.arrays,
+            self.file,
+        )
         checkpoint.warn_of_differences(document, self.file)
         if earlier:
             format_1.warn_of_metrics(self.file, held["gathered"], self.told)
@@ -266,7 +271,7 @@ class Run:
     ) -> tuple[dict[str, Any], dict[str, Array], dict[str, Any]]:
         """Document, arrays and part of fit as they are now."""
         loop, model = self.loop, self.model
-        state, arrays = checkpoint.capture(model)
+        state, arrays = checkpoint.capture(model, loop.counters)
         encode = Encoder(arrays)
         begun = position[1] > 0
         states = [s for _, s in self._python_metrics()] if begun or with_metrics else []
@@ -288,13 +293,12 @@ class Run:
             ],
         }
         encode.close()
-        return {"kind": checkpoint.KIND, "model": _model(model), "state": state}, arrays, held
+        return {"kind": checkpoint.KIND, "model": self._model(), "state": state}, arrays, held
 
-
-def _model(model: Any) -> Any:
-    """The description for `load_checkpoint`, None if a part of the model is not data."""
-    try:
-        model._compilation.get_config()
-        return save.describe(model)
-    except TypeError:
-        return None
+    def _model(self) -> Any:
+        """The description for `load_checkpoint`, None if a part of the model is not data."""
+        try:
+            self.loop.compilation.get_config()
+            return save.describe(self.model)
+        except TypeError:
+            return None
