@@ -28,7 +28,9 @@ class Fake:
     def __init__(self):
         self.stop_training = False
         self.optimizer = types.SimpleNamespace(learning_rate=1.0, iterations=0)
-        self.weights = [types.SimpleNamespace(value=np.zeros(1))]
+        layer = bp.layers.Scale()
+        layer.build((1,))
+        self.weights = layer.weights
 
     def get_weights(self):
         return [p.value.copy() for p in self.weights]
