@@ -212,6 +212,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def million(session: nox.Session) -> None:
+    """A million rows through the command line, in bounded memory (Linux)."""
+    session.install(".[test]")
+    session.run("python", "-m", "tests.judges.million", *session.posargs)
+
+
+@nox.session
 def neighbours(session: nox.Session) -> None:
     """Beside torch, scikit-learn and lightgbm: every order of import; children of all kinds."""
     session.install(".[test]", "torch>=2.2", "lightgbm")

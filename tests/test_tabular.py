@@ -290,6 +290,19 @@ def columns(path, **options):
     return {name: [v for b in table.blocks() for v in b[name].tolist()] for name in table.names}
 
 
+def test_only_what_is_asked_for_is_read(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = {"a": [1.0, 2.0], "b.c": ["x", "y"], "d": [True, False]}
+    parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    path = write(tmp_path / "t.csv", table)
+    for source in (tmp_path / "t.parquet", path, table):
+        for names in (["a"], ["b.c"], ["a", "d"]):
+            (block,) = tabular.open_table(source).blocks(names)
+            assert list(block) == names
+
+
 def test_separators_quotes_encodings_marks(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text('a;b\n1,5;"x;y"\n1.000,25;NA\n', encoding="utf-8")
@@ -302,6 +315,10 @@ def test_separators_quotes_encodings_marks(tmp_path):
     with pytest.raises(ValueError, match=r"not utf-8-sig.*give the file's encoding"):
         columns(path)
     assert columns(path, encoding="latin-1")["stadt"] == ["Zürich"]
+    path.write_text("a,b,c\n1,1_000,-999\n NA ,2,5\n")
+    found = columns(path, missing=["-999"])
+    assert found["b"] == ["1_000", "2"] and math.isnan(found["a"][1])
+    assert math.isnan(found["c"][0]) and found["c"][1] == 5.0
     (tmp_path / "t.tsv").write_text("a,b\tc\n1\tgone\n")
     found = columns(tmp_path / "t.tsv", missing=["gone"])
     assert found["a,b"] == [1.0] and math.isnan(found["c"][0])

@@ -6,6 +6,7 @@ The commands on tables are in `tables.py`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads what is printed has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MemoryError:
+        print("bpcore: error: not enough memory for this table", file=sys.stderr)
+        return 2
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"bpcore: error: {error}", file=sys.stderr)
         return 2

@@ -115,7 +115,9 @@ class Preprocessor:
         names = [name for name in source.names if name not in leave_out]
         tallies = {name: Tally(name, source.source) for name in names}
         self.rows = 0
-        for block in source.blocks():
+        if not names:
+            raise ValueError(f"{source.source}: no column is left to learn from")
+        for block in source.blocks(names):
             for name in names:
                 tallies[name].add(block[name])
             self.rows += len(next(iter(block.values())))
@@ -154,7 +156,7 @@ class Preprocessor:
     def parts(self, source: Table) -> Iterator[Array]:
         """The features of a table block by block; errors name file and row."""
         start = 0
-        for block in source.blocks():
+        for block in source.blocks([column.name for column in self.columns if column.width]):
             yield self.features(block, source.source, start)
             start += len(next(iter(block.values())))
 

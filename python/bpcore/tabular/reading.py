@@ -11,6 +11,7 @@ import codecs
 import csv
 import functools
 import itertools
+import math
 import os
 import zipfile
 import zlib
@@ -44,8 +45,8 @@ class Table:
     names: list[str]
     source: str
 
-    def blocks(self) -> Iterator[Block]:
-        """All rows, from the beginning at each call."""
+    def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
+        """All rows of the columns that are asked for, from the beginning at each call."""
         raise NotImplementedError
 
 
@@ -57,10 +58,11 @@ class Frame(Table):
         self.names = [str(name) for name in _columns_of(frame)]
         _check_names(self.names, source)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
         """One block for each ROWS rows."""
+        asked = self.names if names is None else names
         for start in range(0, len(next(iter(self._columns.values()), ())), ROWS):
-            yield {name: values[start : start + ROWS] for name, values in self._columns.items()}
+            yield {name: self._columns[name][start : start + ROWS] for name in asked}
 
     @functools.cached_property
     def _columns(self) -> Block:
@@ -157,7 +159,7 @@ class Delimited(Table):
                         ) from None
                     if not any(fields):
                         continue
-                    if any("\0" in field for field in fields):
+                    if "\0" in "".join(fields):
                         raise ValueError(
                             f"{self.source}, line {reader.line_num}: holds a NUL byte; it is no "
                             "text file, or UTF-16: give the encoding"
@@ -173,42 +175,46 @@ class Delimited(Table):
         finally:
             csv.field_size_limit(previous)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
         """Columns of text become numbers where all of a block's values are numbers."""
+        asked = set(self.names if names is None else names)
         rows = self._rows()
         next(rows)
         while part := list(itertools.islice(rows, ROWS)):
             columns = zip(*(fields for _, fields in part), strict=True)
             yield {
-                name: self._column(values) for name, values in zip(self.names, columns, strict=True)
+                name: self._column(values)
+                for name, values in zip(self.names, columns, strict=True)
+                if name in asked
             }
 
     def _column(self, values: Sequence[str]) -> Array:
-        numbers = self._all_numbers(values)
-        if numbers is not None:
-            return numbers
-        texts = [value.strip() for value in values]
-        known = [None if text.lower() in self.missing else text for text in texts]
-        numbers = np.full(len(known), np.nan)
-        for i, text in enumerate(known):
-            if text is None:
-                continue
-            number = self.number(text)
-            if number is None:
-                return np.array(known, dtype=object)
-            numbers[i] = number
-        return numbers
+        read = float if self._plain and "_" not in "".join(values) else self._number
+        numbers: list[float] = []
+        for value in values:
+            try:
+                numbers.append(read(value))
+            except ValueError:
+                if value.strip().lower() not in self.missing:
+                    texts = [text.strip() for text in values]
+                    known = [None if text.lower() in self.missing else text for text in texts]
+                    return np.array(known, dtype=object)
+                numbers.append(math.nan)
+        return np.array(numbers, np.float64)
 
-    def _all_numbers(self, values: Sequence[str]) -> Array | None:
-        """A column that holds plain numbers alone, by the short way."""
-        if self.thousands or self.decimal != "." or not any(map(str.isdecimal, values[0])):
-            return None
-        try:
-            numbers = np.array(list(map(float, values)))
-        except ValueError:
-            return None
-        doubtful = not np.isfinite(numbers).all() or any("_" in value for value in values)
-        return None if doubtful else numbers
+    @functools.cached_property
+    def _plain(self) -> bool:
+        """Whether `float` reads this file's numbers, and none of them marks a missing one."""
+        marks = [word for word in self.missing if _is_float(word) and word != "nan"]
+        return not marks and not self.thousands and self.decimal == "."
+
+    def _number(self, value: str) -> float:
+        """The same with this file's marks; ValueError for what is no number, or missing."""
+        text = value.strip()
+        number = None if text.lower() in self.missing else self.number(text)
+        if number is None:
+            raise ValueError(text)
+        return number
 
     def number(self, text: str) -> float | None:
         """The number that a text is, with this file's marks; None if it is none."""
@@ -245,10 +251,12 @@ class Parquet(Table):
             raise ValueError(f"{self.source} has no rows, expected at least 1")
         _check_names(self.names, self.source)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
         """Batches of the file."""
+        asked = self.names if names is None else list(names)
+        whole = any("." in name for name in asked)  # pyarrow takes a point for a nested field
         with self._parquet.ParquetFile(self.source) as file:
-            batches = file.iter_batches(batch_size=ROWS)
+            batches = file.iter_batches(batch_size=ROWS, columns=None if whole else asked)
             while True:
                 try:
                     columns = next(batches).to_pydict()
@@ -256,7 +264,7 @@ class Parquet(Table):
                     return
                 except self._failures as error:
                     raise ValueError(f"{self.source}: cannot be read: {error}") from None
-                yield {name: _as_column(name, columns[name]) for name in self.names}
+                yield {name: _as_column(name, columns[name]) for name in asked}
 
 
 def open_table(source: Any, **options: Any) -> Table:
@@ -318,6 +326,14 @@ def _flat(arrays: dict[str, Array]) -> dict[str, Array]:
             flat = array.reshape(len(array), -1)
             columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
     return columns
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _encoding_of(path: Path) -> str:

@@ -72,7 +72,7 @@ def column(source: Table, name: str) -> list[Any]:
             f"{source.source} has no column {name!r}{hint}; it has {', '.join(source.names[:20])}"
         )
     values: list[Any] = []
-    for block in source.blocks():
+    for block in source.blocks([name]):
         values += as_list(block[name])
     return values
 
