@@ -132,6 +132,6 @@ def test_plot(tmp_path, capsys):
 def test_a_reader_that_has_seen_enough(tmp_path):
     """As in ``bpcore config | head -1``: no error is told."""
     command = [sys.executable, "-u", "-m", "bpcore", "config"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    child.stdout.close()
-    assert child.stderr.read() == b"" and child.wait(timeout=60) == 141
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        child.stdout.close()
+        assert child.stderr.read() == b"" and child.wait(timeout=60) == 141

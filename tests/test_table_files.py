@@ -1,0 +1,236 @@
+"""Tables in files, good and bad, and the command line on them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import warnings
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+from bpcore import cli, tabular
+
+from .helpers import support
+from .helpers.tables import people, write
+
+
+# ---- files -------------------------------------------------------------------------------------
+def columns(path, **options):
+    table = tabular.open_table(path, **options)
+    return {name: [v for b in table.blocks() for v in b[name].tolist()] for name in table.names}
+
+
+def test_only_what_is_asked_for_is_read(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = {"a": [1.0, 2.0], "b.c": ["x", "y"], "d": [True, False]}
+    parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    path = write(tmp_path / "t.csv", table)
+    for source in (tmp_path / "t.parquet", path, table):
+        for names in (["a"], ["b.c"], ["a", "d"]):
+            (block,) = tabular.open_table(source).blocks(names)
+            assert list(block) == names
+
+
+def test_separators_quotes_encodings_marks(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('a;b\n1,5;"x;y"\n1.000,25;NA\n', encoding="utf-8")
+    found = columns(path, decimal=",", thousands=".")
+    assert found == {"a": [1.5, 1000.25], "b": ["x;y", None]}
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_text("naïve,b\n1,2\n", encoding=encoding)
+        assert columns(path) == {"naïve": [1.0], "b": [2.0]}
+    path.write_bytes("stadt,n\nZürich,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"not utf-8-sig.*give the file's encoding"):
+        columns(path)
+    assert columns(path, encoding="latin-1")["stadt"] == ["Zürich"]
+    path.write_text("a,b,c\n1,1_000,-999\n NA ,2,5\n")
+    found = columns(path, missing=["-999"])
+    assert found["b"] == ["1_000", "2"] and math.isnan(found["a"][1])
+    assert math.isnan(found["c"][0]) and found["c"][1] == 5.0
+    (tmp_path / "t.tsv").write_text("a,b\tc\n1\tgone\n")
+    found = columns(tmp_path / "t.tsv", missing=["gone"])
+    assert found["a,b"] == [1.0] and math.isnan(found["c"][0])
+    np.savez(tmp_path / "t.npz", x=np.arange(4.0).reshape(2, 2), y=np.array([1, 2]))
+    assert columns(tmp_path / "t.npz") == {"x_0": [0.0, 2.0], "x_1": [1.0, 3.0], "y": [1.0, 2.0]}
+
+
+FILES = {
+    "empty": (b"", r"is empty"),
+    "header only": (b"a,t\n", r"no rows"),
+    "ragged": (b"a,t\n1,x\n1,2,3\n", r"line 3: 3 fields, expected 2"),
+    "NUL": (b"a,t\n1,x\n\0,y\n", r"line 3.*NUL"),
+    "open quote": (b'a,t\n1,"x\n2,y\n', r"quotation mark"),
+    "no target": (b"a,b\n1,x\n2,y\n", r"no column 't'"),
+    "one class": (b"a,t\n1,x\n2,x\n", r"one class, 'x'"),
+    "missing target": (b"a,t\n1,x\n2,\n3,y\n", r"missing in row 2"),
+    "same name twice": (b"a,a,t\n1,2,x\n3,4,y\n", r"two columns are named 'a'"),
+    "no name": (b"a,,t\n1,2,x\n3,4,y\n", r"column 2 has no name"),
+    "mixed": (b"a,t\n" + b"".join(b"%d,%s\n" % (i, b"xy"[i % 2 : i % 2 + 1]) for i in range(40))
+              + b"oops,x\n", r"'oops' in row 41"),
+    "wrong encoding": ("a,t\nZürich,x\nBern,y\n".encode("latin-1"), r"not utf-8"),
+    "all missing": (b"a,t\n" + b",x\n,y\n" * 20, r"no column is left"),
+    "infinite": (b"a,t\n1,x\ninf,y\n", r"'a' holds Inf in row 2"),
+    "too large": (b"a,t\n1e300,x\n2,y\n", r"'a' holds 1e\+300 in row 1"),
+    "binary": (bytes(range(256)) * 4, r"utf-8|NUL|fields|is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_bad_files_end_with_file_and_row_and_overwrite_nothing(case, tmp_path, capsys):
+    data, words = FILES[case]
+    path, out = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    path.write_bytes(data)
+    out.write_text("mine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the column that is left out
+        assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error and "Traceback" not in error and out.read_text() == "mine"
+    assert support.found(words, error), error
+
+
+def test_a_folder_and_a_missing_file(tmp_path, capsys):
+    out = tmp_path / "m.safetensors"
+    for path in (tmp_path, tmp_path / "nowhere.csv"):
+        assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
+        assert str(path) in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256))], ids=len)
+def test_files_that_are_not_what_their_names_say(name, data, tmp_path, capsys):
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    path = tmp_path / name
+    path.write_bytes(data)
+    assert cli.main(["train", str(path), "--target", "t", "--out", str(tmp_path / "m")]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read all")
+def test_a_file_that_may_not_be_read(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,t\n1,x\n2,y\n")
+    path.chmod(0)
+    assert cli.main(["train", str(path), "--target", "t", "--out", str(tmp_path / "m")]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_what_is_read_is_never_overwritten(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    table, score = people(60)
+    data = write(tmp_path / "d.csv", {**table, "t": np.where(score > 0.5, "yes", "no")})
+    before, model = data.read_bytes(), str(tmp_path / "m.st")
+    train = ["train", str(data), "--target", "t", "--epochs", "1", "--out"]
+    assert cli.main([*train, str(data)]) == 2
+    assert "--out" in capsys.readouterr().err and data.read_bytes() == before
+    assert cli.main([*train, model, "--plot", str(tmp_path / "p.foo")]) == 2
+    assert "ends in one of" in capsys.readouterr().err and not os.path.exists(model)
+    assert cli.main([*train, model]) == 0
+    for path in (str(data), model):
+        assert cli.main(["predict", model, str(data), "-o", path]) == 2
+        assert "itself" in capsys.readouterr().err
+    assert data.read_bytes() == before
+
+
+def test_a_bad_row_is_named_in_prediction_too(tmp_path, capsys, monkeypatch):
+    from bpcore.tabular import reading
+
+    monkeypatch.setattr(reading, "ROWS", 7)
+    data, bad = tmp_path / "d.csv", tmp_path / "bad.csv"
+    lines = [f"{i},{'xy'[i % 2]}" for i in range(40)]
+    data.write_text("\n".join(["a,t", *lines]))
+    model, out = str(tmp_path / "m.st"), tmp_path / "out.csv"
+    train = ["train", str(data), "--target", "t", "--epochs", "1", "--out", model]
+    assert cli.main(train) == 0
+    for value in ("word", "1e300"):
+        bad.write_text("\n".join(["a,t", *lines[:30], f"{value},x", *lines[30:]]))
+        for told in (["predict", model, str(bad), "-o", str(out)], ["evaluate", model, str(bad)]):
+            capsys.readouterr()
+            assert cli.main(told) == 2
+            error = capsys.readouterr().err
+            assert "bad.csv" in error and "row 31" in error and "'a'" in error, error
+            assert not out.exists()
+
+
+def test_a_report_without_rows_that_were_held_out(tmp_path, capsys):
+    data = tmp_path / "d.csv"
+    data.write_text("a,t\n1,x\n2,y\n")
+    told = [
+        "train",
+        str(data),
+        "--target",
+        "t",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "m"),
+        "--json",
+    ]
+    assert cli.main(told) == 0
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert report["held_out_rows"] == 0 and sum(map(sum, report["confusion"])) == 2
+    assert "too few to hold out" in told.err
+
+
+def test_ten_thousand_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    table = {f"c{i}": rng.normal(size=12) for i in range(10_000)}
+    table["t"] = ["x", "y"] * 6
+    path = write(tmp_path / "wide.csv", table)
+    model = tabular.TabularClassifier((4,), epochs=1, random_state=0).fit(path, "t")
+    assert model.preprocessor_.width == 10_000
+
+
+# ---- the command line --------------------------------------------------------------------------
+def test_train_evaluate_predict_info(tmp_path, capsys):
+    table, score = people(800)
+    data = write(tmp_path / "d.csv", {**table, "label": np.where(score > 0.5, "yes", "no")})
+    model, answers = str(tmp_path / "m.st"), tmp_path / "a.csv"
+    assert (
+        cli.main(["train", str(data), "--target", "label", "--hidden", "16", "--out", model]) == 0
+    )
+    shown = capsys.readouterr().out
+    assert "classification of 'label'" in shown and "confusion matrix" in shown
+    assert cli.main(["evaluate", model, str(data), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    picture = tmp_path / "confusion.svg"
+    assert cli.main(["evaluate", model, str(data), "--json", "--plot", str(picture)]) == 0
+    assert capsys.readouterr().out.startswith("{") and "<svg" in picture.read_text()
+    assert report["accuracy"] > 0.85 and sum(map(sum, report["confusion"])) == 800
+    assert cli.main(["predict", model, str(data), "-o", str(answers)]) == 0
+    with open(answers, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 800 and set(rows[0]) == {"label", "p(no)", "p(yes)"}
+    right = np.mean(
+        [r["label"] == ("yes" if s > 0.5 else "no") for r, s in zip(rows, score, strict=True)]
+    )
+    assert right == pytest.approx(report["accuracy"])
+    capsys.readouterr()
+    assert cli.main(["info", model, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["columns"]["city"] == "category"
+    assert cli.main(["predict", model, str(data), "-o", str(data)]) == 2
+    assert "is the data itself" in capsys.readouterr().err
+
+
+def test_regression_as_json_with_a_plot(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    table, score = people(600)
+    data = write(tmp_path / "d.csv", {**table, "y": 10 * score}, delimiter=";")
+    out, plot = tmp_path / "m.st", tmp_path / "p.png"
+    told = ["train", str(data), "--target", "y", "--out", str(out), "--json", "--plot", str(plot)]
+    assert cli.main([*told, "--task", "regression"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["task"] == "regression" and report["r2"] > 0.5
+    assert plot.read_bytes().startswith(b"\x89PNG") and out.exists()
+    assert cli.main(["info", str(out)]) == 0
+    bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)], seed=0).save(out)
+    assert cli.main(["info", str(out)]) == 0
+    assert "layers: 1" in capsys.readouterr().out
