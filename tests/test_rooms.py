@@ -199,6 +199,24 @@ def test_the_contract_knows_no_relay():
             assert "relay" not in without_comments(path).lower(), path
 
 
+def test_nobody_reaches_into_a_model():
+    """What a room needs of a model is handed to it."""
+    sources = rooms.modules(PYTHON)
+    assert {"_engine", "_compilation", "_nodes", "_busy"} <= rooms.private_names(sources)
+    findings = rooms.reach_ins(sources)
+    assert not findings, "\n".join(findings)
+
+
+def test_a_hand_in_a_model_is_found():
+    model = "class Model:\n    _engine: int\n    def _busy(self): self._draws = super()._last\n"
+    assert rooms.private_names({"model.model": model}) == {"_engine", "_busy", "_draws", "_last"}
+    for planted in ("model._engine", "self.model._draws", "f(twin()._busy('fit'))"):
+        found = rooms.reach_ins({"model.model": model, "train.loop": f"x = {planted}\n"})
+        assert len(found) == 1 and found[0].startswith("train.loop, line 1: ")
+    own = "class Loop:\n    def f(self): return self._engine, cls._busy\n"
+    assert not rooms.reach_ins({"model.model": model, "train.loop": own, "model.b": "m._engine"})
+
+
 def texts():
     """Everything that may name a path: docs, and comments of sources."""
     for folder in ("docs", "python", "cpp", "tests", "bench", "examples", ".github"):

@@ -230,3 +230,54 @@ def declared(header, name):
         depth += {"{": 1, "}": -1}.get(text[end], 0)
         end += 1
     return text[begin : end - 1]
+
+
+# ---- what is private to a model ----------------------------------------------------------------
+
+
+def private_names(sources, room="model", methods=False):
+    """The names with an underscore that classes of a room have; only of their methods, if told."""
+    found = set()
+    for name, source in sources.items():
+        if name.partition(".")[0] != room:
+            continue
+        for owner in ast.walk(ast.parse(source)):
+            if not isinstance(owner, ast.ClassDef):
+                continue
+            for node in ast.walk(owner):
+                if isinstance(node, ast.FunctionDef):
+                    found.add(node.name)
+                elif methods:
+                    continue
+                elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                    found.add(node.target.id)
+                elif isinstance(node, ast.Attribute) and _is_own(node):
+                    found.add(node.attr)
+    return {name for name in found if name.startswith("_") and not name.startswith("__")}
+
+
+def reach_ins(sources, room="model"):
+    """Findings, as text: other rooms' uses of an attribute that is private to a model.
+
+    A method of that name in the reading room is taken for the one that is meant.
+    """
+    names, findings = private_names(sources, room), []
+    others = {name.partition(".")[0] for name in sources} - {room}
+    own = {other: private_names(sources, other, methods=True) for other in others}
+    for name, source in sources.items():
+        other = name.partition(".")[0]
+        if other == room:
+            continue
+        theirs = names - own[other]
+        findings += [
+            f"{name}, line {node.lineno}: {ast.unparse(node)}"
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Attribute) and node.attr in theirs and not _is_own(node)
+        ]
+    return findings
+
+
+def _is_own(node):
+    """Whether an attribute is asked of `self`, of `cls` or of ``super()``."""
+    owner = node.value.func if isinstance(node.value, ast.Call) else node.value
+    return isinstance(owner, ast.Name) and owner.id in ("self", "cls", "super")
