@@ -230,6 +230,7 @@ def stubs(session: nox.Session) -> None:
     """Write the type stubs of the compiled module anew; a test compares them."""
     session.install(".", "pybind11-stubgen>=2.5", "ruff")
     session.run("pybind11-stubgen", "bpcore._core", "-o", "python", "--ignore-all-errors")
+    session.run("ruff", "check", "--fix", "python/bpcore/_core.pyi")
     session.run("ruff", "format", "python/bpcore/_core.pyi")
 
 
