@@ -10,6 +10,8 @@ import pytest
 import bpcore as bp
 from bpcore.data import arrays
 
+from .helpers import passage
+
 L = bp.layers
 N = 24
 
@@ -242,3 +244,47 @@ def test_class_weights_count_in_training_alone(rng):
     plain, weighed = losses(), losses(class_weight={0: 3.0, 1: 3.0})
     assert weighed["loss"][0] == pytest.approx(3 * plain["loss"][0], rel=1e-5)
     assert weighed["val_loss"][0] == pytest.approx(plain["val_loss"][0], rel=1e-5)
+
+
+# ---- the way of x ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"validation_split": 0.25}, {"shuffle": False}])
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("kind", ["array", "list of inputs"])
+def test_x_of_fit_passes_each_file_once(built, kind, more, rng):
+    """But for one return: an unbuilt model looks at the shape first."""
+    x, y = rng.normal(size=(40, 4)), np.arange(40) % 3
+    if kind == "list of inputs":
+        ends = bp.Input((4,)), bp.Input((2,))
+        joined = bp.layers.Concatenate()(list(ends))
+        model = bp.Model(list(ends), bp.layers.Dense(3)(joined), seed=0)
+        given = [x, rng.normal(size=(40, 2))]
+    else:
+        model = bp.Sequential([bp.layers.Dense(3)], seed=0)
+        given = x
+        if built:
+            model.build((4,))
+    model.compile("sgd", "cross_entropy")
+    with passage.Passage(x) as way:
+        model.fit(given, y, verbose=0, **more)
+    assert way.arrived and {"model/trainable.py", "data/arrays.py"} <= way.visits.keys()
+    assert way.returns <= 1, way.visits
+    assert way.returns == 0 or not built, way.visits
+
+
+def test_a_detour_of_x_is_found(monkeypatch, rng):
+    x, y = rng.normal(size=(40, 4)), np.arange(40) % 3
+    model = bp.Sequential([bp.layers.Dense(3)], seed=0)
+    model.compile("sgd", "cross_entropy")
+    plain = model._build_for
+
+    def twice(x):
+        built = plain(x)
+        model._built().signature.read_inputs(built)
+        return built
+
+    monkeypatch.setattr(model, "_build_for", twice)
+    with passage.Passage(x) as way:
+        model.fit(x, y, verbose=0)
+    assert way.arrived and way.returns > 1

@@ -139,13 +139,13 @@ class Signature:
         columns = [table.columns for _, table in given], [table.columns for _, table in wanted]
         return Dataset(n, xs, ys, ws, columns)
 
-    def learn(self, data: Dataset) -> None:
-        """Keep the columns of frames: frames to come have to have them, in any order."""
-        for ends, found in zip((self.inputs, self.outputs), data.columns, strict=True):
+    def learn(self, columns: tuple[list[Columns | None], list[Columns | None]]) -> None:
+        """Keep a data set's columns of frames: frames to come have to have them, in any order."""
+        for ends, found in zip((self.inputs, self.outputs), columns, strict=True):
             least = 1 if ends is self.inputs else 2  # one target needs no name
-            for k, columns in enumerate(found):
-                if ends.columns[k] is None and columns is not None and len(columns) >= least:
-                    ends.columns[k] = columns
+            for k, names in enumerate(found):
+                if ends.columns[k] is None and names is not None and len(names) >= least:
+                    ends.columns[k] = names
 
     def restored_on_error(self) -> AbstractContextManager[Any]:
         """Forget the columns that were learned if the block raises."""

@@ -306,7 +306,7 @@ class Trainable(Adjustable, Stepwise):
                 elif batches is not None:
                     self._advise(batches.first[0], None)
                 if isinstance(validation, Dataset):
-                    compilation.look_at(validation, "validation y")
+                    compilation.look_at(validation.ys, "validation y")
             trainee = Trainee(
                 self,
                 compilation,
@@ -347,13 +347,13 @@ class Trainable(Adjustable, Stepwise):
         x = self._build_for(x)
         self._built().refresh()
         data = self._read(x, y, sample_weight, part=part)
-        self._built().signature.learn(data)
+        self._built().signature.learn(data.columns)
         return data
 
     def _advise(self, item: Dataset, batch_size: int | None) -> None:
         """Warn of what cannot train well with such data and batches."""
         compilation, engine = self._need_compilation(), self._built()
-        compilation.look_at(item)
+        compilation.look_at(item.ys)
         compilation.look_at_training(engine.low, self._layers, batch_size_of(batch_size, item.n))
 
     def _undone_on_error(self) -> AbstractContextManager[None]:
@@ -454,7 +454,7 @@ class Trainable(Adjustable, Stepwise):
             item = Batches(x, functools.partial(read, part=True))
         else:
             item = read(x, y, sample_weight)
-            compilation.look_at(item)
+            compilation.look_at(item.ys)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compilation.measures.states() if self._training.held else []
         try:

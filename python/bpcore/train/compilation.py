@@ -10,6 +10,7 @@ from ..base import arguments, checks
 from ..data import arrays
 from ..data.dataset import Dataset
 from ..data.signature import Names, Signature
+from ..data.targets import Target
 from ..errors import MismatchWarning, warn
 from ..graph import End, Lowering
 from ..losses import Loss
@@ -92,11 +93,11 @@ class Compilation:
         for loss, end in zip(chosen, ends, strict=True):
             self._say(advice.of_end(loss, end))
 
-    def look_at(self, data: Dataset, name: str = "y") -> None:
-        """Say what the targets of checked data mean to losses and metrics, as far as it is news;
-        `name`: what the user calls them."""
+    def look_at(self, ys: list[Target], name: str = "y") -> None:
+        """Say what checked targets mean to losses and metrics, as far as it is news; `name`: what
+        the user calls them."""
         self.looked = True
-        for k, (end, (y, labels)) in enumerate(zip(self.ends, data.ys, strict=True)):
+        for k, (end, (y, labels)) in enumerate(zip(self.ends, ys, strict=True)):
             asked = [measure.metric for measure in self.measures.of[k]]
             called = name if len(self.ends) == 1 else f"{name}[{end.name!r}]"
             if not labels:

@@ -54,7 +54,7 @@ def of_batches(
     batches.restart()  # each evaluation sees the same batches, where that is possible
     for item in batches.epoch(steps):
         if not compilation.looked:
-            compilation.look_at(item)
+            compilation.look_at(item.ys)
         trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
         first = False
     if first:
