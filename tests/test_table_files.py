@@ -140,9 +140,9 @@ def test_what_is_read_is_never_overwritten(tmp_path, capsys):
 
 
 def test_a_bad_row_is_named_in_prediction_too(tmp_path, capsys, monkeypatch):
-    from bpcore.tabular import reading
+    from bpcore.data import tables
 
-    monkeypatch.setattr(reading, "ROWS", 7)
+    monkeypatch.setattr(tables, "ROWS", 7)
     data, bad = tmp_path / "d.csv", tmp_path / "bad.csv"
     lines = [f"{i},{'xy'[i % 2]}" for i in range(40)]
     data.write_text("\n".join(["a,t", *lines]))

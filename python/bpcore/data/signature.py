@@ -18,6 +18,7 @@ from . import arrays, targets
 from .arrays import Table
 from .dataset import Dataset
 from .frames import Names as Columns
+from .opening import opened
 from .targets import Target
 
 Names = tuple[str, str]  # by which messages call x and y
@@ -132,6 +133,7 @@ class Signature:
         TypeError, ValueError
             `ShapeError` for shapes. The message says which part, and where in it.
         """
+        x, y = opened(x, y, self.known)
         given = self.inputs.tables(names[0], x)
         xs, n = self._inputs(given, names[0])
         wanted = self._wanted(y, names[1])
@@ -159,7 +161,13 @@ class Signature:
 
         `finite`: whether NaN and Inf are errors; `empty`: whether there may be no sample.
         """
+        x, _ = opened(x, None, self.known)
         return self._inputs(self.inputs.tables(name, x), name, finite, empty)
+
+    @property
+    def known(self) -> Columns | None:
+        """The columns of the only input, if the model was trained on a frame or file."""
+        return self.inputs.columns[0] if len(self.inputs) == 1 else None
 
     def _inputs(
         self, given: list[tuple[str, Table]], name: str, finite: bool = True, empty: bool = False

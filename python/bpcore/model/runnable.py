@@ -69,7 +69,8 @@ class Runnable(Trainable):
         Parameters
         ----------
         x : array (N, ...), frame, or list, tuple or dict for several inputs; or batches
-            N may be 0. Batches: an iterable of x, or of (x, y) whose y is passed over.
+            N may be 0. Batches: an iterable of x, or of (x, y) whose y is passed over. Or the path
+            of a file, as in `fit`: its other columns are passed over.
         batch_size : int or None
         out : ndarray, optional
             Where to write the output of a model with one output.

@@ -13,6 +13,7 @@ from ..callbacks import History
 from ..callbacks.base import CallbackList
 from ..data.batches import Batches, is_batches, validation_parts
 from ..data.dataset import Dataset, batch_size_of
+from ..data.opening import opened
 from ..data.signature import Names
 from ..errors import BusyError, diverged
 from ..layers.base import Layer
@@ -204,7 +205,8 @@ class Trainable(Adjustable, Stepwise):
         ----------
         x : array (N, ...), frame, or list, tuple or dict for several inputs; or batches
             Any real dtype; converted batch by batch. Batches: an iterable of (x, y[, weight]).
-        y : array, or list, tuple or dict for several outputs
+            Or the path of a csv, tsv, parquet or npz file of numbers.
+        y : array, or list, tuple or dict for several outputs; or the name of a column of x
             Labels (N,) for ``cross_entropy``, else the outputs' shape.
         batch_size : int or None
             None is the full batch.
@@ -344,6 +346,7 @@ class Trainable(Adjustable, Stepwise):
     def _first(self, x: Any, y: Any, sample_weight: Any = None, part: bool = False) -> Dataset:
         """The first data of a call that may train: the model is built from them if it has to be,
         and changes of `trainable` are taken up."""
+        x, y = opened(x, y, self._engine.signature.known if self._engine is not None else None)
         x = self._build_for(x)
         self._built().refresh()
         data = self._read(x, y, sample_weight, part=part)

@@ -8,9 +8,9 @@
 ['small']
 """
 
+from ..data.tables import open_table
 from .estimators import TabularClassifier, TabularRegressor, load
 from .preprocessor import Column, Preprocessor
-from .reading import open_table
 
 __all__ = [
     "Column",

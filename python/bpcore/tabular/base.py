@@ -13,12 +13,12 @@ from .. import callbacks as hooks
 from .. import optimizers
 from ..base import checks
 from ..base.memory import Array
+from ..data.tables import Table, open_table
 from ..files import container, save
 from ..files.atomic import write_atomically
 from ..model.model import Model
 from . import networks, rows
 from .preprocessor import Preprocessor
-from .reading import Table, open_table
 
 
 class Tabular:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from .reading import Block, Table, open_table
+from ..data.tables import Block, Table, open_table
 
 LEVELS = 64  # of a category that get a column of their own; the rest share that of the unseen
 _DISTINCT = 5000  # values of a text column that are counted

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
+from ..data.tables import Table
 from .preprocessor import Preprocessor, check_size, texts
-from .reading import Table
 
 IN_MEMORY = 1 << 28  # bytes of features; more go to a temporary file that is mapped
 

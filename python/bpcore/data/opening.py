@@ -1,0 +1,121 @@
+"""Files in place of arrays: the columns of a table as the x and y of a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..base import checks
+from ..base.memory import Array
+from . import frames
+from .arrays import Table
+
+_FILES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".npz")  # a str that ends so is a path
+_ELSE = (
+    "models take numbers alone; bpcore.tabular takes categories and missing values, or give arrays"
+)
+
+
+def opened(x: Any, y: Any, known: Sequence[str] | None) -> tuple[Any, Any]:
+    """x and y of a call in which x may be a file, and y the name of a column of x.
+
+    Parameters
+    ----------
+    x : path, or whatever a model takes
+        A str is one if it ends like such a file: csv, tsv, parquet or npz, of numbers and booleans;
+        `bpcore.tabular.open_table` says how it is read.
+    y : str, or whatever a model takes
+        A column of the file or frame; the others are x.
+    known : sequence of str, optional
+        The columns with which the model was trained: of a file only these are read.
+
+    Returns
+    -------
+    tuple
+        Both as they were, if x is no file and y no name.
+
+    Raises
+    ------
+    TypeError
+        A str that ends like a file is none.
+    ValueError
+        A column is missing, or holds what is no number; with its row.
+    """
+    if isinstance(x, str) and x.lower().endswith(_FILES):
+        if not os.path.exists(x):
+            raise TypeError(
+                "x must be an array, a data frame, a list of rows or the path of a file, got str "
+                f"{x!r}, and there is no such file"
+            )
+        return _from_file(x, y, known)
+    if isinstance(x, os.PathLike):
+        return _from_file(x, y, known)
+    if isinstance(y, str) and frames.columns(x) is not None:
+        place = _place(list(frames.columns(x) or ()), y, "x")
+        labels = list(x.columns)
+        target = labels.pop(place)
+        return x[labels], x[target]
+    return x, y
+
+
+def _from_file(path: Any, y: Any, known: Sequence[str] | None) -> tuple[Table, Any]:
+    from .tables import open_table  # what reads files is not needed to train on arrays
+
+    source = open_table(path)
+    target = y if isinstance(y, str) else None
+    if target is not None:
+        _place(source.names, target, source.source)
+    names = [name for name in known or source.names if name != target]
+    for name in names:
+        _place(source.names, name, source.source)
+    asked = names if target is None else [*names, target]
+    parts: list[list[Array]] = [[] for _ in asked]
+    row = 0
+    for block in source.blocks(asked):
+        for part, name in zip(parts, asked, strict=True):
+            part.append(_numbers(source.source, name, block[name], row))
+        row += len(part[-1])
+    columns = [np.concatenate(part) for part in parts]
+    if target is not None:
+        values = columns.pop()
+        y = values.astype(np.int64) if (values == np.floor(values)).all() else values
+    return Table(np.stack(columns, axis=1), tuple(names)), y
+
+
+def _numbers(source: str, name: str, values: Array, start: int) -> Array:
+    """One block of a column as float64; what is missing or no number is an error with its row."""
+    if values.dtype.kind == "b":
+        return values.astype(np.float64)
+    if values.dtype.kind != "f" and all(map(_is_number, values)):
+        return values.astype(np.float64)
+    if values.dtype.kind != "f":
+        row = next(i for i, value in enumerate(values) if not _is_number(value))
+        told = "has a missing value" if values[row] is None else f"holds {values[row]!r}"
+        raise ValueError(f"{source}: column {name!r} {told} in row {start + row + 1}; {_ELSE}")
+    gone = np.flatnonzero(np.isnan(values))
+    if len(gone):
+        raise ValueError(
+            f"{source}: column {name!r} has a missing value in row {start + int(gone[0]) + 1}; "
+            f"{_ELSE}"
+        )
+    return values
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _place(names: list[str], name: str, source: str) -> int:
+    if name not in names:
+        raise ValueError(
+            f"{source} has no column {name!r}{checks.suggest(name, names)}; it has "
+            f"{', '.join(names[:20])}"
+        )
+    return names.index(name)
