@@ -332,31 +332,26 @@ class MLP(BaseEstimator):
         self._compile(y, n, mean)
         weight = None if weight is None else weight / mean
         model, report = self.model_, self._reported(y)
-        arrays = [p.value for p in model.trainable_weights]
 
         def function(vector: Array) -> tuple[float, Array]:
-            start = 0
-            for array in arrays:
-                array[...] = vector[start : start + array.size].reshape(array.shape)
-                start += array.size
             loss, total = 0.0, np.zeros(vector.size)
             for rows in blocks(x):
-                part = model.gradients(
-                    dense(x[rows]), y[rows], sample_weight=None if weight is None else weight[rows]
+                w = None if weight is None else weight[rows]
+                part, slope = model.loss_and_gradient(
+                    vector, dense(x[rows]), y[rows], sample_weight=w
                 )
                 share = (rows.stop - rows.start) / n
-                loss += share * part.loss
-                flat = [part.parameters[p.name].ravel() for p in model.trainable_weights]
-                total += share * np.concatenate(flat)
+                loss += share * part
+                total += share * slope
             return loss, total
 
-        first = np.concatenate([array.ravel() for array in arrays]).astype(np.float64)
+        first = model.weights_vector.astype(np.float64)
         found = minimize(
             function, first, method="L-BFGS-B", jac=True,
             options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
         )  # fmt: skip
         self.n_iter_ = _check_optimize_result("lbfgs", found, self.max_iter)
-        function(found.x)  # leaves the weights of the best point in the model
+        model.weights_vector = found.x
         logs = {"loss": float(found.fun)}
         if y.shape[1] > 1 and self._y_numeric:
             apart = np.square(self._outputs_of(x) - y)
