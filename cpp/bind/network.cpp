@@ -123,7 +123,7 @@ std::vector<RowReader<T>> Network<T>::readers(const std::vector<py::array>& xs, 
 
 template <class T>
 py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, const py::object& outs,
-                             std::uint64_t draw) {
+                             std::uint64_t draw, bool commit) {
   std::int64_t n = 0;
   const auto all = readers(xs, &n);
   py::list results;
@@ -145,7 +145,7 @@ py::list Network<T>::forward(const std::vector<py::array>& xs, bool training, co
     for (const py::array& x : xs) held.push_back(holding(x));
     for (py::handle y : results) held.push_back(holding(py::reinterpret_borrow<py::array>(y)));
     GilRelease release;
-    inference_->run(all, n, ys, training, draw);
+    inference_->run(all, n, ys, training, draw, commit);
   }
   return results;
 }
@@ -242,7 +242,7 @@ template <class T> void bind(py::module_& m, const char* name) {
   using Net = Network<T>;
   py::class_<Net, std::shared_ptr<Net>>(m, name)
       .def("forward", &Net::forward, py::arg("xs"), py::arg("training") = false, py::arg("outs") = py::none(),
-           py::arg("draw") = 0)
+           py::arg("draw") = 0, py::arg("commit") = true)
       .def_property_readonly("call", make_call<T>)
       .def(
           "shape", [](const Net& net, int i) { return py::tuple(py::cast(net.shape(i))); }, py::arg("node"))

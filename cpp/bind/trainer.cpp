@@ -107,6 +107,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     for (std::size_t k = 0; k < losses.size(); ++k) {
       const py::tuple pair(ys[k]);
       keep.push_back(pair[0].cast<py::array>());
+      rows_in_python(k, keep.back());
       source.ys.push_back(target(keep.back(), pair[1].cast<bool>(), losses[k], source.n));
       for (const Metric<T>& metric : trainer_->metrics()[k]) {
         check(source.ys.back().label == nullptr || !metric.needs_dense_target(), "a metric does not take class labels");
@@ -121,6 +122,17 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     held_data_.clear();
     for (const py::array& array : keep) held_data_.push_back(holding(array));
     keep_data_ = std::move(keep);
+  }
+
+  // Row numbers of targets that only code of the user's looks at: an array with a method of its own (data/free_targets.py).
+  void rows_in_python(std::size_t k, const py::array& y) {
+    const bool plain = reinterpret_cast<PyObject*>(Py_TYPE(y.ptr())) == array_type();
+    const py::object take = plain ? py::object() : y.attr("take_rows");
+    const auto tell = [&](auto* user) {
+      if (auto* code = dynamic_cast<UserTargets*>(user); code != nullptr) code->take_rows = take;
+    };
+    tell(trainer_->losses()[k].config.user.get());
+    for (const Metric<T>& metric : trainer_->metrics()[k]) tell(metric.user());
   }
 
   // The arrays are the caller's alone again; the values of the last batch stay.

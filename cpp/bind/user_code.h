@@ -60,27 +60,39 @@ template <class T> class PythonLayer final : public UserLayer<T> {
   std::vector<const T*> grad_data_;
 };
 
+// What gives the rows of targets that the core does not look at, whose labels then are the numbers of these rows.
+struct UserTargets {
+  virtual ~UserTargets() = default;
+  py::object take_rows;
+};
+
 // (y_true, y_pred, weight or None) as arrays.
-template <class T> py::tuple batch_arrays(const OutputBatch<T>& batch, const Shape& sample) {
+template <class T>
+py::tuple batch_arrays(const OutputBatch<T>& batch, const Shape& sample, const py::object& take_rows) {
   const Shape shape = with_rows(batch.n, sample);
   Shape label_shape = shape;
   if (label_shape.size() > 1) label_shape.pop_back();
   Shape target_shape = shape;
   if (batch.target_width != batch.width) target_shape.back() = batch.target_width;
-  py::object truth = batch.label != nullptr ? py::object(copy_out(batch.label, label_shape))
-                                            : py::object(copy_out(batch.target, target_shape));
+  py::object truth;
+  if (take_rows) {
+    truth = call_python(take_rows, copy_out(batch.label, {batch.n}));
+  } else {
+    truth = batch.label != nullptr ? py::object(copy_out(batch.label, label_shape))
+                                   : py::object(copy_out(batch.target, target_shape));
+  }
   const Shape weight_shape(target_shape.begin(), target_shape.begin() + 1 + batch.weight_axes);
   py::object weight = batch.weight != nullptr ? py::object(copy_out(batch.weight, weight_shape)) : py::object(py::none());
   return py::make_tuple(truth, copy_out(batch.prediction, shape), weight);
 }
 
-template <class T> class PythonLoss final : public UserLoss<T> {
+template <class T> class PythonLoss final : public UserLoss<T>, public UserTargets {
  public:
   PythonLoss(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
 
   void run(const OutputBatch<T>& batch, T* row_loss, T* delta) override {
     GilAcquire gil;
-    const py::tuple result(call_python_with(call_, batch_arrays(batch, sample_)));
+    const py::tuple result(call_python_with(call_, batch_arrays(batch, sample_, take_rows)));
     const auto rows = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[0]);
     const auto gradient = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[1]);
     if (!rows || rows.size() != batch.n) throw py::value_error("the loss returned a wrong number of row losses");
@@ -97,12 +109,12 @@ template <class T> class PythonLoss final : public UserLoss<T> {
   Shape sample_;
 };
 
-template <class T> class PythonMetric final : public UserMetric<T> {
+template <class T> class PythonMetric final : public UserMetric<T>, public UserTargets {
  public:
   PythonMetric(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
   void add(const OutputBatch<T>& batch) override {
     GilAcquire gil;
-    call_python_with(call_, batch_arrays(batch, sample_));
+    call_python_with(call_, batch_arrays(batch, sample_, take_rows));
   }
 
  private:

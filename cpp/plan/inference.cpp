@@ -68,7 +68,7 @@ void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs,
 
 template <class T>
 void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training,
-                       std::uint64_t draw) {
+                       std::uint64_t draw, bool commit) {
   if (n == 0) return;
   if (training || plan_->whole_batch()) {
     Worker worker(plan_, n);
@@ -76,7 +76,7 @@ void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, cons
     worker.frame.set_draw(draw);
     return run_team(1, [&](Team& team) {
       run_rows(worker, xs, {0, n}, ys, true, team);
-      if (training) worker.frame.commit(n);
+      if (training && commit) worker.frame.commit(n);
     });
   }
   run_team(threads_for(plan_->flops() * n, n), [&](Team& team) {

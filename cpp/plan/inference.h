@@ -13,9 +13,9 @@ template <class T> class Inference {
 
   const Plan<T>& plan() const { return *plan_; }
   // ys[k]: (n, size of output k), contiguous. Many threads may call at once.
-  // training: as in a training batch, the `draw`-th, all rows at once on one thread; running statistics move.
+  // training: as in a training batch, the `draw`-th, all rows at once on one thread; running statistics move (commit).
   void run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training,
-           std::uint64_t draw);
+           std::uint64_t draw, bool commit = true);
   // The same for one contiguous input and one output and few rows: no setup at all.
   void run_direct(const T* x, std::int64_t n, T* y);
   void run_few(const RowReader<T>& x, std::int64_t n, T* y);  // of an input that is not read as it lies there

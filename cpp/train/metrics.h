@@ -61,6 +61,7 @@ template <class T> class Metric {
   bool weighs_values() const;
   void reset();
   void add(const OutputBatch<T>& batch);
+  UserMetric<T>* user() const { return config_.user.get(); }
   // accuracy, top_k, binary_accuracy, mae, mse: {sum w v, sum w}; counts: 3 x columns {hits, predicted, true};
   // auc: by column {area, positives, negatives}, the area NaN where one of the others is 0;
   // r2: 4 x values {sum w, mean y, sum w (y - mean)^2, sum w (y - p)^2}.

@@ -67,7 +67,7 @@ template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
         std::copy_n(label + (job.order == nullptr ? row : job.order[row]) * loss.positions, loss.positions,
                     out.label.data() + r * loss.positions);
       }
-      check_labels(k, rows, job);
+      if (loss.config.user == nullptr) check_labels(k, rows, job);
     } else {
       source.ys[k].dense.read(job.order, from, out.target.data() + rows.begin * loss.positions * loss.target_width);
       if (loss.bounded()) check_target(k, rows, job);

@@ -33,6 +33,7 @@ __all__: list[str] = [
     "activation_grad",
     "activation_names",
     "available_cpus",
+    "blend",
     "config",
     "empty",
     "fma_peak",
@@ -112,6 +113,7 @@ class NetworkFloat32:
         training: bool = False,
         outs: typing.Any = None,
         draw: typing.SupportsInt | typing.SupportsIndex = 0,
+        commit: bool = True,
     ) -> list: ...
     def shape(self, node: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
     @property
@@ -129,6 +131,7 @@ class NetworkFloat64:
         training: bool = False,
         outs: typing.Any = None,
         draw: typing.SupportsInt | typing.SupportsIndex = 0,
+        commit: bool = True,
     ) -> list: ...
     def shape(self, node: typing.SupportsInt | typing.SupportsIndex) -> tuple: ...
     @property
@@ -386,6 +389,11 @@ def activation_grad(
 ) -> numpy.ndarray: ...
 def activation_names() -> list[str]: ...
 def available_cpus() -> int: ...
+def blend(
+    targets: collections.abc.Sequence[numpy.ndarray],
+    sources: collections.abc.Sequence[numpy.ndarray],
+    tau: typing.SupportsFloat | typing.SupportsIndex,
+) -> None: ...
 def config() -> dict: ...
 def empty(
     shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: typing.Any

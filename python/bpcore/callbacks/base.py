@@ -199,6 +199,7 @@ class CallbackList:
                 raise TypeError(f"callbacks[{i}] is the class {item.__name__}, not an instance")
             if not isinstance(item, Callback):
                 raise TypeError(f"callbacks[{i}] must be a Callback, got {checks.describe(item)}")
+            _check_hooks(f"callbacks[{i}]", item)
             if any(item is other for other in items[:i]):
                 raise ValueError(f"callbacks[{i}] is given twice, expected an object of its own")
         self.items = list(items)
@@ -247,6 +248,22 @@ class CallbackList:
         """Tell all; whether one of them ends the fit quietly."""
         answers = [bool(item.on_train_diverged(error)) for item in self.items]
         return True in answers
+
+
+def _check_hooks(where: str, item: Callback) -> None:
+    """Refuse a method that is nearly named as a hook: nobody would ever call it."""
+    known = [name for name in vars(Callback) if not name.startswith("_")]
+    own = {name for cls in type(item).__mro__ if cls is not object for name in vars(cls)}
+    for name in sorted({*own, *vars(item)}):
+        foreign = name.startswith(("on_predict", "on_test_batch"))  # Keras' own, which never come
+        if not name.startswith(("on_", "around_")) or name in known or foreign:
+            continue
+        hint = checks.suggest(name, known)
+        if hint and callable(getattr(item, name)):
+            raise AttributeError(
+                f"{where}: {type(item).__name__} has a method {name!r}, which is no hook{hint}; "
+                f"hooks: {', '.join(k for k in known if k.startswith(('on_', 'around_')))}"
+            )
 
 
 def _as_sequence(callbacks: Any) -> Sequence[Any]:

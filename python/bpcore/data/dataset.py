@@ -85,10 +85,15 @@ def subset(item: Dataset, rows: Any) -> Dataset:
     return Dataset(
         len(range(item.n)[rows]) if isinstance(rows, slice) else len(rows),
         [x[rows] for x in item.xs],
-        [(np.ascontiguousarray(y[rows]) if labels else y[rows], labels) for y, labels in item.ys],
+        [(_labels(y[rows]) if labels else y[rows], labels) for y, labels in item.ys],
         [None if w is None else np.ascontiguousarray(w[rows]) for w in item.ws],
         item.columns,
     )
+
+
+def _labels(y: Array) -> Array:
+    result: Array = np.require(y, requirements="C")  # which keeps the class of free targets
+    return result
 
 
 def batch_size_of(value: Any, n: int) -> int:

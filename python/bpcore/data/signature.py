@@ -14,7 +14,7 @@ from .. import _core
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..losses import BinaryCrossEntropy, CrossEntropy
-from . import arrays, targets
+from . import arrays, free_targets, targets
 from .arrays import Table
 from .dataset import Dataset
 from .frames import Names as Columns
@@ -54,10 +54,12 @@ class Ends:
     def tables(self, name: str, value: Any) -> list[tuple[str, Table]]:
         """The parts converted, the columns of frames in the order of the model's."""
         parts = zip(self.parts(name, value), self.columns, strict=True)
-        return [
-            (label, _in_columns(label, arrays.table(label, part), columns))
-            for (label, part), columns in parts
-        ]
+        return [self.table(label, part, columns) for (label, part), columns in parts]
+
+    @staticmethod
+    def table(label: str, part: Any, columns: Columns | None) -> tuple[str, Table]:
+        """A part and what the user calls it, its columns in the order of the model's."""
+        return label, _in_columns(label, arrays.table(label, part), columns)
 
     def _in_order(self, name: str, value: Any) -> list[Any]:
         if isinstance(value, dict):
@@ -136,7 +138,7 @@ class Signature:
         x, y = opened(x, y, self.known)
         given = self.inputs.tables(names[0], x)
         xs, n = self._inputs(given, names[0])
-        wanted = self._wanted(y, names[1])
+        wanted = self._wanted(y, names[1], losses, n)
         ys, ws = self._targets(wanted, sample_weight, losses, n, names, check_labels)
         columns = [table.columns for _, table in given], [table.columns for _, table in wanted]
         return Dataset(n, xs, ys, ws, columns)
@@ -198,13 +200,25 @@ class Signature:
         check_labels: Callable[[int, str], None] | None = None,
     ) -> tuple[list[Target], list[Array | None]]:
         """Targets and weights of all outputs; without `n` the first output's rows count."""
-        wanted = self._wanted(y, names[1])
+        wanted = self._wanted(y, names[1], losses)
         return self._targets(wanted, sample_weight, losses, n, names, check_labels)
 
-    def _wanted(self, y: Any, name: str) -> list[tuple[str, Table]]:
+    def _wanted(
+        self, y: Any, name: str, losses: Sequence[Any], n: int = 0
+    ) -> list[tuple[str, Table]]:
         if y is None:
             raise TypeError(f"{name} is None, expected targets of shape (N, ...)")
-        return self.outputs.tables(name, y)
+        free = [free_targets.is_free(loss) for loss in losses]
+        if not any(free):
+            return self.outputs.tables(name, y)
+        parts = [(name, y)] if len(free) == 1 else self.outputs.parts(name, y)
+        ends = zip(parts, free, self.outputs.columns, strict=True)
+        return [
+            (label, Table(free_targets.rows_of(label, part, n)))
+            if is_free
+            else self.outputs.table(label, part, columns)
+            for (label, part), is_free, columns in ends
+        ]
 
     def _targets(
         self,
@@ -224,6 +238,9 @@ class Signature:
                 if n == 0:
                     raise ValueError(f"{label} has 0 samples, expected at least 1")
             end = self.outputs.names[k]
+            if isinstance(array, free_targets.Rows):
+                found.append((array, True))
+                continue
             target = targets.prepare(label, array, loss, shape, n, end, self.dtype)
             found.append((self._apart(target[0]), target[1]))
             if check_labels is not None and target[1]:
@@ -275,6 +292,11 @@ class Signature:
     def _by_class(
         self, name: str, table: Any, target: Target, k: int, loss: Any, weights: Array | None
     ) -> Array:
+        if isinstance(target[0], free_targets.Rows):
+            raise ValueError(
+                f"{name} needs targets that are classes, got a loss with targets of any shape "
+                "(target_shape = None); use sample_weight"
+            )
         shape = self.outputs.shapes[k]
         classes = 2 if shape[-1] == 1 else shape[-1]
         of_rows = targets.class_of_rows(target, shape, getattr(loss, "kind", ""))

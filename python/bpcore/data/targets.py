@@ -14,7 +14,7 @@ import numpy as np
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..errors import ShapeError
-from ..losses import Loss
+from ..losses import CoreLoss
 from . import arrays
 
 Target = tuple[Array, bool]
@@ -29,7 +29,7 @@ def prepare(
     if y.ndim == 0:
         raise ShapeError(f"{name} is a scalar, expected one target per sample")
     arrays.rows(name, y, "x", n)
-    kind = loss.kind if isinstance(loss, Loss) else ""
+    kind = loss.kind if isinstance(loss, CoreLoss) else ""
     if kind and loss.parts > 1:
         shape = loss.target_shape(shape)
     if kind == "cross_entropy" and not _is_distribution(y, shape):
@@ -44,7 +44,7 @@ def prepare(
 def weight_shape(loss: Any, shape: Shape) -> Shape:
     """The shape of one sample's weights at their finest; one that is written in Python says by its
     values how fine they may be."""
-    return loss.weight_shape(shape) if isinstance(loss, Loss) else shape
+    return loss.weight_shape(shape) if isinstance(loss, CoreLoss) else shape
 
 
 def _is_distribution(y: Array, shape: Shape) -> bool:

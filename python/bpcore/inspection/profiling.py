@@ -14,7 +14,7 @@ from ..base import checks
 from ..base.memory import Array, Shape
 from ..base.threads import threads
 from ..data.dataset import Dataset, subset
-from ..losses import Loss
+from ..losses import CoreLoss
 
 PHASES = ("forward", "backward", "update")
 _MATRIX = 384  # three of them (1.8 MB in float32) stay in the level-2 cache of servers
@@ -205,10 +205,10 @@ def profile(
 
 def _zeros(loss: Any, shape: Shape, n: int) -> Array:
     """Targets that any loss takes: class 0 for labels, else zeros."""
-    kind = loss.kind if isinstance(loss, Loss) else ""
+    kind = loss.kind if isinstance(loss, CoreLoss) else ""
     if kind == "cross_entropy":
         return np.zeros((n, *shape[:-1]), dtype=np.int32)
-    target = loss.target_shape(shape) if isinstance(loss, Loss) else shape
+    target = loss.target_shape(shape) if isinstance(loss, CoreLoss) else shape
     return np.zeros((n, *target), dtype=np.int8)
 
 

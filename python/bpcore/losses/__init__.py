@@ -1,10 +1,10 @@
 """Losses: names, options and formulas. In training the core computes them, fused with the output.
 
 Each class also gives ``value(y_true, y_pred)`` and ``gradient(y_true, y_pred)`` in NumPy, for use
-alone; a loss of one's own is any object with these two methods, whose value is the batch's mean, or
-an array (N,) of the rows' losses, or (N, T) of their steps', and whose gradient is that of the mean
-or of each of these. A value is a mean over the batch of per-row losses L_i over K outputs; t are
-targets, p predictions.
+alone; a loss of one's own is a subclass of `Loss`, or any object, with these two methods, whose
+value is the batch's mean, or an array (N,) of the rows' losses, or (N, T) of their steps', and
+whose gradient is that of the mean or of each of these. A value is a mean over the batch of per-row
+losses L_i over K outputs; t are targets, p predictions.
 
 A logarithm of 0 is infinite, so probabilities are held away from it: in [eps, 1 - eps] by the cross
 entropies and in [eps, 1] by `KLDivergence`, with eps = 1e-7 for predictions in float32 and 1e-15 in
@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..base import arguments, checks
+from .base import CoreLoss as CoreLoss
 from .base import Loss
 from .classification import BinaryCrossEntropy, CrossEntropy, Hinge, KLDivergence
 from .regression import (
@@ -29,7 +30,7 @@ from .regression import (
 )
 from .uncertainty import GaussianNLL, Quantile
 
-_CLASSES: tuple[type[Loss], ...] = (
+_CLASSES: tuple[type[CoreLoss], ...] = (
     MeanSquaredError,
     HalfSquaredError,
     MeanAbsoluteError,
@@ -43,7 +44,7 @@ _CLASSES: tuple[type[Loss], ...] = (
     Quantile,
     GaussianNLL,
 )
-_BY_NAME: dict[str, type[Loss]] = {cls.kind: cls for cls in _CLASSES}
+_BY_NAME: dict[str, type[CoreLoss]] = {cls.kind: cls for cls in _CLASSES}
 _ALIASES = {
     "mse": "mean_squared_error",
     "mae": "mean_absolute_error",
@@ -95,7 +96,15 @@ def get(identifier: Any) -> Any:
     """
     known = {**_BY_NAME, **{alias: _BY_NAME[name] for alias, name in _ALIASES.items()}}
     found = arguments.named("loss", identifier, Loss, known, _BY_CLASS)
+    if isinstance(found, CoreLoss):
+        return found
     if found is not None:
+        missing = [m for m in ("value", "gradient") if getattr(type(found), m) is getattr(Loss, m)]
+        if missing:
+            raise TypeError(
+                f"loss {type(found).__name__} lacks {' and '.join(missing)}, expected a subclass "
+                "of Loss to define value(self, y_true, y_pred) and gradient(self, y_true, y_pred)"
+            )
         return found
     if callable(getattr(identifier, "value", None)) and not isinstance(identifier, type):
         if callable(getattr(identifier, "gradient", None)):

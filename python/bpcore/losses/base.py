@@ -12,6 +12,63 @@ from ..errors import ShapeError
 
 
 class Loss(arguments.Configured):
+    """Base of all losses, and the way to write one's own.
+
+    A subclass must define ``value(self, y_true, y_pred)`` and ``gradient(self, y_true, y_pred)``.
+
+    Attributes
+    ----------
+    target_shape
+        Set it to None in the class, and ``y`` may be anything with a row for each sample: an array
+        of any width and dtype, or a dict of such arrays. It is not converted, and `value` and
+        `gradient` get the rows of the batch. Otherwise ``y`` has the shape of the output, and comes
+        in the model's dtype.
+
+    Examples
+    --------
+    Policy gradients, of actions and advantages:
+
+    >>> import bpcore as bp, numpy as np
+    >>> class PolicyGradient(bp.losses.Loss):
+    ...     target_shape = None
+    ...
+    ...     def value(self, y_true, y_pred):  # one loss for each row
+    ...         rows = np.arange(len(y_pred))
+    ...         return -y_true["advantage"] * np.log(y_pred[rows, y_true["action"]])
+    ...
+    ...     def gradient(self, y_true, y_pred):  # of each row's loss
+    ...         rows, dy = np.arange(len(y_pred)), np.zeros_like(y_pred)
+    ...         chosen = y_pred[rows, y_true["action"]]
+    ...         dy[rows, y_true["action"]] = -y_true["advantage"] / chosen
+    ...         return dy
+    >>> model = bp.Sequential([bp.layers.Dense(2, "softmax", kernel_initializer="zeros")], seed=0)
+    >>> model.compile("sgd", PolicyGradient())
+    >>> y = {"action": np.array([0, 1, 1]), "advantage": np.array([1.0, 2.0, 3.0])}
+    >>> round(model.train_on_batch(np.ones((3, 4)), y)["loss"], 4)  # 6 log(2) / 3
+    1.3863
+    """
+
+    target_shape: Any = ()
+
+    def __init__(self) -> None:
+        pass
+
+    def value(self, y_true: Any, y_pred: Any) -> Any:
+        """The batch's mean loss, or an array (N,) of the losses of the rows."""
+        raise NotImplementedError(f"{type(self).__name__} must define value(self, y_true, y_pred)")
+
+    def gradient(self, y_true: Any, y_pred: Any) -> Any:
+        """Of y_pred's shape: the gradient of the mean, or of each row's loss."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define gradient(self, y_true, y_pred)"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the code of one's own is not saved."""
+        raise TypeError(f"loss {type(self).__name__} is a Python object and cannot be saved")
+
+
+class CoreLoss(Loss):
     """Base of the built-in losses."""
 
     kind = ""  # the core's name
@@ -20,13 +77,13 @@ class Loss(arguments.Configured):
     parts = 1  # values of the output for each value of the target
     point: int | None = 0  # the part that metrics compare with the target, None: there is none
 
-    def __init__(self) -> None:
-        pass
-
     @property
     def name(self) -> str:
         """Name in logs and configurations."""
         return self.kind
+
+    def get_config(self) -> dict[str, Any]:
+        return arguments.Configured.get_config(self)
 
     def spec(self) -> dict[str, Any]:
         """For the core."""

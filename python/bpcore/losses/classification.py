@@ -9,10 +9,10 @@ import numpy as np
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..errors import ShapeError
-from .base import Loss, mean, size
+from .base import CoreLoss, mean, size
 
 
-class _Labelled(Loss):
+class _Labelled(CoreLoss):
     """Cross entropies: smoothing, and weights per class that multiply the sample weights."""
 
     option_name = "label_smoothing"
@@ -139,7 +139,7 @@ class CrossEntropy(_Labelled):
         return result
 
 
-class KLDivergence(Loss):
+class KLDivergence(CoreLoss):
     """L = sum of t log(t / p), t and p distributions; dL/dp = -t / p.
 
     p is held in [1e-7, 1] in float32 and in [1e-15, 1] in float64, so that a class of probability 0
@@ -175,7 +175,7 @@ class KLDivergence(Loss):
         return result
 
 
-class Hinge(Loss):
+class Hinge(CoreLoss):
     """L = mean of max(0, 1 - t p), t in {-1, 1}; targets 0 and 1 are read as -1 and 1."""
 
     kind = "hinge"

@@ -6,10 +6,10 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from .base import Loss, mean, size
+from .base import CoreLoss, mean, size
 
 
-class MeanSquaredError(Loss):
+class MeanSquaredError(CoreLoss):
     """L = mean over outputs of (p - t)^2.
 
     Examples
@@ -27,7 +27,7 @@ class MeanSquaredError(Loss):
         return 2.0 * (p - t) / size(p)
 
 
-class HalfSquaredError(Loss):
+class HalfSquaredError(CoreLoss):
     """L = 1/2 sum over outputs of (p - t)^2, so that dL/dp = p - t."""
 
     kind = "half_squared_error"
@@ -39,7 +39,7 @@ class HalfSquaredError(Loss):
         return p - t
 
 
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(CoreLoss):
     """L = mean over outputs of abs(p - t); the slope at 0 is 0."""
 
     kind = "mean_absolute_error"
@@ -52,7 +52,7 @@ class MeanAbsoluteError(Loss):
         return result
 
 
-class Huber(Loss):
+class Huber(CoreLoss):
     """L = mean of e^2/2 for abs(e) <= delta, else delta (abs(e) - delta/2); P. Huber, 1964."""
 
     kind = "huber"
@@ -71,7 +71,7 @@ class Huber(Loss):
         return result
 
 
-class LogCosh(Loss):
+class LogCosh(CoreLoss):
     """L = mean of log(cosh(p - t))."""
 
     kind = "log_cosh"
@@ -85,7 +85,7 @@ class LogCosh(Loss):
         return result
 
 
-class Poisson(Loss):
+class Poisson(CoreLoss):
     """L = mean of p - t log(p + 1e-7), counts t >= 0; dL/dp = 1 - t / (p + 1e-7).
 
     The 1e-7 beside the rate p is Keras', in float32 and in float64: without it a rate of 0 would

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from .base import Loss, mean, size
+from .base import CoreLoss, mean, size
 
 
-class Quantile(Loss):
+class Quantile(CoreLoss):
     """Pinball loss, whose minimum is the quantile q: L = mean of max(q e, (q - 1) e), e = t - p.
 
     One number q: outputs are like the targets. Q numbers: the last axis of the output holds Q
@@ -76,7 +76,7 @@ class Quantile(Loss):
         return result / size(p)
 
 
-class GaussianNLL(Loss):
+class GaussianNLL(CoreLoss):
     """Negative log likelihood of a normal distribution whose mean and variance are both learned.
 
     L = mean over K of 1/2 (s + (t - m)^2 exp(-s)), and + 1/2 log(2 pi) with `full`; the last axis

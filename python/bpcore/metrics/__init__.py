@@ -4,11 +4,11 @@ The core gathers what a metric needs while it trains. Those that `Model.compile`
 count every sample alike, those that it gets as ``weighted_metrics`` count it by the weight that it
 has in the loss; that is the only difference, in training, validation and `Model.evaluate`.
 
-A metric of one's own is a plain function ``f(y_true, y_pred)`` that returns a number, averaged over
-the batches by their size, or an array (N,) of one number for each row, or with more leading axes of
-the targets; or an object with ``update_state(y_true, y_pred, sample_weight=None)``, ``result()``
-and ``reset_state()``. Among ``weighted_metrics`` a function must return one number for each weight
-or take ``sample_weight``.
+A metric of one's own is a subclass of `Metric`; or a plain function ``f(y_true, y_pred)`` that
+returns a number, averaged over the batches by their size, or an array (N,) of one number for each
+row, or with more leading axes of the targets; or an object with ``update_state(y_true, y_pred,
+sample_weight=None)``, ``result()`` and ``reset_state()``. Among ``weighted_metrics`` a function
+must return one number for each weight or take ``sample_weight``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from ..base import arguments, checks
 from .base import Context as Context
+from .base import CoreMetric as CoreMetric
 from .base import Metric
 from .classification import AUC, F1, Accuracy, BinaryAccuracy, Precision, Recall, TopK
 from .python_metric import PythonMetric as PythonMetric
@@ -79,29 +80,40 @@ def names() -> list[str]:
     return list(_BY_NAME)
 
 
-def get(identifier: Any) -> Metric:
+def get(identifier: Any) -> CoreMetric:
     """A metric from a name, class, object, function or configuration.
 
     >>> get("acc").name
     'accuracy'
     """
-    if isinstance(identifier, Metric):
+    if isinstance(identifier, CoreMetric):
         return identifier
     if isinstance(identifier, str):
         key = _ALIASES.get(identifier, identifier)
         if key not in _BY_NAME:
             raise checks.unknown("metric", identifier, (*_BY_NAME, *_ALIASES))
-        metric: Metric = _BY_NAME[key]()
+        metric: CoreMetric = _BY_NAME[key]()
         return metric
     if isinstance(identifier, Mapping) and set(identifier) == {"class_name", "config"}:
         if identifier["class_name"] not in _BY_CLASS:
             raise checks.unknown("metric", identifier["class_name"], _BY_CLASS)
-        made: Metric = _BY_CLASS[identifier["class_name"]].from_config(dict(identifier["config"]))
+        made: CoreMetric = _BY_CLASS[identifier["class_name"]].from_config(
+            dict(identifier["config"])
+        )
         made.strict = False
         return made
     if isinstance(identifier, type) and issubclass(identifier, Metric):
-        return identifier()
+        return get(identifier())
     methods = ("update_state", "result", "reset_state")
+    if isinstance(identifier, Metric):
+        cls = type(identifier)
+        missing = [m for m in methods if getattr(cls, m) is getattr(Metric, m)]
+        if missing:
+            raise TypeError(
+                f"metric {cls.__name__} lacks {', '.join(missing)}, expected a subclass of Metric "
+                "to define update_state(self, y_true, y_pred, sample_weight=None), result(self) "
+                "and reset_state(self)"
+            )
     if not isinstance(identifier, type) and all(hasattr(identifier, m) for m in methods):
         name = getattr(identifier, "name", None) or arguments.snake_case(type(identifier).__name__)
         return PythonMetric(identifier, str(name))

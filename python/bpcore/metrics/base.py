@@ -20,17 +20,56 @@ class Context:
 
 
 class Metric(arguments.Configured):
-    """Base of the built-in metrics: ``spec`` for the core, ``compute`` from what it gathered."""
+    """Base of all metrics, and the way to write one's own.
+
+    A subclass must define ``update_state(self, y_true, y_pred, sample_weight=None)``, called with
+    each batch, ``result(self)``, the number of all batches since the last reset, and
+    ``reset_state(self)``, called before the first one.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> class LargestError(bp.metrics.Metric):
+    ...     def reset_state(self):
+    ...         self.largest = 0.0
+    ...
+    ...     def update_state(self, y_true, y_pred, sample_weight=None):
+    ...         self.largest = max(self.largest, float(np.abs(y_pred - y_true).max()))
+    ...
+    ...     def result(self):
+    ...         return self.largest
+    >>> model = bp.Sequential([bp.layers.Dense(1, kernel_initializer="zeros")], seed=0)
+    >>> model.compile("sgd", "mse", metrics=[LargestError()])
+    >>> model.train_on_batch(np.ones((2, 3)), np.array([[1.0], [-4.0]]))["largest_error"]
+    4.0
+    """
 
     name = ""
-    dense_target = False  # needs targets of the predictions' shape, not class labels
-    point = False  # compares with one number per target, of several that a loss may predict
-    classifies = False  # asks of targets what is true, not how large they are
-    strict = True  # False: from a file, in which an argument without effect is no error
 
     def __init__(self, name: str | None = None) -> None:
         if name is not None:
             self.name = checks.object_name("metric", name) or self.name
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Take in a batch; weights come to what is in ``weighted_metrics`` alone."""
+        raise NotImplementedError(f"{type(self).__name__} must define update_state")
+
+    def result(self) -> Any:
+        """The number of all batches since the last reset."""
+        raise NotImplementedError(f"{type(self).__name__} must define result")
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        raise NotImplementedError(f"{type(self).__name__} must define reset_state")
+
+
+class CoreMetric(Metric):
+    """Base of the built-in metrics: ``spec`` for the core, ``compute`` from what it gathered."""
+
+    dense_target = False  # needs targets of the predictions' shape, not class labels
+    point = False  # compares with one number per target, of several that a loss may predict
+    classifies = False  # asks of targets what is true, not how large they are
+    strict = True  # False: from a file, in which an argument without effect is no error
 
     def spec(self, context: Context) -> tuple[str, dict[str, Any]]:
         """Kind and options for the core."""

@@ -16,12 +16,12 @@ import numpy as np
 from ..base import checks
 from ..base.memory import Array
 from ..errors import MismatchWarning, warn
-from .base import Context, Metric, Value
+from .base import Context, CoreMetric, Value
 
 _AVERAGES = ("micro", "macro", "weighted")
 
 
-class Accuracy(Metric):
+class Accuracy(CoreMetric):
     """Fraction of rows whose largest output is the true class.
 
     For one output column, and for labels (the loss ``binary_cross_entropy``), the fraction of
@@ -42,7 +42,7 @@ class Accuracy(Metric):
         return "accuracy", {}
 
 
-class TopK(Metric):
+class TopK(CoreMetric):
     """Fraction of rows whose true class is among the k largest outputs.
 
     Parameters
@@ -65,7 +65,7 @@ class TopK(Metric):
         return "top_k", {"k": self.k}
 
 
-class BinaryAccuracy(Metric):
+class BinaryAccuracy(CoreMetric):
     """Fraction of output values on the right side of the threshold, of whatever output.
 
     Parameters
@@ -93,7 +93,7 @@ def _average(value: Any, *more: str) -> str | None:
     return None if value is None else checks.choice("average", value, (*more, *_AVERAGES))
 
 
-class _Counted(Metric):
+class _Counted(CoreMetric):
     """Computed from three counts a class: hits, predicted, true."""
 
     classifies = True
@@ -218,7 +218,7 @@ class F1(_Counted):
         return _ratio(2.0 * hits, predicted + true)
 
 
-class AUC(Metric):
+class AUC(CoreMetric):
     """Area under the ROC curve, exact: the share of (true, false) pairs in the right order.
 
     Ties count one half. Of several labels each column by itself, of several classes each against

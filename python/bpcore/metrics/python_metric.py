@@ -11,7 +11,7 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from .base import Context, Metric
+from .base import Context, CoreMetric
 
 
 def _takes_weight(function: Callable[..., Any]) -> bool:
@@ -22,7 +22,7 @@ def _takes_weight(function: Callable[..., Any]) -> bool:
         return False
 
 
-class PythonMetric(Metric):
+class PythonMetric(CoreMetric):
     """A user's function or object."""
 
     def __init__(self, target: Any, name: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .base import Context, Metric
+from .base import Context, CoreMetric
 
 
-class _Pointwise(Metric):
+class _Pointwise(CoreMetric):
     """Compares value by value."""
 
     dense_target = True

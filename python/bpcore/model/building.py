@@ -86,6 +86,15 @@ def restored_on_error(layers: Sequence[Layer], *objects: Any) -> AbstractContext
     return _core.Restored(held)
 
 
+def dtype_of(nodes: Sequence[graph.Node]) -> str:
+    """That of the layers which are in a model already, else float32."""
+    layers = [cast(Layer, node.layer) for node in nodes]
+    return next(
+        (layer.dtype for layer in layers if layer.weights and owner_of(layer) is not None),
+        "float32",
+    )
+
+
 def adopt(layers: Sequence[Layer], model: Any, counters: Counters) -> None:
     """Check that the layers can belong to the model, then name them and give them its seed."""
     for layer in layers:

@@ -28,7 +28,8 @@ class Model(Runnable):
         Inputs made by `bpcore.Input`. A dict's keys name the parts of `x`, and of `y`.
     name : str, optional
     dtype : {"float32", "float64"}
-        Of all weights and computations.
+        Of all weights and computations; by default that of the layers which belong to a model
+        already, else "float32".
     compute : {None, "bfloat16"}
         What the operands of matrix products are rounded to: nothing by default. With "bfloat16"
         the products of all layers, forward and backward, multiply operands of 8 bits of mantissa
@@ -67,13 +68,16 @@ class Model(Runnable):
         outputs: Any,
         *,
         name: str | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
         compute: str | None = None,
         seed: Any = None,
     ) -> None:
-        self._start(name, dtype, compute, seed)
         self._in_keys, ins = _tensors("inputs", inputs)
         self._out_keys, outs = _tensors("outputs", outputs)
+        nodes = graph.sort(ins, outs)
+        keys = self._in_keys, self._out_keys
+        self._start(name, dtype or building.dtype_of(nodes), compute, seed)
+        self._in_keys, self._out_keys = keys
         self._in_kind = type(inputs) if isinstance(inputs, (list, tuple, dict)) else None
         self._out_kind = type(outputs) if isinstance(outputs, (list, tuple, dict)) else None
         for i, t in enumerate(ins):
@@ -84,7 +88,6 @@ class Model(Runnable):
                 )
             if any(t is other for other in ins[:i]):
                 raise ValueError(f"inputs[{i}] is given twice")
-        nodes = graph.sort(ins, outs)
         self._build_graph(nodes, ins, outs)
 
     def _start(self, name: str | None, dtype: Any, compute: Any, seed: Any) -> None:

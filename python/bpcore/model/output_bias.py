@@ -18,7 +18,7 @@ from ..base import checks
 from ..base.memory import Array, Shape
 from ..data import targets
 from ..graph.parameter import Parameter, assign
-from ..losses import BinaryCrossEntropy, GaussianNLL, Loss, Quantile
+from ..losses import BinaryCrossEntropy, CoreLoss, GaussianNLL, Quantile
 from ..train.engine import Engine
 
 _MEAN = {"mean_squared_error", "half_squared_error", "huber", "log_cosh", "poisson"}
@@ -114,7 +114,7 @@ class _Targets:
         self.y, self.labels = y[0].reshape(len(y[0]), -1), y[1]
         self.w = np.ones((len(self.y), 1)) if w is None else w.reshape(len(w), -1)
         self.classes = shape[-1]
-        self.parts = loss.parts if isinstance(loss, Loss) else 1
+        self.parts = loss.parts if isinstance(loss, CoreLoss) else 1
 
     def of(self, elements: Array) -> tuple[Array, Array, int]:
         """All targets of the output's `elements`, their weights, and the elements' block."""
@@ -139,7 +139,7 @@ class _Targets:
 
 def _values(dense: _Dense, loss: Any, wanted: _Targets, output: str) -> Array:
     """The bias of every unit."""
-    kind = loss.kind if isinstance(loss, Loss) else ""
+    kind = loss.kind if isinstance(loss, CoreLoss) else ""
     if kind not in {*_MEAN, *_SHARES, "mean_absolute_error", "quantile", "gaussian_nll"}:
         raise ValueError(
             f"output {output!r}: there is no best constant known for the loss "

@@ -22,6 +22,7 @@ class Runnable(Trainable):
 
     dtype: str
     _fast: Any
+    _sampled = 0  # with training=True, so far
 
     def _set_fast(self) -> None:
         engine = self._engine
@@ -35,13 +36,21 @@ class Runnable(Trainable):
         ):
             self._fast = engine.net.call
 
-    def __call__(self, x: Any, *, out: Any = None) -> Any:
+    def __call__(self, x: Any, *, training: bool = False, out: Any = None) -> Any:
         """The forward pass at the lowest latency: arrays in, arrays out.
 
         NaN and Inf pass through; `predict` reports them. `out` is as in `predict`. Many threads may
         call at once.
+
+        With ``training=True`` random layers draw and BatchNormalization takes the batch's
+        statistics, as for Monte Carlo dropout (Y. Gal, Z. Ghahramani, 2016): the numbers of such
+        calls are of their own and counted from the model's making, so that training is not
+        touched. No running statistics move.
         """
         fast = self._fast
+        if training:
+            checks.boolean("training", training)
+            return self._sample(self._build_for(x), out)
         if fast is not None:
             y = fast(x, out, False)
             if y is not None:
@@ -90,6 +99,17 @@ class Runnable(Trainable):
             parts = inputs_of(x, engine.signature.inputs.shapes)
             return _joined([self._run(part, batch_size, None, check_finite) for part in parts])
         return self._run(x, batch_size, out, check_finite)
+
+    def _sample(self, x: Any, out: Any) -> Any:
+        """All rows as one training batch, but for what that leaves behind."""
+        self._check_pass("a call")
+        engine = self._built()
+        xs, n = engine.signature.read_inputs(x, finite=False, empty=True)
+        outs = None if out is None else [self._check_out(engine, out, n, xs)]
+        self._sampled += 1
+        draw = 2**63 + self._sampled  # no training batch has such a number
+        ys = engine.net.forward(xs, True, outs, draw, False)
+        return out if out is not None else self._outputs_as_given(ys)
 
     def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool) -> Any:
         self._check_pass("predict")

@@ -25,10 +25,10 @@ from ..train.options import Options
 from ..train.trainee import Trainee
 from . import building
 from .adjustable import Adjustable
-from .stepwise import Stepwise
+from .copying import Copying
 
 
-class Trainable(Adjustable, Stepwise):
+class Trainable(Adjustable, Copying):
     """Base of `Model`: what needs a loss."""
 
     name: str
@@ -423,6 +423,20 @@ class Trainable(Adjustable, Stepwise):
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
             return compilation.measures.logs(trainer.results())
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, Any]:
+        """Loss and metrics of one batch, without training: `evaluate` with all rows at once.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        dict of str to float
+        """
+        return self.evaluate(x, y, batch_size=None, sample_weight=sample_weight)
 
     def evaluate(
         self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None

@@ -21,7 +21,7 @@ class Optimizer(arguments.Configured):
     Attributes
     ----------
     learning_rate : float or schedule
-        May be assigned between fits.
+        May be assigned between fits. ``lr`` is another name of it.
     iterations : int
         Updates done so far, over all fits.
     """
@@ -32,6 +32,7 @@ class Optimizer(arguments.Configured):
     _iterations: _core.Counter  # the core's own, so that it is right at any moment
     _slots: dict[Parameter, list[Array]]
     _owner: Any
+    _made = False  # then only attributes that there are may be set
 
     if not TYPE_CHECKING:  # editors and type checkers look at __init__
 
@@ -55,10 +56,36 @@ class Optimizer(arguments.Configured):
             if "lr" in options and "learning_rate" not in options:  # PyTorch's word
                 options["learning_rate"] = options.pop("lr")
             plain_init(self, *args, **options)
+            if type(self).__init__ is __init__:  # the outermost
+                self._made = True
 
         __init__.__wrapped__ = plain_init  # type: ignore[attr-defined]
         __init__.__doc__ = plain_init.__doc__
         cls.__init__ = __init__  # type: ignore[method-assign]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = not self._made or name.startswith("_") or name in self.__dict__
+        if not known and not hasattr(type(self), name):
+            raise self._unknown(name)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._unknown(name)  # the usual ways have not found it
+
+    def _unknown(self, name: str) -> AttributeError:
+        names = [key for key in (*self.__dict__, *dir(type(self))) if not key.startswith("_")]
+        return AttributeError(
+            f"{type(self).__name__} has no attribute {name!r}{checks.suggest(name, names)}"
+        )
+
+    @property
+    def lr(self) -> Any:
+        """The learning rate by PyTorch's name."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        self.learning_rate = value
 
     @property
     def iterations(self) -> int:

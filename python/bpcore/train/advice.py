@@ -16,7 +16,7 @@ from .. import activations, metrics
 from ..base.memory import Array
 from ..graph import End, Lowering
 from ..layers import Normalization
-from ..losses import Loss
+from ..losses import CoreLoss
 
 # Ends of a network whose values cannot be the probabilities a cross entropy takes logarithms of.
 _RECTIFIERS = {"relu", "leaky_relu", "relu6", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu"}
@@ -35,7 +35,7 @@ _CHUNK = 65536  # rows looked at a time, so that a memmap is not read as a whole
 
 def kind_of(loss: Any) -> str:
     """The name of a built-in loss; nothing for one in Python."""
-    return loss.kind if isinstance(loss, Loss) else ""
+    return loss.kind if isinstance(loss, CoreLoss) else ""
 
 
 def refuse(loss: Any, end: End) -> None:
@@ -106,7 +106,12 @@ def bounds(end: End) -> tuple[float, float]:
 
 
 def of_targets(
-    loss: Any, end: End, context: metrics.Context, asked: list[metrics.Metric], y: Array, name: str
+    loss: Any,
+    end: End,
+    context: metrics.Context,
+    asked: list[metrics.CoreMetric],
+    y: Array,
+    name: str,
 ) -> Iterator[Advice]:
     """What targets (no class labels) mean to loss and metrics; `name`: what the user calls them."""
     kind = kind_of(loss)

@@ -13,7 +13,7 @@ from ..data.signature import Names, Signature
 from ..data.targets import Target
 from ..errors import MismatchWarning, warn
 from ..graph import End, Lowering
-from ..losses import Loss
+from ..losses import CoreLoss
 from . import advice
 from .groups import Groups
 from .measures import Measures, is_config, leaves, named
@@ -84,7 +84,7 @@ class Compilation:
         chosen = [losses.get(item) for item in _per_output("loss", self.loss, names)]
         for loss, end in zip(chosen, ends, strict=True):
             advice.refuse(loss, end)
-            if isinstance(loss, Loss):
+            if isinstance(loss, CoreLoss):
                 loss.target_shape(end.shape)
         weights = self._weights(names)
         self.measures.resolve(ends, chosen)
@@ -137,7 +137,7 @@ class Compilation:
         """One dict per output."""
         return [
             loss.spec()
-            if isinstance(loss, Loss)
+            if isinstance(loss, CoreLoss)
             else {"kind": "python", "call": PythonLoss(loss, dtype)}
             for loss in self.losses
         ]

@@ -16,6 +16,7 @@ from ..base import arguments, code, digests, seeding
 from ..base.memory import Array
 from ..callbacks.base import HOOKS, Callback, LambdaCallback
 from ..data.dataset import Dataset
+from ..data.free_targets import Rows
 from ..files import save
 from ..files.container import shown
 from ..layers.base import Layer
@@ -331,9 +332,13 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     """What tells data apart: shapes, types and hashes of inputs, targets and weights."""
     return {
         "x": [_array(a) for a in dataset.xs],
-        "y": [_array(a) for a, _ in dataset.ys],
+        "y": [_array(part) for a, _ in dataset.ys for part in _parts(a)],
         "sample_weight": [None if w is None else _array(w) for w in dataset.ws],
     }
+
+
+def _parts(y: Array) -> list[Array]:
+    return y.parts() if isinstance(y, Rows) else [y]
 
 
 def _array(array: Array) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from .. import metrics
 from ..base import arguments
+from ..data.free_targets import is_free
 from ..errors import UndefinedMetricWarning, warn
 from ..graph import End
-from ..losses import Loss
+from ..losses import CoreLoss, Loss
 
 Logs = dict[str, Any]  # by name a number, or a list of them for a metric of many columns
 Spec = tuple[str, dict[str, Any]]
@@ -20,7 +21,7 @@ _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 class Measure(NamedTuple):
     """A metric of one output."""
 
-    metric: metrics.Metric
+    metric: metrics.CoreMetric
     key: str  # its name in the logs
     place: int  # among the core's of the output
 
@@ -54,6 +55,11 @@ class Measures:
             for weighted, lists in enumerate(told):
                 for metric in map(metrics.get, lists[k]):
                     _check_parts(loss, metric)
+                    if is_free(loss) and not isinstance(metric, metrics.PythonMetric):
+                        raise ValueError(
+                            f"metric {metric.name!r} compares with targets of the output's shape, "
+                            "but the loss takes any (target_shape = None); use a metric of your own"
+                        )
                     key = _key(prefix, metric.name, bool(weighted), [m.key for m in made])
                     made.append(
                         Measure(metric, key, _place(metric.spec(context), bool(weighted), sums))
@@ -146,9 +152,9 @@ def _context(end: End, loss: Any) -> metrics.Context:
     return metrics.Context(width, binary or width == 1, labels)
 
 
-def _check_parts(loss: Any, metric: metrics.Metric) -> None:
+def _check_parts(loss: Any, metric: metrics.CoreMetric) -> None:
     """Whether a metric goes with a loss that has several outputs for each target."""
-    several = isinstance(loss, Loss) and loss.parts > 1
+    several = isinstance(loss, CoreLoss) and loss.parts > 1
     if not several or isinstance(metric, metrics.PythonMetric):
         return
     if not metric.point:
@@ -187,6 +193,9 @@ def _place(spec: Spec, weighted: bool, specs: list[Spec]) -> int:
 def named(value: Any) -> Any:
     """Classes as names."""
     if isinstance(value, type):
+        own = issubclass(value, (Loss, metrics.Metric))
+        if own and not issubclass(value, (CoreLoss, metrics.CoreMetric)):
+            raise TypeError(f"{value.__name__} is a class of one's own and cannot be saved")
         known = getattr(value, "kind", "") or getattr(value, "name", "")
         return known or {"class_name": value.__name__, "config": {}}
     if isinstance(value, (list, tuple)):
