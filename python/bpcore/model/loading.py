@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib  # noqa: F401  before any file is opened: reading one imports nothing
 import os
 import re
 from collections.abc import Mapping
