@@ -13,7 +13,7 @@ import bpcore as bp
 from .helpers import support
 
 METRICS = ["accuracy", "precision", "recall", "f1", "auc", bp.metrics.TopK(2)]
-WIDE = 340  # so many inputs are passed on from thread to thread
+WIDE = 340  # inputs: a first layer as wide as this is passed on from thread to thread
 
 
 def data(width=8, rows=90):

@@ -59,3 +59,17 @@ def test_every_session_of_nox_runs_in_a_workflow():
     run = {name.strip() for names in lists for name in names.split(",")}
     assert sessions and sessions <= run, f"add to weekly.yml: {sorted(sessions - run)}"
     assert run <= sessions, f"no such session: {sorted(run - sessions)}"
+
+
+def test_every_test_is_in_the_map():
+    """CONTRIBUTING says which tests belong to a room; each file stands there once."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("## Tests by room")[2].partition("## Rules")[0]
+    lines = [line.split("|") for line in table.splitlines() if line.startswith("| ")]
+    named = re.findall(r"`(test_\w+)`", " ".join(line[2] for line in lines))
+    for line in lines:  # "the test of the same name"
+        if "of the same name" in line[2]:
+            named += [f"test_{room}" for room in re.findall(r"`(\w+)`", line[1])]
+    files = [path.stem for path in sorted((ROOT / "tests").glob("test_*.py"))]
+    assert not set(files) - set(named), "write these into the map of CONTRIBUTING.md"
+    assert sorted(named) == files

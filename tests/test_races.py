@@ -148,7 +148,7 @@ def test_all_methods_from_eight_threads(python, switching, threads_restored, tmp
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
-@pytest.mark.parametrize("width", [8, 340])  # so many are passed on from thread to thread
+@pytest.mark.parametrize("width", [8, 340])  # 340 are passed on from thread to thread
 def test_callbacks_that_write_to_the_data(width, switching, threads_restored):
     """And to the weights, from the loop's own thread; another one writes to the labels."""
     bp.set_num_threads(3)

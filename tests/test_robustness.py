@@ -63,7 +63,7 @@ print(weights_hash(again))
 
 
 @UNIX
-@pytest.mark.parametrize("width", [20, 340])  # so many are passed on from thread to thread
+@pytest.mark.parametrize("width", [20, 340])  # 340 are passed on from thread to thread
 def test_training_in_a_forked_child(width):
     """Ten children after the parent's threads have run: none hangs, all give the parent's bits."""
     hashes = support.run_python(FORK.replace("WIDTH", str(width)), timeout=100).stdout.split()

@@ -217,6 +217,33 @@ def test_a_hand_in_a_model_is_found():
     assert not rooms.reach_ins({"model.model": model, "train.loop": own, "model.b": "m._engine"})
 
 
+def existing():
+    """The rooms of the Python side that are there, by floor."""
+    there = {path.stem for path in PYTHON.iterdir() if path.suffix in ("", ".py", ".pyi")}
+    return [[room for room in floor if room in there] for floor in rooms.FLOORS]
+
+
+def test_docs_tell_the_order_of_the_rooms():
+    """Of Python in the guide to the house and in the architecture, of C++ wherever it stands."""
+    read = {name: (support.ROOT / name).read_text(encoding="utf-8") for name in
+            ("CONTRIBUTING.md", "docs/architecture.md", "docs/house.md")}  # fmt: skip
+    assert " <- ".join(ROOMS) in read["CONTRIBUTING.md"]
+    assert " ◄── ".join(ROOMS) in read["docs/architecture.md"]
+    house = read["docs/house.md"].partition("## The way")[0]
+    assert re.findall(r"^\| `cpp/(\w+)/` \|", house, re.M) == list(ROOMS)
+    lists = {"house": re.findall(r"^\| (`.*?) \|", house, re.M)[len(ROOMS) :]}
+    block = re.search(r"^```text\n(_core.*?)^```", read["docs/architecture.md"], re.M | re.S)
+    lists["architecture"] = block.group(1).splitlines()
+    for name, lines in lists.items():
+        words = [set(re.findall(r"\w+", re.split(r" {6,}", line)[0])) for line in lines]
+        words = [w for line, w in zip(lines, words, strict=True) if not line.startswith(" ")]
+        place = {room: i for i, found in enumerate(words) for room in found}
+        for below, floor in zip(existing(), existing()[1:], strict=False):
+            assert set(floor) <= place.keys(), f"{name} lacks one of {floor}"
+            for room in floor:
+                assert all(place[other] <= place[room] for other in below), f"{name}: {room}"
+
+
 def texts():
     """Everything that may name a path: docs, and comments of sources."""
     for folder in ("docs", "python", "cpp", "tests", "bench", "examples", ".github"):

@@ -68,7 +68,7 @@ class Team {
     arrival_ = state_.arrive(size);
     arrived_ = true;
   }
-  // Between two parts of long work, each of about so many operations (Watch), before anything is changed that nobody
+  // Between two parts of long work, each of about this number of operations (Watch), before anything is changed that nobody
   // is to see half done: here the work ends if its caller no longer wants it, or another member has failed.
   void look(double operations) {
     state_.check();

@@ -18,7 +18,7 @@ inline double patience() { return patience_scale.load(std::memory_order_relaxed)
 
 class Watch {  // over one piece of work
  public:
-  // After a part that took about so many operations. A part should take at most some hundredths of a second.
+  // After a part that took about this number of operations. A part should take at most some hundredths of a second.
   void after(double operations) {
     if ((operations_ += operations) >= limit_) look();
   }

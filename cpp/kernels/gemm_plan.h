@@ -16,8 +16,8 @@ enum class Path { kDirect, kPacked, kSwapped };
 
 // Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes.
 constexpr std::int64_t kShortBytes = 2816, kFewBytes = 733 * 1024, kRemoteBytes = 3 << 20;
-// Otherwise: steps of k, so many because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
-// a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block being of so many rows; a quarter of
+// Otherwise: steps of k, this long because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
+// a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block having that number of rows; a quarter of
 // B, so that the memory for it stays small beside B, but for small ones); A's block beside it.
 constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024, kBlockABytes = 384 * 1024;
 constexpr std::int64_t kDirectBytes = 256 * 1024;  // a quarter of L2: B up to this is read where it lies
@@ -54,7 +54,7 @@ template <class T> BP_INLINE bool aliases(std::int64_t stride) {
   return stride * static_cast<std::int64_t>(sizeof(T)) % kAliasBytes == 0;
 }
 
-// Rows of C that are turned at once: delta^T of so many stays near while B passes.
+// Rows of C that are turned at once: delta^T of these stays near while B passes.
 template <class T> BP_INLINE std::int64_t turned_rows(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth, kLeast = 4 * kWidth;
   const std::int64_t fits = kTurnedBytes / (p.k * static_cast<std::int64_t>(sizeof(T)) + 1) / kWidth * kWidth;
@@ -178,7 +178,7 @@ template <class T> BP_INLINE std::int64_t most_packed(const Matmul<T>& p) {
   const std::int64_t depth = most_depth<T>(p.k, p.chunk, p.add && (p.chunk == 0 || p.rate != 0));
   const std::int64_t b = most_panels<T>(p.m, p.k, p.n, depth);
   if (p.n <= 8 * kWidth) return b;
-  // A's rows are copied two lines longer than the depth at most, in blocks of at most so many bytes and tile's rows.
+  // A's rows are copied two lines longer than the depth at most, in blocks of at most this number of bytes, and of the tile's rows.
   const std::int64_t block = larger(kBlockABytes / kBytes + max_tile_rows(2) * depth, kFewBytes / kBytes);
   return b + at_most(p.m * depth, block) + 2 * kLine<T> * p.m + kWidth;
 }

@@ -24,7 +24,7 @@ constexpr bool kMasksAreFree = true;
 constexpr bool kMasksAreFree = false;
 #endif
 
-// The tallest tile of so many vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 =
+// The tallest tile of this width in vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 =
 // 31 of 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in
 // flight to hide the FMA's latency (4 cycles, two a cycle).
 constexpr std::int64_t kLineBytes = 64;
@@ -103,14 +103,14 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
 // and B waiting. Not worth the instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are
 // cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
-// Rows of B that lie apart are asked for so many steps ahead: they may be in another core's cache, as the weights that its
-// update left there. A panel's lines follow each other, which the hardware sees.
+// Rows of B that lie apart are asked for this number of steps ahead: they may be in another core's cache, as the weights
+// that its update left there. A panel's lines follow each other, which the hardware sees.
 constexpr std::int64_t kStepsAhead = 4;
 // The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. What is
-// packed may come from memory, in rows too far apart for the hardware to follow: so many are asked for ahead.
+// packed may come from memory, in rows too far apart for the hardware to follow: this number of them is asked for ahead.
 constexpr std::int64_t kPackStepsAhead = 16;
 template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
-constexpr int kMostPackingVecs = 2;  // more are for so few rows that their tiles neither pack nor ask
+constexpr int kMostPackingVecs = 2;  // with more there are too few rows for tiles to pack or to ask ahead
 
 // B is read by whole vectors; with the last one masked, at B's edge (where masks are not free a kind of its own, which asks
 // too); by tiles that ask for other lines (Soon); masked, packed on the way, and asking too.

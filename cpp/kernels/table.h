@@ -68,7 +68,7 @@ enum class Loss : int {
 
 template <class T> struct LossArgs {
   std::int64_t rows, n;         // n = parts * targets
-  std::int64_t targets;         // values of a target row; a prediction row holds `parts` blocks of so many
+  std::int64_t targets;         // values of a target row; a prediction row holds `parts` blocks of this width
   const T* prediction;          // (rows, n); logits for the *Logits losses
   const T* target;              // (rows, targets), or null when label is given (the cross entropies)
   const std::int32_t* label;    // (rows), or null

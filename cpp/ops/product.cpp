@@ -27,7 +27,7 @@ template <class T> ProductArrays<T> Product<T>::arrays(const Io<T>& io) const {
           io.y,    io.dy, io.dx[0],       io.add[0] != 0};
 }
 
-// All rows and columns of each product, of so many samples.
+// All rows and columns of each product, of a number of samples.
 template <class T> Matmul<T> Product<T>::forward_product(const ProductArrays<T>& at, std::int64_t samples) const {
   Matmul<T> p{};
   p.m = samples * chunks_.positions(), p.n = out_, p.k = in_;

@@ -9,7 +9,7 @@
 namespace bp {
 namespace {
 
-// Where a gradient has so many tiles that one more or less is a small part of a share, it is cut between tiles.
+// Where one tile of a gradient more or less is a small part of a share, it is cut between tiles.
 constexpr std::int64_t kManyTiles = 8;
 
 template <class T> void take_part(Matmul<T>& p, int rank, int parts) {

@@ -9,7 +9,7 @@ namespace bp {
 // The bits do not depend on the number of threads. Each has scratch of its own: product.scratch is not looked at.
 template <class T> void team_matmul(const Products<T>& products, const Matmul<T>& product, int threads);
 
-// Flops a second of so many threads at once: the best of what fits into `seconds`.
+// Flops a second of a number of threads at once: the best of what fits into `seconds`.
 template <class T> double fma_peak(int threads, double seconds);
 
 }  // namespace bp

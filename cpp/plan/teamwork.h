@@ -10,10 +10,10 @@ namespace bp {
 // floats = 512 KB).
 constexpr std::int64_t kRowBlock = 256;
 
-// Threads worth waking for so many flops. A team costs about a microsecond to start, and each member 0.1 us at the two
+// Threads worth waking for a number of flops. A team costs about a microsecond to start, and each member 0.1 us at the two
 // barriers and a copy of the weights that others have just written (docs/scaling.md): 6e5 flops take 5 to 10 us.
 constexpr std::int64_t kFlopsPerThread = 600'000;
-// A thread that takes samples reads all weights for them: of fewer than so many rows it is bound by that, not by
+// A thread that takes samples reads all weights for them: of fewer rows than this it is bound by that, not by
 // arithmetic (4 rows x 2 vectors are the 8 chains of a tile that hide the multiplier's latency).
 constexpr std::int64_t kRowsPerThread = 4;
 int threads_for(std::int64_t flops);

@@ -10,7 +10,7 @@ namespace {
 
 template <class T> std::int64_t argmax(const T* x, std::int64_t n) { return std::max_element(x, x + n) - x; }
 
-// Of row `place` of all the batch's rows of so many classes; -1 for a label that names none.
+// Of row `place` of all the batch's rows of `classes` classes; -1 for a label that names none.
 template <class T> std::int64_t true_class(const OutputBatch<T>& b, std::int64_t place, std::int64_t classes) {
   if (b.label == nullptr) return argmax(b.target + place * classes, classes);
   const std::int64_t label = b.label[place];

@@ -68,7 +68,7 @@ template <class T> class Metric {
   std::vector<double> state() const;
   // All that has been gathered, for a checkpoint: the sums; of auc by row the scores, the weight, and which are positive.
   std::vector<double> gathered() const;
-  std::int64_t gathered_size(std::int64_t samples) const;  // how many numbers that is after so many samples
+  std::int64_t gathered_size(std::int64_t samples) const;  // how many numbers that is after a number of samples
   // BadInput for what gathered() cannot have given; the caller has compared its size.
   void check_gathered(const std::vector<double>& values) const;
   // Goes on from what gathered() gave, once it is checked.

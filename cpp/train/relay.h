@@ -24,7 +24,7 @@ template <class T> class Relay {
   // The legs: each thread of a team has the rows of the weights that it updates, and rows of the batch for the other steps,
   // so that all threads have the same work.
   void share_out(const Tiles<T>& tiles);
-  // Room for batches of n samples on teams of up to so many threads, where passing on pays.
+  // Room for batches of n samples on teams of up to `threads` threads, where passing on pays.
   void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);
   bool pays(int threads, std::int64_t n) const;
 

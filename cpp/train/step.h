@@ -18,7 +18,7 @@ template <class T> class TrainingStep {
  public:
   TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, bool wrt_inputs);
 
-  // Before each run: batches of up to n samples of the source, by teams of up to so many threads, of which each batch may
+  // Before each run: batches of up to n samples of the source, by teams of up to `threads` threads, of which each batch may
   // take another number (tests/cpp/teams.cpp). Allocates; run() never does.
   void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);
   int threads(std::int64_t n, bool training) const;  // worth waking for n samples

@@ -83,7 +83,7 @@ def leave(kind, delay, threads, folder):
 
 
 def run(count, folder, seed=0, at_once=2):
-    """What went wrong, of so many exits, all kinds in turn."""
+    """What went wrong, of a number of exits, all kinds in turn."""
     rng = random.Random(seed)
     jobs = [
         (KINDS[k % len(KINDS)], rng.uniform(0.02, 0.2), rng.choice((1, 2)), folder)

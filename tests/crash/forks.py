@@ -61,7 +61,7 @@ def child(trained, still, x, y, expected):
 
 
 def run(count):
-    """Statuses of the children that did not end well, of so many."""
+    """Statuses of the children that did not end well, of `count`."""
     warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads: that is the aim
     trained, still, x, y = models()
     expected = still.predict(x).tobytes(), still.evaluate(x, y)["loss"]

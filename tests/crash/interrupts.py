@@ -207,7 +207,7 @@ class Alarm:
 
 
 def run(count, seed=0, names=Bench.calls):
-    """{call: interrupts that came while it ran}, after so many in all."""
+    """{call: interrupts that came while it ran}, after a number of them in all."""
     rng = random.Random(seed)
     hits = dict.fromkeys(names, 0)
     alarm = Alarm()

@@ -55,7 +55,7 @@ class BatchSolver(Optimizer):
         raise NotImplementedError
 
     def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
-        """The arrays of its state, for so many trained numbers."""
+        """The arrays of its state, for `size` trained numbers."""
         raise NotImplementedError
 
     def numbers(self) -> dict[str, Array]:

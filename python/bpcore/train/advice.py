@@ -188,7 +188,7 @@ def _no_class(y: Array, name: str) -> str:
 
 
 def of_training(low: Lowering, layers: list[Any], rows: int) -> Iterator[Advice]:
-    """What a training with batches of so many rows makes of the layers."""
+    """What a training with batches of `rows` rows makes of the layers."""
     for (*_, attrs, name), shape in zip(low.nodes, low.shapes, strict=True):
         if attrs.get("mode") == "batch" and rows * math.prod(shape[:-1]) == 1:
             words = (

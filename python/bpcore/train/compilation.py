@@ -105,7 +105,7 @@ class Compilation:
                 self._say(advice.of_targets(self.losses[k], end, context, asked, y, called))
 
     def look_at_training(self, low: Lowering, layers: list[Any], rows: int) -> None:
-        """The same of a training with batches of so many rows."""
+        """The same of a training with batches of `rows` rows."""
         self._say(advice.of_training(low, layers, rows))
 
     def _say(self, found: Iterable[advice.Advice]) -> None:

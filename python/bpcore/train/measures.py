@@ -72,7 +72,7 @@ class Measures:
 
     def refuse_weights(self, k: int, axes: int) -> None:
         """Raise if a metric of output `k` cannot weigh the values of a row by themselves, and the
-        weights have so many axes that they do."""
+        weights have an axis for them."""
         end = self.ends[k]
         if axes <= len(end.shape) or end.shape[-1] == 1:
             return
