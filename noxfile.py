@@ -179,7 +179,11 @@ def judges(session: nox.Session) -> None:
     """Every metric and loss against scikit-learn and PyTorch, on hundreds of random cases."""
     session.install(".[test,sklearn]", "torch>=2.2")
     session.run(
-        "pytest", *(session.posargs or ["tests/judges/metrics.py", "tests/judges/losses.py"])
+        "pytest",
+        *(
+            session.posargs
+            or ["tests/judges/metrics.py", "tests/judges/losses.py", "tests/judges/derivatives.py"]
+        ),
     )
 
 

@@ -37,6 +37,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   bp::bind_trainer(m);
   bp::bind_passes(m);
   bp::bind_solver(m);
+  bp::bind_derivatives(m);
   bp::bind_rehearsal(m);
 }
 

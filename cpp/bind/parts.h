@@ -12,6 +12,7 @@ void bind_network(py::module_& m);
 void bind_trainer(py::module_& m);
 void bind_passes(py::module_& m);
 void bind_solver(py::module_& m);
+void bind_derivatives(py::module_& m);
 void bind_tools(py::module_& m);
 void bind_rehearsal(py::module_& m);
 

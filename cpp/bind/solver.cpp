@@ -1,35 +1,27 @@
 // Batch solvers in Python's hands: an iteration over the data that a trainer holds.
-#include <chrono>
-
-#include "bind/array.h"
-#include "bind/gil.h"
-#include "bind/parts.h"
-#include "bind/trainer.h"
 #include "solve/solver.h"
+#include "bind/array.h"
+#include "bind/parts.h"
+#include "bind/poll.h"
+#include "bind/trainer.h"
 
 namespace bp {
 namespace {
 
-// Looks for signals now and then; an exception in a handler, such as KeyboardInterrupt, ends the work.
-Poll signal_poll() {
-  using Clock = std::chrono::steady_clock;
-  constexpr auto kEvery = std::chrono::milliseconds(50);
-  return [next = Clock::now() + kEvery, kEvery]() mutable {
-    if (Clock::now() < next) return;
-    GilAcquire gil;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    next = Clock::now() + kEvery;
-  };
-}
-
 const char* word(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kGoesOn: return "";
-    case Verdict::kGoal: return "goal";
-    case Verdict::kFlat: return "flat";
-    case Verdict::kStuck: return "stuck";
-    case Verdict::kTolerance: return "tolerance";
-    case Verdict::kNotFinite: return "not finite";
+    case Verdict::kGoesOn:
+      return "";
+    case Verdict::kGoal:
+      return "goal";
+    case Verdict::kFlat:
+      return "flat";
+    case Verdict::kStuck:
+      return "stuck";
+    case Verdict::kTolerance:
+      return "tolerance";
+    case Verdict::kNotFinite:
+      return "not finite";
   }
   return "";
 }

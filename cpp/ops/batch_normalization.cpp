@@ -31,6 +31,7 @@ template <class T> class BatchNormalization final : public Op<T> {
     this->sizes_.flops = 7 * inner_ * channels_;
     this->facts_.partition = mode == Mode::kBatch ? Partition::kFeatures : Partition::kRows;
     this->facts_.rows_in_use = true;
+    this->facts_.differential = Differential::kAffine;
   }
   std::int64_t scratch(std::int64_t) const override {
     return 3 * align_up<T>(channels_) + chunks_.template scratch<T>(channels_);

@@ -18,6 +18,7 @@ template <class T> class Concatenate final : public Op<T> {
     total_ = size_of(shape) / std::max<std::int64_t>(outer_, 1);
     this->sizes_.shape = std::move(shape);
     this->facts_.keeps_probabilities = true;
+    this->facts_.differential = Differential::kAffine;
   }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {

@@ -17,6 +17,7 @@ template <class T> class Dense final : public Op<T> {
     this->sizes_.shape = x;
     this->sizes_.shape.back() = product_.out();
     this->sizes_.flops = product_.flops();
+    this->facts_.differential = Differential::kAffine;
   }
 
   std::int64_t scratch(std::int64_t rows) const override { return product_.scratch(rows); }
@@ -46,6 +47,7 @@ template <class T> class Dense final : public Op<T> {
     if (facts.pointwise == Activation::kCount || !product_.fuse(facts.pointwise, static_cast<T>(facts.alpha)))
       return false;
     this->sizes_.saved = product_.saved_size();
+    this->facts_.differential = Differential::kNone;  // no longer affine
     return true;
   }
 

@@ -68,6 +68,8 @@ template <class T> class Merge final : public Op<T> {
     this->sizes_.shape = shape;
     this->sizes_.flops = size_;
     this->facts_.keeps_probabilities = true;
+    const bool straight = kind == Binary::kAdd || kind == Binary::kSubtract;
+    this->facts_.differential = straight ? Differential::kAffine : Differential::kOwn;
   }
 
   std::int64_t scratch(std::int64_t rows) const override { return align_up<T>(rows * size_); }
@@ -96,7 +98,54 @@ template <class T> class Merge final : public Op<T> {
     }
   }
 
+  // Operands one at a time, of any broadcasting: multiply a_t b + a b_t, divide (a_t - y b_t) / b, else the chosen one's.
+  void forward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T*) const override {
+    each_value(rows, [&](std::int64_t i, std::int64_t ia, std::int64_t ib) {
+      const T a = io.x[0][ia], b = io.x[1][ib], at = t.x[0][ia], bt = t.x[1][ib];
+      t.y[i] = kind_ == Binary::kMultiply ? at * b + a * bt
+               : kind_ == Binary::kDivide ? (at - io.y[i] * bt) / b
+               : first(a, b)              ? at
+                                          : bt;
+    });
+  }
+
+  void backward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T*) const override {
+    for (int side = 0; side < 2; ++side) {
+      if (t.dx[side] == nullptr || io.add[side]) continue;
+      const std::int64_t size = side == 0 ? size_a_ : size_b_;
+      std::fill_n(t.dx[side] + rows.begin * size, rows.count() * size, T(0));
+    }
+    each_value(rows, [&](std::int64_t i, std::int64_t ia, std::int64_t ib) {
+      const T a = io.x[0][ia], b = io.x[1][ib], at = t.x[0][ia], bt = t.x[1][ib], dy = io.dy[i], dyt = t.dy[i];
+      T da = 0, db = 0;
+      if (kind_ == Binary::kMultiply) {
+        da = dyt * b + dy * bt, db = dyt * a + dy * at;
+      } else if (kind_ == Binary::kDivide) {
+        const T y = io.y[i], yt = t.y[i], q = dy / b, qt = (dyt - q * bt) / b;
+        da = qt, db = -(qt * y + q * yt);
+      } else {
+        (first(a, b) ? da : db) = dyt;
+      }
+      if (t.dx[0] != nullptr) t.dx[0][ia] += da;
+      if (t.dx[1] != nullptr) t.dx[1][ib] += db;
+    });
+  }
+
  private:
+  bool first(T a, T b) const { return kind_ == Binary::kMaximum ? a >= b : a <= b; }
+
+  // body(place in y, in a, in b)
+  template <class Body> void each_value(Rows rows, Body body) const {
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+      std::int64_t i = row * size_;
+      for (std::size_t r = 0; r < a_.offset.size(); ++r) {
+        for (std::int64_t k = 0; k < run_; ++k, ++i) {
+          body(i, row * size_a_ + a_.offset[r] + k * a_.step, row * size_b_ + b_.offset[r] + k * b_.step);
+        }
+      }
+    }
+  }
+
   void apply(Binary kind, const T* a, const Broadcast& pa, std::int64_t size_a, const T* b, const Broadcast& pb,
              std::int64_t size_b, T* y, std::int64_t rows) const {
     const auto kernel = kernels<T>().binary[static_cast<int>(kind)];

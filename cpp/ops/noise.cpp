@@ -29,6 +29,7 @@ template <class T> class Noise final : public Op<T> {
     this->sizes_.saved = mode == Mode::kGaussian ? 0 : mask_;
     this->sizes_.flops = 20 * mask_ + size_;
     this->facts_.draws = true;
+    this->facts_.differential = Differential::kAffine;
     this->facts_.keeps_probabilities = true;
     threshold_ = static_cast<std::uint32_t>(std::min(rate * 0x1p32, 0x1p32 - 1));
     if (mode == Mode::kDropout) kept_ = static_cast<T>(1 / (1 - rate));

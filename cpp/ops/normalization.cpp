@@ -35,6 +35,7 @@ template <class T> class Normalization final : public Op<T> {
     this->sizes_.shape = x;
     this->sizes_.saved = size_ + sets_;
     this->sizes_.flops = 8 * size_;
+    this->facts_.differential = Differential::kOwn;
   }
   std::int64_t scratch(std::int64_t) const override { return size_ + sets_; }
 
@@ -77,7 +78,70 @@ template <class T> class Normalization final : public Op<T> {
     }
   }
 
+  // u_t = (x_t - mean(x_t) - u mean(u x_t)) / sqrt(v + epsilon), in t.saved;  y_t = u_t gamma + u gamma_t + beta_t
+  void forward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T*) const override {
+    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+      const T* u = io.saved + r * (size_ + sets_);
+      T* ut = t.saved + r * (size_ + sets_);
+      each_set([&](std::int64_t k, std::int64_t offset, std::int64_t) {
+        kernels<T>().normalize_set_back(u + offset, t.x[0] + r * size_ + offset, nullptr, ut + offset, set(), centred_,
+                                        u[size_ + k], false);
+      });
+      for (std::int64_t i = 0; i < size_; ++i) {
+        const T gamma = of(io, gamma_, i, T(1));
+        t.y[r * size_ + i] = ut[i] * gamma + u[i] * of(t, gamma_, i, T(0)) + of(t, beta_, i, T(0));
+      }
+    }
+  }
+
+  void backward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T*) const override {
+    for (std::int64_t r = rows.begin; r < rows.end && t.dx[0] != nullptr; ++r) {
+      const T *u = io.saved + r * (size_ + sets_), *ut = t.saved + r * (size_ + sets_);
+      const T *dy = io.dy + r * size_, *dyt = t.dy + r * size_, *xt = t.x[0] + r * size_;
+      T* dx = t.dx[0] + r * size_;
+      each_set([&](std::int64_t k, std::int64_t offset, std::int64_t) {
+        const auto each = [&](auto body) {
+          for (std::int64_t p = 0; p < g_.positions; ++p) {
+            for (std::int64_t w = 0; w < g_.width; ++w) body(offset + p * row_ + w);
+          }
+        };
+        const auto g = [&](std::int64_t i) { return dy[i] * of(io, gamma_, i, T(1)); };
+        const auto gt = [&](std::int64_t i) {
+          return dyt[i] * of(io, gamma_, i, T(1)) + dy[i] * of(t, gamma_, i, T(0));
+        };
+        const T inverse = u[size_ + k], share = T(1) / static_cast<T>(g_.positions * g_.width);
+        T mean = 0, mean_t = 0, dot = 0, dot_t = 0, slope = 0;
+        each([&](std::int64_t i) {
+          mean += g(i), mean_t += gt(i), dot += g(i) * u[i], dot_t += gt(i) * u[i] + g(i) * ut[i], slope += u[i] * xt[i];
+        });
+        if (!centred_) mean = mean_t = 0;
+        each([&](std::int64_t i) {
+          const T back = g(i) - mean * share - u[i] * dot * share;
+          const T back_t = gt(i) - mean_t * share - ut[i] * dot * share - u[i] * dot_t * share;
+          const T d = inverse * (back_t - inverse * slope * share * back);
+          dx[i] = io.add[0] ? dx[i] + d : d;
+        });
+      });
+    }
+  }
+
+  void accumulate_tangent(const Io<T>& io, const Io<T>& t, int param, Rows rows, T* to, bool add) const override {
+    if (!add) std::fill_n(to, row_, T(0));
+    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+      const T *u = io.saved + r * (size_ + sets_), *ut = t.saved + r * (size_ + sets_);
+      const T *dy = io.dy + r * size_, *dyt = t.dy + r * size_;
+      for (std::int64_t i = 0; i < size_; ++i) {
+        to[i % row_] += param == beta_ ? dyt[i] : dyt[i] * u[i] + dy[i] * ut[i];
+      }
+    }
+  }
+
  private:
+  // The parameter's value at place i of a sample.
+  T of(const Io<T>& io, int param, std::int64_t i, T none) const {
+    return param < 0 || io.w[static_cast<std::size_t>(param)] == nullptr ? none : io.w[static_cast<std::size_t>(param)][i % row_];
+  }
+
   void accumulate(const Io<T>& io, int param, std::int64_t begin, std::int64_t n, Rows rows, T* g, bool add,
                   T* scratch) const {
     const std::int64_t positions = g_.outer * g_.positions;

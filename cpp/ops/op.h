@@ -49,6 +49,11 @@ inline bool needs_all_rows(Partition p) { return p == Partition::kFeatures || p 
 enum class Ending { kPlain, kActivated, kSigmoid, kSoftmax, kLogSoftmax };
 inline bool is_probability(Ending ending) { return ending >= Ending::kSigmoid; }
 
+// How the derivatives of an op are derived once more, for exact products with the Hessian (in use, not in training).
+// kAffine: forward is affine in its inputs and, for fixed inputs, in its trained parameters; what follows from that is found
+// by its own forward, backward and accumulate. kOwn: by its tangent functions.
+enum class Differential { kNone, kAffine, kOwn };
+
 // What others ask of an op; nobody asks for its name.
 struct Facts {
   Role role = Role::kComputes;
@@ -59,6 +64,7 @@ struct Facts {
   bool keeps_probabilities = false;           // of probabilities it makes probabilities
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
   double alpha = 0;                           // and its slope or scale
+  Differential differential = Differential::kNone;
 };
 
 // Where a node's arrays are. Sample r of an array begins at r times a sample's size.
@@ -114,6 +120,17 @@ template <class T> class Op {
   }
   virtual void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const {
     (void)io, (void)param, (void)tile, (void)rows, (void)g, (void)add, (void)scratch;
+  }
+  // The derivatives of forward, backward and accumulate in a direction: t has the arrays of io, for derivatives. t.x and t.w
+  // (null: 0) lead to t.y; t.dy to t.dx, before backward() of these rows, which may overwrite dy; g is of the whole parameter.
+  virtual void forward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T* scratch) const {
+    (void)io, (void)t, (void)rows, (void)scratch;
+  }
+  virtual void backward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T* scratch) const {
+    (void)io, (void)t, (void)rows, (void)scratch;
+  }
+  virtual void accumulate_tangent(const Io<T>& io, const Io<T>& t, int param, Rows rows, T* g, bool add) const {
+    (void)io, (void)t, (void)param, (void)rows, (void)g, (void)add;
   }
   // After a training batch without a flaw, beside the update: running statistics. w are the op's parameters, n samples.
   virtual void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const { (void)io, (void)n, (void)w; }

@@ -16,6 +16,7 @@ template <class T> class Scale final : public Op<T> {
       : chunks_(x), last_(x.back()), inner_(chunks_.positions()), one_(n_weights == 1) {
     this->sizes_.shape = x;
     this->sizes_.flops = inner_ * last_;
+    this->facts_.differential = Differential::kAffine;
     this->facts_.keeps_probabilities = true;
   }
   std::int64_t scratch(std::int64_t rows) const override { return align_up<T>(last_) + rows * inner_ * last_; }

@@ -9,12 +9,10 @@ std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 template <class T>
 std::shared_ptr<const Plan<T>> keeping_plan(std::shared_ptr<const Graph<T>> graph, const StepConfig<T>& config,
-                                            const std::vector<int>& heads, bool wrt_inputs) {
+                                            const std::vector<int>& heads, PlanOptions options) {
   std::vector<int> targets = heads;
   for (const BoundLoss<T>& loss : config.losses) targets.push_back(loss.prediction);
-  PlanOptions options;
   options.training = true;
-  options.wrt_inputs = wrt_inputs;
   return std::make_shared<Plan<T>>(std::move(graph), targets, heads, options);
 }
 
@@ -22,9 +20,8 @@ std::shared_ptr<const Plan<T>> keeping_plan(std::shared_ptr<const Graph<T>> grap
 
 template <class T>
 Sweep<T>::Sweep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
-                std::vector<int> heads, std::vector<std::int64_t> offsets, bool wrt_inputs)
-    : work_{graph, config, keeping_plan<T>(graph, *config, heads, wrt_inputs), nullptr, 0, {}, false},
-      losses_(work_),
+                std::vector<int> heads, std::vector<std::int64_t> offsets, PlanOptions options)
+    : work_{graph, config, keeping_plan<T>(graph, *config, heads, options), nullptr, 0, {}, false}, losses_(work_),
       offsets_(std::move(offsets)) {
   check(offsets_.size() == graph->params.size(), "offsets: one for each parameter");
   for (std::size_t p = 0; p < offsets_.size(); ++p) {
@@ -67,7 +64,8 @@ template <class T> void Sweep<T>::prepare(const BatchSource<T>& source, std::int
     saved_.clear();
     work_.frame = std::make_unique<Frame<T>>(work_.plan, chunk);
     losses_.make_room(chunk);
-    for (std::size_t s : spending_) saved_.emplace_back(checked_mul(chunk, plan().steps()[s].op->sizes().saved), kUnwritten);
+    for (std::size_t s : spending_)
+      saved_.emplace_back(checked_mul(chunk, plan().steps()[s].op->sizes().saved), kUnwritten);
     work_.capacity = chunk;
   }
   std::int64_t size = plan().scratch_size(work_.capacity, work_.capacity);
@@ -109,6 +107,10 @@ template <class T> void Sweep<T>::losses(const Part& part, std::int64_t n, bool 
   job.training = deltas;
   losses_.gather(part.mine, job);
   for (std::size_t k = 0; k < losses_.count(); ++k) losses_.loss(k, part.mine, job);
+}
+
+template <class T> void Sweep<T>::gather_targets(const Part& part, std::int64_t n) {
+  if (part.mine.count() > 0) losses_.gather(part.mine, job(part, n));
 }
 
 template <class T> void Sweep<T>::renew(const Part& part) {

@@ -27,7 +27,7 @@ template <class T> class Sweep {
  public:
   // heads: values where deltas come in. offsets: by parameter, its place in w; -1: none.
   Sweep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, std::vector<int> heads,
-        std::vector<std::int64_t> offsets, bool wrt_inputs = false);
+        std::vector<std::int64_t> offsets, PlanOptions options = {});
 
   const Graph<T>& graph() const { return *work_.graph; }
   const Plan<T>& plan() const { return *work_.plan; }
@@ -49,8 +49,10 @@ template <class T> class Sweep {
 
   // Of the member's rows, in this order. Losses: their values, and where wanted the deltas of their mean over n samples.
   void forward(const Part& part);
+  void gather_targets(const Part& part, std::int64_t n);
   void losses(const Part& part, std::int64_t n, bool deltas);
-  void renew(const Part& part);  // before a further backward: the deltas of all heads are 0, what backward spends is back
+  void renew(
+      const Part& part);  // before a further backward: the deltas of all heads are 0, what backward spends is back
   void backward(const Part& part);
   void accumulate(const Part& part, Rows rows, T* g);  // g (P) = the gradient summed over some rows of the chunk
 
@@ -61,6 +63,8 @@ template <class T> class Sweep {
   T* gradient(int v) { return work_.frame->gradient(v); }  // null: no weight is behind it
   Io<T>& io(std::size_t step) { return work_.frame->io(step); }
   T* scratch(const Part& part) { return work_.scratch[static_cast<std::size_t>(part.team.rank)].data(); }
+  std::int64_t capacity() const { return work_.capacity; }  // of the frame, once run() has begun
+  const std::shared_ptr<const Plan<T>>& shared_plan() const { return work_.plan; }
   double row_loss(std::int64_t row) const;  // of all outputs, weighted; in the unit of one sample
   LossArgs<T> loss_arguments(std::size_t k, Rows rows, std::int64_t n);
 

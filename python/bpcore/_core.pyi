@@ -37,7 +37,11 @@ __all__: list[str] = [
     "config",
     "empty",
     "fma_peak",
+    "gauss_newton_vector",
     "get_num_threads",
+    "hessian_vector",
+    "input_jacobian",
+    "jacobian",
     "label_range",
     "loss_names",
     "math",
@@ -48,6 +52,7 @@ __all__: list[str] = [
     "philox",
     "quota_cpus",
     "rehearse",
+    "sample_gradients",
     "scan",
     "select_tier",
     "set_num_threads",
@@ -403,7 +408,49 @@ def fma_peak(
     threads: typing.SupportsInt | typing.SupportsIndex = 1,
     seconds: typing.SupportsFloat | typing.SupportsIndex = 0.1,
 ) -> float: ...
+@typing.overload
+def gauss_newton_vector(
+    trainer: TrainerFloat32Handle,
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    v: numpy.ndarray,
+    expected: bool,
+) -> numpy.ndarray: ...
+@typing.overload
+def gauss_newton_vector(
+    trainer: TrainerFloat64Handle,
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    v: numpy.ndarray,
+    expected: bool,
+) -> numpy.ndarray: ...
 def get_num_threads() -> int: ...
+@typing.overload
+def hessian_vector(
+    trainer: TrainerFloat32Handle,
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    v: numpy.ndarray,
+) -> numpy.ndarray: ...
+@typing.overload
+def hessian_vector(
+    trainer: TrainerFloat64Handle,
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    v: numpy.ndarray,
+) -> numpy.ndarray: ...
+@typing.overload
+def input_jacobian(net: NetworkFloat32, xs: collections.abc.Sequence[numpy.ndarray]) -> list: ...
+@typing.overload
+def input_jacobian(net: NetworkFloat64, xs: collections.abc.Sequence[numpy.ndarray]) -> list: ...
+@typing.overload
+def jacobian(
+    net: NetworkFloat32,
+    xs: collections.abc.Sequence[numpy.ndarray],
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+) -> list: ...
+@typing.overload
+def jacobian(
+    net: NetworkFloat64,
+    xs: collections.abc.Sequence[numpy.ndarray],
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+) -> list: ...
 def label_range(
     labels: numpy.typing.NDArray[numpy.int32], n_classes: typing.SupportsInt | typing.SupportsIndex
 ) -> typing.Any: ...
@@ -480,6 +527,16 @@ def rehearse(
     add: bool = False,
     w_back: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]] = [],
 ) -> tuple: ...
+@typing.overload
+def sample_gradients(
+    trainer: TrainerFloat32Handle,
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+) -> numpy.ndarray: ...
+@typing.overload
+def sample_gradients(
+    trainer: TrainerFloat64Handle,
+    offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+) -> numpy.ndarray: ...
 def scan(array: numpy.ndarray, dtype: str) -> typing.Any: ...
 def select_tier(name: str) -> str: ...
 def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None: ...

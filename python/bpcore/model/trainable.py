@@ -26,9 +26,10 @@ from ..train.trainee import Trainee
 from . import building
 from .adjustable import Adjustable
 from .copying import Copying
+from .differentiable import Differentiable
 
 
-class Trainable(Adjustable, Copying):
+class Trainable(Adjustable, Copying, Differentiable):
     """Base of `Model`: what needs a loss."""
 
     name: str

@@ -1,0 +1,271 @@
+"""The part of Model with derivatives beyond the gradient: Jacobians and products with curvature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..base.memory import Array
+from ..data.dataset import Dataset
+from ..errors import ShapeError
+from ..train import solving
+from ..train.engine import Engine
+from .inspectable import Inspectable
+
+_LARGEST = 20_000  # numbers of a model whose Hessian fits: 3 GiB
+
+
+class Differentiable(Inspectable):
+    """Base of `Trainable`.
+
+    P is the number of trained parameters, in the order of `trainable_weights`, each in C order;
+    O and I are the values of an output or input, flat for each sample. All layers are in inference
+    mode.
+    """
+
+    def jacobian(self, x: Any) -> Any:
+        """dy/dw of each sample: outputs, after the last activation, by the trained parameters.
+
+        Parameters
+        ----------
+        x : as in `predict`
+
+        Returns
+        -------
+        ndarray (N, O, P) of the model's dtype, or a list of them for several outputs
+
+        Notes
+        -----
+        One backward pass for each output value (M. Hagan, M. Menhaj, 1994), in parallel over
+        samples.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0)
+        >>> model.jacobian([[3.0, 4.0]]).tolist()  # of kernel (2, 1) and bias (1,)
+        [[[3.0, 4.0, 1.0]]]
+        """
+        with self._busy("jacobian"):
+            engine, xs = self._read_x(x)
+            offsets, _ = solving.places(engine)
+            return _one(_core.jacobian(engine.net, xs, offsets))
+
+    def input_jacobian(self, x: Any) -> Any:
+        """dy/dx of each sample.
+
+        Parameters
+        ----------
+        x : as in `predict`
+
+        Returns
+        -------
+        ndarray (N, O, I) of the model's dtype, or lists of them: by output, by input
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0)
+        >>> model.set_weights([[[5.0], [6.0]], [0.0]])
+        >>> model.input_jacobian([[3.0, 4.0]]).tolist()
+        [[[5.0, 6.0]]]
+        """
+        with self._busy("input_jacobian"):
+            engine, xs = self._read_x(x)
+            return _one([_one(row) for row in _core.input_jacobian(engine.net, xs)])
+
+    def per_sample_gradients(self, x: Any, y: Any) -> Array:
+        """The gradient of each sample's own loss: not divided by N, without penalties.
+
+        Parameters
+        ----------
+        x, y : as in `fit`
+
+        Returns
+        -------
+        ndarray (N, P) of the model's dtype
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)], seed=0)
+        >>> model.set_weights([[[1.0]], [0.0]])
+        >>> model.compile(loss="half_squared_error")
+        >>> model.per_sample_gradients([[2.0], [3.0]], [[1.0], [5.0]]).tolist()  # e (x, 1)
+        [[2.0, 1.0], [-6.0, -2.0]]
+        """
+        with self._busy("per_sample_gradients"):
+            engine, trainer = self._with_data(x, y)
+            offsets, _ = solving.places(engine)
+            return _done(trainer, lambda: _core.sample_gradients(trainer, offsets))
+
+    def gauss_newton_vector(self, x: Any, y: Any, v: Any) -> Array:
+        """The generalised Gauss-Newton matrix of the batch's mean loss, times `v`.
+
+        G = 1/N sum of J^T H J: J is the Jacobian of what the loss reads, H the loss's Hessian there
+        (N. Schraudolph, 2002). What it reads are the logits where a cross entropy follows softmax
+        or sigmoid, else the outputs. Without penalties.
+
+        Parameters
+        ----------
+        x, y : as in `fit`
+        v : array (P,)
+
+        Returns
+        -------
+        ndarray (P,) of the model's dtype
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)], seed=0)
+        >>> model.compile(loss="half_squared_error")
+        >>> model.gauss_newton_vector([[2.0]], [[0.0]], [1.0, 0.0]).tolist()  # x x^T v
+        [4.0, 2.0]
+        """
+        with self._busy("gauss_newton_vector"):
+            engine, trainer = self._with_data(x, y)
+            return self._product(engine, trainer, v, _core.gauss_newton_vector, False)
+
+    def fisher_vector(self, x: Any, v: Any) -> Array:
+        """The Fisher matrix of the model as a distribution of y given x, times `v`.
+
+        F = 1/N sum over samples of the expectation of g g^T over targets y that the model itself
+        gives (S. Amari, 1998), g the gradient of its loss, computed exactly. The loss must be the
+        logarithm of a likelihood: cross entropies, ``kl_divergence``, squared errors (a normal
+        distribution of fixed variance), ``poisson``, ``gaussian_nll``. Of outputs that are natural
+        parameters, as logits are, it is the Gauss-Newton matrix.
+
+        Parameters
+        ----------
+        x : as in `predict`
+        v : array (P,)
+
+        Returns
+        -------
+        ndarray (P,) of the model's dtype
+        """
+        with self._busy("fisher_vector"):
+            engine, xs = self._read_x(x)
+            compilation = self._need_compilation()
+            trainer = engine.trainer("gradients", compilation)
+            ys = []
+            for loss, shape in zip(
+                compilation.losses, engine.signature.outputs.shapes, strict=True
+            ):
+                wanted = loss.target_shape(shape) if hasattr(loss, "target_shape") else shape
+                zero = np.zeros(1, engine.dtype)
+                ys.append((np.broadcast_to(zero, (len(xs[0]), *wanted)), False))
+            trainer.set_data(xs, ys, [None] * len(ys))
+            return self._product(engine, trainer, v, _core.gauss_newton_vector, True)
+
+    def hessian_vector(self, x: Any, y: Any, v: Any) -> Array:
+        """The Hessian of the batch's mean loss plus penalties, times `v`, exactly.
+
+        By derivatives of the forward and backward pass in the direction of v (B. Pearlmutter,
+        1994): about four times the work of a gradient.
+
+        Parameters
+        ----------
+        x, y : as in `fit`
+        v : array (P,)
+
+        Returns
+        -------
+        ndarray (P,) of the model's dtype
+
+        Raises
+        ------
+        ValueError
+            A layer, loss or penalty has no second derivative; it is named.
+
+        Examples
+        --------
+        >>> import bpcore as bp, numpy as np
+        >>> layers = [bp.Input((1,)), bp.layers.Dense(2, "tanh"), bp.layers.Dense(1)]
+        >>> model = bp.Sequential(layers, seed=0, dtype="float64")
+        >>> model.compile(loss="mse")
+        >>> x, y, v = np.ones((4, 1)), np.zeros((4, 1)), np.arange(7.0)
+        >>> product = model.hessian_vector(x, y, v)
+        >>> np.allclose(product, model.hessian(x, y) @ v)
+        True
+        """
+        with self._busy("hessian_vector"):
+            engine, trainer = self._with_data(x, y)
+            return self._product(engine, trainer, v, _core.hessian_vector)
+
+    def hessian(self, x: Any, y: Any) -> Array:
+        """The Hessian of the batch's mean loss plus penalties, of small nets: P products.
+
+        Parameters
+        ----------
+        x, y : as in `fit`
+
+        Returns
+        -------
+        ndarray (P, P) of the model's dtype
+        """
+        with self._busy("hessian"):
+            engine, trainer = self._with_data(x, y)
+            offsets, size = solving.places(engine)
+            if size > _LARGEST:
+                raise ValueError(
+                    f"hessian: got {size} trained parameters, expected at most {_LARGEST}, as it "
+                    f"has {size} x {size} numbers; use hessian_vector"
+                )
+            unit = np.zeros(size, engine.dtype)
+            result = np.empty((size, size), engine.dtype)
+
+            def fill() -> Array:
+                for i in range(size):
+                    unit[:] = 0
+                    unit[i] = 1
+                    result[i] = _core.hessian_vector(trainer, offsets, unit)
+                return result
+
+            return _done(trainer, fill)
+
+    def _product(self, engine: Engine, trainer: Any, v: Any, of: Any, *told: Any) -> Array:
+        offsets, size = solving.places(engine)
+        try:
+            vector = np.ascontiguousarray(v, engine.dtype)
+            if vector.shape != (size,):
+                raise ShapeError(
+                    f"v: got shape {vector.shape}, expected ({size},), a number for each trained "
+                    "parameter"
+                )
+            if not np.isfinite(vector).all():
+                raise ValueError("v: got NaN or Inf in it, expected finite numbers")
+        except BaseException:
+            trainer.drop_data()
+            raise
+        return _done(trainer, lambda: of(trainer, offsets, vector, *told))
+
+    def _read_x(self, x: Any) -> tuple[Engine, list[Array]]:
+        engine = self._built()
+        engine.refresh()
+        xs, _ = engine.signature.read_inputs(x)
+        return engine, xs
+
+    def _with_data(self, x: Any, y: Any) -> tuple[Engine, Any]:
+        compilation = self._need_compilation()
+        item: Dataset = self._prepared(x, y)
+        engine = self._built()
+        trainer = engine.trainer("gradients", compilation)
+        trainer.set_data(item.xs, item.ys, item.ws)
+        return engine, trainer
+
+
+def _one(items: list[Any]) -> Any:
+    return items[0] if len(items) == 1 else items
+
+
+def _done(trainer: Any, work: Any) -> Array:
+    """What `work` makes of the trainer's data, which are then let go."""
+    try:
+        result: Array = work()
+        return result
+    finally:
+        trainer.drop_data()
