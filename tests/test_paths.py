@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore import cli
 from bpcore.data import tables
 
 from .helpers.tables import write
@@ -75,6 +77,30 @@ def test_a_column_of_a_frame_is_the_target(library):
     assert a.evaluate(x, y) == b.evaluate(frame, "t")
     with pytest.raises(ValueError, match=r"x has no column 'T'.*did you mean 't'"):
         b.fit(frame, "T", epochs=1, verbose=0)
+
+
+def test_the_command_line_takes_models_of_numbers(tmp_path, capsys):
+    x, y = data()
+    path, out = file(tmp_path, x, y, order="tcab"), tmp_path / "out.csv"
+    model = network()
+    model.fit(file(tmp_path, x, y), "t", epochs=2, verbose=0)
+    assert model.feature_names == ["a", "b", "c"]
+    saved = str(tmp_path / "m.safetensors")
+    model.save(saved)
+    path = file(tmp_path, x, y, order="tcab")
+    assert cli.main(["evaluate", saved, str(path), "--target", "t", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == pytest.approx(model.evaluate(x, y))
+    assert cli.main(["predict", saved, str(path), "-o", str(out)]) == 0
+    told = np.loadtxt(out, delimiter=",", skiprows=1)
+    np.testing.assert_allclose(told, model.predict(x), rtol=1e-7)
+    assert "90 rows answered" in capsys.readouterr().out
+    for bad in (
+        ["evaluate", saved, str(path)],
+        ["evaluate", saved, str(path), "--target", "t", "--plot", str(tmp_path / "p.svg")],
+    ):
+        assert cli.main(bad) == 2
+        assert "a model of numbers does not know" in capsys.readouterr().err
 
 
 def test_what_is_no_number_is_named_with_file_and_row(tmp_path):

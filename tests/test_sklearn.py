@@ -384,3 +384,15 @@ def test_processes_of_joblib_fit_alike():
     found = joblib.Parallel(n_jobs=2)(joblib.delayed(net.fit)(x, y) for net in nets)
     here = nets[0].fit(x, y)
     assert all(np.array_equal(net.coefs_[0], here.coefs_[0]) for net in found)
+
+
+def test_a_generator_as_random_state():
+    x, y, _, _ = digits()
+    a, b = (
+        MLPClassifier((8,), max_iter=2, random_state=np.random.default_rng(3)).fit(x, y)
+        for _ in range(2)
+    )
+    assert np.array_equal(a.coefs_[0], b.coefs_[0])
+    assert not np.array_equal(a.coefs_[0], a.fit(x, y).coefs_[0])  # the generator goes on
+    state = np.random.default_rng(3)
+    assert clone(Classifier(build, epochs=1, random_state=state)).fit(x, y).score(x, y) > 0

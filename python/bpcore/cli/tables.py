@@ -8,11 +8,12 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..files import atomic
-from . import reports
+from . import plain, reports
 
 _HELD = 0.2  # of the rows: those that `train` reports on
 
@@ -193,6 +194,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     from ..tabular import load, rows
 
     _check_outputs(arguments, "--plot")
+    if plain.is_plain(arguments.model):
+        return _evaluate_plain(arguments)
     estimator = load(arguments.model)
     table = _table(arguments)
     target = arguments.target or estimator.target_
@@ -211,16 +214,37 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def run_predict(arguments: argparse.Namespace) -> int:
-    """A csv file with an answer for each row; of classes their probabilities too."""
+def _evaluate_plain(arguments: argparse.Namespace) -> int:
+    if arguments.plot is not None:
+        raise ValueError("--plot: a model of numbers does not know what its outputs mean")
+    report = plain.evaluate(arguments.model, _table(arguments), arguments.target)
+    told = ", ".join(f"{name} {value:.6g}" for name, value in report.items())
+    print(json.dumps(report) if arguments.json else told)
+    return 0
+
+
+def _answers(path: Path, table: Any) -> Iterator[list[list[Any]]]:
+    """Lines of a csv file, block by block, from a model for tables; the first is the head."""
     from ..tabular import TabularClassifier, load
 
+    estimator = load(path)
+    classes = isinstance(estimator, TabularClassifier)
+    head = [f"p({c})" for c in estimator.classes_] if classes else []
+    yield [[estimator.target_ or "prediction", *head]]
+    for answers, shares in estimator.answers(table):
+        if shares is None:
+            yield [[f"{value:.9g}"] for value in answers]
+        else:
+            pairs = zip(answers.tolist(), shares, strict=True)
+            yield [[answer, *(f"{p:.6g}" for p in row)] for answer, row in pairs]
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """A csv file with an answer for each row; of classes their probabilities too."""
     _check_outputs(arguments, "--out")
-    estimator = load(arguments.model)
     table = _table(arguments)
-    estimator.preprocessor_.check_columns(table)
-    name = estimator.target_ or "prediction"
-    count = 0
+    made = plain.answers if plain.is_plain(arguments.model) else _answers
+    count = -1  # the head is no answer
 
     class Lines:
         """A file for csv.writer that keeps what was written until it is fetched."""
@@ -240,16 +264,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
         nonlocal count
         lines = Lines()
         writer = csv.writer(lines, lineterminator="\n")
-        classes = isinstance(estimator, TabularClassifier)
-        head = [f"p({c})" for c in estimator.classes_] if classes else []
-        writer.writerow([name, *head])
-        for answers, shares in estimator.answers(table):
-            if shares is None:
-                writer.writerows([[f"{value:.9g}"] for value in answers])
-            else:
-                for answer, row in zip(answers.tolist(), shares, strict=True):
-                    writer.writerow([answer, *(f"{p:.6g}" for p in row)])
-            count += len(answers)
+        for block in made(arguments.model, table):
+            writer.writerows(block)
+            count += len(block)
             yield lines.fetch()
 
     atomic.write_atomically(arguments.out, pieces())

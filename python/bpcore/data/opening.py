@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,25 +64,32 @@ def opened(x: Any, y: Any, known: Sequence[str] | None) -> tuple[Any, Any]:
 def _from_file(path: Any, y: Any, known: Sequence[str] | None) -> tuple[Table, Any]:
     from .tables import open_table  # what reads files is not needed to train on arrays
 
-    source = open_table(path)
+    return from_table(open_table(path), y, known)
+
+
+def from_table(source: Any, y: Any, known: Sequence[str] | None) -> tuple[Table, Any]:
+    """The same of a table of `bpcore.data.tables`."""
     target = y if isinstance(y, str) else None
     if target is not None:
         _place(source.names, target, source.source)
     names = [name for name in known or source.names if name != target]
+    asked = names if target is None else [*names, target]
+    whole = np.concatenate(list(blocks(source, asked)))
+    if target is not None:
+        values = whole[:, -1]
+        y = values.astype(np.int64) if (values == np.floor(values)).all() else values
+    return Table(whole[:, : len(names)], tuple(names)), y
+
+
+def blocks(source: Any, names: Sequence[str]) -> Iterator[Array]:
+    """Columns of a table as float64 (rows, columns), a block of rows at a time."""
     for name in names:
         _place(source.names, name, source.source)
-    asked = names if target is None else [*names, target]
-    parts: list[list[Array]] = [[] for _ in asked]
-    row = 0
-    for block in source.blocks(asked):
-        for part, name in zip(parts, asked, strict=True):
-            part.append(_numbers(source.source, name, block[name], row))
-        row += len(part[-1])
-    columns = [np.concatenate(part) for part in parts]
-    if target is not None:
-        values = columns.pop()
-        y = values.astype(np.int64) if (values == np.floor(values)).all() else values
-    return Table(np.stack(columns, axis=1), tuple(names)), y
+    start = 0
+    for block in source.blocks(names):
+        columns = [_numbers(source.source, name, block[name], start) for name in names]
+        yield np.stack(columns, axis=1)
+        start += len(columns[0])
 
 
 def _numbers(source: str, name: str, values: Array, start: int) -> Array:

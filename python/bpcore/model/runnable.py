@@ -62,6 +62,19 @@ class Runnable(Trainable):
             )
         return self._run(self._build_for(x), None, out, False)
 
+    @property
+    def feature_names(self) -> list[str] | None:
+        """The columns of the frame or file that the model was trained on; None if it was neither.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0).feature_names is None
+        True
+        """
+        known = self._built().signature.known
+        return None if known is None else list(known)
+
     def predict(
         self,
         x: Any,

@@ -15,7 +15,6 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -25,7 +24,7 @@ from ..base.memory import Array
 from ..errors import TrainingDiverged
 from ..graph.parameter import assign
 from ..model.sequential import Sequential
-from .data import Batches, blocks, dense, outputs_of
+from .data import Batches, blocks, dense, outputs_of, random_state
 from .limits import limited
 from .stopping import Watch
 
@@ -198,7 +197,7 @@ class MLP(BaseEstimator):
         y = self._targets(y, first, incremental)
         held = None if x_val is None else self._watched(x_val, y_val, y)
         weight = self._weights(x, y, weight)
-        self._random = check_random_state(self.random_state)
+        self._random = random_state(self.random_state)
         set_by_hand = first is False and not hasattr(self, "model_")
         if first or set_by_hand:
             given = (self.coefs_, self.intercepts_) if set_by_hand else None

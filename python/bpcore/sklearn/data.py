@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import check_random_state
 
 from ..base.memory import Array
 
@@ -25,6 +26,14 @@ def blocks(x: Any) -> Iterator[slice]:
     size = BLOCK if sparse.issparse(x) else n
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+
+
+def random_state(given: Any) -> np.random.RandomState:
+    """What `random_state` means: as everywhere in scikit-learn, or a Generator of NumPy's."""
+    if isinstance(given, np.random.Generator):
+        return np.random.RandomState(given.bit_generator)
+    result: np.random.RandomState = check_random_state(given)
+    return result
 
 
 def outputs_of(model: Any, x: Any) -> Array:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -24,7 +23,7 @@ from ..base.memory import Array
 from ..model.model import Model
 from ..model.sequential import Sequential
 from ..optimizers import Optimizer
-from .data import Batches, outputs_of
+from .data import Batches, outputs_of, random_state
 from .limits import limited
 
 
@@ -75,7 +74,7 @@ class Wrapped(BaseEstimator):
 
     def _made(self, outputs: int, features: Any) -> Model:
         """A model of the estimator's own: never the one that was given, which stays as it is."""
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(random_state(self.random_state).randint(2**31 - 1))
         given = self.model
         if given is None:
             made: Any = Sequential([layers.Dense(64, "relu"), layers.Dense(outputs)], seed=seed)
@@ -107,7 +106,7 @@ class Wrapped(BaseEstimator):
         data: dict[str, Any] = {"x": x, "y": y, "sample_weight": weight,
                                 "batch_size": self.batch_size}  # fmt: skip
         if sparse.issparse(x):
-            random = check_random_state(self.random_state)
+            random = random_state(self.random_state)
             data = {"x": Batches(x, y, weight, self.batch_size or x.shape[0], random)}
         with limited(None):
             self.history_ = model.fit(
