@@ -377,13 +377,21 @@ def test_threads_do_not_multiply_with_joblibs():
     assert seen == [2, 1, 1, 2, 2]
 
 
-def test_processes_of_joblib_fit_alike():
-    joblib = pytest.importorskip("joblib")
-    x, y, _, _ = digits()
-    nets = [MLPClassifier((8,), max_iter=2, random_state=0) for _ in range(3)]
-    found = joblib.Parallel(n_jobs=2)(joblib.delayed(net.fit)(x, y) for net in nets)
-    here = nets[0].fit(x, y)
-    assert all(np.array_equal(net.coefs_[0], here.coefs_[0]) for net in found)
+def test_estimators_in_threads_leave_the_number_of_threads_as_it_was():
+    """One begins before another ends, in every order of beginnings and ends."""
+    from bpcore.sklearn.limits import limited
+
+    with bp.threads(5):
+        for order in ((0, 1), (1, 0)):
+            blocks = [limited(3), limited(2)]
+            for block in blocks:
+                block.__enter__()
+            assert bp.get_num_threads() == 2
+            for k in order:
+                blocks[k].__exit__(None, None, None)
+            assert bp.get_num_threads() == 5
+        with limited(None):
+            assert bp.get_num_threads() == 5
 
 
 def test_a_generator_as_random_state():

@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import joblib.parallel
 
 from ..base import threads
 
+_lock = threading.Lock()
+_asked: list[int] = []  # by the estimators that are at work in this moment
+_before = 0  # the process's number, which comes back when none is left
 
-def limited(n_threads: int | None) -> threads.threads:
-    """A context with at most `n_threads`; by default all, and one in a thread of joblib's.
+
+@contextmanager
+def limited(n_threads: int | None) -> Iterator[None]:
+    """A block with at most `n_threads`; by default all, and one in a thread of joblib's.
 
     joblib tells its processes by OMP_NUM_THREADS how many threads each may use, which bpcore obeys;
-    its threads are told nothing, and there are already as many as the user asked for.
+    its threads are told nothing, and there are already as many as the user asked for. The number is
+    one for the process, so of several estimators at work the one that asks for fewest counts.
     """
-    if n_threads:
-        return threads.threads(n_threads)
+    global _before
+    n = n_threads or (1 if _is_joblibs() else 0)
+    if not n:
+        yield
+        return
+    with _lock:
+        if not _asked:
+            _before = threads.get_num_threads()
+        _asked.append(n)
+        threads.set_num_threads(min(_asked))
+    try:
+        yield
+    finally:
+        with _lock:
+            _asked.remove(n)
+            threads.set_num_threads(min(_asked, default=_before))
+
+
+def _is_joblibs() -> bool:
     beside = threading.current_thread() is not threading.main_thread()
-    if beside and joblib.parallel.get_active_backend()[0].nesting_level:
-        return threads.threads(1)
-    return threads.threads(threads.get_num_threads())
+    return beside and bool(joblib.parallel.get_active_backend()[0].nesting_level)
