@@ -16,7 +16,7 @@ def _classes(module, base):
         name
         for name, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, base) and value is not base
-        and not name.startswith("_")
+        and not name.startswith("_") and name in getattr(module, "__all__", vars(module))
     }  # fmt: skip
 
 

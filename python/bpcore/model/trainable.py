@@ -347,7 +347,8 @@ class Trainable(Adjustable, Copying, Differentiable):
     def _first(self, x: Any, y: Any, sample_weight: Any = None, part: bool = False) -> Dataset:
         """The first data of a call that may train: the model is built from them if it has to be,
         and changes of `trainable` are taken up."""
-        x, y = opened(x, y, self._engine.signature.known if self._engine is not None else None)
+        if self._engine is None and (isinstance(y, str) or isinstance(x, (str, os.PathLike))):
+            x, y = opened(x, y, None)  # a model that is built leaves it to its signature
         x = self._build_for(x)
         self._built().refresh()
         data = self._read(x, y, sample_weight, part=part)
