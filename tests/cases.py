@@ -369,4 +369,9 @@ OPTIMIZERS = {
     "Rprop": ("rprop",),
 }
 # Batch solvers and the file of their tests: no single update of theirs is another library's.
-SOLVERS = {"LevenbergMarquardt": "test_levenberg"}
+SOLVERS = {
+    "LevenbergMarquardt": "test_levenberg",
+    "LBFGS": "test_solvers",
+    "ScaledConjugateGradient": "test_solvers",
+    "Quickprop": "test_solvers",
+}

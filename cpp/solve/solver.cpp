@@ -2,7 +2,10 @@
 
 #include <cmath>
 
+#include "solve/conjugate.h"
+#include "solve/lbfgs.h"
 #include "solve/levenberg.h"
+#include "solve/signs.h"
 
 namespace bp {
 
@@ -30,12 +33,14 @@ std::vector<int> predictions(const StepConfig<double>& config) {
 
 void expect_one_function(const Plan<double>& plan) {
   for (const Step<double>& step : plan.steps()) {
-    check(!step.op->facts().draws, "got the random layer '" + step.name +
-                                       "', expected the same loss whenever it is computed, as trial steps are compared; "
-                                       "leave the layer out (its rate 0), or use a mini-batch optimizer such as 'adam'");
+    check(!step.op->facts().draws,
+          "got the random layer '" + step.name +
+              "', expected the same loss whenever it is computed, as trial steps are compared; "
+              "leave the layer out (its rate 0), or use a mini-batch optimizer such as 'adam'");
     check(step.op->sizes().kept == 0,
-          "got layer '" + step.name + "', which normalizes by the batch in training and by running statistics in use, "
-          "expected one function; freeze it (trainable = False), or use a mini-batch optimizer such as 'adam'");
+          "got layer '" + step.name +
+              "', which normalizes by the batch in training and by running statistics in use, "
+              "expected one function; freeze it (trainable = False), or use a mini-batch optimizer such as 'adam'");
   }
 }
 
@@ -44,6 +49,9 @@ std::unique_ptr<Solver> make_solver(const std::string& kind, const SolverOptions
                                     std::shared_ptr<const StepConfig<double>> config,
                                     const std::vector<std::int64_t>& offsets) {
   if (kind == "levenberg_marquardt") return std::make_unique<Levenberg>(options, graph, config, offsets);
+  if (kind == "lbfgs") return std::make_unique<Lbfgs>(options, graph, config, offsets);
+  if (kind == "scaled_conjugate_gradient") return std::make_unique<ScaledConjugate>(options, graph, config, offsets);
+  if (kind == "rprop" || kind == "quickprop") return std::make_unique<SignSteps>(options, graph, config, offsets);
   throw BadInput("unknown solver '" + kind + "'");
 }
 

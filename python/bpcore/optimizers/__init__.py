@@ -10,7 +10,8 @@ from typing import Any
 
 from ..base import arguments, checks
 from .base import Optimizer
-from .solver import BatchSolver, LevenbergMarquardt
+from .by_weight import Quickprop, Rprop
+from .solver import LBFGS, BatchSolver, LevenbergMarquardt, ScaledConjugateGradient
 
 
 def _decay(value: Any) -> float:
@@ -241,24 +242,6 @@ class Lion(Optimizer):
         }
 
 
-class Rprop(Optimizer):
-    """iRprop-: a step size per weight, times 1.2 while the gradient's sign stays, else times 0.5.
-
-    Steps stay in [1e-6, 50]; `learning_rate` is the first step. Meant for full batches
-    (M. Riedmiller, H. Braun, 1993; C. Igel, M. Huesken, 2000).
-    """
-
-    name = "rprop"
-
-    def __init__(self, learning_rate: Any = 0.01) -> None:
-        super().__init__(learning_rate)
-
-    def spec(self) -> dict[str, Any]:
-        rate = self.learning_rate
-        first = rate if isinstance(rate, float) else float(rate(0))
-        return {"kind": "rprop", "learning_rate": first}
-
-
 _CLASSES: tuple[type[Optimizer], ...] = (
     SGD,
     Adagrad,
@@ -271,6 +254,9 @@ _CLASSES: tuple[type[Optimizer], ...] = (
     Lion,
     Rprop,
     LevenbergMarquardt,
+    LBFGS,
+    ScaledConjugateGradient,
+    Quickprop,
 )
 _BY_NAME = {cls.name: cls for cls in _CLASSES}
 _BY_CLASS = {cls.__name__: cls for cls in _CLASSES}

@@ -93,7 +93,7 @@ class BatchSolver(Optimizer):
         return state
 
 
-def _positive(name: str, value: Any) -> float:
+def positive(name: str, value: Any) -> float:
     return checks.real(name, value, 0.0, open_low=True)
 
 
@@ -164,7 +164,7 @@ class LevenbergMarquardt(BatchSolver):
         regularization: str | None = None,
     ) -> None:
         super().__init__()
-        self.mu, self.mu_max = _positive("mu", mu), _positive("mu_max", mu_max)
+        self.mu, self.mu_max = positive("mu", mu), positive("mu_max", mu_max)
         self.mu_dec = checks.real("mu_dec", mu_dec, 0.0, 1.0, open_low=True)
         self.mu_inc = checks.real("mu_inc", mu_inc, 1.0, open_low=True)
         self.min_grad = checks.real("min_grad", min_grad, 0.0)
@@ -198,3 +198,96 @@ def _choice(name: str, value: Any, only: str) -> str | None:
     if value is None or value == only:
         return value  # type: ignore[no-any-return]
     raise ValueError(f"{name}: got {value!r}, expected None or {only!r}")
+
+
+class LBFGS(BatchSolver):
+    """Limited-memory BFGS with a strong Wolfe line search, for any smooth loss and penalties.
+
+    The direction comes from the last `memory` pairs of steps and changes of the gradient (D. Liu,
+    J. Nocedal, 1989), the step length from More and Thuente's search (1994). Memory and work grow
+    with the parameters alone: of full-batch methods the one for many weights.
+
+    Parameters
+    ----------
+    memory : int
+        Pairs that are kept.
+    line_search : {"strong_wolfe"}
+    tol : float
+        Stop when no element of the gradient is larger.
+
+    Notes
+    -----
+    `fit` logs ``gradient_norm`` (after the step), ``step_norm`` and ``evaluations`` of loss and
+    gradient. Layers in Python and losses with value and gradient are fine; random layers are not.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> x = np.linspace(-1, 1, 41)[:, None]
+    >>> layers = [bp.layers.Dense(8, "tanh"), bp.layers.Dense(1)]
+    >>> model = bp.Sequential(layers, seed=0, dtype="float64")
+    >>> model.compile(bp.optimizers.LBFGS(), "mse")
+    >>> history = model.fit(x, x**2, epochs=100, verbose=0)
+    >>> history.history["loss"][-1] < 1e-4
+    True
+    """
+
+    name = "lbfgs"
+    reports = ("gradient_norm", "step_norm", "evaluations")
+
+    def __init__(
+        self, memory: int = 10, line_search: str = "strong_wolfe", tol: float = 1e-7
+    ) -> None:
+        super().__init__()
+        self.memory = checks.integer("memory", memory, 1)
+        if line_search != "strong_wolfe":
+            raise ValueError(f"line_search: got {line_search!r}, expected 'strong_wolfe'")
+        self.line_search = line_search
+        self.tol = checks.real("tol", tol, 0.0)
+
+    def options(self) -> dict[str, float]:
+        return {"memory": float(self.memory), "tol": self.tol}
+
+    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+        return {"count": (1,), "s": (self.memory * size,), "y": (self.memory * size,)}
+
+
+class ScaledConjugateGradient(BatchSolver):
+    """Conjugate gradients with step lengths from curvature, without a line search.
+
+    Two or three evaluations of loss and gradient an iteration (M. Moller, "A scaled conjugate
+    gradient algorithm for fast supervised learning", 1993; MATLAB's ``trainscg``).
+
+    Parameters
+    ----------
+    tol : float
+        Stop when no element of the gradient is larger.
+
+    Notes
+    -----
+    `fit` logs ``gradient_norm`` (before the step), ``step_norm`` (0: none was taken) and
+    ``lambda``, the damping.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> x = np.linspace(-1, 1, 41)[:, None]
+    >>> model = bp.Sequential([bp.layers.Dense(1)], seed=0, dtype="float64")
+    >>> model.compile(bp.optimizers.ScaledConjugateGradient(), "mse")
+    >>> history = model.fit(x, 2 * x + 1, epochs=20, verbose=0)
+    >>> history.history["loss"][-1] < 1e-12
+    True
+    """
+
+    name = "scaled_conjugate_gradient"
+    reports = ("gradient_norm", "step_norm", "lambda")
+
+    def __init__(self, tol: float = 1e-7) -> None:
+        super().__init__()
+        self.tol = checks.real("tol", tol, 0.0)
+
+    def options(self) -> dict[str, float]:
+        return {"tol": self.tol}
+
+    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+        return {"direction": (size,), "scales": (6,)}

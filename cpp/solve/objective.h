@@ -1,0 +1,27 @@
+// The mean loss with penalties and its gradient as functions of the weight vector, for solvers that walk along lines.
+#pragma once
+
+#include "solve/solver.h"
+
+namespace bp {
+
+class Objective {
+ public:
+  Objective(std::shared_ptr<const Graph<double>> graph, std::shared_ptr<const StepConfig<double>> config,
+            const std::vector<std::int64_t>& offsets);
+
+  std::int64_t size() const { return sweep_.size(); }
+  Sweep<double>& sweep() { return sweep_; }
+  std::int64_t evaluations() const { return evaluations_; }
+
+  // Writes w to the parameters. Not finite where the loss or the gradient is.
+  double at(const double* w, double* gradient, const BatchSource<double>& source, const Poll& poll);
+
+ private:
+  double add_penalties(const double* w, double* gradient) const;
+
+  Sweep<double> sweep_;
+  std::int64_t evaluations_ = 0;
+};
+
+}  // namespace bp
