@@ -12,6 +12,7 @@ import numpy as np
 
 from .reference import ACTIVATIONS, log_softmax, softmax
 from .reference.pointwise import DEFAULT_ALPHA, maximum, minimum
+from .reference.recurrent import unrolled
 
 
 def activation(name):
@@ -234,11 +235,128 @@ def _normalization_rows():
     return rows
 
 
+def _recurrent(kind, sequences=False, backwards=False, **options):
+    """The NumPy forward of a recurrent layer."""
+
+    def forward(w, x):
+        ys, states = unrolled(kind, w, x, backwards=backwards, **options)
+        if not sequences:
+            return states[0]
+        return ys[:, ::-1] if backwards else ys
+
+    return forward
+
+
+def _recurrent_rows():
+    rows = []
+
+    def add(tag, kind, units, shape, told, **options):
+        forward = _recurrent(kind, "return_sequences" in told, "go_backwards" in told, **options)
+        make = lambda L: getattr(L, kind)(units, **told)  # noqa: E731
+        rows.append(Layer(kind.lower() + tag, kind, make, (shape,), forward))
+
+    sequences, backwards = {"return_sequences": True}, {"go_backwards": True}
+    for kind in ("SimpleRNN", "LSTM", "GRU"):
+        add("", kind, 3, (5, 4), {})
+        add("_sequences", kind, 3, (5, 4), sequences)
+        add("_backwards", kind, 3, (5, 4), backwards)
+        add("_reversed", kind, 3, (5, 4), {**sequences, **backwards, "use_bias": False})
+        told = {"activation": "gelu", **sequences}
+        if kind != "SimpleRNN":
+            told["recurrent_activation"] = "hard_sigmoid"
+        functions = {"f": activation("gelu"), "s": activation("hard_sigmoid")}
+        add("_wide", kind, 17, (20, 3), told, **functions)
+    for tag, told in (
+        ("", {}),
+        ("_no_bias", {"use_bias": False}),
+        ("_silu", {"activation": "silu"}),
+    ):
+        f = activation(told.get("activation", "tanh"))
+        told = {"reset_after": False, **sequences, **told}
+        add(f"_reset_before{tag}", "GRU", 5, (4, 3), told, reset_after=False, f=f)
+    return rows
+
+
+def _delayed(x, lag):
+    zeros = np.zeros((len(x), min(lag, x.shape[1]), x.shape[2]))
+    return np.concatenate([zeros, x[:, : max(x.shape[1] - lag, 0)]], axis=1)
+
+
+def _both(kind, w, x, sequences):
+    n = len(w) // 2
+    pairs = [unrolled(kind, w[:n], x), unrolled(kind, w[n:], x, backwards=True)]
+    return [ys if sequences else states[0] for ys, states in pairs]
+
+
+def _largest(x):
+    result = x[:, 0]
+    for t in range(1, x.shape[1]):
+        result = maximum(result, x[:, t])
+    return result
+
+
 LAYERS = [
     *_dense_rows(),
     *_merge_rows(),
     *_dot_rows(),
     *_normalization_rows(),
+    *_recurrent_rows(),
+    Layer(
+        "repeat_vector",
+        "RepeatVector",
+        lambda L: L.RepeatVector(3),
+        ((4,),),
+        lambda w, x: np.repeat(x[:, None], 3, axis=1),
+    ),
+    Layer(
+        "tapped_delay",
+        "TappedDelay",
+        lambda L: L.TappedDelay([0, 2, 9, 1]),
+        ((4, 3),),
+        lambda w, x: np.concatenate([_delayed(x, lag) for lag in (0, 2, 9, 1)], axis=-1),
+    ),
+    Layer(
+        "bidirectional",
+        "Bidirectional",
+        lambda L: L.Bidirectional(L.GRU(3)),
+        ((5, 4),),
+        lambda w, x: np.concatenate(_both("GRU", w, x, False), axis=-1),
+    ),
+    Layer(
+        "bidirectional_sum",
+        "Bidirectional",
+        lambda L: L.Bidirectional(L.LSTM(3, return_sequences=True), "ave"),
+        ((5, 4),),
+        lambda w, x: sum(_both("LSTM", w, x, True)) / 2,
+    ),
+    Layer(
+        "time_distributed",
+        "TimeDistributed",
+        lambda L: L.TimeDistributed(L.Dense(4, activation="tanh")),
+        ((5, 3),),
+        lambda w, x: np.tanh(_dense(w, x)),
+    ),
+    Layer(
+        "time_distributed_unrolled",
+        "TimeDistributed",
+        lambda L: L.TimeDistributed(L.LayerNormalization([1, 2])),
+        ((3, 2, 4),),
+        lambda w, x: _standard(x, (2, 3), 1e-3) * w[0] + w[1],
+    ),
+    Layer(
+        "global_average_pooling",
+        "GlobalAveragePooling1D",
+        lambda L: L.GlobalAveragePooling1D(),
+        ((5, 3),),
+        lambda w, x: x.mean(axis=1),
+    ),
+    Layer(
+        "global_max_pooling",
+        "GlobalMaxPooling1D",
+        lambda L: L.GlobalMaxPooling1D(keepdims=True),
+        ((5, 3),),
+        lambda w, x: _largest(x)[:, None],
+    ),
     Layer(
         "flatten",
         "Flatten",
@@ -257,10 +375,13 @@ LAYERS = [
 ]
 
 # Layers offered that compute nothing.
-NOT_COMPUTING = {"Constant", "CoreLayer", "Input", "InputLayer", "Layer"}
+NOT_COMPUTING = {"Constant", "CoreLayer", "Input", "InputLayer", "Layer",
+                 "Recurrent", "Returned", "Wrapper"}  # fmt: skip
 # Layers whose forward in training is another than afterwards: their values are tested in
-# test_noise.py and test_normalization.py, the rest as of any row.
+# test_noise.py and test_normalization.py, the rest as of any row; Masking makes the loss one of
+# steps: test_sequences.py.
 APART = [
+    Layer("masking", "Masking", lambda L: L.Masking(), ((3, 4),), None),
     Layer("alpha_dropout", "AlphaDropout", lambda L: L.AlphaDropout(0.3, seed=1), ((6,),), None),
     Layer("dropout", "Dropout", lambda L: L.Dropout(0.3, seed=1), ((2, 6),), None),
     Layer("gaussian_dropout", "GaussianDropout",
@@ -278,8 +399,9 @@ APART = [
     Layer("denormalization", "Normalization",
           lambda L: L.Normalization(mean=0.3, variance=2.0, invert=True), ((6,),), None),
 ]  # fmt: skip
-# And one that needs a second layer.
-TESTED_APART = {case.kind for case in APART} | {"TiedDense"}
+# And what needs a second layer, whole numbers, or a cell (test_sequences.py,
+# test_fixed_point.py).
+TESTED_APART = {case.kind for case in APART} | {"TiedDense", "Embedding", "FixedPoint", "RNN"}
 
 
 @dataclasses.dataclass(frozen=True)

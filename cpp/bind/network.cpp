@@ -91,6 +91,7 @@ template <class T> RowReader<T> Network<T>::reader(const py::array& x, std::size
         what + ": got shape " + to_string(shape_of(x)) + ", expected " + std::to_string(n) + " rows of " +
             std::to_string(size));
   if (shifts_[k].mean >= 0) reader.subtract(offset(k));
+  if (graph_->facts[static_cast<std::size_t>(graph_->inputs[k])].ids) reader.read_as_ids();
   return reader;
 }
 
@@ -195,7 +196,8 @@ template <class T> PyObject* Network<T>::call(PyObject* x, PyObject* out, bool c
     if ((y < from + input.size() && from < y + size) || !free_of_weights(y, size)) return nullptr;
   }
   T* y = static_cast<T*>(const_cast<void*>(output.data()));
-  if (shifts_[0].mean < 0) {
+  const bool ids = graph_->facts[static_cast<std::size_t>(in)].ids;
+  if (shifts_[0].mean < 0 && !ids) {
     inference_->run_direct(from, n, y);  // microseconds: not worth giving the GIL away
   } else {
     inference_->run_few(reader(input, 0, n), n, y);

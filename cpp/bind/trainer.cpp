@@ -4,48 +4,10 @@
 #include "bind/network.h"
 #include "bind/parameters.h"
 #include "bind/running.h"
-#include "bind/user_code.h"
+#include "bind/measures.h"
 
 namespace bp {
 namespace {
-
-template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight, const Shape& shape) {
-  LossConfig<T> config;
-  config.weight = weight;
-  config.options = get_or(dict, "options", std::vector<double>{});
-  config.point = get_or(dict, "point", 0);
-  const auto kind = dict["kind"].cast<std::string>();
-  if (kind == "python") {
-    config.user = std::make_shared<PythonLoss<T>>(dict["call"], shape);
-  } else {
-    config.kind = loss_from_name(kind);
-  }
-  return config;
-}
-
-template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Shape& shape) {
-  // clang-format off
-  static const std::pair<const char*, MetricKind> kNames[] = {
-      {"accuracy", MetricKind::kAccuracy}, {"top_k", MetricKind::kTopK}, {"binary_accuracy", MetricKind::kBinaryAccuracy},
-      {"counts", MetricKind::kCounts}, {"auc", MetricKind::kAuc}, {"mae", MetricKind::kMae},
-      {"mse", MetricKind::kMse}, {"r2", MetricKind::kR2}, {"python", MetricKind::kUser}};
-  // clang-format on
-  const auto name = tuple[0].cast<std::string>();
-  const py::dict options(tuple[1]);
-  for (const auto& [known, kind] : kNames) {
-    if (name != known) continue;
-    MetricConfig<T> config;
-    config.kind = kind;
-    config.weighted = get_or(options, "weighted", false);
-    config.labels = get_or(options, "labels", false);
-    config.pooled = get_or(options, "pooled", false);
-    config.k = get_or(options, "k", 5);
-    config.threshold = get_or(options, "threshold", 0.5);
-    if (kind == MetricKind::kUser) config.user = std::make_shared<PythonMetric<T>>(options["call"], shape);
-    return config;
-  }
-  throw BadInput("unknown metric '" + name + "'");
-}
 
 template <class T> class PyTrainer final : public TrainerHandle<T> {
  public:
@@ -65,6 +27,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     config->clip_value = clip_value;
     config->accumulate_steps = accumulate_steps;
     config->fuse = fuse;
+    config->carries = get_or(parameters, "carries", false);
     std::vector<std::vector<MetricConfig<T>>> all_metrics;
     for (std::size_t k = 0; k < losses.size(); ++k) {
       const Shape& shape = graph.shapes[static_cast<std::size_t>(graph.outputs[k])];
@@ -73,7 +36,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       all_metrics.emplace_back();
       for (py::handle metric : py::list(metrics[k])) {
         all_metrics.back().push_back(
-            parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric), shape));
+            parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric), row_of(shape, config->losses.back().config.steps)));
         const BoundLoss<T>& bound = config->losses.back();
         check(bound.target_width == bound.width || Metric<T>(all_metrics.back().back()).needs_values(),
               "a metric does not go with a loss of several values per target");
@@ -113,8 +76,16 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
         check(source.ys.back().label == nullptr || !metric.needs_dense_target(), "a metric does not take class labels");
       }
       source.weights.emplace_back();
-      if (weights[k].is_none()) continue;
-      keep.push_back(weights[k].template cast<py::array>());
+      source.valid.emplace_back();
+      py::object weight = weights[k];
+      if (py::isinstance<py::tuple>(weight)) {  // (weights, which steps count, how many of each sample)
+        const py::tuple parts(weight);
+        keep.push_back(parts[1].cast<py::array>()), keep.push_back(parts[2].cast<py::array>());
+        source.valid.back() = valid(keep[keep.size() - 2], keep.back(), losses[k], source.n);
+        weight = parts[0];
+      }
+      if (weight.is_none()) continue;
+      keep.push_back(weight.template cast<py::array>());
       source.weights.back() = RowReader<T>(view_of(keep.back(), "sample_weight"));
       check_weights(k, keep.back(), source.n);
     }
@@ -254,8 +225,9 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     double total = 0;
     py::list losses, metrics;
     for (std::size_t k = 0; k < r.loss.size(); ++k) {
-      losses.append(r.loss[k] / n);
-      total += trainer_->losses()[k].config.weight * r.loss[k] / n;
+      const double mean = r.loss[k] / std::max(r.terms[k], 1.0);
+      losses.append(mean);
+      total += trainer_->losses()[k].config.weight * mean;
       py::list states;
       for (const Metric<T>& metric : trainer_->metrics()[k]) states.append(py::array(py::cast(metric.state())));
       metrics.append(states);
@@ -284,6 +256,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     }
     py::dict dict;
     dict["loss"] = py::array_t<double>(static_cast<py::ssize_t>(r.loss.size()), r.loss.data());
+    dict["terms"] = py::array_t<double>(static_cast<py::ssize_t>(r.terms.size()), r.terms.data());
     dict["penalty"] = r.penalty;
     dict["samples"] = r.samples;
     dict["last_loss"] = r.last_loss;
@@ -300,6 +273,17 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     Gathered state(dict);
     trainer_->set_results(std::move(state.results), state.metrics);
   }
+
+  py::list states() {
+    py::list all;
+    for (const std::vector<T>& of : trainer_->states()) {
+      all.append(py::array_t<T>(static_cast<py::ssize_t>(of.size()), of.data()));
+    }
+    return all;
+  }
+  void set_states(std::vector<std::vector<T>> states) { trainer_->set_states(std::move(states)); }
+
+  void take_results(const PyTrainer& other) { trainer_->take_results(*other.trainer_); }
 
   Trainer<T>& core() override { return *trainer_; }
   Gate& gate() override { return gate_; }
@@ -332,6 +316,18 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
           "labels: expected an aligned C-contiguous int32 array of one label per prediction");
     target.label = static_cast<const std::int32_t*>(y.data());
     return target;
+  }
+
+  Valid<T> valid(const py::array& mask, const py::array& count, const BoundLoss<T>& loss, std::int64_t n) const {
+    Valid<T> valid;
+    valid.mask = RowReader<T>(view_of(mask, "mask"));
+    check(mask.ndim() == 2 && mask.shape(0) == n && mask.shape(1) > 0 && mask.shape(1) == loss.config.steps,
+          "mask: got " + to_string(shape_of(mask)) + ", expected the steps of " + std::to_string(n) + " samples");
+    check(count.dtype().equal(py::dtype::of<std::int64_t>()) && (count.flags() & py::array::c_style) != 0 &&
+              is_aligned<std::int64_t>(count) && count.size() == n,
+          "steps that count: expected an aligned C-contiguous int64 array of one number for each sample");
+    valid.count = static_cast<const std::int64_t*>(count.data());
+    return valid;
   }
 
   // One weight for a sample, or for each of its positions, rows or values.
@@ -394,6 +390,9 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       results.loss = dict["loss"].cast<std::vector<double>>();
       results.penalty = dict["penalty"].cast<double>();
       results.samples = dict["samples"].cast<std::int64_t>();
+      // Checkpoints of before there were sequences have none: there it is the samples.
+      results.terms.assign(results.loss.size(), static_cast<double>(results.samples));
+      if (dict.contains("terms")) results.terms = dict["terms"].cast<std::vector<double>>();
       results.last_loss = dict["last_loss"].cast<double>();
       metrics = dict["metrics"].cast<std::vector<std::vector<std::vector<double>>>>();
     }
@@ -415,6 +414,10 @@ template <class T> void bind(py::module_& m, const char* name) {
   py::class_<P, TrainerHandle<T>>(m, name)
       .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"))
       .def("drop_data", &P::drop_data)
+      .def("states", &P::states)
+      .def("set_states", &P::set_states, py::arg("states"))
+      .def("reset_states", [](P& trainer) { trainer.core().reset_states(); })
+      .def("take_results", &P::take_results, py::arg("other"))
       .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false, py::arg("seed") = 0,
            py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
       .def("run", &P::run, py::arg("learning_rates"), py::arg("max_batches") = -1, py::arg("seconds") = 0.05)

@@ -7,6 +7,7 @@
 #include "bind/gil.h"
 #include "ops/op.h"
 #include "train/loss.h"
+#include "train/steps.h"
 
 namespace bp {
 
@@ -90,8 +91,11 @@ template <class T> class PythonLoss final : public UserLoss<T>, public UserTarge
  public:
   PythonLoss(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
 
-  void run(const OutputBatch<T>& batch, T* row_loss, T* delta) override {
+  void run(const OutputBatch<T>& all, T* row_loss, T* delta) override {
     GilAcquire gil;
+    const ValidRows<T> valid(all);
+    const OutputBatch<T>& batch = valid.batch();
+    const std::int64_t rows_in_all = all.n * std::max<std::int64_t>(all.steps, 1);
     const py::tuple result(call_python_with(call_, batch_arrays(batch, sample_, take_rows)));
     const auto rows = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[0]);
     const auto gradient = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(result[1]);
@@ -100,8 +104,8 @@ template <class T> class PythonLoss final : public UserLoss<T>, public UserTarge
       throw py::value_error("the loss's gradient has a wrong shape, expected " +
                             to_string(with_rows(batch.n, sample_)));
     }
-    std::copy_n(rows.data(), batch.n, row_loss);
-    if (delta != nullptr) std::copy_n(gradient.data(), gradient.size(), delta);
+    valid.put(rows.data(), 1, rows_in_all, row_loss);
+    if (delta != nullptr) valid.put(gradient.data(), size_of(sample_), rows_in_all, delta);
   }
 
  private:

@@ -159,6 +159,13 @@ template <class T> struct Kernels {
   T (*normalize_set)(const T* x, T* y, SetShape set, bool centred, T epsilon);
   void (*normalize_set_back)(const T* y, const T* dy, const T* gamma, T* dx, SetShape set, bool centred, T inverse, bool add);
 
+  // Cells of recurrent layers; the formulas are in recurrent.isa.cpp. Gates of a sample follow each other, n values each.
+  void (*multiply_add)(const T* a, const T* b, T* y, std::int64_t n);  // y += a b
+  void (*lstm_cell)(const T* gates, T* c, std::int64_t n);
+  void (*lstm_cell_back)(const T* gates, const T* before, const T* tc, const T* dh, T* dc, T* delta, std::int64_t n);
+  void (*gru_cell)(const T* z, const T* a, T* h, std::int64_t n);
+  void (*gru_cell_back)(const T* z, const T* a, const T* h, T* dh, T* dz, T* da, std::int64_t n);
+
   // Numbers 64 group .. 64 group + n - 1 of a random stream: bits; below or above as their bits are < threshold or not;
   // normal deviates.
   void (*random_bits)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, std::uint32_t* out);

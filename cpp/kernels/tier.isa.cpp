@@ -15,6 +15,7 @@ template <class T> void fill_random(Kernels<T>& table);       // random.isa.cpp
 template <class T> void fill_norms(Kernels<T>& table);        // norms.isa.cpp
 template <class T> void fill_triangular(Kernels<T>& table);   // triangular.isa.cpp
 template <class T> void fill_peak(Kernels<T>& table);         // peak.isa.cpp
+template <class T> void fill_recurrent(Kernels<T>& table);    // recurrent.isa.cpp
 
 template <class T> static void fill(Kernels<T>& table) {
   fill_gemm(table);
@@ -28,6 +29,7 @@ template <class T> static void fill(Kernels<T>& table) {
   fill_norms(table);
   fill_triangular(table);
   fill_peak(table);
+  fill_recurrent(table);
 }
 
 void fill_table(Kernels<float>& single, Kernels<double>& full) {

@@ -60,6 +60,8 @@ struct Facts {
   Partition partition = Partition::kRows;
   bool rows_in_use = false;  // the partition is that of training, outside of which it is kRows
   bool draws = false;        // reads Io::draw
+  bool ids = false;          // its values are whole numbers, as bits
+  bool takes_ids = false;    // so are those of its inputs
   Ending ending = Ending::kPlain;
   bool keeps_probabilities = false;           // of probabilities it makes probabilities
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
@@ -72,7 +74,8 @@ template <class T> struct Io {
   std::vector<const T*> x;
   T* y = nullptr;
   T* saved = nullptr;  // null where nothing is to be kept for backward
-  T* carried = nullptr;
+  const T* carried = nullptr;  // where samples begin; null: there is no batch before
+  T* carries = nullptr;        // where they end, for the batch behind; null: not wanted
   const std::int64_t* length = nullptr;  // of each sample's sequence; null: all of it
   T* dy = nullptr;        // complete when backward runs; backward may overwrite it, and accumulate finds it so
   std::vector<T*> dx;     // null: not wanted

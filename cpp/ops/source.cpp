@@ -9,10 +9,11 @@ namespace {
 
 template <class T> class Source : public Op<T> {
  public:
-  Source(const Shape& shape, Role role) {
+  Source(const Shape& shape, Role role, bool ids = false) {
     this->sizes_.shape = shape;
     this->facts_.role = role;
     this->facts_.keeps_probabilities = role == Role::kAlias;
+    this->facts_.ids = this->facts_.takes_ids = ids;
   }
   void forward(const Io<T>&, const Block&, T*) const override {}
   void backward(const Io<T>&, const Block&, T*) const override {}
@@ -35,7 +36,7 @@ template <class T> class Constant final : public Source<T> {
 }  // namespace
 
 template <class T> OpPtr<T> make_input(const Node<T>& node) {
-  return std::make_unique<Source<T>>(node.integers("shape"), Role::kInput);
+  return std::make_unique<Source<T>>(node.integers("shape"), Role::kInput, node.flag("ids"));
 }
 template <class T> OpPtr<T> make_constant(const Node<T>& node) {
   const Array& array = node.array("value");

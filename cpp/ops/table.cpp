@@ -22,7 +22,16 @@
   row("scale", make_scale)                            \
   row("noise", make_noise)                            \
   row("batch_normalization", make_batch_normalization) \
-  row("normalization", make_normalization)
+  row("normalization", make_normalization)             \
+  row("simple_rnn", make_recurrent)                    \
+  row("lstm", make_recurrent)                          \
+  row("gru", make_recurrent)                           \
+  row("reverse", make_reverse)                         \
+  row("rows", make_rows)                               \
+  row("embedding", make_embedding)                     \
+  row("repeat", make_repeat)                           \
+  row("masking", make_masking)                         \
+  row("pool_steps", make_pool_steps)
 // clang-format on
 
 namespace bp {

@@ -106,6 +106,28 @@ template <class T> void Frame<T>::commit(std::int64_t n) {
   }
 }
 
+template <class T> void Frame<T>::carry() {
+  if (carries()) return;
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    const std::int64_t size = plan_->steps()[s].op->sizes().carried;
+    if (size == 0) continue;
+    const std::int64_t all = checked_mul(capacity_, size);
+    carried_.push_back({s, size, Buffer<T>(all), Buffer<T>(all)});
+    io_[s].carried = carried_.back().in.data(), io_[s].carries = carried_.back().out.data();
+  }
+}
+
+template <class T> void Frame<T>::keep_carried() {
+  for (Carried& of : carried_) {
+    std::swap(of.in, of.out);
+    io_[of.step].carried = of.in.data(), io_[of.step].carries = of.out.data();
+  }
+}
+
+template <class T> void Frame<T>::drop_carried() {
+  for (Carried& of : carried_) std::fill_n(of.in.data(), of.in.size(), T(0));
+}
+
 template <class T> void Frame<T>::bind_input(int v, const T* data) {
   const auto i = static_cast<std::size_t>(plan_->root(v));
   T* pointer = data == nullptr ? own_[i] : const_cast<T*>(data);  // no step writes to an input value

@@ -19,6 +19,19 @@ template <class T> class Frame {
   void set_draw(std::uint64_t draw);
   // Whether backward goes on to the gradients of the inputs, in a plan that has them.
   void want_inputs(bool wanted);
+  // From now on ops carry states from batch to batch: the first batch begins with zeros.
+  void carry();
+  bool carries() const { return !carried_.empty(); }
+  void keep_carried();   // of the batch that is done, for the next one
+  void drop_carried();   // the next batch begins with zeros
+  std::size_t carried_count() const { return carried_.size(); }
+  // Of the i-th op that carries something: its step's name, numbers a sample, and where they are.
+  struct Carried {
+    std::size_t step;
+    std::int64_t size;
+    Buffer<T> in, out;
+  };
+  Carried& carried(std::size_t i) { return carried_[i]; }
   // Lets an input value live in the caller's memory (null: back in the arena).
   void bind_input(int v, const T* data);
 
@@ -43,6 +56,7 @@ template <class T> class Frame {
   std::vector<T*> values_, gradients_, own_;
   std::vector<Io<T>> io_;
   std::vector<std::vector<T*>> kept_params_;  // of steps that keep something for commit
+  std::vector<Carried> carried_;
 };
 
 }  // namespace bp

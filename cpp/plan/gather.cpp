@@ -2,6 +2,7 @@
 
 #include "base/threads.h"
 #include "kernels/table.h"
+#include "ops/ids.h"
 
 #include <algorithm>
 #include <atomic>
@@ -59,35 +60,48 @@ template <class T, class S, bool kSwapped> void run(const char* src, std::int64_
   }
 }
 
+// Whole numbers as the bits of ids.
+template <class T, class S, bool kSwapped> void run_ids(const char* src, std::int64_t stride, std::int64_t n, T* dst) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto value = convert<std::conditional_t<std::is_same_v<S, Half>, float, S>>(fetch<S, kSwapped>(src + i * stride));
+    constexpr double kMost = 0x1p30;  // and -1 stands for all that is out of range: an op refuses it
+    const bool fits = static_cast<double>(value) >= 0 && static_cast<double>(value) <= kMost;
+    set_id(fits ? static_cast<std::int64_t>(value) : -1, dst + i);
+  }
+}
+
 template <class T> using Run = void (*)(const char*, std::int64_t, std::int64_t, T*);
 
-template <class T, class S> Run<T> pick(bool swapped) { return swapped ? run<T, S, true> : run<T, S, false>; }
+template <class T, class S> Run<T> pick(bool swapped, bool ids) {
+  if (ids) return swapped ? run_ids<T, S, true> : run_ids<T, S, false>;
+  return swapped ? run<T, S, true> : run<T, S, false>;
+}
 
-template <class T> Run<T> pick_run(DType dtype, bool swapped) {
+template <class T> Run<T> pick_run(DType dtype, bool swapped, bool ids = false) {
   switch (dtype) {
     case DType::kBool:
     case DType::kUint8:
-      return pick<T, std::uint8_t>(false);
+      return pick<T, std::uint8_t>(false, ids);
     case DType::kInt8:
-      return pick<T, std::int8_t>(false);
+      return pick<T, std::int8_t>(false, ids);
     case DType::kInt16:
-      return pick<T, std::int16_t>(swapped);
+      return pick<T, std::int16_t>(swapped, ids);
     case DType::kInt32:
-      return pick<T, std::int32_t>(swapped);
+      return pick<T, std::int32_t>(swapped, ids);
     case DType::kInt64:
-      return pick<T, std::int64_t>(swapped);
+      return pick<T, std::int64_t>(swapped, ids);
     case DType::kUint16:
-      return pick<T, std::uint16_t>(swapped);
+      return pick<T, std::uint16_t>(swapped, ids);
     case DType::kUint32:
-      return pick<T, std::uint32_t>(swapped);
+      return pick<T, std::uint32_t>(swapped, ids);
     case DType::kUint64:
-      return pick<T, std::uint64_t>(swapped);
+      return pick<T, std::uint64_t>(swapped, ids);
     case DType::kFloat16:
-      return pick<T, Half>(swapped);
+      return pick<T, Half>(swapped, ids);
     case DType::kFloat32:
-      return pick<T, float>(swapped);
+      return pick<T, float>(swapped, ids);
     case DType::kFloat64:
-      return pick<T, double>(swapped);
+      return pick<T, double>(swapped, ids);
   }
   throw BadInput("unknown dtype");
 }
@@ -124,13 +138,18 @@ template <class T> RowReader<T>::RowReader(const ArrayView& view) : view_(view),
   run_bytes_ = one_run ? extent_[0] * stride_[0] : 0;
 }
 
+template <class T> void RowReader<T>::read_as_ids() {
+  ids_ = true;
+  run_ = pick_run<T>(view_.dtype, view_.swapped, true);
+}
+
 template <class T> void RowReader<T>::subtract(std::vector<Offset> offset) {
   wide_run_ = pick_run<double>(view_.dtype, view_.swapped);
   offset_ = std::make_shared<const std::vector<Offset>>(std::move(offset));
 }
 
 template <class T> const T* RowReader<T>::direct() const {
-  if (offset_ != nullptr) return nullptr;
+  if (offset_ != nullptr || ids_) return nullptr;
   const bool same = view_.dtype == (sizeof(T) == 4 ? DType::kFloat32 : DType::kFloat64) && !view_.swapped;
   const bool dense =
       axes_ == 1 && (row_size_ == 1 || stride_[0] == sizeof(T)) &&

@@ -22,6 +22,8 @@ template <class T> class RowReader {
   // From now on offset[i mod size] is subtracted from value i of a row.
   void subtract(std::vector<Offset> offset);
 
+  void read_as_ids();  // from now on (ops/ids.h)
+
   std::int64_t rows() const { return view_.rows(); }
   std::int64_t row_size() const { return row_size_; }
   int rank() const { return view_.rank; }
@@ -45,6 +47,7 @@ template <class T> class RowReader {
 
   ArrayView view_;
   std::int64_t row_size_ = 0;
+  bool ids_ = false;
   Run run_ = nullptr;
   WideRun wide_run_ = nullptr;
   std::shared_ptr<const std::vector<Offset>> offset_;  // or null

@@ -32,8 +32,17 @@ template <class T> int Graph<T>::append(NodeSpec<T> spec) {
   nodes.push_back(std::move(spec));
   const int node = static_cast<int>(nodes.size()) - 1;
   const OpPtr<T> op = make(node);
+  const bool view = op->facts().role == Role::kAlias;
+  for (int input : nodes.back().inputs) {
+    const bool ids = facts[static_cast<std::size_t>(input)].ids;
+    check(view || ids == op->facts().takes_ids,
+          nodes.back().name + (ids ? ": takes numbers, and its input holds ids, which go to an Embedding alone; give the "
+                                     "model a second input with the same data"
+                                   : ": takes ids, which only an input of the model can hold"));
+  }
   shapes.push_back(op->sizes().shape);
   facts.push_back(op->facts());
+  if (view) facts.back().ids = facts[static_cast<std::size_t>(nodes.back().inputs[0])].ids;
   if (has_role(node, Role::kInput)) inputs.push_back(node);
   size_of(shapes.back());  // throws when it overflows
   return node;

@@ -14,11 +14,18 @@ template <class T> struct Target {
   const std::int32_t* label = nullptr;  // (n, positions), C-contiguous
 };
 
+// Which positions of an output count, where not all do.
+template <class T> struct Valid {
+  RowReader<T> mask;                    // (n, steps), 1 or 0; no rows: all count
+  const std::int64_t* count = nullptr;  // (n): how many
+};
+
 // Where a batch comes from: samples order[rows] (order null: rows themselves) of the caller's arrays.
 template <class T> struct BatchSource {
   std::vector<RowReader<T>> xs;
   std::vector<Target<T>> ys;
   std::vector<RowReader<T>> weights;  // by output; no rows: none
+  std::vector<Valid<T>> valid;        // by output
   std::int64_t n = 0;
 };
 
@@ -36,6 +43,7 @@ template <class T> struct StepConfig {
   double clip_norm = 0, clip_value = 0;
   int accumulate_steps = 1;
   bool fuse = true;
+  bool carries = false;  // states go from training batch to training batch
   bool between_may_throw = false;  // some metric is code of the user's
 
   int group(int param) const { return groups.empty() ? 0 : group_of[static_cast<std::size_t>(param)]; }
@@ -56,6 +64,14 @@ template <class T> struct BatchJob {
   std::int64_t step;   // the optimizer's, from 1
   std::uint64_t draw;  // training batches so far: what random layers depend on
 
+  // What the losses of an output are summed over.
+  double terms(std::size_t k, std::int64_t positions) const {
+    const Valid<T>& valid = source->valid[k];
+    if (valid.count == nullptr) return static_cast<double>(rows.count() * positions);
+    std::int64_t steps = 0;
+    for (std::int64_t r = 0; r < rows.count(); ++r) steps += valid.count[sample(r)];
+    return static_cast<double>(steps * (positions / valid.mask.row_size()));
+  }
   std::int64_t sample(std::int64_t row) const {  // of the data, for a row of the batch
     return order == nullptr ? rows.begin + row : order[rows.begin + row];
   }

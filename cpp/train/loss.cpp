@@ -79,6 +79,20 @@ const std::vector<std::string>& loss_names() {
   return names;
 }
 
+namespace {
+
+// A loss that is of steps, not of samples, has positions.
+template <class T> BoundLoss<T> of_steps(BoundLoss<T> bound, std::int64_t size) {
+  const std::int64_t steps = bound.config.steps;
+  if (steps == 0 || bound.positions != 1) return bound;
+  check(size % steps == 0, "the steps of a loss do not fit its output");
+  bound.positions = steps;
+  bound.width = bound.target_width = size / steps;
+  return bound;
+}
+
+}  // namespace
+
 template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, LossConfig<T> config) {
   const Shape& shape = graph.shapes[static_cast<std::size_t>(output)];
   const std::int64_t size = size_of(shape);
@@ -101,12 +115,12 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
           "binary_cross_entropy: got " + std::to_string(columns) + " pos_weights for an output of " + to_string(shape));
     for (std::int64_t i = 0; i < size; ++i) bound.positive.push_back(bound.options[static_cast<std::size_t>(1 + i % columns)]);
   }
-  if (config.user != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence)) return bound;
+  if (config.user != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence)) return of_steps(std::move(bound), size);
   if (!binary && !shape.empty()) {
     bound.width = bound.target_width = shape.back();
     bound.positions = bound.width == 0 ? 0 : size / bound.width;
   }
-  if (!cross && !binary) return bound;
+  if (!cross && !binary) return of_steps(std::move(bound), size);
 
   const Ending ending = graph.facts[static_cast<std::size_t>(output)].ending;
   const bool activated = ending != Ending::kPlain || made_of_probabilities(graph, output);
@@ -116,7 +130,7 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
   if (bound.link != Link::kNone) bound.prediction = graph.nodes[static_cast<std::size_t>(output)].inputs[0];
   bound.logits = bound.link != Link::kNone || !activated;
   if (bound.logits) bound.config.kind = cross ? Loss::kCrossEntropyLogits : Loss::kBinaryCrossEntropyLogits;
-  return bound;
+  return of_steps(std::move(bound), size);
 }
 
 template <class T> std::string describe(const BoundLoss<T>& loss) {

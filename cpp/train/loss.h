@@ -21,6 +21,7 @@ template <class T> struct LossConfig {
   std::vector<double> options;          // as LossArgs has them
   int point = 0;                        // the block that metrics compare with the target
   double weight = 1;                    // of this output in the total
+  std::int64_t steps = 0;               // the output's first axis, where a step is what the loss is of; 0: it is of a sample
   std::shared_ptr<UserLoss<T>> user;
 };
 

@@ -1,5 +1,7 @@
 #include "train/metrics.h"
 
+#include "train/steps.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -86,10 +88,16 @@ template <class T> bool Metric<T>::weighs_values() const {
 template <class T> void Metric<T>::add(const OutputBatch<T>& all) {
   OutputBatch<T> batch = all;
   if (!config_.weighted || batch.weight == nullptr) {
-    batch.weight = nullptr;
-    batch.weights = 1;
+    batch.weight = batch.valid;  // what does not count has weight 0
+    batch.weights = batch.valid == nullptr ? 1 : batch.steps;
+    batch.weight_axes = batch.valid == nullptr ? 0 : 1;
   }
-  if (config_.kind == MetricKind::kUser) return config_.user->add(batch);
+  if (config_.kind == MetricKind::kUser) {
+    if (!config_.weighted) batch.weight = nullptr, batch.weights = 1, batch.weight_axes = 0;
+    return config_.user->add(ValidRows<T>(batch).batch());
+  }
+  std::vector<T> shared;
+  batch = by_steps(batch, &shared);
   const auto add_value = [&](double value, double weight) {
     sums_[0] += weight * value;
     sums_[1] += weight;

@@ -23,6 +23,8 @@ template <class T> struct OutputBatch {
   const T* weight;                   // (n, weights), or null
   std::int64_t weights;              // of a sample; 1 without any
   int weight_axes;                   // how many leading axes of a sample's target they have
+  const T* valid = nullptr;          // (n, steps), 1 where a step counts and 0 elsewhere, or null
+  std::int64_t steps = 0;            // a sample's first axis, where the loss is of steps; else 0
 };
 
 template <class T> struct UserMetric {

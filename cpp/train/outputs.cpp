@@ -40,14 +40,16 @@ template <class T> void Outputs<T>::prepare(const BatchSource<T>& source) {
     Arrays& out = outputs_[k];
     const BoundLoss<T>& loss = bound(k);
     out.labelled = source.ys[k].label != nullptr;
+    const auto make_room = [](Buffer<T>& buffer, std::int64_t size) {
+      if (buffer.size() < size) buffer = Buffer<T>(size, kBatchMemory);
+    };
+    out.masked = source.valid[k].count != nullptr;
+    if (out.masked) make_room(out.valid, checked_mul(work_.capacity, loss.config.steps));
     out.weights = source.weights[k].row_size();
     if (out.weights == 0) continue;
     out.weight_axes = source.weights[k].rank() - 1;
     out.weigh_terms = loss.positions % out.weights != 0;
     const std::int64_t of_loss = loss.positions * (out.weigh_terms ? loss.target_width : 1);
-    const auto make_room = [](Buffer<T>& buffer, std::int64_t size) {
-      if (buffer.size() < size) buffer = Buffer<T>(size, kBatchMemory);
-    };
     make_room(out.weight, checked_mul(work_.capacity, out.weights));
     make_room(out.loss_weight, checked_mul(work_.capacity, of_loss));
   }
@@ -72,6 +74,7 @@ template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
       source.ys[k].dense.read(job.order, from, out.target.data() + rows.begin * loss.positions * loss.target_width);
       if (loss.bounded()) check_target(k, rows, job);
     }
+    if (out.masked) source.valid[k].mask.read(job.order, from, out.valid.data() + rows.begin * loss.config.steps);
     if (out.weights == 0) continue;
     source.weights[k].read(job.order, from, out.weight.data() + rows.begin * out.weights);
     check_weight(k, rows, job);
@@ -154,7 +157,9 @@ template <class T> OutputBatch<T> Outputs<T>::batch(std::size_t k, std::int64_t 
           out.labelled ? out.label.data() : nullptr,
           out.weights > 0 ? out.weight.data() : nullptr,
           std::max<std::int64_t>(out.weights, 1),
-          out.weight_axes};
+          out.weight_axes,
+          out.masked ? out.valid.data() : nullptr,
+          loss.config.steps};
 }
 
 // Of some samples, without a delta; the loss is no callback.
@@ -172,7 +177,7 @@ template <class T> LossArgs<T> Outputs<T>::arguments(std::size_t k, Rows rows, c
   args.weight = out.weights > 0 ? out.loss_weight.data() + offset * (out.weigh_terms ? loss.target_width : 1) : nullptr;
   args.weigh_terms = out.weights > 0 && out.weigh_terms;
   args.row_loss = out.row_loss.data() + offset;
-  args.scale = static_cast<T>(loss.config.weight / static_cast<double>(job.rows.count() * loss.positions));
+  args.scale = static_cast<T>(loss.config.weight / job.terms(k, loss.positions));
   args.options = loss.options.data();
   args.positive = loss.positive.empty() ? nullptr : loss.positive.data();
   return args;

@@ -26,12 +26,14 @@ template <class T> class Outputs {
     Buffer<T> target, row_loss, delta, values;
     Buffer<T> weight;       // as they are given: (n, weights)
     Buffer<T> loss_weight;  // as the loss takes them: of its rows, or of their terms
+    Buffer<T> valid;        // (n, steps), if `masked`
     Buffer<std::int32_t> label;
     bool adds_delta = false;  // another loss has written this value's gradient already
     bool labelled = false;
     std::int64_t weights = 0;  // of a sample; none: 0
     int weight_axes = 0;       // of a sample's weights
     bool weigh_terms = false;
+    bool masked = false;  // not all steps count
   };
   void check_labels(std::size_t k, Rows rows, const BatchJob<T>& job) const;
   void check_target(std::size_t k, Rows rows, const BatchJob<T>& job) const;

@@ -62,6 +62,7 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
     work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
     work_.scratch.clear();
     work_.frame = std::make_unique<Frame<T>>(work_.plan, n);
+    if (work_.config->carries) work_.frame->carry();
     outputs_.make_room(n);
     work_.capacity = n;
   }

@@ -43,6 +43,7 @@ template <class T> class TrainingStep {
   OutputBatch<T> output(std::size_t k, std::int64_t n) const { return outputs_.batch(k, n); }
   const T* row_loss(std::size_t k) const { return outputs_.row_loss(k); }
   T* value(int v) { return work_.frame->value(v); }
+  Frame<T>* frame() { return work_.frame.get(); }  // null before the first batch
   T* gradient(int v) { return work_.frame->gradient(v); }
   void copy_gradient(int param, T* to) const { update_.copy_gradient(param, to); }  // materialised
   void fill_frame() { relay_.fill_frame(); }  // for whoever looks at values of the first layer's data
@@ -79,6 +80,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
   if (team.rank == 0) {
     between(sound);
     work_.frame->set_draw(job.draw + 1);  // no op reads it before the next batch
+    if (sound && job.training) work_.frame->keep_carried();
   }
   if (work_.config->between_may_throw && job.training)
     team.barrier();  // a metric in Python raises before any weight changes

@@ -13,7 +13,7 @@ namespace {
 template <class T> MetricConfig<T> bound(MetricConfig<T> metric, const BoundLoss<T>& loss, const Graph<T>& graph) {
   const Shape& shape = graph.shapes[static_cast<std::size_t>(loss.output)];
   metric.classes = shape.empty() ? 1 : shape.back();
-  metric.values = loss.positions * loss.target_width;
+  metric.values = loss.positions * loss.target_width / std::max<std::int64_t>(loss.config.steps, 1);
   if (loss.logits) metric.scores = loss.config.kind == Loss::kCrossEntropyLogits ? Scores::kClassLogits : Scores::kLogits;
   if (loss.config.kind == Loss::kHinge) metric.threshold = 2 * metric.threshold - 1;  // targets -1 and 1, not 0 and 1
   return metric;
@@ -51,6 +51,7 @@ Trainer<T>::Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepC
 template <class T> void Trainer<T>::reset_results() {
   results_ = {};
   results_.loss.assign(config_->losses.size(), 0.0);
+  results_.terms.assign(config_->losses.size(), 0.0);
   has_flaw_ = false;
   for (auto& of_output : metrics_) {
     for (Metric<T>& metric : of_output) metric.reset();
@@ -69,6 +70,7 @@ template <class T> std::vector<std::vector<std::int64_t>> Trainer<T>::gathered_s
 template <class T>
 void Trainer<T>::check_results(const Results<T>& results,
                                const std::vector<std::vector<std::vector<double>>>& metrics) const {
+  check(results.terms.size() == results.loss.size(), "gathered: a count is missing for some loss");
   check(results.loss.size() == config_->losses.size() && metrics.size() == metrics_.size(),
         "gathered: got " + std::to_string(results.loss.size()) + " losses and metrics of " +
             std::to_string(metrics.size()) + " outputs, expected " + std::to_string(config_->losses.size()));
@@ -95,6 +97,44 @@ void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<s
     for (std::size_t i = 0; i < metrics[k].size(); ++i) metrics_[k][i].set_gathered(metrics[k][i]);
   }
   results_ = std::move(results);
+}
+
+template <class T> void Trainer<T>::take_results(const Trainer& other) {
+  check(other.pending_ == 0, "gradients of several batches are accumulated, expected samples of one length");
+  results_ = other.results_;
+  has_flaw_ = other.has_flaw_, flaw_ = other.flaw_;
+  for (std::size_t k = 0; k < metrics_.size(); ++k) {
+    for (std::size_t i = 0; i < metrics_[k].size(); ++i) metrics_[k][i].set_gathered(other.metrics_[k][i].gathered());
+  }
+}
+
+template <class T> void Trainer<T>::reset_states() {
+  given_states_.clear();
+  for (TrainingStep<T>* step : {&step_, gradient_step_[0].get(), gradient_step_[1].get()}) {
+    if (step != nullptr && step->frame() != nullptr) step->frame()->drop_carried();
+  }
+}
+
+template <class T> std::vector<std::vector<T>> Trainer<T>::states() {
+  std::vector<std::vector<T>> found;
+  Frame<T>* const frame = last_->frame();
+  for (std::size_t i = 0; frame != nullptr && i < frame->carried_count(); ++i) {
+    const auto& of = frame->carried(i);
+    found.emplace_back(of.in.data(), of.in.data() + of.in.size());
+  }
+  return found;
+}
+
+template <class T> void Trainer<T>::begin_with_states(TrainingStep<T>& step) {
+  if (given_states_.empty()) return;
+  Frame<T>& frame = *step.frame();
+  check(given_states_.size() == frame.carried_count(), "states: got a wrong number of them");
+  for (std::size_t i = 0; i < frame.carried_count(); ++i) {
+    auto& of = frame.carried(i);
+    const auto size = static_cast<std::int64_t>(given_states_[i].size());
+    std::copy_n(given_states_[i].data(), std::min(size, of.in.size()), of.in.data());
+  }
+  given_states_.clear();
 }
 
 template <class T> void Trainer<T>::set_data(BatchSource<T> source) {
@@ -182,6 +222,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   if (batch_ >= until || (update_ && n_rates < 1)) return 0;
   const int threads = step_.threads(batch_size_, update_);
   step_.prepare(source_, batch_size_, threads, update_, static_cast<std::uint64_t>(draws_->get()));
+  begin_with_states(step_);
   last_ = &step_;
   step_.penalties().refresh();
   if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
@@ -250,10 +291,13 @@ template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const B
     const BoundLoss<T>& loss = config_->losses[k];
     double sum = 0;
     for (std::int64_t r = 0; r < n * loss.positions; ++r) sum += static_cast<double>(step.row_loss(k)[r]);
-    sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
-    total += loss.config.weight * sum / static_cast<double>(n);
+    const bool all = job.source->valid[k].count == nullptr;
+    const double terms = all ? static_cast<double>(n) : job.terms(k, loss.positions);
+    if (all) sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
+    total += loss.config.weight * sum / terms;
     if (!count_metrics) continue;
     results_.loss[k] += sum;
+    results_.terms[k] += terms;
     const OutputBatch<T> batch = step.output(k, n);
     for (Metric<T>& metric : metrics_[k]) metric.add(batch);
   }
@@ -275,6 +319,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   }
   const int threads = own->threads(source_.n, true);
   own->prepare(source_, source_.n, threads, training, static_cast<std::uint64_t>(draws_->get()));
+  begin_with_states(*own);
   last_ = own.get();
   has_diverged_ = false;
   own->penalties().refresh();

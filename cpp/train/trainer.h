@@ -16,7 +16,8 @@ struct DivergedReport {
 };
 
 template <class T> struct Results {
-  std::vector<double> loss;  // by output: sum over samples of weight * loss
+  std::vector<double> loss;  // by output: sum of weight * loss, over samples (of each its mean over positions) or over steps
+  std::vector<double> terms;  // by output: how many samples, or where not all steps count, steps
   double penalty = 0;        // sum over samples of their batch's penalty
   std::int64_t samples = 0;
   double last_loss = 0;      // of the last batch, all outputs and penalties
@@ -52,8 +53,15 @@ template <class T> class Trainer {
   std::vector<std::vector<std::int64_t>> gathered_sizes() const;
   // BadInput for what no trainer of the same configuration and data can have gathered in these batches.
   void check_results(const Results<T>& results, const std::vector<std::vector<std::vector<double>>>& metrics) const;
+  // Goes on from what another trainer of the same model, for samples of another length, has gathered.
+  void take_results(const Trainer& other);
   // Goes on from what such a trainer has gathered; what is refused changes nothing.
   void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics);
+
+  // What ops carry from batch to batch: of each an array (rows, numbers). The next batch begins with zeros, or with these.
+  void reset_states();
+  void set_states(std::vector<std::vector<T>> states) { given_states_ = std::move(states); }
+  std::vector<std::vector<T>> states();
 
   TrainingStep<T>& last_step() { return *last_; }
   const Results<T>& results() const { return results_; }
@@ -99,6 +107,8 @@ template <class T> class Trainer {
   Buffer<std::int64_t> order_;
   bool shuffle_ = false, update_ = true, more_ = false;
   std::int64_t batch_size_ = 1, n_batches_ = 0;
+  void begin_with_states(TrainingStep<T>& step);
+  std::vector<std::vector<T>> given_states_;  // empty: none
   double still_penalty_ = 0;  // of an evaluation, where no weight changes
 };
 

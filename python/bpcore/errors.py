@@ -146,6 +146,10 @@ def diverged(
     )
 
 
+class ConvergenceError(RuntimeError):
+    """An iteration did not come to rest where it should have."""
+
+
 class FormatError(ValueError):
     """A file is not a bpcore model, or is damaged."""
 
@@ -171,6 +175,10 @@ class MismatchWarning(UserWarning):
 
 class NotCompiledWarning(UserWarning):
     """A model was read from a file without what `compile` was told, because that was code."""
+
+
+class ConvergenceWarning(UserWarning):
+    """An iteration did not come to rest, and its last values are used."""
 
 
 class ScheduleWarning(UserWarning):

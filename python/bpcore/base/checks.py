@@ -182,8 +182,8 @@ def name_flaw(name: str, limit: int = MAX_NAME) -> str:
     return ""
 
 
-def shape(name: str, value: Any) -> Shape:
-    """A per-sample shape: positive ints, no batch axis."""
+def shape(name: str, value: Any, *, steps: bool = False) -> Shape:
+    """A per-sample shape: positive ints, no batch axis; with `steps` the first may be None."""
     forms = "expected the shape of one sample without the batch axis, like (784,) or (28, 28, 1)"
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         value = (value,)
@@ -192,22 +192,24 @@ def shape(name: str, value: Any) -> Shape:
     sizes = list(value)
     if not sizes:
         raise ValueError(f"{name} must have at least one axis, got {value!r}; {forms}")
-    if None in sizes:
+    open_length = steps and sizes[0] is None
+    if None in sizes[1 if open_length else 0 :]:
         known = tuple(size for size in sizes if size is not None)
         batch = f"; leave None out if it stands for the batch: {known}" if sizes[0] is None else ""
+        which = "every axis of a sample but its first, the steps," if steps else "every axis"
         raise ValueError(
-            f"{name} has None for axis {sizes.index(None)}, got {value!r}: the length of every "
-            f"axis of a sample must be known{batch if known else ''}; {forms}"
+            f"{name} has None for axis {len(sizes) - 1 - sizes[::-1].index(None)}, got {value!r}: "
+            f"the length of {which} must be known{batch if known else ''}; {forms}"
         )
-    result = []
-    for size in sizes:
+    result: list[Any] = [None] if open_length else []
+    for size in sizes[len(result) :]:
         try:
             result.append(integer(name, size))
         except ValueError as error:
             raise ValueError(f"{error} in {value!r}; {forms}") from None
         except TypeError as error:
             raise TypeError(f"{error} in {value!r}; {forms}") from None
-    elements(name, result)
+    elements(name, [size or 1 for size in result])
     return tuple(result)
 
 

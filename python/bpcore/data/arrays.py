@@ -7,7 +7,7 @@ batch, whatever the strides, byte order and real dtype.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,12 +19,15 @@ from . import frames
 
 
 class Table:
-    """An array that was converted from what a user gave, and the columns of a frame."""
+    """An array that was converted from what a user gave, and the columns of a frame; or of
+    sequences the lengths, whose first axes are (N, T)."""
 
-    __slots__ = ("array", "columns")
+    __slots__ = ("array", "columns", "lengths")
 
-    def __init__(self, array: Array, columns: frames.Names | None = None) -> None:
-        self.array, self.columns = array, columns
+    def __init__(
+        self, array: Array, columns: frames.Names | None = None, lengths: Array | None = None
+    ) -> None:
+        self.array, self.columns, self.lengths = array, columns, lengths
 
 
 def table(name: str, value: Any) -> Table:
@@ -142,7 +145,7 @@ def _from_list(name: str, value: Sequence[Any]) -> Array:
 
 def features(name: str, x: Array, shape: Shape, layer: str) -> Array:
     """One model input: (N, \\*shape)."""
-    if x.ndim == len(shape) + 1 and x.shape[1:] == shape:
+    if x.ndim == len(shape) + 1 and _fits(x.shape[1:], shape):
         return x
     wanted = "(N, " + ", ".join(map(str, shape)) + ")"
     if x.ndim == 0:
@@ -163,6 +166,41 @@ def features(name: str, x: Array, shape: Shape, layer: str) -> Array:
         f"{name}: got shape {x.shape}, expected {wanted} at input {layer!r}, for which the "
         "model was built; reshape the data or add Flatten() or Reshape() as first layer"
     )
+
+
+def _fits(found: tuple[int, ...], shape: Shape) -> bool:
+    """None stands for any length, of one step at least."""
+    pairs = zip(found, shape, strict=True)
+    return all(n == size or (size is None and n > 0) for n, size in pairs)
+
+
+def ids(name: str, x: Array, count: int, layer: str) -> None:
+    """Refuse what is no whole number from 0 to count - 1."""
+    if x.dtype.kind == "f":
+        whole = x == np.floor(x)
+        if not whole.all():
+            where = tuple(int(i) for i in np.argwhere(~whole)[0])
+            raise ValueError(
+                f"{name} contains {x[where]} at {list(where)}, expected whole numbers: ids of the "
+                f"Embedding behind input {layer!r}"
+            )
+    if x.size and (x.min() < 0 or x.max() >= count):
+        where = tuple(int(i) for i in np.argwhere((x < 0) | (x >= count))[0])
+        raise ValueError(
+            f"{name} contains id {int(x[where])} at {list(where)}, expected 0 to {count - 1}, the "
+            f"input_dim of the Embedding behind input {layer!r}"
+        )
+
+
+def first_shape(name: str, x: Any, *, open_length: bool) -> tuple[Any, Shape]:
+    """Data that an unbuilt model is to be built from, as it may read them, and the shape of a
+    sample; `open_length`: its first layer takes any number of steps, and so lists of sequences."""
+    if open_length and isinstance(x, (list, tuple)) and len(x) and np.ndim(x[0]) in (1, 2):
+        first = array(f"{name}[0]", x[0])
+        return x, cast(Shape, (None, *first.shape[1:]))
+    found = table(name, x)
+    shape = sample_shape(name, found.array)
+    return (found, cast(Shape, (None, *shape[1:]))) if open_length else (found, shape)
 
 
 def sample_shape(name: str, x: Array) -> Shape:

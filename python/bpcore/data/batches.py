@@ -77,12 +77,13 @@ class Batches:
             self.restart()
 
     @staticmethod
-    def _parts(item: Any) -> tuple[Any, Any, Any]:
-        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+    def _parts(item: Any) -> tuple[Any, ...]:
+        if not isinstance(item, (tuple, list)) or len(item) not in (2, 3, 4):
             raise TypeError(
-                f"each batch must be (x, y) or (x, y, sample_weight), got {checks.describe(item)}"
+                "each batch must be (x, y), (x, y, sample_weight) or (x, y, sample_weight, mask), "
+                f"got {checks.describe(item)}"
             )
-        return item[0], item[1], item[2] if len(item) == 3 else None
+        return tuple(item)
 
 
 class _Indexed:
@@ -135,7 +136,7 @@ def inputs_of(batches: Any, shapes: Sequence[Shape]) -> Iterator[Any]:
     has fewer axes than a batch is rows.
     """
     for item in _Indexed(batches) if _is_indexed(batches) else batches:
-        several = len(shapes) > 1 or not isinstance(item, (tuple, list)) or len(item) > 3
+        several = len(shapes) > 1 or not isinstance(item, (tuple, list)) or len(item) > 4
         yield item if several or not len(item) or not _is_x(item, len(shapes[0]) + 1) else item[0]
 
 
@@ -156,12 +157,13 @@ def _yields_batches(value: Any) -> bool:
     return hasattr(value, "__iter__")
 
 
-def validation_parts(value: Any) -> tuple[Any, Any, Any]:
-    """(x, y, sample_weight or None) from `validation_data`."""
-    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3):
+def validation_parts(value: Any) -> tuple[Any, Any, Any, Any]:
+    """(x, y, sample_weight or None, mask or None) from `validation_data`."""
+    if not isinstance(value, (tuple, list)) or len(value) not in (2, 3, 4):
         got = f"{len(value)} items" if isinstance(value, (tuple, list)) else checks.describe(value)
         raise ValueError(
-            "validation_data must be (x, y) or (x, y, sample_weight), or batches of them, got "
-            f"{got}"
+            "validation_data must be (x, y), (x, y, sample_weight) or (x, y, sample_weight, mask), "
+            f"or batches of them, got {got}"
         )
-    return value[0], value[1], value[2] if len(value) == 3 else None
+    x, y, weight, mask = (*value, None, None)[:4]
+    return x, y, weight, mask

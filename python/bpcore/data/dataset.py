@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,21 @@ def hold(arrays: Iterable[Array]) -> list[Any]:
     return found
 
 
+class Form(NamedTuple):
+    """What a network is made for: by input the steps, 0 where its shape is fixed; and the inputs
+    whose data say which of their steps count."""
+
+    lengths: tuple[int, ...]
+    masked: frozenset[int]
+
+
+class Valid(NamedTuple):
+    """Which steps of an output count, as 1 and 0 (N, T), and how many of each sample (N,)."""
+
+    mask: Array
+    counts: Array
+
+
 class Dataset:
     """Inputs, targets and weights as the core takes them.
 
@@ -43,9 +58,16 @@ class Dataset:
         By output: weights of the samples, or of the parts of their losses.
     columns : two lists of (tuple of str, or None)
         By input and by output: the columns, where it was a frame.
+    form : Form or None
+        Of the network they are for, where its inputs leave their length open. Masks then follow the
+        inputs in `xs`.
+    valid : list of (Valid or None)
+        By output: the steps that count; None: all of them.
+    lengths : ndarray (N,) or None
+        The steps of each sample, where the inputs came as sequences.
     """
 
-    __slots__ = ("_held", "columns", "n", "ws", "xs", "ys")
+    __slots__ = ("_held", "columns", "form", "lengths", "n", "valid", "ws", "xs", "ys")
 
     def __init__(
         self,
@@ -54,10 +76,21 @@ class Dataset:
         ys: list[Target],
         ws: list[Array | None],
         columns: tuple[list[Names | None], list[Names | None]] = ([], []),
+        form: Form | None = None,
+        valid: list[Valid | None] | None = None,
+        lengths: Array | None = None,
     ) -> None:
         self.n, self.xs, self.ys, self.ws, self.columns = n, xs, ys, ws, columns
+        self.form, self.lengths = form, lengths
+        self.valid: list[Valid | None] = [None] * len(ys) if valid is None else valid
         targets = (y for y, _ in ys)
         self._held = hold(a for a in (*xs, *targets, *ws) if a is not None)
+
+    @property
+    def told(self) -> list[Any]:
+        """By output what the core is told of weights: them, or with them which steps count."""
+        pairs = zip(self.ws, self.valid, strict=True)
+        return [w if valid is None else (w, valid.mask, valid.counts) for w, valid in pairs]
 
     def divided(self, fraction: float) -> tuple[Dataset, Dataset]:
         """The first rows, and the last `fraction` of all, as Keras divides them.
@@ -88,6 +121,12 @@ def subset(item: Dataset, rows: Any) -> Dataset:
         [(_labels(y[rows]) if labels else y[rows], labels) for y, labels in item.ys],
         [None if w is None else np.ascontiguousarray(w[rows]) for w in item.ws],
         item.columns,
+        item.form,
+        [
+            None if v is None else Valid(v.mask[rows], np.ascontiguousarray(v.counts[rows]))
+            for v in item.valid
+        ],
+        None if item.lengths is None else item.lengths[rows],
     )
 
 

@@ -6,19 +6,23 @@ converted once and checked once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from .. import _core
 from ..base import checks
+from ..base.lengths import MaskKey, is_open
 from ..base.memory import Array, Shape
 from ..losses import BinaryCrossEntropy, CrossEntropy
-from . import arrays, free_targets, targets
+from . import arrays, free_targets, sequences, targets
 from .arrays import Table
-from .dataset import Dataset
+from .dataset import Dataset, Form, Valid
 from .frames import Names as Columns
 from .opening import opened
+from .sequences import Steps
 from .targets import Target
 
 Names = tuple[str, str]  # by which messages call x and y
@@ -53,13 +57,13 @@ class Ends:
 
     def tables(self, name: str, value: Any) -> list[tuple[str, Table]]:
         """The parts converted, the columns of frames in the order of the model's."""
-        parts = zip(self.parts(name, value), self.columns, strict=True)
-        return [self.table(label, part, columns) for (label, part), columns in parts]
+        parts = zip(self.parts(name, value), self.columns, self.shapes, strict=True)
+        return [self.table(label, part, columns, s) for (label, part), columns, s in parts]
 
     @staticmethod
-    def table(label: str, part: Any, columns: Columns | None) -> tuple[str, Table]:
+    def table(label: str, part: Any, columns: Columns | None, shape: Shape) -> tuple[str, Table]:
         """A part and what the user calls it, its columns in the order of the model's."""
-        return label, _in_columns(label, arrays.table(label, part), columns)
+        return label, _in_columns(label, _table(label, part, shape), columns)
 
     def _in_order(self, name: str, value: Any) -> list[Any]:
         if isinstance(value, dict):
@@ -72,7 +76,8 @@ class Ends:
                 )
             return [value[key] for key in self.names]
         if len(self) == 1:
-            alone = self.listed and isinstance(value, (list, tuple)) and len(value) == 1
+            one = self.listed and isinstance(value, (list, tuple)) and len(value) == 1
+            alone = one and not is_open(self.shapes[0])  # there a list is sequences
             return [value[0] if alone else value]
         if not isinstance(value, (list, tuple)):
             raise TypeError(
@@ -82,6 +87,21 @@ class Ends:
         if len(value) != len(self):
             raise ValueError(f"{name}: got {len(value)} arrays, expected {len(self)}: {self.names}")
         return list(value)
+
+
+class Inputs(NamedTuple):
+    """The inputs of data: arrays, with masks behind them, and the number of samples.
+
+    `form`: of the network they are for; `valid`: by output, which steps count; `lengths`: of the
+    sequences, where they came as such; `steps`: what the network asks of them.
+    """
+
+    xs: list[Array]
+    n: int
+    form: Form | None = None
+    valid: Sequence[Valid | None] = ()
+    lengths: Array | None = None
+    steps: Steps | None = None
 
 
 class Signature:
@@ -95,13 +115,23 @@ class Signature:
     held : callable () -> iterable of ndarray
         The model's weights: data that share memory with them are copied, since a training step
         would change them under its feet.
+    steps : callable (Form) -> Steps
+        What the network for data of this form asks of sequences.
+    ids : mapping of int to int
+        The inputs that hold ids, and how many ids there are.
     """
 
     def __init__(
-        self, inputs: Ends, outputs: Ends, dtype: str, held: Callable[[], Iterable[Array]]
+        self,
+        inputs: Ends,
+        outputs: Ends,
+        dtype: str,
+        held: Callable[[], Iterable[Array]],
+        steps: Callable[[Form], Steps],
+        ids: Mapping[int, int],
     ) -> None:
         self.inputs, self.outputs, self.dtype = inputs, outputs, dtype
-        self._held = held
+        self._held, self._steps, self.ids = held, steps, ids
 
     def read(
         self,
@@ -112,6 +142,7 @@ class Signature:
         *,
         names: Names = ("x", "y"),
         check_labels: Callable[[int, str], None] | None = None,
+        mask: Any = None,
     ) -> Dataset:
         """Inputs, targets and weights, checked.
 
@@ -125,6 +156,8 @@ class Signature:
             By which messages call x and y.
         check_labels : callable (number of the output, name of the targets), optional
             Asked about targets that are class labels; raises if something else needs values.
+        mask : array (N, T), or a list or dict of them by input, optional
+            Which steps of an input count.
 
         Returns
         -------
@@ -137,11 +170,12 @@ class Signature:
         """
         x, y = opened(x, y, self.known)
         given = self.inputs.tables(names[0], x)
-        xs, n = self._inputs(given, names[0])
+        found = self._inputs(given, names[0], mask=mask)
+        n = found.n
         wanted = self._wanted(y, names[1], losses, n)
-        ys, ws = self._targets(wanted, sample_weight, losses, n, names, check_labels)
+        ys, ws = self._targets(wanted, sample_weight, losses, n, names, check_labels, found)
         columns = [table.columns for _, table in given], [table.columns for _, table in wanted]
-        return Dataset(n, xs, ys, ws, columns)
+        return Dataset(n, found.xs, ys, ws, columns, found.form, list(found.valid), found.lengths)
 
     def learn(self, columns: tuple[list[Columns | None], list[Columns | None]]) -> None:
         """Keep a data set's columns of frames: frames to come have to have them, in any order."""
@@ -157,14 +191,14 @@ class Signature:
         return _core.Restored([(e, {**e.__dict__, "columns": list(e.columns)}) for e in ends])
 
     def read_inputs(
-        self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False
-    ) -> tuple[list[Array], int]:
+        self, x: Any, name: str = "x", *, finite: bool = True, empty: bool = False, mask: Any = None
+    ) -> Inputs:
         """The arrays of all inputs, and the number of samples.
 
         `finite`: whether NaN and Inf are errors; `empty`: whether there may be no sample.
         """
         x, _ = opened(x, None, self.known)
-        return self._inputs(self.inputs.tables(name, x), name, finite, empty)
+        return self._inputs(self.inputs.tables(name, x), name, finite, empty, mask)
 
     @property
     def known(self) -> Columns | None:
@@ -172,14 +206,21 @@ class Signature:
         return self.inputs.columns[0] if len(self.inputs) == 1 else None
 
     def _inputs(
-        self, given: list[tuple[str, Table]], name: str, finite: bool = True, empty: bool = False
-    ) -> tuple[list[Array], int]:
+        self,
+        given: list[tuple[str, Table]],
+        name: str,
+        finite: bool = True,
+        empty: bool = False,
+        mask: Any = None,
+    ) -> Inputs:
         found: list[tuple[str, Array]] = []
         ends = zip(given, self.inputs.shapes, self.inputs.names, strict=True)
-        for (label, table), shape, end in ends:
+        for k, ((label, table), shape, end) in enumerate(ends):
             array = arrays.features(label, table.array, shape, end)
             if found:
                 arrays.rows(label, array, name, found[0][1].shape[0])
+            if k in self.ids:
+                arrays.ids(label, array, self.ids[k], end)
             found.append((label, array))
         first = found[0][1]
         n = int(first.shape[0])
@@ -188,7 +229,71 @@ class Signature:
         if finite:
             for label, array in found:
                 arrays.finite(label, array, self.dtype)
-        return [self._apart(array) for _, array in found], n
+        xs = [self._apart(array) for _, array in found]
+        lengths = [table.lengths for _, table in given]
+        return self._with_masks(Inputs(xs, n), [label for label, _ in found], lengths, mask)
+
+    # ---- steps --------------------------------------------------------------------------------
+    def _with_masks(
+        self, data: Inputs, labels: list[str], lengths: list[Array | None], mask: Any
+    ) -> Inputs:
+        """The form of the data, and masks behind the inputs where the network reads them."""
+        shapes = self.inputs.shapes
+        ends = [x.shape[1] if is_open(s) else 0 for x, s in zip(data.xs, shapes, strict=True)]
+        given = self._masks(mask, data)
+        masks: list[Array | None] = []
+        for x, own, told in zip(data.xs, lengths, given, strict=True):
+            if own is not None and (own < x.shape[1]).any():
+                valid = sequences.up_to(own, x.shape[1])
+                masks.append(valid if told is None else told & valid)
+            else:
+                masks.append(told)
+        masked = frozenset(k for k, m in enumerate(masks) if m is not None)
+        form = Form(tuple(ends), masked)
+        steps = self._steps(form)
+        by_key: dict[MaskKey, Array] = {}
+        for key in {*steps.inputs, *(key for keys in steps.outputs for key in keys)}:
+            m = masks[key.source]
+            if key.value is not None:
+                m = sequences.by_value(data.xs[key.source], key.value, m)
+            assert m is not None
+            sequences.check(labels[key.source], m, in_front=key in steps.in_front)
+            by_key[key] = m
+        valid_of = [sequences.valid([by_key[key] for key in keys]) for keys in steps.outputs]
+        behind = [by_key[key].view(np.uint8) for key in steps.inputs]
+        known = next((own for own in lengths if own is not None), None)
+        return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps)
+
+    def _masks(self, mask: Any, data: Inputs) -> list[Array | None]:
+        """A user's masks by input; those that hold nothing back are none."""
+        if mask is None:
+            return [None] * len(self.inputs)
+        found: list[Array | None] = []
+        names = self.inputs.names
+        if isinstance(mask, dict):
+            strange = [key for key in mask if key not in names]
+            if strange:
+                raise ValueError(f"mask: unknown input {strange[0]!r}, expected names of {names}")
+            parts = [mask.get(key) for key in names]
+        elif len(self.inputs) > 1:
+            if not isinstance(mask, (list, tuple)) or len(mask) != len(self.inputs):
+                raise TypeError(
+                    f"mask must be a dict or list by input ({', '.join(map(repr, names))}), got "
+                    f"{checks.describe(mask)}"
+                )
+            parts = list(mask)
+        else:
+            parts = [mask]
+        for part, x, name in zip(parts, data.xs, names, strict=True):
+            if part is None:
+                found.append(None)
+                continue
+            label = "mask" if len(names) == 1 else f"mask[{name!r}]"
+            if x.ndim < 2:
+                raise ValueError(f"{label}: input {name!r} has no axis of steps, got a mask for it")
+            m = sequences.read_mask(label, part, data.n, x.shape[1])
+            found.append(None if m.all() else m)
+        return found
 
     def read_targets(
         self,
@@ -198,10 +303,11 @@ class Signature:
         n: int | None = None,
         names: Names = ("x", "y"),
         check_labels: Callable[[int, str], None] | None = None,
+        inputs: Inputs | None = None,
     ) -> tuple[list[Target], list[Array | None]]:
         """Targets and weights of all outputs; without `n` the first output's rows count."""
         wanted = self._wanted(y, names[1], losses)
-        return self._targets(wanted, sample_weight, losses, n, names, check_labels)
+        return self._targets(wanted, sample_weight, losses, n, names, check_labels, inputs)
 
     def _wanted(
         self, y: Any, name: str, losses: Sequence[Any], n: int = 0
@@ -212,12 +318,12 @@ class Signature:
         if not any(free):
             return self.outputs.tables(name, y)
         parts = [(name, y)] if len(free) == 1 else self.outputs.parts(name, y)
-        ends = zip(parts, free, self.outputs.columns, strict=True)
+        ends = zip(parts, free, self.outputs.columns, self.outputs.shapes, strict=True)
         return [
             (label, Table(free_targets.rows_of(label, part, n)))
             if is_free
-            else self.outputs.table(label, part, columns)
-            for (label, part), is_free, columns in ends
+            else self.outputs.table(label, part, columns, shape)
+            for (label, part), is_free, columns, shape in ends
         ]
 
     def _targets(
@@ -228,9 +334,14 @@ class Signature:
         n: int | None,
         names: Names,
         check_labels: Callable[[int, str], None] | None,
+        inputs: Inputs | None = None,
     ) -> tuple[list[Target], list[Array | None]]:
+        """`inputs`: those that the targets belong to; without them no output may have steps whose
+        number is open."""
         found: list[Target] = []
-        ends = zip(wanted, losses, self.outputs.shapes, strict=True)
+        given = inputs or Inputs([], 0)
+        shapes = given.steps.shapes if given.steps is not None else self.outputs.shapes
+        ends = zip(wanted, losses, shapes, strict=True)
         for k, ((label, table), loss, shape) in enumerate(ends):
             array = table.array
             if n is None:
@@ -241,22 +352,35 @@ class Signature:
             if isinstance(array, free_targets.Rows):
                 found.append((array, True))
                 continue
-            target = targets.prepare(label, array, loss, shape, n, end, self.dtype)
+            valid = given.valid[k] if given.valid else None
+            if valid is None:
+                target = targets.prepare(label, array, loss, shape, n, end, self.dtype)
+            else:
+                target = targets.prepare_steps(
+                    label, table, loss, shape, valid.mask, end, self.dtype, given.lengths
+                )
             found.append((self._apart(target[0]), target[1]))
             if check_labels is not None and target[1]:
                 check_labels(k, label)
         assert n is not None
         name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
-        weights = self._weights(sample_weight, n, losses, name)
+        weights = self._weights(sample_weight, n, losses, name, shapes)
         for k, loss in enumerate(losses):
             by_class = getattr(loss, "class_weight", None)
             if by_class is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
                 weights[k] = self._by_class(
                     "class_weight of the loss", by_class, found[k], k, loss, weights[k]
                 )
+        for k, valid in enumerate(given.valid):
+            if valid is not None:
+                own = weights[k]
+                mask = valid.mask.astype(np.float64)
+                weights[k] = mask if own is None else arrays.weights_times(own, mask)
         return found, weights
 
-    def _weights(self, value: Any, n: int, losses: Sequence[Any], name: str) -> list[Array | None]:
+    def _weights(
+        self, value: Any, n: int, losses: Sequence[Any], name: str, shapes: Sequence[Shape]
+    ) -> list[Array | None]:
         """Weights by output, from one array for all outputs, or a list or dict of them."""
         if value is None:
             return [None] * len(self.outputs)
@@ -271,7 +395,7 @@ class Signature:
             parts = list(value)
         else:
             parts = [arrays.array(name, value)] * len(self.outputs)
-        ends = zip(parts, losses, self.outputs.shapes, self.outputs.names, strict=True)
+        ends = zip(parts, losses, shapes, self.outputs.names, strict=True)
         return [
             None
             if part is None
@@ -318,6 +442,14 @@ class Signature:
             return array
         overlaps = any(arrays.overlaps(array, weight) for weight in self._held())
         return array.copy() if overlaps else array
+
+
+def _table(label: str, value: Any, shape: Shape) -> Table:
+    """The part converted; a list, where the length is open, as sequences."""
+    if isinstance(value, Table) or not is_open(shape) or not sequences.is_list(value):
+        return arrays.table(label, value)
+    found = sequences.read_list(label, value, shape[1:])
+    return Table(found.array, None, found.lengths)
 
 
 def _in_columns(label: str, table: Table, known: Columns | None) -> Table:

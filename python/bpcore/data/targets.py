@@ -22,13 +22,21 @@ _CHUNK = 65536  # rows checked at a time, so that a memmap is not read as a whol
 
 
 def prepare(
-    name: str, value: Any, loss: Any, shape: Shape, n: int, layer: str, dtype: str
+    name: str,
+    value: Any,
+    loss: Any,
+    shape: Shape,
+    n: int,
+    layer: str,
+    dtype: str,
+    of: str = "x",
 ) -> Target:
-    """(array, is_labels) for one output of per-sample `shape` made by `layer`."""
+    """(array, is_labels) for one output of per-sample `shape` made by `layer`; `of`: what has `n`
+    rows."""
     y = arrays.array(name, value)
     if y.ndim == 0:
         raise ShapeError(f"{name} is a scalar, expected one target per sample")
-    arrays.rows(name, y, "x", n)
+    arrays.rows(name, y, of, n)
     kind = loss.kind if isinstance(loss, CoreLoss) else ""
     if kind and loss.parts > 1:
         shape = loss.target_shape(shape)
@@ -39,6 +47,48 @@ def prepare(
     if kind:
         y = _check_range(name, y, kind)
     return y, False
+
+
+def prepare_steps(
+    name: str,
+    table: arrays.Table,
+    loss: Any,
+    shape: Shape,
+    mask: Array,
+    layer: str,
+    dtype: str,
+    lengths: Array | None,
+) -> Target:
+    """The same of an output whose steps do not all count: those that do are looked at, and the
+    others are zeros. `mask`: (N, T) of 1 and 0; `lengths`: of the inputs' sequences."""
+    counts, y = mask.astype(bool), table.array
+    n, steps = counts.shape
+    arrays.rows(name, y, "x", n)
+    if table.lengths is not None and lengths is not None and (table.lengths != lengths).any():
+        row = int(np.flatnonzero(table.lengths != lengths)[0])
+        raise ShapeError(
+            f"{name}[{row}] has {table.lengths[row]} steps, its sequence of x has {lengths[row]}; "
+            "expected as many"
+        )
+    if y.ndim < 2:
+        wanted = ", ".join(map(str, (n, *shape[:-1])))
+        raise ShapeError(f"{name} has shape {y.shape}, expected a target for each step: ({wanted})")
+    if y.shape[1] != steps:  # padded to another length
+        longest = int(np.flatnonzero(counts.any(axis=0))[-1]) + 1
+        if y.shape[1] < longest:
+            raise ShapeError(
+                f"{name} has {y.shape[1]} steps, the longest sequence of x {longest}; expected a "
+                "target for each step"
+            )
+        wide = np.zeros((n, steps, *y.shape[2:]), y.dtype)
+        some = min(steps, y.shape[1])
+        wide[:, :some] = y[:, :some]
+        y = wide
+    flat = y[counts]
+    found, labels = prepare(name, flat, loss, shape[1:], len(flat), layer, dtype, "steps")
+    result = np.zeros((n, steps, *found.shape[1:]), found.dtype)
+    result[counts] = found
+    return result, labels
 
 
 def weight_shape(loss: Any, shape: Shape) -> Shape:
@@ -167,9 +217,9 @@ def class_of_rows(target: Target, shape: Shape, kind: str) -> Array:
     """The class number of every row, for class weights; `kind` of the loss."""
     y, labels = target
     if labels:
-        if y.ndim != 1:
+        if y.ndim > 2:
             raise ValueError(
-                "class_weight needs one label per sample, got labels of shape "
+                "class_weight needs one label per sample or step, got labels of shape "
                 f"{y.shape}; use sample_weight"
             )
         return y
@@ -211,9 +261,9 @@ def class_of_rows(target: Target, shape: Shape, kind: str) -> Array:
 def balanced(of_rows: Array, classes: int) -> Array:
     """Weights by class (K,) that make all classes of the rows weigh alike: N / (classes that occur
     x rows of the class), as scikit-learn's "balanced"; 0 for one that does not occur."""
-    counts = np.bincount(of_rows, minlength=classes)
+    counts = np.bincount(of_rows.ravel(), minlength=classes)
     shares = np.where(counts > 0, counts, np.inf) * np.count_nonzero(counts)
-    result: Array = len(of_rows) / shares
+    result: Array = of_rows.size / shares
     return result
 
 

@@ -23,7 +23,7 @@ def diagnose(
     y: Any,
     sample_weight: Any,
     batch_size: Any,
-    validation: tuple[Any, Any, Any] | None = None,
+    validation: tuple[Any, Any, Any, Any] | None = None,
 ) -> Diagnosis:
     """See `Model.diagnose`; `twin` is a copy of the model."""
     if batch_size is not None:

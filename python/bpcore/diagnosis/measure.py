@@ -97,7 +97,7 @@ class Measurement:
         self, twin: Parts, item: Dataset, batch_size: int | None, *, brief: bool = False
     ) -> None:
         self.twin, self.item = twin, item
-        self.engine, self.compilation = twin.engine, twin.compilation
+        self.engine, self.compilation = twin.engine.of(item), twin.compilation
         self.loss = math.nan
         self.flaw: dict[str, Any] | None = None
         self.gradients: dict[str, Array] = {}
@@ -133,7 +133,7 @@ class Measurement:
             part = subset(self.item, slice(start, min(start + block, n)))
             share = part.n / n
             try:
-                loss, grads, _ = trainer.gradients(part.xs, part.ys, part.ws, wrt_inputs=True)
+                loss, grads, _ = trainer.gradients(part.xs, part.ys, part.told, wrt_inputs=True)
             except _core.Diverged as error:
                 if self.flaw is None:
                     info = dict(error.args[1])
@@ -182,7 +182,7 @@ class Measurement:
     def before_ends(self, xs: list[Array], like: Dataset) -> list[Array]:
         """What the last activations get for the rows of `xs`; targets are those of `like`."""
         trainer = self.engine.trainer("trace", self.compilation)
-        trainer.gradients(xs, like.ys, like.ws, wrt_inputs=False)
+        trainer.gradients(xs, like.ys, like.told, wrt_inputs=False)
         return [
             trainer.value(place.z).astype(np.float64)
             for name, _, place in calls_of(self.engine)
@@ -266,7 +266,7 @@ class Measurement:
             part = subset(self.item, rows)
             eta = factor * float(rates[min(k, len(rates) - 1)] if rate is None else rate)
             try:
-                loss = trainer.train_step(part.xs, part.ys, part.ws, eta, update=True, reset=True)
+                loss = trainer.train_step(part.xs, part.ys, part.told, eta, update=True, reset=True)
             except _core.Diverged:
                 return [*losses, math.inf]
             losses.append(float(loss))

@@ -101,7 +101,7 @@ def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
     twin = m.twin.copied(
         Adam(RATE, epsilon=1e-7), told.loss, loss_weights=told.loss_weights, gradient_clip_norm=1.0
     )
-    engine, compilation = twin.engine, twin.compilation
+    engine, compilation = twin.engine.of(item), twin.compilation
     _new_weights(engine)
     linear = is_linear(Measurement(twin, item, None, brief=True))
     trainer = engine.trainer("train", compilation)
@@ -109,12 +109,12 @@ def probe(m: Measurement, loss_of_guess: Any) -> Probe | None:
     for _ in range(STEPS):
         part = subset(train, rows.integers(0, cut, BATCH))
         try:
-            trainer.train_step(part.xs, part.ys, part.ws, RATE, update=True, reset=True)
+            trainer.train_step(part.xs, part.ys, part.told, RATE, update=True, reset=True)
         except _core.Diverged:
             return None
     judge = engine.trainer("eval", compilation)
     ends = [
-        float(judge.train_step(part.xs, part.ys, part.ws, 0.0, update=False, reset=True))
+        float(judge.train_step(part.xs, part.ys, part.told, 0.0, update=False, reset=True))
         for part in (train, held)
     ]
     signal = few or any(_signal(train, held, k) for k in range(len(compilation.losses)))

@@ -30,14 +30,15 @@ _RESCALING = ("Normalization", "Embedding", "Rescaling")
 
 
 def prepare(
-    twin: Parts, x: Any, y: Any, sample_weight: Any, prefix: str = ""
+    twin: Parts, x: Any, y: Any, sample_weight: Any = None, mask: Any = None, prefix: str = ""
 ) -> tuple[Dataset | None, list[Finding]]:
     """The rows that are finite, checked as `fit` does, and a finding for those that are not.
 
     `prefix` stands before "x" and "y" in messages.
     """
     signature, compilation = twin.engine.signature, twin.compilation
-    xs, n = signature.read_inputs(x, prefix + "x", finite=False)
+    read = signature.read_inputs(x, prefix + "x", finite=False, mask=mask)
+    xs, n = read.xs[: len(signature.inputs)], read.n
     if y is None:
         raise TypeError("y is None, expected targets of shape (N, ...)")
     named = [(label, t.array) for label, t in signature.outputs.tables(prefix + "y", y)]
@@ -60,7 +61,9 @@ def prepare(
     if not good.all():
         named = [(label, array[stand_in]) for label, array in named]
     found = dict(zip(signature.outputs.names, [array for _, array in named], strict=True))
-    item = Dataset(n, xs, *signature.read_targets(found, sample_weight, compilation.losses, n))
+    ys, ws = signature.read_targets(found, sample_weight, compilation.losses, n, inputs=read)
+    valid = list(read.valid) or None
+    item = Dataset(n, read.xs, ys, ws, form=read.form, valid=valid, lengths=read.lengths)
     return (item if good.all() else subset(item, np.flatnonzero(good))), findings
 
 

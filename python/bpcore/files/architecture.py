@@ -99,8 +99,8 @@ def _make_layer(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Layer:
     only("layer", entry, _ENTRY)
     if name not in known:
         raise ValueError(
-            f"unknown layer class {name!r}, expected one of {', '.join(sorted(known))}; pass "
-            f"custom_objects={{{name!r}: ...}} if it is your own"
+            f"unknown layer class {name!r}; pass custom_objects={{{name!r}: ...}} if it is your "
+            f"own, expected one of {', '.join(sorted(known))}"
         )
     config = {key: _own(key, value, custom) for key, value in entry["config"].items()}
     layer = known[name].from_config(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..base.lengths import Keys, MaskKey, closed, fits, inferred, is_open
 from .lowering import End, Lowering, Place, lower
 from .parameter import Parameter
 from .steps import Affine, Fixed, Function, Given, Joined, Units, View
@@ -21,14 +22,20 @@ __all__ = [
     "Function",
     "Given",
     "Joined",
+    "Keys",
     "Lowering",
+    "MaskKey",
     "Node",
     "Parameter",
     "Place",
     "Tensor",
     "Units",
     "View",
+    "closed",
     "connect",
+    "fits",
+    "inferred",
+    "is_open",
     "is_symbolic",
     "lower",
     "sort",

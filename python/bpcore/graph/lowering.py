@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import _core
+from ..base.lengths import Keys, MaskKey, closed, is_open
 from ..base.memory import Array, Shape
 from .parameter import Parameter
 from .steps import Function, Given, Step, Units, View
@@ -32,9 +33,28 @@ class End(NamedTuple):
 
 
 class Lowering:
-    """Collects the core's nodes and parameters while layers write themselves down."""
+    """Collects the core's nodes and parameters while layers write themselves down.
 
-    def __init__(self, dtype: str, compute: str) -> None:
+    Attributes
+    ----------
+    masked : frozenset of int
+        The inputs whose data say which of their steps count.
+    mask_inputs : list of MaskKey
+        Masks that are inputs of the network, behind its own.
+    in_front : frozenset of MaskKey
+        Masks whose steps that count have to be the first ones.
+    ids : dict of int to int
+        The inputs that hold ids, and how many ids there are.
+    """
+
+    def __init__(self, dtype: str, compute: str, masked: frozenset[int] = frozenset()) -> None:
+        self.masked = masked
+        self.mask_inputs: list[MaskKey] = []
+        self.in_front: Keys = frozenset()
+        self.ids: dict[int, int] = {}
+        self._inputs: dict[int, int] = {}  # number of the input, by node
+        self._keys: dict[int, Keys] = {}  # by value: all of these masks hold
+        self._masks: dict[Keys, int] = {}  # nodes that are made
         self.dtype, self.compute = dtype, compute
         self.nodes: list[CoreNode] = []
         self.shapes: list[Shape] = []
@@ -61,6 +81,71 @@ class Lowering:
         self.nodes.append((op, tuple(inputs), numbers, attrs, name))
         self.shapes.append(shape)
         return len(self.nodes) - 1
+
+    def add_input(self, shape: Shape, name: str) -> int:
+        """Append the next input of the network; its number as a node."""
+        i = self.say(self.add("input", (), shape, name, shape=shape), Given())
+        k = self._inputs[i] = len(self._inputs)
+        if k in self.masked:
+            self._keys[i] = frozenset({MaskKey(k)})
+        return i
+
+    def read_ids(self, label: str, i: int, count: int) -> None:
+        """Value `i`, an input, holds ids below `count`, which stay integers in the core."""
+        source = i
+        while isinstance(self.steps.get(source), View):
+            source = self.nodes[source][1][0]
+        if source not in self._inputs:
+            raise ValueError(
+                f"{label} takes whole numbers, which only data of the caller's are, got the result "
+                "of another layer; put it behind the Input"
+            )
+        self.nodes[source][3]["ids"] = True
+        k = self._inputs[source]
+        self.ids[k] = min(count, self.ids.get(k, count))
+
+    # ---- which steps count ----------------------------------------------------------------------
+    def masks_of(self, i: int) -> Keys:
+        """The masks that say which steps of value `i` count; none: all of them."""
+        return self._keys.get(i, frozenset())
+
+    def set_masks(self, i: int, keys: Keys) -> None:
+        """Value `i` has steps, of which these masks tell."""
+        if keys:
+            self._keys[i] = keys
+
+    def mask_by_value(self, label: str, source: int, i: int, value: float) -> None:
+        """The steps of value `i` count where `source`, an input, is not `value`."""
+        if source not in self._inputs:
+            raise ValueError(
+                f"{label} tells by values which steps count, and so needs data of the caller's, "
+                "got the result of another layer; put it behind the Input, or pass mask="
+            )
+        k = self._inputs[source]
+        self._keys[i] = frozenset({MaskKey(k, value)})
+
+    def mask(self, i: int, *, in_front: bool = False) -> int | None:
+        """The node that says which steps of value `i` count, by 1 and 0; None: all of them."""
+        keys = self.masks_of(i)
+        if in_front:
+            self.in_front |= keys
+        if not keys:
+            return None
+        if keys not in self._masks:
+            steps = self.shapes[i][:1]
+            single = [self._mask_input(key, steps) for key in sorted(keys, key=repr)]
+            one = single[0]
+            if len(single) > 1:
+                one = self.add("multiply", single, steps, "mask")
+            self._masks[keys] = one
+        return self._masks[keys]
+
+    def _mask_input(self, key: MaskKey, steps: Shape) -> int:
+        alone = frozenset({key})
+        if alone not in self._masks:
+            self._masks[alone] = self.add("input", (), steps, "mask", shape=steps)
+            self.mask_inputs.append(key)
+        return self._masks[alone]
 
     def say(self, i: int, step: Step) -> int:
         """Node `i` is such a step; its number."""
@@ -167,13 +252,23 @@ class Lowering:
 
 
 def lower(
-    nodes: Sequence[Node], inputs: Sequence[Tensor], dtype: str, compute: str
+    nodes: Sequence[Node],
+    inputs: Sequence[Tensor],
+    dtype: str,
+    compute: str,
+    lengths: Sequence[int] = (),
+    masked: frozenset[int] = frozenset(),
 ) -> tuple[Lowering, dict[int, Place]]:
-    """Write a sorted graph down; the k-th input tensor becomes the core's k-th input node."""
-    low = Lowering(dtype, compute)
+    """Write a sorted graph down; the k-th input tensor becomes the core's k-th input node.
+
+    `lengths`: by input, steps where its shape leaves them open; `masked`: the inputs whose data
+    say which steps count.
+    """
+    low = Lowering(dtype, compute, masked)
     places: dict[int, Place] = {}
-    for t in inputs:
-        i = low.say(low.add("input", (), t.shape, t.name, shape=t.shape), Given())
+    for k, t in enumerate(inputs):
+        shape = closed(t.shape, lengths[k]) if is_open(t.shape) else t.shape
+        i = low.add_input(shape, t.name)
         places[id(t.node)] = Place([], i, i)
     calls: dict[int, int] = {}
     for node in nodes:
@@ -183,8 +278,23 @@ def lower(
         if id(node) in places:
             continue
         arguments = [places[id(t.node)].a for t in node.inputs]
+        shapes = [low.shapes[i] for i in arguments]
+        shape = node.output.shape
+        if is_open(shape):
+            several = isinstance(node.layer.input_shape, list)
+            shape = node.layer.compute_output_shape(shapes if several else shapes[0])
         first = len(low.nodes)
-        a = node.layer.lower(low, arguments, [t.shape for t in node.inputs], node.output.shape)
+        a = node.layer.lower(low, arguments, shapes, shape)
+        _pass_masks(low, node.layer, arguments, shapes, a)
         z = min(first, a)
         places[id(node)] = Place(arguments, z, a)
     return low, places
+
+
+def _pass_masks(
+    low: Lowering, layer: Layer, inputs: list[int], shapes: list[Shape], a: int
+) -> None:
+    """What is masked in the inputs is masked in the result, where its steps are the same."""
+    keys: Keys = frozenset().union(*(low.masks_of(i) for i in inputs))
+    if keys and not low.masks_of(a) and layer.passes_mask(shapes, low.shapes[a]):
+        low.set_masks(a, keys)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 from ..base import checks
+from ..base.lengths import closed
 from ..base.memory import Shape
 
 _count = itertools.count()
@@ -20,6 +21,7 @@ class Layer(Protocol):
     """What a graph asks of a layer; `bpcore.layers.Layer` answers."""
 
     is_input: bool
+    stateful: bool
 
     @property
     def name(self) -> str:
@@ -32,6 +34,17 @@ class Layer(Protocol):
     @property
     def trainable(self) -> bool:
         """Whether optimizers change its weights."""
+
+    @property
+    def input_shape(self) -> Any:
+        """Per-sample shape of the input, or a list of them; None before it is built."""
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """The per-sample shape of the output, for inputs without an open length."""
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether the steps of the result are those of the inputs; an error if it mixes steps
+        without heed of a mask."""
 
     def infer_shape(self, input_shape: Any) -> Shape:
         """The per-sample shape of the output, after checks of the inputs' shape or shapes."""
@@ -133,7 +146,7 @@ def connect(layer: Layer, inputs: Any) -> Tensor:
             )
     shapes = [t.shape for t in tensors]
     shape = layer.infer_shape(shapes if several else shapes[0])
-    checks.elements(layer.label, shape)
+    checks.elements(layer.label, closed(shape, 1))
     return Node(layer, tensors, shape).output
 
 

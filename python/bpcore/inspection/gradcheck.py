@@ -48,19 +48,26 @@ class GradCheck:
 
 def gradcheck(engine: Any, compilation: Any, item: Dataset, seed: int) -> GradCheck:
     """Compare the gradients of a float64 model, whose weights this may move, with differences."""
-    item = Dataset(item.n, [np.array(a, dtype=np.float64) for a in item.xs], item.ys, item.ws)
-    trainer = engine.trainer("gradients", compilation)
+    n_inputs = len(engine.signature.inputs)
+    wide = [np.array(a, dtype=np.float64) for a in item.xs[:n_inputs]]
+    xs = [*wide, *item.xs[n_inputs:]]
+    item = Dataset(item.n, xs, item.ys, item.ws, form=item.form, valid=item.valid)
+    trainer = engine.of(item).trainer("gradients", compilation)
 
     def loss() -> float:
-        return float(trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=False)[0])
+        return float(trainer.gradients(item.xs, item.ys, item.told, wrt_inputs=False)[0])
 
-    _, grads, dxs = trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
+    _, grads, dxs = trainer.gradients(item.xs, item.ys, item.told, wrt_inputs=True)
     targets = [
         (p.name, p.value, np.array(g))
         for p, g in zip(engine.params, grads, strict=True)
         if g is not None and p.trainable
     ]
-    for name, array, g in zip(engine.signature.inputs.names, item.xs, dxs, strict=True):
+    for k, (name, array, g) in enumerate(
+        zip(engine.signature.inputs.names, wide, dxs[:n_inputs], strict=True)
+    ):
+        if k in engine.low.ids:
+            continue
         targets.append((f"input {name!r}", array, np.array(g)))
     rng = np.random.default_rng(seed)
     # Gradients far below the largest are noise of the differences; they are measured against it.

@@ -186,18 +186,18 @@ def profile(
     size = checks.integer("batch_size", batch_size)
     count = checks.integer("repeats", repeats)
     signature = engine.signature
-    xs, n = signature.read_inputs(x)
+    read = signature.read_inputs(x)
+    n = read.n
     if y is None:
-        ends = zip(
-            signature.outputs.names, compilation.losses, signature.outputs.shapes, strict=True
-        )
+        ends = zip(signature.outputs.names, compilation.losses, read.steps.shapes, strict=True)
         y = {name: _zeros(loss, shape, n) for name, loss, shape in ends}
-    item = Dataset(n, xs, *signature.read_targets(y, None, compilation.losses, n))
+    ys, ws = signature.read_targets(y, None, compilation.losses, n, inputs=read)
+    item = Dataset(n, read.xs, ys, ws, form=read.form, valid=list(read.valid))
     n = min(n, size)
     item = subset(item, slice(n))
-    trainer = engine.trainer("train", compilation)
+    trainer = engine.of(item).trainer("train", compilation)
     with threads(1):
-        runs = [trainer.profile(item.xs, item.ys, item.ws) for _ in range(count + 2)][2:]
+        runs = [trainer.profile(item.xs, item.ys, item.told) for _ in range(count + 2)][2:]
         peak, bandwidth = _peak(engine.dtype, engine.low.compute), _bandwidth()
     middle = {key: float(np.median([run[key] for run in runs])) for key in ("gather", "loss")}
     return Profile(_layers(runs), middle["gather"], middle["loss"], n, peak, bandwidth)

@@ -13,7 +13,7 @@ from .. import _core
 from ..base import checks, drawing, seeding
 from ..base.memory import Array
 from ..data.batches import Batches, is_batches
-from ..data.dataset import Dataset, batch_size_of
+from ..data.dataset import Dataset, batch_size_of, subset
 
 _SMOOTHING = 0.9  # of the running loss that decides when to stop; bias-corrected
 _EXPLODED = 4.0  # times the smallest running loss ends the run
@@ -97,7 +97,7 @@ def suggest(rates: Array, smoothed: Array, first: int) -> float:
 
 def find(
     batches: Iterator[Dataset],
-    trainer: Callable[[], Any],
+    trainer: Callable[[Dataset], Any],
     measures: Any,
     low: Any,
     high: Any,
@@ -105,7 +105,7 @@ def find(
 ) -> LearningRateFinder:
     """See `Model.find_learning_rate`; the model behind this is a copy.
 
-    `trainer` gives the core's trainer once there is a batch, and `measures` are the metrics.
+    `trainer` gives the core's trainer for a batch, and `measures` are the metrics.
     """
     steps = checks.integer("steps", steps, 10)
     low = checks.real("low", low, 0.0, open_low=True)
@@ -116,10 +116,10 @@ def find(
     losses: list[float] = []
     average, best = 0.0, math.inf
     for rate, part in zip(rates, batches, strict=False):
-        core = trainer()
+        core = trainer(part)
         measures.reset()
         try:
-            core.train_step(part.xs, part.ys, part.ws, float(rate), update=True, reset=True)
+            core.train_step(part.xs, part.ys, part.told, float(rate), update=True, reset=True)
         except _core.Diverged:
             break
         loss = float(core.results()["loss"])
@@ -164,9 +164,4 @@ def batches_of(
         )
         for start in range(0, data.n - data.n % size, size):
             rows = order[start : start + size]
-            yield Dataset(
-                size,
-                [a[rows] for a in data.xs],
-                [(target[rows], labels) for target, labels in data.ys],
-                [None if w is None else w[rows] for w in data.ws],
-            )
+            yield subset(data, rows)

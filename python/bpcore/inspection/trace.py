@@ -49,8 +49,9 @@ def calls_of(engine: Any) -> Iterator[tuple[str, Any, Place]]:
 
 def trace(engine: Any, compilation: Any, item: Any) -> dict[str, LayerTrace]:
     """The trace of all layers but inputs."""
+    engine = engine.of(item)
     trainer = engine.trainer("trace", compilation)
-    trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=True)
+    trainer.gradients(item.xs, item.ys, item.told, wrt_inputs=True)
     result: dict[str, LayerTrace] = {}
     for name, _, place in calls_of(engine):
         inputs = [trainer.value(i) for i in place.inputs]

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 # The one list of layers: what is here may be used, and named by a saved model.
 from .activation import Activation as Activation
 from .base import Layer as Layer
+from .cells import RNN as RNN
 from .dense import Dense as Dense
 from .dense import TiedDense as TiedDense
+from .fixed_point import FixedPoint as FixedPoint
 from .input import Input as Input
 from .input import InputLayer as InputLayer
 from .merging import Add as Add
@@ -32,12 +34,24 @@ from .normalization import BatchNormalization as BatchNormalization
 from .normalization import GroupNormalization as GroupNormalization
 from .normalization import LayerNormalization as LayerNormalization
 from .normalization import RMSNormalization as RMSNormalization
+from .recurrent import GRU as GRU
+from .recurrent import LSTM as LSTM
+from .recurrent import SimpleRNN as SimpleRNN
+from .recurrent_base import Returned as Returned
 from .reshaping import Flatten as Flatten
 from .reshaping import Reshape as Reshape
 from .scale import PReLU as PReLU
 from .scale import Scale as Scale
 from .scale import Swish as Swish
+from .sequences import Embedding as Embedding
+from .sequences import GlobalAveragePooling1D as GlobalAveragePooling1D
+from .sequences import GlobalMaxPooling1D as GlobalMaxPooling1D
+from .sequences import Masking as Masking
+from .sequences import RepeatVector as RepeatVector
+from .sequences import TappedDelay as TappedDelay
 from .standardization import Normalization as Normalization
+from .wrappers import Bidirectional as Bidirectional
+from .wrappers import TimeDistributed as TimeDistributed
 
 CLASSES: dict[str, type[Layer]] = {
     name: value
@@ -46,4 +60,6 @@ CLASSES: dict[str, type[Layer]] = {
 }
 if not TYPE_CHECKING:  # to a type checker the names above are public as they stand
     # What `from bpcore.layers import *` gives: all but the layers that symbolic expressions make.
-    __all__ = sorted({*CLASSES, "Input", "Layer"} - {"Constant", "Divide", "InputLayer"})
+    __all__ = sorted(
+        {*CLASSES, "Input", "Layer"} - {"Constant", "Divide", "InputLayer", "Returned"}
+    )

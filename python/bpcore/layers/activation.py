@@ -67,6 +67,8 @@ class Activation(CoreLayer):
     [[0.0, 2.0]]
     """
 
+    of_last_axis = True
+
     def __init__(
         self,
         activation: Any,

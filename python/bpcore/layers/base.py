@@ -71,6 +71,14 @@ class Layer(arguments.Configured):
     """
 
     is_input = False
+    # Whether, first in a Sequential without an Input, it leaves the number of steps open.
+    takes_any_length = False
+    # Whether it works on the last axis alone, and so on each step of a sequence by itself.
+    of_last_axis = False
+    # Whether its result at a step needs no later one, so that it can work on a stream.
+    streams = True
+    # Whether it goes on from batch to batch of a training.
+    stateful = False
     _given_name: str | None
     _name: str
     _trainable: bool
@@ -289,7 +297,7 @@ class Layer(arguments.Configured):
         """Build unless built for this very shape."""
         if not self.built:
             self.build(input_shape)
-        elif self._input_shape != input_shape:
+        elif not graph.fits(self._input_shape, input_shape):
             raise ShapeError(
                 f"{self.label} was built for inputs of shape {self._input_shape}, got "
                 f"{input_shape}; a shared layer needs equal shapes, or create a new layer"
@@ -325,10 +333,25 @@ class Layer(arguments.Configured):
 
     def infer_shape(self, input_shape: Any) -> Shape:
         """`compute_output_shape` after the checks that all layers share."""
-        if self.built and self._input_shape != input_shape:
+        if self.built:
             self.ensure_built(input_shape)
         self._seen_shape = input_shape
-        return self.compute_output_shape(input_shape)
+        return graph.inferred(self.label, self.compute_output_shape, input_shape)
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether the steps of the result, its first axis, are those of masked inputs.
+
+        One that mixes steps, and so would let those in that do not count, raises instead.
+        """
+        return len(shape) > 0 and any(len(s) > 0 and s[0] == shape[0] for s in shapes)
+
+    def refuse_mask(self) -> bool:
+        """For layers that mix steps, as their `passes_mask`."""
+        raise ValueError(
+            f"{self.label} mixes the steps of its input and knows no mask, got sequences of "
+            "unequal lengths or a mask; reduce the steps first, by a recurrent layer or pooling "
+            "over time"
+        )
 
     # ---- running ------------------------------------------------------------------------------
     def forward(self, x: Any, training: bool = False) -> Any:
@@ -407,11 +430,11 @@ def _guarded_build(method: Callable[..., None]) -> Callable[..., None]:
             isinstance(s, (tuple, list)) for s in input_shape
         )
         if several and input_shape:
-            shape: Any = [checks.shape(where, s) for s in input_shape]
+            shape: Any = [checks.shape(where, s, steps=True) for s in input_shape]
         else:
-            shape = checks.shape(where, input_shape)
+            shape = checks.shape(where, input_shape, steps=True)
         if self.built:
-            if shape == self._input_shape:
+            if graph.fits(self._input_shape, shape):
                 return
             raise RuntimeError(
                 f"{self.label} is already built for inputs of shape {self._input_shape}, got "

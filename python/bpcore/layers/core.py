@@ -18,16 +18,18 @@ from .base import Layer
 class Brick:
     """A network of one built-in layer, for `CoreLayer.forward` and `backward`."""
 
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
+    def __init__(self, layer: Any, length: int) -> None:
+        """`length`: steps, where the layer was built for any number of them."""
+        self.layer, self.length = layer, length
         self.several = isinstance(layer.input_shape, list)
-        self.shapes: list[Shape] = layer.input_shape if self.several else [layer.input_shape]
+        shape = graph.closed(layer.input_shape, length)
+        self.shapes: list[Shape] = shape if self.several else [shape]
         self.dtype = layer.dtype
-        self.out_shape = layer.compute_output_shape(layer.input_shape)
+        self.out_shape = layer.compute_output_shape(shape)
         low = graph.Lowering(self.dtype, self.dtype)
         inputs = []
         for k, s in enumerate(self.shapes):
-            inputs.append(low.say(low.add("input", (), s, f"input_{k}", shape=s), graph.Given()))
+            inputs.append(low.add_input(s, f"input_{k}"))
         out = layer.core_lower(low, inputs, self.shapes, self.out_shape)
         if out in inputs:  # a linear activation: the core wants a node of its own
             out = low.add("reshape", (out,), self.out_shape, layer.name, shape=self.out_shape)
@@ -106,7 +108,7 @@ class CoreLayer(Layer):
         """y = f(x) for x of shape (N, \\*input_shape), or a list of such arrays."""
         if not self.built:
             raise NotBuiltError(f"{self.label} is not built; call build(input_shape) first")
-        y: Array = self._get_brick().forward(x, training)
+        y: Array = self._get_brick(x).forward(x, training)
         return y
 
     def backward(self, dy: Any) -> Any:
@@ -115,9 +117,15 @@ class CoreLayer(Layer):
             raise RuntimeError(f"{self.label}: call forward(x) before backward(dy)")
         return self._brick.backward(dy)
 
-    def _get_brick(self) -> Any:
+    def _get_brick(self, x: Any = None) -> Any:
+        """The network of this layer alone, for inputs as long as those of `x`."""
+        if graph.is_open(self.input_shape):
+            several = isinstance(self.input_shape, list)
+            length = next((int(n) for n in np.shape(x[0] if several else x)[1:2]), 1)
+            if self._brick is None or self._brick.length != length:
+                self._brick = Brick(self, length)
         if self._brick is None:
-            self._brick = Brick(self)
+            self._brick = Brick(self, 0)
         return self._brick
 
     def core_lower(

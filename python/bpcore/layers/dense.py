@@ -48,6 +48,8 @@ class Dense(CoreLayer):
     ([[1.0, 1.0]], [[1.0], [2.0]])
     """
 
+    of_last_axis = True
+
     def __init__(
         self,
         units: int,

@@ -19,7 +19,7 @@ class InputLayer(CoreLayer):
         super().__init__(name=name)
         if name is None:
             self._name = "input"
-        self.shape = checks.shape("Input shape", shape)
+        self.shape = checks.shape("Input shape", shape, steps=True)
         self._input_shape = self.shape
 
     def compute_output_shape(self, input_shape: Any) -> Shape:

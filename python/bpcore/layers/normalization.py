@@ -139,6 +139,10 @@ class BatchNormalization(_Affine):
             "moving_variance", shape[-1:], self.moving_variance_initializer, trainable=False
         )
 
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Its statistics are of all steps."""
+        return self.refuse_mask()
+
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
@@ -215,6 +219,10 @@ class LayerNormalization(_Affine):
                 f"{', '.join(map(str, shape))}), expected the last axis or the last few"
             )
         return len(places)
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Not if the steps are normalized together."""
+        return self.refuse_mask() if self._count(shape) == len(shape) else True
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
@@ -319,6 +327,10 @@ class GroupNormalization(_Affine):
                 f"{self.label}: groups={self.groups} does not divide the {shape[-1]} channels"
             )
         self._add_affine(shape[-1:])
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """It mixes steps."""
+        return self.refuse_mask()
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

@@ -29,6 +29,10 @@ class Flatten(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (math.prod(single(self, input_shape)),)
 
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """It mixes steps."""
+        return self.refuse_mask()
+
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
@@ -65,6 +69,10 @@ class Reshape(CoreLayer):
                 f"expected as many as {self.shape} holds"
             )
         return tuple(count // known if n == -1 else n for n in self.shape)
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """It mixes steps."""
+        return self.refuse_mask()
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

@@ -37,9 +37,10 @@ class Adjustable(Inspectable):
         with self._busy("refresh_statistics"):
             engine = self._built()
             engine.refresh()
-            xs, n = engine.signature.read_inputs(x)
-            size = batch_size_of(batch_size, n)
-            if not statistics.refresh(engine, xs, size, self._counters.draws):
+            found = engine.signature.read_inputs(x)
+            size = batch_size_of(batch_size, found.n)
+            own = engine.formed(found.form)
+            if not statistics.refresh(own, found.xs, size, self._counters.draws):
                 raise ValueError(f"model {self.name!r} has no trainable BatchNormalization layer")
 
     def set_output_bias(

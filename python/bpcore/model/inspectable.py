@@ -16,6 +16,7 @@ from ..errors import diverged
 from ..files.atomic import write_atomically
 from ..inspection.gradients import Gradients
 from ..inspection.parts import Parts
+from ..train import windows
 from ..train.engine import Engine
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Inspectable:
         """The parameters that training changes."""
         raise NotImplementedError
 
-    def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
+    def _prepared(self, x: Any, y: Any, sample_weight: Any = None, mask: Any = None) -> Dataset:
         raise NotImplementedError
 
     def _parts(self) -> Parts:
@@ -137,7 +138,14 @@ class Inspectable:
         return page(self, self._built()) if self.built else None
 
     def gradients(
-        self, x: Any, y: Any, *, sample_weight: Any = None, wrt_inputs: bool = False
+        self,
+        x: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        wrt_inputs: bool = False,
+        mask: Any = None,
+        bptt: Any = None,
     ) -> Gradients:
         """Gradients of the batch's mean loss plus penalties; nothing is updated.
 
@@ -145,24 +153,44 @@ class Inspectable:
 
         Parameters
         ----------
-        x, y, sample_weight
+        x, y, sample_weight, mask
             As in `fit`; all samples are one batch.
         wrt_inputs : bool
             Whether to compute dL/dx too.
+        bptt : int or (h, h'), optional
+            The sum of truncated passes: one every h' steps, over the last h steps, with the losses
+            of the last h' (R. Williams, J. Peng, 1990); k is (k, k). (K, 1) is the truncation of
+            each step's loss to K steps. Needs targets for each step.
         """
         checks.boolean("wrt_inputs", wrt_inputs)
         with self._busy("gradients"):
-            return self._gradients(x, y, sample_weight, wrt_inputs)
+            return self._gradients(x, y, sample_weight, wrt_inputs, mask, windows.truncation(bptt))
 
-    def _gradients(self, x: Any, y: Any, sample_weight: Any, wrt_inputs: bool) -> Gradients:
+    def _gradients(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        wrt_inputs: bool,
+        mask: Any = None,
+        bptt: windows.Truncation | None = None,
+    ) -> Gradients:
         compilation = self._need_compilation()
-        item = self._prepared(x, y, sample_weight)
+        item = self._prepared(x, y, sample_weight, mask)
         engine = self._built()
-        trainer = engine.trainer("gradients", compilation)
+        dxs: list[Array] = []
         try:
-            loss, grads, dxs = trainer.gradients(item.xs, item.ys, item.ws, wrt_inputs=wrt_inputs)
+            if bptt is None:
+                trainer = engine.of(item).trainer("gradients", compilation)
+                loss, grads, dxs = trainer.gradients(
+                    item.xs, item.ys, item.told, wrt_inputs=wrt_inputs
+                )
+            else:
+                windows.check(engine, item, "y")
+                loss, grads = windows.gradients(engine, compilation, item, bptt)
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
+        dxs = dxs[: len(engine.signature.inputs)]  # masks follow
         found: dict[str, Array] = {}
         for p, g in zip(engine.params, grads, strict=True):
             if g is not None and p.trainable:
@@ -182,7 +210,9 @@ class Inspectable:
             return dict(zip(self._built().signature.outputs.names, parts, strict=True))
         return parts[0] if self._out_kind is None else list(parts)
 
-    def trace(self, x: Any, y: Any, *, sample_weight: Any = None) -> dict[str, Any]:
+    def trace(
+        self, x: Any, y: Any, *, sample_weight: Any = None, mask: Any = None
+    ) -> dict[str, Any]:
         """Every layer's inputs, weighted input z, activation a and delta = dL/dz, as in textbooks.
 
         L is the batch's mean loss: for a single sample, its loss.
@@ -191,19 +221,27 @@ class Inspectable:
 
         with self._busy("trace"):
             compilation = self._need_compilation()
-            item = self._prepared(x, y, sample_weight)
+            item = self._prepared(x, y, sample_weight, mask)
             try:
                 return trace(self._built(), compilation, item)
             except _core.Diverged as error:
                 raise diverged(error, -1, None) from None
 
-    def gradcheck(self, x: Any, y: Any, *, sample_weight: Any = None, seed: int = 0) -> Any:
+    def gradcheck(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        seed: int = 0,
+        mask: Any = None,
+    ) -> Any:
         """Compare all gradients with differences of the loss in float64; see `GradCheck`."""
         from ..inspection.gradcheck import gradcheck
 
         self._need_compilation()
         with self._busy("gradcheck"):
-            item = self._prepared(x, y, sample_weight)
+            item = self._prepared(x, y, sample_weight, mask)
         twin = _doubled(self)
         return gradcheck(twin._built(), twin._need_compilation(), item, checks.seed(seed) or 0)
 
@@ -262,7 +300,7 @@ class Inspectable:
         batches = rate_finder.batches_of(x, y, batch_size, twin.seed, twin._prepared, twin._read)
         return rate_finder.find(
             batches,
-            lambda: twin._built().trainer("train", compilation),
+            lambda item: twin._built().of(item).trainer("train", compilation),
             compilation.measures,
             low,
             high,

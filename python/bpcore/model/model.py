@@ -166,9 +166,9 @@ class Model(Runnable):
 
     def build(self, input_shape: Any) -> None:
         """Make the weights; a functional model is built from the start."""
-        shape = checks.shape("input_shape", input_shape)
+        shape = checks.shape("input_shape", input_shape, steps=True)
         built = None if self._engine is None else self._engine.signature.inputs.shapes
-        if built is not None and [shape] != built:
+        if built is not None and not graph.fits(built, [shape]):
             raise RuntimeError(
                 f"model {self.name!r} is already built for inputs {built}, got {shape}; create a "
                 "new model"
@@ -184,9 +184,13 @@ class Model(Runnable):
     def _build_for(self, x: Any) -> Any:
         """Build a Sequential from data; x as the model is to read it."""
         if self._engine is None:
-            x = data.table("x", x)
-            self.build(data.sample_shape("x", x.array))
+            x, shape = data.first_shape("x", x, open_length=self._takes_any_length())
+            self.build(shape)
         return x
+
+    def _takes_any_length(self) -> bool:
+        """Whether, built from data, it leaves the number of steps open."""
+        return False
 
     # ---- what is in it ------------------------------------------------------------------------
     @property

@@ -9,11 +9,14 @@ import numpy as np
 
 from .. import data, graph
 from ..base import checks
-from ..base.memory import Array
+from ..base.memory import Array, Shape
 from ..data.batches import inputs_of, is_batches
 from ..data.dataset import batch_size_of, hold
+from ..data.signature import Inputs
 from ..errors import ShapeError
 from ..train.engine import Engine
+from .stream import Stream
+from .stream import make as make_stream
 from .trainable import Trainable
 
 
@@ -82,6 +85,7 @@ class Runnable(Trainable):
         batch_size: int | None = 1024,
         out: Any = None,
         check_finite: bool = True,
+        mask: Any = None,
     ) -> Any:
         """Outputs for all rows of `x`, in batches; row i does not depend on the other rows.
 
@@ -98,8 +102,11 @@ class Runnable(Trainable):
             Where to write the output of a model with one output.
         check_finite : bool
             Refuse NaN and Inf in `x`.
+        mask : array of bool (N, T), optional
+            Which steps count; for several inputs a list or dict of such.
         """
-        if self._fast is not None and check_finite is True and batch_size == 1024:
+        quick = check_finite is True and batch_size == 1024 and mask is None
+        if self._fast is not None and quick:
             y = self._fast(x, out, True)  # a few rows
             if y is not None:
                 return y
@@ -111,31 +118,55 @@ class Runnable(Trainable):
                 raise ValueError("out needs an array of known size, got batches; leave out out")
             parts = inputs_of(x, engine.signature.inputs.shapes)
             return _joined([self._run(part, batch_size, None, check_finite) for part in parts])
-        return self._run(x, batch_size, out, check_finite)
+        return self._run(x, batch_size, out, check_finite, mask)
 
     def _sample(self, x: Any, out: Any) -> Any:
         """All rows as one training batch, but for what that leaves behind."""
         self._check_pass("a call")
         engine = self._built()
-        xs, n = engine.signature.read_inputs(x, finite=False, empty=True)
-        outs = None if out is None else [self._check_out(engine, out, n, xs)]
+        found = engine.signature.read_inputs(x, finite=False, empty=True)
+        own = engine.formed(found.form)
+        shape = own.low.shapes[own.outputs[0]]
+        outs = None if out is None else [self._check_out(engine, out, (found.n, *shape), found.xs)]
         self._sampled += 1
         draw = 2**63 + self._sampled  # no training batch has such a number
-        ys = engine.net.forward(xs, True, outs, draw, False)
+        ys = own.net.forward(found.xs, True, outs, draw, False)
         return out if out is not None else self._outputs_as_given(ys)
 
-    def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool) -> Any:
+    def stream(self, batch: int = 1) -> Stream:
+        """Sequences that are fed step by step, with outputs at once.
+
+        Parameters
+        ----------
+        batch : int
+            Sequences side by side.
+
+        Returns
+        -------
+        Stream
+            With ``step(x_t)``, ``reset(i=None)``, ``state`` and ``copy()``.
+
+        Raises
+        ------
+        ValueError
+            The input has a fixed number of steps, or a layer needs the whole sequence.
+        """
+        return make_stream(self._built(" (stream)"), self._layers, batch)
+
+    def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool, mask: Any = None) -> Any:
         self._check_pass("predict")
         engine = self._built()
-        xs, n = engine.signature.read_inputs(x, finite=finite, empty=True)
+        found = engine.signature.read_inputs(x, finite=finite, empty=True, mask=mask)
+        xs, n, steps = found.xs, found.n, found.steps
         outputs = engine.signature.outputs
         size = batch_size_of(batch_size, n)
+        shapes = outputs.shapes if steps is None else steps.shapes
         if out is not None:
-            outs = [self._check_out(engine, out, n, xs)]
+            outs = [self._check_out(engine, out, (n, *shapes[0]), xs)]
         else:
-            outs = [np.empty((n, *shape), dtype=self.dtype) for shape in outputs.shapes]
+            outs = [np.empty((n, *shape), dtype=self.dtype) for shape in shapes]
         _held = hold([*xs, *outs])  # between two batches, too
-        net = engine.net
+        net = engine.formed(found.form).net
         if n and size >= n:
             net.forward(xs, False, outs)
         else:
@@ -144,13 +175,12 @@ class Runnable(Trainable):
                 net.forward([a[rows] for a in xs], False, [a[rows] for a in outs])
         if out is not None:
             return out
-        return self._outputs_as_given(outs)
+        return self._outputs_as_given([_cut(y, found, k) for k, y in enumerate(outs)])
 
-    def _check_out(self, engine: Engine, out: Any, n: int, xs: list[Array]) -> Array:
+    def _check_out(self, engine: Engine, out: Any, shape: Shape, xs: list[Array]) -> Array:
         if len(engine.outputs) > 1:
             names = engine.signature.outputs.names
             raise ValueError(f"out needs a model with one output, this one has {names}")
-        shape = (n, *engine.signature.outputs.shapes[0])
         if not isinstance(out, np.ndarray):
             raise TypeError(f"out must be an ndarray, got {checks.describe(out)}")
         if out.shape != shape:
@@ -162,6 +192,16 @@ class Runnable(Trainable):
         if any(data.overlaps(out, a) for a in (*xs, *(p.value for p in engine.params))):
             raise ValueError("out overlaps x or the weights; pass an array of its own")
         return out
+
+
+def _cut(y: Array, found: Inputs, k: int) -> Any:
+    """Of sequences that came one by one the k-th output in the same way, if it has their steps."""
+    valid = found.valid[k] if found.valid else None
+    if found.lengths is None or found.steps is None or not found.steps.per_step[k]:
+        return y
+    if valid is None:
+        return list(y)
+    return [row[:n] for row, n in zip(y, found.lengths, strict=True)]
 
 
 def _joined(parts: list[Any]) -> Any:

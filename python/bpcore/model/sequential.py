@@ -46,6 +46,7 @@ class Sequential(Model):
             batch_size: int | None = 1024,
             out: Any = None,
             check_finite: bool = True,
+            mask: Any = None,
         ) -> Array: ...
 
     if not TYPE_CHECKING:  # editors and type checkers look at __init__
@@ -112,6 +113,9 @@ class Sequential(Model):
     def _shape(self) -> Shape | None:
         return self._engine.signature.inputs.shapes[0] if self._engine is not None else None
 
+    def _takes_any_length(self) -> bool:
+        return bool(self._layers) and self._layers[0].takes_any_length
+
     def _structure(self) -> dict[str, Any]:
         from ..files.architecture import layer_entry
 
@@ -130,7 +134,7 @@ class Sequential(Model):
         """Make the weights for samples of this shape, batch axis left out."""
         super().build(input_shape)
         if self._engine is None:
-            self._build(checks.shape("input_shape", input_shape))
+            self._build(checks.shape("input_shape", input_shape, steps=True))
 
     def _build(self, shape: Shape) -> None:
         if not self._layers:

@@ -11,6 +11,7 @@ from ..base.memory import Array
 from ..data import arrays
 from ..errors import ShapeError, diverged
 from ..graph.parameter import Parameter, assign
+from ..train import windows
 from ..train.compilation import Compilation
 from .inspectable import Inspectable
 
@@ -28,7 +29,7 @@ class Stepwise(Inspectable):
     """Base of `Trainable`."""
 
     # ---- the parts of a step ------------------------------------------------------------------
-    def forward(self, x: Any, training: bool = True) -> Any:
+    def forward(self, x: Any, training: bool = True, *, mask: Any = None) -> Any:
         """The outputs for `x`; what `backward` needs is kept.
 
         One pass is kept: a second call drops the first. `predict`, `evaluate` and ``model(x)``
@@ -42,6 +43,8 @@ class Stepwise(Inspectable):
             True: as `fit` does it, a training batch whose random numbers are the next ones, and
             BatchNormalization takes the batch's statistics, and moves the running ones. False: as
             `predict`; `backward` works then, too.
+        mask : array of bool (N, T), optional
+            Which steps count, as in `fit`.
 
         Returns
         -------
@@ -74,7 +77,7 @@ class Stepwise(Inspectable):
         """
         checks.boolean("training", training)
         with self._busy("forward"):
-            return self._outputs_as_given(self._forward(x, training))
+            return self._outputs_as_given(self._forward(x, training, mask))
 
     def backward(self, dy: Any, *, parameters: bool = True, inputs: bool = True) -> Any:
         """From dL/dy to the gradients of weights and inputs, through the last `forward`.
@@ -111,6 +114,11 @@ class Stepwise(Inspectable):
         with self._busy("backward"):
             dxs = self._backward(dy, parameters, inputs)
             return self._inputs_as_given(dxs) if inputs else None
+
+    def reset_states(self) -> None:
+        """Stateful layers begin the next training batch with zeros."""
+        with self._busy("reset_states"):
+            windows.reset_states(self._built())
 
     def zero_gradients(self) -> None:
         """Set the ``grad`` of all weights to 0."""
@@ -154,25 +162,28 @@ class Stepwise(Inspectable):
         self._apply(compilation, None)
         return y
 
-    def _forward(self, x: Any, training: bool) -> list[Array]:
+    def _forward(self, x: Any, training: bool, mask: Any = None) -> list[Array]:
         with self._undone_on_error():
             x = self._build_for(x)
             engine = self._built()
             engine.refresh()
-            xs, _ = engine.signature.read_inputs(x)
+            found = engine.signature.read_inputs(x, mask=mask)
+            engine.passing = found.form
         try:
-            return engine.forward(xs, training)
+            return engine.formed(found.form).forward(found.xs, training)
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
 
     def _backward(self, dy: Any, parameters: bool, inputs: bool) -> list[Array]:
-        engine = self._built(" (forward)")
+        base = self._built(" (forward)")
+        engine = base.formed(base.passing)
         obstacle = engine.passes.obstacle
         if obstacle:
             raise RuntimeError(f"model {self.name!r}: {_OBSTACLES[obstacle]}")
         ends = engine.signature.outputs
         dys = []
-        for (label, part), shape in zip(ends.parts("dy", dy), ends.shapes, strict=True):
+        shapes = [engine.low.shapes[i] for i in engine.outputs]
+        for (label, part), shape in zip(ends.parts("dy", dy), shapes, strict=True):
             array = arrays.array(label, part)
             expected = (engine.passes.rows, *shape)
             if array.shape != expected:
@@ -183,7 +194,7 @@ class Stepwise(Inspectable):
             arrays.finite(label, array, engine.dtype)
             dys.append(array)
         try:
-            return engine.backward(dys, parameters, inputs)
+            return engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
 

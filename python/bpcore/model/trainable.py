@@ -18,7 +18,7 @@ from ..data.signature import Names
 from ..errors import BusyError, diverged
 from ..layers.base import Layer
 from ..optimizers import Optimizer
-from ..train import evaluation, loop
+from ..train import evaluation, loop, windows
 from ..train.compilation import NO_LOSS, Compilation
 from ..train.engine import Engine
 from ..train.options import Options
@@ -199,6 +199,9 @@ class Trainable(Adjustable, Copying, Differentiable):
         validation_freq: int = 1,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
+        *,
+        mask: Any = None,
+        bptt: Any = None,
     ) -> History:
         """Train.
 
@@ -218,7 +221,7 @@ class Trainable(Adjustable, Copying, Differentiable):
         callbacks : list of Callback
         validation_split : float
             This fraction of the rows, the last ones, is held out.
-        validation_data : (x, y) or (x, y, sample_weight), or batches of them
+        validation_data : (x, y), (x, y, sample_weight) or (.., .., .., mask), or batches
             Of an iterator `validation_steps` batches are taken each time.
         shuffle : bool
             A new order for each epoch, from the model's seed.
@@ -236,6 +239,13 @@ class Trainable(Adjustable, Copying, Differentiable):
         checkpoint_every : int, optional
             Number of batches between two saves (where no gradients wait for `accumulate_steps`);
             None: after every epoch.
+        mask : array of bool (N, T), optional
+            Which steps of `x` count; for several inputs a list or dict of such. Sequences that come
+            as a list have no need of one.
+        bptt : int, optional
+            Truncated backpropagation through time: an update for each window of so many steps. The
+            states are carried from window to window, the gradient ends at a window's beginning.
+            Needs targets for each step. Callbacks and schedules count updates.
 
         Returns
         -------
@@ -273,6 +283,7 @@ class Trainable(Adjustable, Copying, Differentiable):
             validation_freq,
             checkpoint,
             checkpoint_every,
+            bptt,
         )
         hooks = CallbackList(callbacks)
         with self._busy("fit"):
@@ -280,25 +291,16 @@ class Trainable(Adjustable, Copying, Differentiable):
             train = batches = None
             validation: Dataset | Batches | None = None
             if is_batches(x, y):
-                if options.checkpoint is not None:
-                    raise ValueError(
-                        "checkpoint needs arrays, got an iterable of batches, which cannot be "
-                        "taken up in the middle; give arrays or memmaps, or call save_checkpoint "
-                        "from a callback"
-                    )
-                if options.split or sample_weight is not None or class_weight is not None:
-                    raise ValueError(
-                        "validation_split, sample_weight and class_weight need arrays; give "
-                        "weights as the third item of each batch"
-                    )
+                options.refuse_with_batches(sample_weight, class_weight, mask)
                 batches = options.lasting(Batches(x, functools.partial(self._read, part=True)))
             with self._undone_on_error():
                 if batches is not None:
                     batches.peek(functools.partial(self._first, part=True))
                 else:
-                    train = self._first(x, y, sample_weight)
+                    train = self._first(x, y, sample_weight, mask)
                     if validation_data is None and options.split:
                         train, validation = train.divided(options.split)
+                    windows.check_fit(self._built(), options, train)
                     if class_weight is not None:
                         signature = self._built().signature
                         signature.weigh_classes(train, class_weight, compilation.losses)
@@ -319,7 +321,8 @@ class Trainable(Adjustable, Copying, Differentiable):
                 functools.partial(self._evaluate, compilation),
                 self._copied,
             )
-            run = loop.Loop(trainee, options, hooks)
+            form = train.form if train is not None else batches.first[0].form if batches else None
+            run = loop.Loop(trainee, options, hooks, form)
             if options.checkpoint is not None and train is not None:
                 return run.run_saved(train, validation)
             return run.run(train, batches, validation)
@@ -329,12 +332,13 @@ class Trainable(Adjustable, Copying, Differentiable):
         x: Any,
         y: Any,
         sample_weight: Any = None,
+        mask: Any = None,
         names: Names = ("x", "y"),
         part: bool = False,
     ) -> Dataset:
         """Data for this model, checked; `part`: a batch of larger data."""
         signature = self._built().signature
-        return self._need_compilation().read(signature, x, y, sample_weight, names, part)
+        return self._need_compilation().read(signature, x, y, sample_weight, mask, names, part)
 
     def _validation(self, value: Any, options: Options) -> Dataset | Batches:
         """`validation_data`, checked; of batches the first, and the others when they come."""
@@ -344,14 +348,16 @@ class Trainable(Adjustable, Copying, Differentiable):
             return options.lasting(Batches(value, read, "validation_data"), True).peek()
         return self._read(*validation_parts(value), names=names)
 
-    def _first(self, x: Any, y: Any, sample_weight: Any = None, part: bool = False) -> Dataset:
+    def _first(
+        self, x: Any, y: Any, sample_weight: Any = None, mask: Any = None, part: bool = False
+    ) -> Dataset:
         """The first data of a call that may train: the model is built from them if it has to be,
         and changes of `trainable` are taken up."""
         if self._engine is None and (isinstance(y, str) or isinstance(x, (str, os.PathLike))):
             x, y = opened(x, y, None)  # a model that is built leaves it to its signature
         x = self._build_for(x)
         self._built().refresh()
-        data = self._read(x, y, sample_weight, part=part)
+        data = self._read(x, y, sample_weight, mask, part=part)
         self._built().signature.learn(data.columns)
         return data
 
@@ -367,19 +373,25 @@ class Trainable(Adjustable, Copying, Differentiable):
             return self._engine.signature.restored_on_error()
         return building.restored_on_error(self._layers, self, self._counters)
 
-    def _prepared(self, x: Any, y: Any, sample_weight: Any = None) -> Dataset:
+    def _prepared(self, x: Any, y: Any, sample_weight: Any = None, mask: Any = None) -> Dataset:
         """Build if needed and check all data; a failure leaves the model as it was."""
         with self._undone_on_error():
-            return self._first(x, y, sample_weight)
+            return self._first(x, y, sample_weight, mask)
 
     def train_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, *, dy: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        dy: Any = None,
+        mask: Any = None,
     ) -> Any:
         """One update from one batch: forward, loss, backward, accumulate, update.
 
         Parameters
         ----------
-        x, y, sample_weight
+        x, y, sample_weight, mask
             As in `fit`; all samples are one batch.
         dy : array of the outputs' shape, list or dict of them by output, or callable, optional
             In place of `y` and the compiled loss: dL/dy as `backward` takes it, or a function of
@@ -413,15 +425,15 @@ class Trainable(Adjustable, Copying, Differentiable):
                 return self._step_by(x, dy)
         with self._busy("train_on_batch"):
             compilation = self._need_compilation()
-            item = self._prepared(x, y, sample_weight)
+            item = self._prepared(x, y, sample_weight, mask)
             if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
             engine = self._built()
-            trainer = engine.trainer("train", compilation)
+            trainer = engine.of(item).trainer("train", compilation)
             rate = compilation.optimizer.current_rate()
             compilation.measures.reset()
             try:
-                trainer.train_step(item.xs, item.ys, item.ws, rate, update=True, reset=True)
+                trainer.train_step(item.xs, item.ys, item.told, rate, update=True, reset=True)
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
             return compilation.measures.logs(trainer.results())
@@ -441,13 +453,19 @@ class Trainable(Adjustable, Copying, Differentiable):
         return self.evaluate(x, y, batch_size=None, sample_weight=sample_weight)
 
     def evaluate(
-        self, x: Any, y: Any = None, *, batch_size: int | None = 1024, sample_weight: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = 1024,
+        sample_weight: Any = None,
+        mask: Any = None,
     ) -> dict[str, float]:
         """Loss and metrics on data, without training.
 
         Parameters
         ----------
-        x, y, sample_weight
+        x, y, sample_weight, mask
             As in `fit`, batches too.
         batch_size : int or None
             Of it the result does not depend but for rounding; None is all rows at once.
@@ -472,7 +490,7 @@ class Trainable(Adjustable, Copying, Differentiable):
         if is_batches(x, y):
             item = Batches(x, functools.partial(read, part=True))
         else:
-            item = read(x, y, sample_weight)
+            item = read(x, y, sample_weight, mask)
             compilation.look_at(item.ys)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compilation.measures.states() if self._training.held else []

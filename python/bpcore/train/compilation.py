@@ -148,6 +148,7 @@ class Compilation:
         x: Any,
         y: Any,
         sample_weight: Any = None,
+        mask: Any = None,
         names: Names = ("x", "y"),
         part: bool = False,
     ) -> Dataset:
@@ -156,7 +157,9 @@ class Compilation:
         `part`: they are a batch of larger data, of which no row may count.
         """
         check = self.measures.refuse_labels
-        data = signature.read(x, y, sample_weight, self.losses, names=names, check_labels=check)
+        data = signature.read(
+            x, y, sample_weight, self.losses, names=names, check_labels=check, mask=mask
+        )
         for k, weights in enumerate(data.ws):
             if weights is not None:
                 self.measures.refuse_weights(k, weights.ndim)

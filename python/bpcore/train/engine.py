@@ -6,13 +6,22 @@ from typing import Any
 
 from .. import _core, constraints, graph, regularizers
 from ..base.memory import Array
+from ..data.dataset import Dataset, Form
+from ..data.sequences import Steps
 from ..data.signature import Ends, Signature
 from ..graph.parameter import Parameter
 from .compilation import Compilation
 
+# The length for which a model of open length is lowered before it has seen any, and how many
+# lengths' plans it keeps.
+_NOMINAL, _KEPT = 64, 24
+
 
 class Engine:
-    """The lowered graph of a built model; made anew when layers are frozen or thawed."""
+    """The lowered graph of a built model; made anew when layers are frozen or thawed.
+
+    Where inputs leave their length open there is one for each length (`of`), with the same weights.
+    """
 
     def __init__(
         self,
@@ -22,24 +31,33 @@ class Engine:
         dtype: str,
         compute: str,
         draws: _core.Counter,
+        form: Form | None = None,
+        signature: Signature | None = None,
     ) -> None:
-        self.dtype = dtype
+        self.dtype, self.compute = dtype, compute
         self.nodes, self.input_tensors, self.output_tensors = nodes, inputs, outputs
-        self.low, self.places = graph.lower(nodes, inputs, dtype, compute)
-        self.signature = Signature(
-            Ends([t.name for t in inputs], [t.shape for t in inputs]),
-            Ends(_unique([t.name for t in outputs]), [t.shape for t in outputs]),
-            dtype,
-            lambda: (p.value for p in self.params),
-        )
+        lengths = tuple(_NOMINAL if graph.is_open(t.shape) else 0 for t in inputs)
+        self.form = form or Form(lengths, frozenset())
+        self.low, self.places = graph.lower(nodes, inputs, dtype, compute, *self.form)
         self.outputs: list[int] = []
         n_inputs = len(inputs)
         for t in outputs:
             i = self.places[id(t.node)].a
             if i < n_inputs or i in self.outputs:  # the core wants a node of its own per output
-                i = self.low.add("reshape", (i,), t.shape, t.name, shape=t.shape)
+                source, shape = i, self.low.shapes[i]
+                i = self.low.add("reshape", (source,), shape, t.name, shape=shape)
                 self.low.say(i, graph.View())
+                self.low.set_masks(i, self.low.masks_of(source))
             self.outputs.append(i)
+        self.signature = signature or Signature(
+            Ends([t.name for t in inputs], [t.shape for t in inputs]),
+            Ends(_unique([t.name for t in outputs]), [t.shape for t in outputs]),
+            dtype,
+            lambda: (p.value for p in self.params),
+            self._steps,
+            self.low.ids,
+        )
+        self.forms: dict[Form, Engine] = {}
         self.params: list[Parameter] = self.low.params
         self.flags = self.low.flags()
         self.net = self.low.network(self.outputs)
@@ -48,8 +66,50 @@ class Engine:
         self.by_chance = False  # whether nobody gave the model's seed
         self.draws = draws  # training batches so far, of the model
         self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
+        self.state_rows: int | None = None  # of a batch whose states are held
+        self.stateful = any(node.layer.stateful for node in nodes)
         self._passes: Any = None
+        self.passing: Form | None = None  # of the last forward pass that was kept
         self._kept: list[Any] = []  # by layer in Python: what it keeps for `backward`
+
+    def _steps(self, form: Form) -> Steps:
+        """What the network of this form asks of data: shapes of its outputs, and masks."""
+        low = self.formed(form).low
+        outputs = self.formed(form).outputs
+        return Steps(
+            [low.shapes[i] for i in outputs],
+            list(low.mask_inputs),
+            [low.masks_of(i) for i in outputs],
+            low.in_front,
+            [graph.is_open(t.shape) for t in self.output_tensors],
+        )
+
+    def of(self, item: Dataset) -> Engine:
+        """The engine for the lengths of these data, and for masks as they have them."""
+        return self.formed(item.form)
+
+    def formed(self, form: Form | None) -> Engine:
+        """The engine for data of this form."""
+        if form is None or form == self.form:
+            return self
+        found = self.forms.pop(form, None)
+        if found is None:
+            found = Engine(
+                self.nodes,
+                self.input_tensors,
+                self.output_tensors,
+                self.dtype,
+                self.compute,
+                self.draws,
+                form,
+                self.signature,
+            )
+            found.by_chance = self.by_chance
+        self.forms[form] = found  # the last one used is the last one
+        while len(self.forms) > _KEPT:
+            del self.forms[next(iter(self.forms))]
+        found.refresh()
+        return found
 
     def ends(self) -> list[graph.End]:
         """The outputs, as losses and metrics ask for them."""
@@ -74,6 +134,16 @@ class Engine:
             self.trainers.clear()
             self._passes = None
             self.flags = flags  # last: if Ctrl-C comes before, all is done again
+
+    def _losses(self, compilation: Compilation) -> list[dict[str, Any]]:
+        """What the core is told of the losses; those of outputs with steps are of each step."""
+        told = []
+        losses = compilation.core_losses(self.dtype)
+        for loss, i, t in zip(losses, self.outputs, self.output_tensors, strict=True):
+            if graph.is_open(t.shape) or self.low.masks_of(i):
+                loss = {**loss, "steps": self.low.shapes[i][0]}
+            told.append(loss)
+        return told
 
     # ---- the parts of a step ------------------------------------------------------------------
     @property
@@ -100,9 +170,10 @@ class Engine:
 
     # ---- trainers -----------------------------------------------------------------------------
     def trainer(self, purpose: str, compilation: Compilation) -> Any:
-        """The trainer for "train", "eval", "gradients", "trace" or "apply", made on first use."""
+        """The trainer for "train", "windows" (which carry states), "eval", "gradients", "trace" or
+        "apply", made on first use."""
         optimizer = compilation.optimizer
-        updates, alone = purpose in ("train", "apply"), purpose == "apply"
+        updates, alone = purpose in ("train", "windows", "apply"), purpose == "apply"
         spec = {**optimizer.spec(), "began": optimizer._began} if updates else None
         penalties = [regularizers.spec(p) for p in self.params]
         bounds = [constraints.spec(p) for p in self.params] if spec else []
@@ -115,13 +186,15 @@ class Engine:
             active = compilation.optimizer.slots(self.params, self.flags[: len(self.params)])
         metrics = (
             compilation.measures.specs
-            if purpose in ("train", "eval")
+            if purpose in ("train", "windows", "eval")
             else [[] for _ in self.outputs]
         )
         ends: tuple[list[Any], list[float], list[Any]] = [], [], []  # of an update alone
         if not alone:
-            ends = compilation.core_losses(self.dtype), compilation.weights, metrics
+            ends = self._losses(compilation), compilation.weights, metrics
         parameters: dict[str, Any] = {}
+        if purpose == "windows" or (purpose == "train" and self.stateful):
+            parameters["carries"] = True
         if any(item[0] is not None for item in penalties):
             parameters["penalties"] = [make() for _, make in penalties]
         if any(item[0] is not None for item in bounds):

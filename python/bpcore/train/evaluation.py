@@ -26,9 +26,9 @@ def of_arrays(
     steps: int | None = None,
 ) -> Logs:
     """All of a data set, or its first `steps` batches."""
-    trainer = engine.trainer("eval", compilation)
+    trainer = engine.of(item).trainer("eval", compilation)
     compilation.measures.reset()
-    trainer.set_data(item.xs, item.ys, item.ws)
+    trainer.set_data(item.xs, item.ys, item.told)
     trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
     end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
     rate = np.array([0.0])
@@ -48,14 +48,17 @@ def of_batches(
     steps: int | None = None,
 ) -> Logs:
     """Of batches that come one by one: all, or the next `steps` of them."""
-    trainer = engine.trainer("eval", compilation)
+    trainer: Any = None
     compilation.measures.reset()
     first = True
     batches.restart()  # each evaluation sees the same batches, where that is possible
     for item in batches.epoch(steps):
         if not compilation.looked:
             compilation.look_at(item.ys)
-        trainer.train_step(item.xs, item.ys, item.ws, 0.0, update=False, reset=first)
+        before, trainer = trainer, engine.of(item).trainer("eval", compilation)
+        if before is not None and trainer is not before:
+            trainer.take_results(before)
+        trainer.train_step(item.xs, item.ys, item.told, 0.0, update=False, reset=first)
         first = False
     if first:
         raise ValueError(

@@ -132,7 +132,7 @@ class Expected:
     def begin(self, batch: int) -> None:
         """Put the trainer, which begins its epochs anew in any case, to a place in an epoch."""
         trainer, train = self.loop.trainer, self.train
-        trainer.set_data(train.xs, train.ys, train.ws)
+        trainer.set_data(train.xs, train.ys, train.told)
         trainer.start_epoch(self.batch_size, first_batch=batch)
 
     def _gathered(self, batch: int) -> kinds.Kind:

@@ -14,11 +14,11 @@ from ..base import seeding
 from ..base.progress import Progress
 from ..callbacks import History
 from ..callbacks.base import CallbackList
-from ..data.dataset import Dataset, batch_size_of
+from ..data.dataset import Dataset, Form, batch_size_of, subset
 from ..errors import ScheduleWarning, TrainingDiverged, diverged, warn
 from ..files import lock
 from ..optimizers import BatchSolver
-from . import identity, solving
+from . import identity, solving, windows
 from .evaluation import SLICE
 from .options import Options
 from .trainee import Trainee
@@ -29,7 +29,10 @@ _RATES = 4096  # rates computed ahead when there is a schedule
 class Loop:
     """One call of fit on a built and compiled model that is marked busy."""
 
-    def __init__(self, trainee: Trainee, options: Options, hooks: CallbackList) -> None:
+    def __init__(
+        self, trainee: Trainee, options: Options, hooks: CallbackList, form: Form | None = None
+    ) -> None:
+        """`form`: of the data, or of the first batch of them."""
         self.trainee, self.options = trainee, options
         self.model, self.compilation = trainee.model, trainee.compilation
         self.counters, self.engine = trainee.counters, trainee.built()
@@ -38,7 +41,8 @@ class Loop:
         self.start: dict[str, Any] = {}  # what tells the weights before any training
         if options.checkpoint is not None:
             self.start = identity.weights_at_the_start(self.model, self.engine)
-        self.trainer = self.engine.trainer("train", self.compilation)
+        self.form = form
+        self.trainer = self.engine.formed(form).trainer("train", self.compilation)
         self.hooks = hooks
         self.progress: Progress
         self.saver: Any = None  # a resume.Run
@@ -124,7 +128,7 @@ class Loop:
         options = self.options
         first, self.first_batch = self.saver.restore()
         self.engine = self.trainee.built()
-        self.trainer = self.engine.trainer("train", self.compilation)
+        self.trainer = self.engine.formed(self.form).trainer("train", self.compilation)
         if self.solving is not None:
             self._solve()
         self.progress.due((first - options.initial_epoch) * (steps or 0))
@@ -145,6 +149,8 @@ class Loop:
         if self.solving is not None:
             assert train is not None
             report = self._solver_epoch(epoch, self.solving, train)
+        elif train is not None and self.options.bptt is not None:
+            self._window_epoch(epoch, train, self.options.bptt.every)
         elif train is not None:
             self._array_epoch(epoch, train, steps)
         else:
@@ -194,7 +200,7 @@ class Loop:
         if self.hooks.has_batch_hooks:
             self.hooks.call("on_train_batch_begin", 0)
         report: dict[str, float] = {}
-        self.trainer.set_data(train.xs, train.ys, train.ws)
+        self.trainer.set_data(train.xs, train.ys, train.told)
         self._guarded(epoch, lambda: report.update(solver.epoch(train)))
         if self.hooks.has_batch_hooks:
             logs = self.compilation.measures.logs(self.trainer.results(), final=False)
@@ -206,7 +212,7 @@ class Loop:
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
         trainer = self.trainer
-        trainer.set_data(train.xs, train.ys, train.ws)
+        trainer.set_data(train.xs, train.ys, train.told)
         trainer.start_epoch(
             batch_size_of(self.options.batch_size, train.n),
             shuffle=self.options.shuffle,
@@ -242,8 +248,59 @@ class Loop:
                 self.saver.after_batches(epoch, int(trainer.batch) - batch)
             stop = self._stops(epoch, int(trainer.batch) - batch)
 
+    def _window_epoch(self, epoch: int, train: Dataset, every: int) -> None:
+        """An update for each window of each batch; the states go on from window to window."""
+        size = batch_size_of(self.options.batch_size, train.n)
+        order = np.arange(train.n)
+        if self.options.shuffle:
+            seed = seeding.mix(self.model.seed, seeding.SHUFFLE)
+            order = np.asarray(_core.permutation(seed, self.counters.epochs_done, train.n))
+        schedule, done = Rates(self.optimizer), 0
+        for start in range(0, train.n, size):
+            before: Any = None
+            for part in windows.windows(subset(train, order[start : start + size]), every):
+                if self.options.steps is not None and done >= self.options.steps:
+                    return
+                trainer = self.engine.of(part).trainer("windows", self.compilation)
+                if before is None:
+                    trainer.reset_states()
+                elif trainer is not before:
+                    trainer.set_states(before.states())
+                before = trainer
+                if trainer is not self.trainer:
+                    if done:
+                        trainer.take_results(self.trainer)
+                    self.trainer = trainer
+                self._window(epoch, trainer, part, schedule, done)
+                done += 1
+                if self._stops(epoch, 1):
+                    return
+
+    def _window(self, epoch: int, trainer: Any, part: Dataset, schedule: Rates, done: int) -> None:
+        if self.hooks.has_batch_hooks:
+            self.hooks.call("on_train_batch_begin", done)
+        rate = float(schedule.next(self.optimizer.iterations)[0])
+        self._guarded(
+            epoch,
+            lambda: trainer.train_step(
+                part.xs, part.ys, part.told, rate, update=True, reset=done == 0, more=True
+            ),
+            batch=done,
+        )
+        if self.hooks.has_batch_hooks:
+            logs = self.compilation.measures.logs(trainer.results(), final=False)
+            self.hooks.call("on_train_batch_end", done, logs=logs)
+
+    def _trainer_for(self, item: Dataset, goes_on: bool) -> Any:
+        """The trainer for a batch, which may be of another length than the one before."""
+        trainer = self.engine.of(item).trainer("train", self.compilation)
+        if trainer is not self.trainer:
+            if goes_on:
+                trainer.take_results(self.trainer)
+            self.trainer = trainer
+        return trainer
+
     def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> None:
-        trainer = self.trainer
         done = 0
         schedule = Rates(self.optimizer)
         for item in batches.epoch(steps):
@@ -251,10 +308,11 @@ class Loop:
                 self.hooks.call("on_train_batch_begin", done)
             rate = float(schedule.next(self.optimizer.iterations)[0])
             reset = done == 0
+            trainer = self._trainer_for(item, not reset)
             self._guarded(
                 epoch,
-                lambda d=item, r=rate, f=reset: trainer.train_step(
-                    d.xs, d.ys, d.ws, r, update=True, reset=f, more=True
+                lambda t=trainer, d=item, r=rate, f=reset: t.train_step(
+                    d.xs, d.ys, d.told, r, update=True, reset=f, more=True
                 ),
                 batch=done,
             )

@@ -8,6 +8,7 @@ from ..base import checks
 from ..base.progress import verbosity
 from ..data.batches import Batches
 from ..data.dataset import batch_size_of
+from .windows import truncation
 
 
 class Options:
@@ -27,6 +28,7 @@ class Options:
         validation_freq: Any,
         checkpoint: Any = None,
         checkpoint_every: Any = None,
+        bptt: Any = None,
     ) -> None:
         self.batch_size = batch_size
         batch_size_of(batch_size, 1)
@@ -47,6 +49,32 @@ class Options:
         if checkpoint is None and checkpoint_every is not None:
             raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
         self.checkpoint = None if checkpoint is None else checks.path(checkpoint)
+        self.bptt = truncation(bptt)
+        if self.bptt is not None and self.bptt.back != self.bptt.every:
+            raise ValueError(
+                f"bptt: fit takes a number of steps k, or (k, k), got {tuple(self.bptt)}; windows "
+                "that overlap are for gradients(..., bptt=(h, h'))"
+            )
+        if self.bptt is not None and self.checkpoint is not None:
+            raise ValueError(
+                "bptt and checkpoint do not go together: a run is not taken up between windows; "
+                "call save_checkpoint from a callback at the end of an epoch"
+            )
+
+    def refuse_with_batches(self, *given: Any) -> None:
+        """Raise for what needs arrays; `given`: sample_weight, class_weight and mask."""
+        if self.checkpoint is not None:
+            raise ValueError(
+                "checkpoint needs arrays, got an iterable of batches, which cannot be taken up in "
+                "the middle; give arrays or memmaps, or call save_checkpoint from a callback"
+            )
+        if self.split or any(one is not None for one in given):
+            raise ValueError(
+                "validation_split, sample_weight, class_weight and mask need arrays; give weights "
+                "as the third item of each batch, and a mask as the fourth"
+            )
+        if self.bptt is not None:
+            raise ValueError("bptt needs arrays or lists of sequences, got an iterable of batches")
 
     def lasting(self, batches: Batches, validation: bool = False) -> Batches:
         """Batches for training, or for validation, that may be enough for all epochs.

@@ -83,8 +83,8 @@ class Solving:
         trainer = self.trainer
         verdict = self.core.iterate()
         if verdict == "not finite":
-            trainer.gradients(train.xs, train.ys, train.ws, training=False)  # says where
-            trainer.set_data(train.xs, train.ys, train.ws)
+            trainer.gradients(train.xs, train.ys, train.told, training=False)  # says where
+            trainer.set_data(train.xs, train.ys, train.told)
             raise _core.Diverged("", {"layer": "", "tensor": "gradient"})
         self.optimizer.stopped = verdict
         trainer.start_epoch(_BATCH, update=False)

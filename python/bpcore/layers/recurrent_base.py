@@ -1,0 +1,288 @@
+"""What the recurrent layers have in common: weights, states in and out, the way of a mask."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import activations, graph
+from ..base import checks, seeding
+from ..base.memory import Shape
+from ..errors import ShapeError
+from .base import Layer
+from .core import CoreLayer
+
+
+class Recurrent(CoreLayer):
+    """Base of the three: what they have in common."""
+
+    takes_any_length = True
+    op: ClassVar[str]
+    gates: ClassVar[int]
+    states: ClassVar[int] = 1
+    units: int
+
+    def _set(
+        self,
+        units: Any,
+        functions: dict[str, Any],
+        use_bias: Any,
+        weights: dict[str, Any],
+    ) -> None:
+        """Check and keep the arguments; `functions` and `weights` by the names of arguments."""
+        from .. import constraints, initializers, regularizers
+
+        self.units = checks.integer("units", units)
+        for name, function in functions.items():
+            setattr(self, name, _pointwise(name, function))
+        self.use_bias = checks.boolean("use_bias", use_bias)
+        getters = {
+            "initializer": initializers.get,
+            "regularizer": regularizers.get,
+            "constraint": constraints.get,
+        }
+        for name, value in weights.items():
+            setattr(self, name, getters[name.rpartition("_")[2]](value))
+        self.at_places = False  # whether y_t stands at place t where it goes backwards
+        self.kernel: Any = None
+        self.recurrent_kernel: Any = None
+        self.bias: Any = None
+
+    def _set_results(self, sequences: Any, state: Any, backwards: Any, stateful: Any) -> None:
+        self.return_sequences = checks.boolean("return_sequences", sequences)
+        self.return_state = checks.boolean("return_state", state)
+        self.go_backwards = checks.boolean("go_backwards", backwards)
+        self.stateful = checks.boolean("stateful", stateful)
+
+    def _set_dropout(self, dropout: Any, recurrent: Any, seed: Any) -> None:
+        self.dropout = checks.real("dropout", dropout, 0.0, 1.0, open_high=True)
+        name = "recurrent_dropout"
+        self.recurrent_dropout = checks.real(name, recurrent, 0.0, 1.0, open_high=True)
+        self.seed = checks.seed(seed)
+        self._stream = 0
+
+    def _noise_seed(self, place: int) -> int:
+        told = seeding.mix(self._seed or 0, seeding.NOISE + self._stream)
+        return seeding.mix(told if self.seed is None else self.seed, place)
+
+    @property
+    def streams(self) -> bool:  # type: ignore[override]
+        """Forward in time, it needs no later step."""
+        return not self.go_backwards and not isinstance(self.input_shape, list)
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel (F, G units), recurrent_kernel (units, G units) and bias for x (T, F)."""
+        features = self._steps_and_features(input_shape)[1]
+        width = self.gates * self.units
+        shapes = {"kernel": (features, width), "recurrent": (self.units, width)}
+        for part, shape in shapes.items():
+            name = "kernel" if part == "kernel" else "recurrent_kernel"
+            setattr(self, name, self._add(name, part, shape))
+        if self.use_bias:
+            self.bias = self._add("bias", "bias", self._bias_shape())
+        if self.dropout or self.recurrent_dropout:
+            self._stream = self._next_stream() if self._next_stream else len(self._weights)
+
+    def _add(self, name: str, part: str, shape: Shape) -> Any:
+        return self.add_weight(
+            name,
+            shape,
+            self._initializer(part),
+            regularizer=getattr(self, f"{part}_regularizer"),
+            constraint=getattr(self, f"{part}_constraint"),
+        )
+
+    def _initializer(self, part: str) -> Any:
+        return getattr(self, f"{part}_initializer")
+
+    def _bias_shape(self) -> Shape:
+        return (self.gates * self.units,)
+
+    def _steps_and_features(self, input_shape: Any) -> tuple[int, int]:
+        """Of x, after checks of it and of the initial states."""
+        several = isinstance(input_shape, list)
+        shape, *states = [tuple(s) for s in input_shape] if several else [tuple(input_shape)]
+        if len(shape) != 2:
+            got = ", ".join(map(str, ("N", *shape)))
+            raise ShapeError(
+                f"{self.label}: got x of shape ({got}), expected (N, T, F): samples, steps in "
+                "time, features; add an axis with Reshape"
+            )
+        if states and len(states) != self.states:
+            raise ShapeError(
+                f"{self.label}: got {len(states)} initial states, expected {self._named_states()}"
+            )
+        for name, state in zip("hc", states, strict=False):
+            if state != (self.units,):
+                got = ", ".join(map(str, ("N", *state)))
+                raise ShapeError(
+                    f"{self.label}: got the initial state {name} of shape ({got}), expected (N, "
+                    f"{self.units}), as the layer has {self.units} units"
+                )
+        return shape[0], shape[1]
+
+    def _named_states(self) -> str:
+        return "[h, c]" if self.states > 1 else "[h]"
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        """With `return_state` h and c are rows behind those of y, which `Returned` takes apart."""
+        steps = self._steps_and_features(input_shape)[0]
+        rows = steps if self.return_sequences else 1
+        if self.return_state:
+            return (rows + self.states, self.units)
+        return (rows, self.units) if self.return_sequences else (self.units,)
+
+    def __call__(self, x: Any, training: bool = False, *, initial_state: Any = None) -> Any:
+        """y = layer(x), or with `return_state` [y, h] or [y, h, c].
+
+        Parameters
+        ----------
+        x : Tensor or array (N, T, F)
+        training : bool
+            Of arrays only.
+        initial_state : list of Tensor or array (N, units), optional
+            [h], or [h, c] of an LSTM; zeros without it. Gradients flow into it.
+        """
+        if initial_state is not None:
+            states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+            x = [x, *states]
+        y = super().__call__(x, training)
+        if not (self.return_state and graph.is_symbolic(y)):
+            return y
+        parts = range(1 + self.states)
+        return [Returned(k, self.states, self.return_sequences)(y) for k in parts]
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """y of (N, T, F), or with `return_state` [y, h] or [y, h, c]."""
+        y = super().forward(x, training)
+        if not self.return_state:
+            return y
+        own = y[:, : -self.states] if self.return_sequences else y[:, 0]
+        return [own, *(y[:, k - self.states] for k in range(self.states))]
+
+    def backward(self, dy: Any) -> Any:
+        """dL/dx, or [dL/dx, dL/dh, ...] with initial states, from dL/dy or [dL/dy, dL/dh, ...]."""
+        if self.return_state and isinstance(dy, (list, tuple)):
+            first, *rest = [np.asarray(d) for d in dy]
+            first = first if self.return_sequences else first[:, None]
+            dy = np.concatenate([first, *(d[:, None] for d in rest)], axis=1)
+        return super().backward(dy)
+
+    def lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        custom = type(self).forward is not Recurrent.forward
+        if custom or type(self).backward is not Recurrent.backward:
+            return Layer.lower(self, low, inputs, shapes, shape)
+        return self.core_lower(low, inputs, shapes, shape)
+
+    def _attributes(self) -> dict[str, Any]:
+        """What the cell is told."""
+        raise NotImplementedError
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        told = {
+            "sequences": self.return_sequences,
+            "states": self.return_state,
+            "backwards": self.go_backwards,
+            "initial": len(inputs) > 1,
+        }
+        x, mask = inputs[0], low.mask(inputs[0])
+        calls = sum(node[0] == self.op and node[4] == self.name for node in low.nodes)
+        if self.dropout:
+            noise = {"mode": "dropout", "rate": self.dropout, "shape": (1, shapes[0][1])}
+            seed = self._noise_seed(2 * calls)
+            x = low.add("noise", (x,), shapes[0], self.name, seed=seed, **noise)
+        given = [x, *([] if mask is None else [mask]), *inputs[1:]]
+        told["masked"] = mask is not None
+        if self.recurrent_dropout:
+            told["dropped"] = True
+            given.append(self._factors(low, self._noise_seed(2 * calls + 1)))
+        y = low.add(self.op, given, shape, self.name, self._weights, **told, **self._attributes())
+        if self.return_sequences:
+            if self.go_backwards and not self.at_places:
+                y = self._reversed(low, y, inputs[0], shape)
+            low.set_masks(y, low.masks_of(inputs[0]))
+        return y
+
+    def _factors(self, low: graph.Lowering, seed: int) -> int:
+        """What recurrent dropout multiplies h by, at all steps: noise on ones."""
+        ones = low.add("constant", (), (self.units,), self.name, value=np.ones(self.units))
+        noise = {"mode": "dropout", "rate": self.recurrent_dropout, "shape": (self.units,)}
+        return low.add("noise", (ones,), (self.units,), self.name, seed=seed, **noise)
+
+    def _reversed(self, low: graph.Lowering, y: int, x: int, shape: Shape) -> int:
+        """The sequence in the order in which it was made; what does not count stays behind."""
+        mask = low.mask(x, in_front=True)
+        masks = () if mask is None else (mask,)
+        if not self.return_state:
+            return low.add("reverse", (y, *masks), shape, self.name)
+        steps = shape[0] - self.states
+        own = low.add("rows", (y,), (steps, self.units), self.name, begin=0, end=steps)
+        ends = (self.states, self.units)
+        rest = low.add("rows", (y,), ends, self.name, begin=steps, end=shape[0])
+        own = low.add("reverse", (own, *masks), (steps, self.units), self.name)
+        return low.add("concatenate", (own, rest), shape, self.name, axis=0)
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """`core_lower` has said it."""
+        return False
+
+
+class Returned(CoreLayer):
+    """One of the results of a recurrent layer with `return_state`: y (part 0), h or c."""
+
+    def __init__(
+        self,
+        part: int,
+        states: int,
+        sequences: bool,
+        *,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.states = checks.integer("states", states)
+        self.part = checks.integer("part", part, 0, self.states)
+        self.sequences = checks.boolean("sequences", sequences)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        rows, units = input_shape
+        return (rows - self.states, units) if self._is_sequence() else (units,)
+
+    def _is_sequence(self) -> bool:
+        return self.part == 0 and self.sequences
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Of the sequence alone."""
+        return self._is_sequence()
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        own = shapes[0][0] - self.states
+        begin = 0 if self.part == 0 else own + self.part - 1
+        end = own if self.part == 0 else begin + 1
+        told = {"begin": begin, "end": end, "drop": not self._is_sequence()}
+        return low.add("rows", inputs, shape, self.name, **told)
+
+
+def _pointwise(name: str, function: Any) -> str:
+    """An activation of single values, by name."""
+    found = activations.get(function)
+    if not isinstance(found, str) or found in ("softmax", "log_softmax"):
+        raise ValueError(
+            f"{name} must be the name of an activation of single values, got "
+            f"{checks.describe(function)}; other functions of a cell are written as a cell of RNN"
+        )
+    return found
+
+
+def told(activation: str, recurrent: str | None = None) -> dict[str, Any]:
+    told: dict[str, Any] = {"activation": activation, "alpha": activations.alpha(activation)}
+    if recurrent is not None:
+        told.update(recurrent_activation=recurrent, recurrent_alpha=activations.alpha(recurrent))
+    return told

@@ -1,0 +1,180 @@
+"""Truncated backpropagation through time: sequences in windows, states carried between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..base import checks
+from ..base.memory import Array
+from ..data.dataset import Dataset, Form, Valid, batch_size_of
+from .compilation import Compilation
+from .engine import Engine
+
+
+class Truncation(NamedTuple):
+    """A pass every `every` steps, over the last `back` steps."""
+
+    back: int
+    every: int
+
+
+def truncation(value: Any) -> Truncation | None:
+    """`bptt` as given: a number k is a pass every k steps over these k steps."""
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(
+                f"bptt must be a number of steps k or a pair (h, h'), got {len(value)} numbers"
+            )
+        back = checks.integer("bptt: h", value[0])
+        every = checks.integer("bptt: h'", value[1])
+        if every > back:
+            raise ValueError(
+                f"bptt: got (h, h') = ({back}, {every}), expected h >= h': a pass goes back over "
+                "all steps since the last one, at least"
+            )
+        return Truncation(back, every)
+    steps = checks.integer("bptt", value)
+    return Truncation(steps, steps)
+
+
+def check(engine: Engine, item: Dataset, what: str) -> None:
+    """Refuse models whose outputs are not of steps, or whose inputs are of fixed length."""
+    shapes = engine.signature.inputs.shapes
+    if item.form is None or not all(item.form.lengths) or len(set(item.form.lengths)) > 1:
+        raise ValueError(
+            f"bptt needs inputs that leave their length open, all of one length, got inputs "
+            f"{shapes}; make them with Input((None, ...))"
+        )
+    for y, _ in item.ys:
+        if y.ndim < 2 or y.shape[1] != item.form.lengths[0]:
+            raise ValueError(
+                f"bptt needs a target for each step, got {what} of shape {y.shape} for "
+                f"{item.form.lengths[0]} steps; take return_sequences=True to the end"
+            )
+    for node in engine.nodes:
+        layer: Any = node.layer
+        if not layer.is_input and not layer.streams:
+            raise ValueError(
+                f"bptt: {layer.label} needs the whole sequence, expected layers that go forward "
+                "in time"
+            )
+
+
+def check_fit(engine: Engine, options: Any, train: Dataset) -> None:
+    """What the options of a fit ask of sequences."""
+    if options.bptt is not None:
+        check(engine, train, "y")
+    check_stateful(engine, options.shuffle, batch_size_of(options.batch_size, train.n), train.n)
+
+
+def check_stateful(engine: Engine, shuffle: bool, size: int, n: int) -> None:
+    """Layers that go on from batch to batch need batches of one size in one order."""
+    if not engine.stateful:
+        return
+    layer: Any = next(node.layer for node in engine.nodes if node.layer.stateful)
+    if shuffle:
+        raise ValueError(
+            f"{layer.label} is stateful: sample i goes on in the next batch; pass shuffle=False"
+        )
+    if n % size:
+        raise ValueError(
+            f"{layer.label} is stateful: got {n} samples in batches of {size}, expected a multiple "
+            "of batch_size"
+        )
+    if engine.state_rows not in (None, size):
+        raise ValueError(
+            f"{layer.label} is stateful and holds the states of {engine.state_rows} samples, got "
+            f"batches of {size}; call model.reset_states() before"
+        )
+    engine.state_rows = size
+
+
+def reset_states(engine: Engine) -> None:
+    """The next training batch begins with zeros."""
+    engine.state_rows = None
+    for own in (engine, *engine.forms.values()):
+        for purpose, (trainer, _) in own.trainers.items():
+            if purpose == "train":
+                trainer.reset_states()
+
+
+def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> Dataset:
+    """Steps `begin` to `end` of a data set; the losses of those from `counts_from` on."""
+    assert item.form is not None
+    steps = slice(begin, end)
+    valid: list[Valid | None] = []
+    ws: list[Array | None] = []
+    for w, v, (y, _) in zip(item.ws, item.valid, item.ys, strict=True):
+        mask = np.ones((item.n, y.shape[1]), np.uint8) if v is None else v.mask
+        part = mask[:, steps].copy()
+        if counts_from is not None:
+            part[:, : counts_from - begin] = 0
+        valid.append(Valid(part, part.sum(axis=1, dtype=np.int64)))
+        some = part.astype(np.float64)
+        if w is not None:
+            own = w[:, steps] if w.ndim > 1 else w[:, None]
+            some = own * some.reshape(some.shape + (1,) * (own.ndim - 2))
+        ws.append(np.ascontiguousarray(some))
+    form = Form(tuple(end - begin for _ in item.form.lengths), item.form.masked)
+    ys = [(np.ascontiguousarray(y[:, steps]), labels) for y, labels in item.ys]
+    return Dataset(item.n, [x[:, steps] for x in item.xs], ys, ws, form=form, valid=valid)
+
+
+def windows(item: Dataset, every: int) -> Iterator[Dataset]:
+    """Windows of so many steps, but for those in which nothing counts."""
+    assert item.form is not None
+    length = item.form.lengths[0]
+    for begin in range(0, length, every):
+        part = cut(item, begin, min(begin + every, length))
+        if any(v is not None and v.mask.any() for v in part.valid):
+            yield part
+
+
+def gradients(
+    engine: Engine, compilation: Compilation, item: Dataset, told: Truncation
+) -> tuple[float, list[Array | None]]:
+    """The loss and the sum of the passes' gradients, without an update between them."""
+    assert item.form is not None
+    length = item.form.lengths[0]
+    total = sum(int(v.mask.sum()) for v in cut(item, 0, length).valid if v is not None)
+    loss = 0.0
+    found: list[Any] = [None] * len(engine.params)
+    states: list[Array] | None = None  # before step `start`
+    start = 0
+    for end in [*range(told.every, length, told.every), length]:
+        begin = max(0, end - told.back)
+        if begin > start:
+            _, states = _pass(engine, compilation, cut(item, start, begin), states)
+            start = begin
+        part = cut(item, start, end, end - told.every if end < length else _last(length, told))
+        count = sum(int(v.mask.sum()) for v in part.valid if v is not None)
+        if not count:
+            continue
+        (value, grads), _ = _pass(engine, compilation, part, states)
+        loss += value * count / total
+        for k, g in enumerate(grads):
+            if g is not None:
+                own = np.asarray(g, np.float64) * (count / total)
+                found[k] = own if found[k] is None else found[k] + own
+    return loss, [None if g is None else g.astype(engine.dtype) for g in found]
+
+
+def _last(length: int, told: Truncation) -> int:
+    """Where the last pass's losses begin."""
+    return (length - 1) // told.every * told.every
+
+
+def _pass(
+    engine: Engine, compilation: Compilation, part: Dataset, states: list[Array] | None
+) -> tuple[tuple[float, list[Any]], list[Array]]:
+    trainer = engine.of(part).trainer("windows", compilation)
+    trainer.reset_states()
+    if states is not None:
+        trainer.set_states(states)
+    loss, grads, _ = trainer.gradients(part.xs, part.ys, part.told, wrt_inputs=False)
+    return (float(loss), grads), trainer.states()
