@@ -139,12 +139,12 @@ def test_golden_gradients_through_time(k):
 
 def test_stateful_batches_are_one_long_sequence(rng):
     x, y = rng.normal(size=(2, 30, 3)), rng.normal(size=(2, 30, 2))
-    frozen = bp.optimizers.SGD(1e-300)
+    frozen = lambda: bp.optimizers.SGD(1e-300)  # noqa: E731
     layers = lambda s: [L.LSTM(5, return_sequences=True, stateful=s), L.Dense(2)]  # noqa: E731
-    model = model_of(*layers(True), optimizer=frozen, dtype="float64")
+    model = model_of(*layers(True), optimizer=frozen(), dtype="float64")
     cut = lambda a: np.concatenate([a[:, :10], a[:, 10:20], a[:, 20:]])  # noqa: E731
     h = model.fit(cut(x), cut(y), batch_size=2, shuffle=False, verbose=0)
-    plain = model_of(*layers(False), optimizer=frozen, dtype="float64")
+    plain = model_of(*layers(False), optimizer=frozen(), dtype="float64")
     expected = plain.evaluate(x, y)["loss"]
     np.testing.assert_allclose(h.history["loss"][0], expected, rtol=1e-12)
     assert model.evaluate(x[:, :10], y[:, :10]) == plain.evaluate(x[:, :10], y[:, :10])
