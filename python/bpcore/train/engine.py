@@ -7,6 +7,7 @@ from typing import Any
 from .. import _core, constraints, graph, regularizers
 from ..base.memory import Array
 from ..data.dataset import Dataset, Form
+from ..data.free_targets import is_free
 from ..data.sequences import Steps
 from ..data.signature import Ends, Signature
 from ..graph.parameter import Parameter
@@ -138,11 +139,13 @@ class Engine:
     def _losses(self, compilation: Compilation) -> list[dict[str, Any]]:
         """What the core is told of the losses; those of outputs with steps are of each step."""
         told = []
-        losses = compilation.core_losses(self.dtype)
-        for loss, i, t in zip(losses, self.outputs, self.output_tensors, strict=True):
-            if graph.is_open(t.shape) or self.low.masks_of(i):
-                loss = {**loss, "steps": self.low.shapes[i][0]}
-            told.append(loss)
+        losses = zip(compilation.losses, compilation.core_losses(self.dtype), strict=True)
+        ends = zip(losses, self.outputs, self.output_tensors, strict=True)
+        for (loss, spec), i, t in ends:
+            in_steps = graph.is_open(t.shape) or self.low.masks_of(i)
+            if in_steps and not is_free(loss):
+                spec = {**spec, "steps": self.low.shapes[i][0]}
+            told.append(spec)
         return told
 
     # ---- the parts of a step ------------------------------------------------------------------
