@@ -240,12 +240,10 @@ class Trainable(Adjustable, Copying, Differentiable):
             Number of batches between two saves (where no gradients wait for `accumulate_steps`);
             None: after every epoch.
         mask : array of bool (N, T), optional
-            Which steps of `x` count; for several inputs a list or dict of such. Sequences that come
-            as a list have no need of one.
+            Which steps of `x` count; by input where there are several.
         bptt : int, optional
-            Truncated backpropagation through time: an update for each window of so many steps. The
-            states are carried from window to window, the gradient ends at a window's beginning.
-            Needs targets for each step. Callbacks and schedules count updates.
+            Truncated backpropagation through time: an update for each window of so many steps,
+            which begins with the states of the one before. Callbacks and schedules count updates.
 
         Returns
         -------
@@ -271,20 +269,10 @@ class Trainable(Adjustable, Copying, Differentiable):
             The run goes on with code that cannot be compared, or with a changed callback.
         """
         options = Options(
-            batch_size,
-            epochs,
-            verbose,
-            validation_split,
-            shuffle,
-            initial_epoch,
-            steps_per_epoch,
-            validation_steps,
-            validation_batch_size,
-            validation_freq,
-            checkpoint,
-            checkpoint_every,
+            batch_size, epochs, verbose, validation_split, shuffle, initial_epoch, steps_per_epoch,
+            validation_steps, validation_batch_size, validation_freq, checkpoint, checkpoint_every,
             bptt,
-        )
+        )  # fmt: skip
         hooks = CallbackList(callbacks)
         with self._busy("fit"):
             compilation = self._need_compilation()
