@@ -152,9 +152,8 @@ class Differentiable(Inspectable):
             compilation = self._need_compilation()
             trainer = engine.trainer("gradients", compilation)
             ys = []
-            for loss, shape in zip(
-                compilation.losses, engine.signature.outputs.shapes, strict=True
-            ):
+            shapes = [engine.low.shapes[i] for i in engine.outputs]
+            for loss, shape in zip(compilation.losses, shapes, strict=True):
                 wanted = loss.target_shape(shape) if hasattr(loss, "target_shape") else shape
                 zero = np.zeros(1, engine.dtype)
                 ys.append((np.broadcast_to(zero, (len(xs[0]), *wanted)), False))
@@ -246,15 +245,15 @@ class Differentiable(Inspectable):
     def _read_x(self, x: Any) -> tuple[Engine, list[Array]]:
         engine = self._built()
         engine.refresh()
-        xs, _ = engine.signature.read_inputs(x)
-        return engine, xs
+        found = engine.signature.read_inputs(x)
+        return engine.formed(found.form), found.xs
 
     def _with_data(self, x: Any, y: Any) -> tuple[Engine, Any]:
         compilation = self._need_compilation()
         item: Dataset = self._prepared(x, y)
-        engine = self._built()
+        engine = self._built().of(item)
         trainer = engine.trainer("gradients", compilation)
-        trainer.set_data(item.xs, item.ys, item.ws)
+        trainer.set_data(item.xs, item.ys, item.told)
         return engine, trainer
 
 

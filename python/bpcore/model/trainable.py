@@ -235,15 +235,14 @@ class Trainable(Adjustable, Copying, Differentiable):
             over them, as all are but ``cross_entropy``. For several outputs a list or dict of such.
         checkpoint : path, optional
             Where to save the run, safely, so that the same call in a new process goes on where this
-            one stopped, to the same bits. Of a finished run the call returns the History at once.
+            one stopped, to the same bits. Of a finished run it returns the History at once.
         checkpoint_every : int, optional
             Number of batches between two saves (where no gradients wait for `accumulate_steps`);
             None: after every epoch.
         mask : array of bool (N, T), optional
             Which steps of `x` count; by input where there are several.
         bptt : int, optional
-            Truncated backpropagation through time: an update for each window of so many steps,
-            which begins with the states of the one before. Callbacks and schedules count updates.
+            Truncated backpropagation through time: an update for each window of so many steps.
 
         Returns
         -------
@@ -251,12 +250,10 @@ class Trainable(Adjustable, Copying, Differentiable):
 
         Raises
         ------
-        ValueError, TypeError
-            Before any work, with the model unchanged.
+        ValueError, TypeError, BusyError
+            Before any work, with the model unchanged; or it is training already.
         TrainingDiverged
             The loss or a gradient became NaN or Inf; weights are those before the batch.
-        BusyError
-            The model is already training.
         CheckpointError
             The file at `checkpoint` is damaged, in use, or of another run: model, data, arguments,
             weights at the start, code. Nothing has been changed.
