@@ -225,9 +225,9 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     double total = 0;
     py::list losses, metrics;
     for (std::size_t k = 0; k < r.loss.size(); ++k) {
-      const double mean = r.loss[k] / std::max(r.terms[k], 1.0);
-      losses.append(mean);
-      total += trainer_->losses()[k].config.weight * mean;
+      const double terms = std::max(r.terms[k], 1.0);
+      losses.append(r.loss[k] / terms);
+      total += trainer_->losses()[k].config.weight * r.loss[k] / terms;
       py::list states;
       for (const Metric<T>& metric : trainer_->metrics()[k]) states.append(py::array(py::cast(metric.state())));
       metrics.append(states);
