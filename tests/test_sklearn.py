@@ -404,3 +404,13 @@ def test_a_generator_as_random_state():
     assert not np.array_equal(a.coefs_[0], a.fit(x, y).coefs_[0])  # the generator goes on
     state = np.random.default_rng(3)
     assert clone(Classifier(build, epochs=1, random_state=state)).fit(x, y).score(x, y) > 0
+
+
+def test_training_beside_scikit_learns_own_threads(tmp_path):
+    """One order of imports; all of them, torch and lightgbm: ``nox -s neighbours``."""
+    from .judges import neighbours
+
+    before, after = neighbours.run(("sklearn", "bpcore"), str(tmp_path), False, turns=1)
+    assert before > 0 and after > 0
+    with pytest.raises(RuntimeError, match="no_such_library"):
+        neighbours.run(("no_such_library",), str(tmp_path), False)
