@@ -44,7 +44,8 @@ def started(name, batches=2):
 
 def plain(gathered):
     metrics = [[list(values) for values in of_output] for of_output in gathered["metrics"]]
-    return {**gathered, "loss": list(gathered["loss"]), "metrics": metrics}
+    lists = {key: list(gathered[key]) for key in ("loss", "terms")}
+    return {**gathered, **lists, "metrics": metrics}
 
 
 @pytest.mark.parametrize("name", GATHERED)
@@ -60,6 +61,8 @@ def test_gathered_results_go_back_to_the_bit_and_in_no_other_size(name):
         {**state, "samples": -1},
         {**state, "loss": [*state["loss"], 0.0]},
         {**state, "loss": []},
+        {**state, "terms": []},
+        {**state, "terms": [*state["terms"], 1.0]},
         {**state, "metrics": state["metrics"][1:]},
         {**state, "metrics": [*state["metrics"], []]},
     ]

@@ -70,12 +70,13 @@ template <class T> std::vector<std::vector<std::int64_t>> Trainer<T>::gathered_s
 template <class T>
 void Trainer<T>::check_results(const Results<T>& results,
                                const std::vector<std::vector<std::vector<double>>>& metrics) const {
-  check(results.terms.size() == results.loss.size(), "gathered: a count is missing for some loss");
   check(results.loss.size() == config_->losses.size() && metrics.size() == metrics_.size(),
         "gathered: got " + std::to_string(results.loss.size()) + " losses and metrics of " +
             std::to_string(metrics.size()) + " outputs, expected " + std::to_string(config_->losses.size()));
   check(results.samples == samples_done(), "gathered: got " + std::to_string(results.samples) + " samples, expected " +
                                                std::to_string(samples_done()) + ", those of the batches done");
+  check(results.terms.size() == results.loss.size(), "gathered: got " + std::to_string(results.terms.size()) +
+                                                         " counts of terms, expected one for each loss");
   const auto sizes = gathered_sizes();
   for (std::size_t k = 0; k < sizes.size(); ++k) {
     const std::string where = "gathered: output " + std::to_string(k) + ": ";

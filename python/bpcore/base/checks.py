@@ -231,6 +231,11 @@ def elements(name: str, sizes: Sequence[int], itemsize: int = 4) -> int:
 def weight_shape(name: str, value: Any, itemsize: int) -> Shape:
     """The shape of a weight, one that files hold; sizes may be 0."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if any(n is None for n in given):
+        raise ShapeError(
+            f"{name}: a size depends on an axis of the input that is None, got shape {given}; only "
+            "the number of steps may be open, and no weight may depend on it"
+        )
     sizes = tuple(integer(f"{name}: size", n, 0) for n in given)
     if len(sizes) > MAX_RANK:
         raise ValueError(

@@ -150,6 +150,7 @@ class Expected:
             self.loop.trainer,
             {
                 "loss": numbers(len(sizes)),
+                "terms": kinds.Values((len(sizes),), np.float64),
                 "penalty": number,
                 "samples": kinds.Same(min(batch * self.batch_size, self.train.n)),
                 "last_loss": number,

@@ -146,6 +146,11 @@ class Run:
         if earlier:
             specs, sizes = self.loop.compilation.measures.specs, self.loop.trainer.gathered_sizes()
             plain["gathered"] = format_1.gathered(plain["gathered"], specs, sizes)
+        gathered = plain["gathered"]
+        if isinstance(gathered, dict) and "terms" not in gathered:  # from before there were steps
+            count = batch * expected.batch_size
+            rows = np.full(len(gathered.get("loss", ())), min(count, expected.train.n), np.float64)
+            plain["gathered"] = {**gathered, "terms": rows}
         expected.fit(epoch, batch).check(plain, "fit")
         decoder.check_all_used()
         expected.state().check(checkpoint.whole(self.model, state), "state")
