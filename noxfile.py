@@ -182,7 +182,12 @@ def judges(session: nox.Session) -> None:
         "pytest",
         *(
             session.posargs
-            or ["tests/judges/metrics.py", "tests/judges/losses.py", "tests/judges/derivatives.py"]
+            or [
+                "tests/judges/metrics.py",
+                "tests/judges/losses.py",
+                "tests/judges/derivatives.py",
+                "tests/judges/solvers.py",
+            ]
         ),
     )
 

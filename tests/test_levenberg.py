@@ -301,3 +301,61 @@ def test_weights_stay_when_the_loss_is_not_finite():
         model.fit(X, Y, verbose=0)
     for a, b in zip(weights, model.get_weights(), strict=True):
         assert np.array_equal(a, b)
+
+
+def two_branches():
+    a, b = bp.Input((3,)), bp.Input((2,))
+    h = bp.layers.Dense(4, "tanh")(a) * bp.layers.Dense(4, "gelu", use_bias=False)(b)
+    return bp.Model([a, b], [bp.layers.Dense(2)(h), bp.layers.Dense(1)(h)], dtype="float64", seed=0)
+
+
+def shared():
+    x, layer = bp.Input((3,)), bp.layers.Dense(3, "tanh")
+    return bp.Model(x, bp.layers.Dense(2)(layer(layer(x))), dtype="float64", seed=0)
+
+
+def frozen():
+    layers = [bp.layers.Dense(5, "tanh"), bp.layers.Dense(4, "tanh"), bp.layers.Dense(2)]
+    model = bp.Sequential([bp.Input((3,)), *layers], dtype="float64", seed=0)
+    layers[1].trainable = False
+    return model
+
+
+def normalized():
+    layers = [bp.layers.Dense(5, "tanh"), bp.layers.LayerNormalization(), bp.layers.Dense(2)]
+    return bp.Sequential([bp.Input((3,)), *layers], dtype="float64", seed=0)
+
+
+def by_position():
+    layers = [bp.layers.Dense(4, "tanh"), bp.layers.Flatten(), bp.layers.Dense(2)]
+    return bp.Sequential([bp.Input((3, 2)), *layers], dtype="float64", seed=0)
+
+
+@pytest.mark.parametrize("make", [two_branches, shared, frozen, normalized, by_position])
+@pytest.mark.parametrize("rows", [5, 600])
+def test_steps_of_any_graph_are_those_of_an_explicit_jacobian(make, rows):
+    """Dense nets by products of activations and deltas, others by rows: w - (J^T J + mu)^-1 J^T e;
+    more rows than a chunk."""
+    draw = np.random.default_rng(7)
+    model = make()
+    xs = [draw.normal(size=(rows, *t.shape)) for t in model.inputs]
+    x = xs if len(xs) > 1 else xs[0]
+    predictions = model.predict(x)
+    predictions = predictions if isinstance(predictions, list) else [predictions]
+    ys = [draw.normal(size=p.shape) for p in predictions]
+    weights = np.concatenate([w.value.ravel() for w in model.trainable_weights])
+    j = model.jacobian(x)
+    j = j if isinstance(j, list) else [j]
+    sides = [a.reshape(-1, a.shape[-1]) for a in j]
+    errors = [(p - y).ravel() for p, y in zip(predictions, ys, strict=True)]
+    # the total loss is the sum of the outputs' means: an output of few values counts more
+    total = sum(y[0].size for y in ys)
+    scales = [total / y[0].size for y in ys]
+    q = sum(s * a.T @ a for s, a in zip(scales, sides, strict=True))
+    g = sum(s * a.T @ e for s, a, e in zip(scales, sides, errors, strict=True))
+    expected = weights - np.linalg.solve(q + 2.0 * np.eye(len(g)), g)
+    model.compile(LM(mu=2.0), "mse")
+    model.fit(x, ys if len(ys) > 1 else ys[0], epochs=1, verbose=0)
+    assert model.optimizer.numbers()["mu"][0] == pytest.approx(0.2)  # the first trial was taken
+    found = np.concatenate([w.value.ravel() for w in model.trainable_weights])
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)

@@ -20,10 +20,16 @@ const Products<double>& products() { return kernels<double>().products[static_ca
 NormalEquations::NormalEquations(Sweep<double>& sweep) : sweep_(sweep), size_(sweep.size()) {
   for (const BoundLoss<double>& loss : sweep.config().losses) columns_ += loss.positions * loss.width;
   const std::int64_t sample = std::max<std::int64_t>(columns_ * size_ * 8, 1);
-  chunk_ = sweep.together() ? 1 : std::clamp<std::int64_t>(kRowBytes / sample, 1, kMostSamples);
+  if (KroneckerSquare::fits(sweep, kMostSamples)) {
+    dense_ = std::make_unique<KroneckerSquare>(sweep, kMostSamples, columns_);
+  }
+  chunk_ = dense_ != nullptr  ? kMostSamples
+           : sweep.together() ? 1
+                              : std::clamp<std::int64_t>(kRowBytes / sample, 1, kMostSamples);
   matrix_ = Buffer<double>(checked_mul(size_, size_), kUnwritten, "J^T J");
   gradient_ = Buffer<double>(size_);
-  rows_ = Buffer<double>(checked_mul(checked_mul(chunk_, columns_), size_), kUnwritten, "a chunk's rows of J");
+  if (dense_ == nullptr)
+    rows_ = Buffer<double>(checked_mul(checked_mul(chunk_, columns_), size_), kUnwritten, "a chunk's rows of J");
   for (const BoundLoss<double>& loss : sweep.config().losses) {
     curvature_.emplace_back(2 * chunk_ * loss.positions * loss.width, kUnwritten);
   }
@@ -57,6 +63,10 @@ void NormalEquations::make_rows(const Part& part, std::int64_t n) {
           }
         }
         sweep_.backward(part);
+        if (dense_ != nullptr) {
+          dense_->keep_deltas(sweep_, part, column);
+          continue;
+        }
         for (std::int64_t r = part.mine.begin; r < part.mine.end; ++r) {
           sweep_.accumulate(part, {r, r + 1}, rows_.data() + (r * columns_ + column) * size_);
         }
@@ -90,11 +100,13 @@ void NormalEquations::add_square(const Part& part) {
 double NormalEquations::evaluate(const BatchSource<double>& source, const Poll& poll) {
   const std::int64_t work = source.n * (columns_ + 2) * (sweep_.plan().flops() + size_ * size_);
   const int threads = threads_for(work);
-  scratch_.resize(at(threads));
+  scratch_.resize(std::max(at(threads), scratch_.size()));
+  if (dense_ != nullptr) dense_->make_room(threads);
   double total = 0;
   sweep_.run(source, chunk_, threads, poll, [&](const Part& part) {
     sweep_.forward(part);
     sweep_.losses(part, source.n, false);
+    if (dense_ != nullptr) dense_->keep_inputs(sweep_, part);
     make_rows(part, source.n);
     sweep_.renew(part);
     sweep_.losses(part, source.n, true);
@@ -102,8 +114,13 @@ double NormalEquations::evaluate(const BatchSource<double>& source, const Poll& 
     part.team.barrier();
     if (part.team.rank == 0) total += sum_of_losses(part);
     sweep_.accumulate_share(part, gradient_.data(), part.data.begin > 0);
-    add_square(part);
+    if (dense_ != nullptr) {
+      dense_->add(part);
+    } else {
+      add_square(part);
+    }
   });
+  if (dense_ != nullptr) dense_->finish(matrix_.data(), size_);
   return total / static_cast<double>(source.n);
 }
 

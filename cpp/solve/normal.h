@@ -2,10 +2,12 @@
 // the predictions (solve/curvature.h), and the gradient. For squared errors J^T J and J^T e, but for a factor.
 //
 // Rows j = (S^T J) of a chunk are made by backpropagation of the columns of S, one column for all samples at a time, and
-// Q += j^T j is a product (Wilamowski & Yu, 2010): J is never stored. Memory: Q, P^2, and the rows of a chunk.
+// Q += j^T j is a product (Wilamowski & Yu, 2010): J is never stored. Of dense layers
+// not even rows of it are made (solve/kronecker.h). Memory: Q, P^2, and what a chunk takes.
 #pragma once
 
 #include "solve/curvature.h"
+#include "solve/kronecker.h"
 #include "solve/sweep.h"
 
 namespace bp {
@@ -29,6 +31,7 @@ class NormalEquations {
   double sum_of_losses(const Part& part) const;
 
   Sweep<double>& sweep_;
+  std::unique_ptr<KroneckerSquare> dense_;   // where all weights are of dense layers; else rows_
   std::int64_t size_, columns_ = 0, chunk_;  // columns of S, of all losses
   Buffer<double> matrix_, gradient_, rows_;
   std::vector<Buffer<double>> curvature_;  // by loss: of a chunk
