@@ -176,20 +176,11 @@ def differential(session: nox.Session) -> None:
 
 @nox.session
 def judges(session: nox.Session) -> None:
-    """Every metric and loss against scikit-learn and PyTorch, on hundreds of random cases."""
+    """Metrics, losses, derivatives against scikit-learn and PyTorch; what the solvers reach."""
     session.install(".[test,sklearn]", "torch>=2.2")
-    session.run(
-        "pytest",
-        *(
-            session.posargs
-            or [
-                "tests/judges/metrics.py",
-                "tests/judges/losses.py",
-                "tests/judges/derivatives.py",
-                "tests/judges/solvers.py",
-            ]
-        ),
-    )
+    names = ("metrics", "losses", "derivatives", "solvers")
+    files = [f"tests/judges/{name}.py" for name in names]
+    session.run("pytest", *(session.posargs or files))
 
 
 @nox.session

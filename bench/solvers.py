@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt an iteration, against SciPy's trust region and NumPy's own loop, on one thread.
+"""An iteration of Levenberg-Marquardt against SciPy's trust region and a loop in NumPy.
 
 ``python -m bench.solvers``: each line is a net, its rows, milliseconds an iteration of bpcore, of
 `scipy.optimize.least_squares(method="trf")` with an exact NumPy Jacobian, of a vectorised NumPy
@@ -7,6 +7,7 @@ Levenberg-Marquardt, and the two ratios. Run it with ``BPCORE_NUM_THREADS=1 OMP_
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ ROUNDS, STEPS = 5, 10
 
 def unpacked(flat: Any, units: tuple[int, ...]) -> list[Any]:
     parts, at = [], 0
-    for a, b in zip(units[:-1], units[1:], strict=True):
+    for a, b in itertools.pairwise(units):
         parts += [flat[at : at + a * b].reshape(a, b), flat[at + a * b : at + (a + 1) * b]]
         at += (a + 1) * b
     return parts

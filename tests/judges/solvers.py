@@ -31,7 +31,8 @@ def runs(make, optimizer, x, y, epochs, seeds, callbacks=()):
     for seed in seeds:
         model = make(seed)
         model.compile(optimizer(), "mse")
-        history = model.fit(x, y, epochs=epochs, verbose=0, callbacks=[c() for c in callbacks])
+        hooks = [make_hook() for make_hook in callbacks]
+        history = model.fit(x, y, batch_size=None, epochs=epochs, verbose=0, callbacks=hooks)
         done = getattr(model.optimizer, "stopped", "") == "goal" or (
             callbacks and model.stop_training
         )
