@@ -125,27 +125,28 @@ def test_two_spirals():
     assert len(solved(counts)) == 10 and np.median(solved(counts)) <= 100
 
 
+def error_of(regularization, l2, seed, train, test):
+    """On new points, and the log of the training."""
+    penalty = bp.regularizers.L2(l2) if l2 else None
+    own = {"kernel_regularizer": penalty, "bias_regularizer": penalty}
+    layers = [bp.layers.Dense(20, "tanh", **own), bp.layers.Dense(1, **own)]
+    model = bp.Sequential([bp.Input((1,)), *layers], dtype="float64")
+    start = np.random.default_rng(seed)
+    model.set_weights([start.uniform(-1, 1, w.shape) for w in model.get_weights()])
+    model.compile(LM(regularization=regularization), "mse")
+    history = model.fit(*train, epochs=300, verbose=0).history
+    return float(np.mean((model.predict(test[0]) - test[1]) ** 2)), history
+
+
 def test_bayesian_regularisation_needs_no_search():
     """A noisy sine: within 10 % of the test error of the best l2 found by search."""
     ratios = []
     for seed in range(5):
         draw = np.random.default_rng(100 + seed)
-        x, test = draw.uniform(-1, 1, (60, 1)), draw.uniform(-1, 1, (2000, 1))
-        y, truth = (np.sin(np.pi * a) + 0.2 * draw.normal(size=a.shape) for a in (x, test))
-
-        def error(regularization, l2):
-            penalty = bp.regularizers.L2(l2) if l2 else None
-            own = {"kernel_regularizer": penalty, "bias_regularizer": penalty}
-            layers = [bp.layers.Dense(20, "tanh", **own), bp.layers.Dense(1, **own)]
-            model = bp.Sequential([bp.Input((1,)), *layers], dtype="float64")
-            start = np.random.default_rng(seed)
-            model.set_weights([start.uniform(-1, 1, w.shape) for w in model.get_weights()])
-            model.compile(LM(regularization=regularization), "mse")
-            history = model.fit(x, y, epochs=300, verbose=0).history
-            return float(np.mean((model.predict(test) - truth) ** 2)), history
-
-        best = min(error(None, l2)[0] for l2 in np.logspace(-6, 0, 13))
-        found, history = error("bayesian", 0)
+        x, other = draw.uniform(-1, 1, (60, 1)), draw.uniform(-1, 1, (2000, 1))
+        train, test = ((a, np.sin(np.pi * a) + 0.2 * draw.normal(size=a.shape)) for a in (x, other))
+        best = min(error_of(None, l2, seed, train, test)[0] for l2 in np.logspace(-6, 0, 13))
+        found, history = error_of("bayesian", 0, seed, train, test)
         ratios.append(found / best)
         print(f"seed {seed}: {ratios[-1]:.3f} of the best l2's, "
               f"{history['effective_parameters'][-1]:.1f} of 61 parameters")  # fmt: skip
