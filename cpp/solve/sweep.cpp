@@ -58,6 +58,11 @@ template <class T> void Sweep<T>::write_weights(const T* w) {
 
 template <class T> void Sweep<T>::prepare(const BatchSource<T>& source, std::int64_t chunk, int threads) {
   source_ = &source;
+  for (const Valid<T>& valid : source.valid) {
+    check(valid.count == nullptr,
+          "got sequences of unlike length, or a mask, expected that all positions count; give "
+          "sequences of one length without a mask, or use a mini-batch optimizer such as 'adam'");
+  }
   if (chunk > work_.capacity) {
     work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
     work_.scratch.clear();
@@ -175,6 +180,7 @@ template <class T> double Sweep<T>::row_loss(std::int64_t row) const {
 
 template <class T> LossArgs<T> Sweep<T>::loss_arguments(std::size_t k, Rows rows, std::int64_t n) {
   BatchJob<T> job{};
+  job.source = source_;
   job.rows = {0, n};
   return losses_.arguments(k, rows, job);
 }
