@@ -13,8 +13,8 @@ from . import cases
 from .helpers import dags, support
 
 # Layers that must have second derivatives; others may say that they have none.
-EXACT = ("Dense", "Activation", "Softmax", "LeakyReLU", "ELU", "PReLU", "Swish", "Scale", "Add", "Subtract",
-         "Multiply", "Maximum", "Minimum", "Average", "Concatenate", "Flatten", "Reshape",
+EXACT = ("Dense", "Activation", "Softmax", "LeakyReLU", "ELU", "PReLU", "Swish", "Scale",
+         "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Average", "Concatenate", "Flatten", "Reshape",
          "BatchNormalization", "LayerNormalization", "RMSNormalization", "GroupNormalization",
          "Normalization")  # fmt: skip
 
