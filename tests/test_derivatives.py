@@ -14,7 +14,8 @@ from .helpers import dags, support
 
 # Layers that must have second derivatives; others may say that they have none.
 EXACT = ("Dense", "Activation", "Softmax", "LeakyReLU", "ELU", "PReLU", "Swish", "Scale",
-         "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Average", "Concatenate", "Flatten", "Reshape",
+         "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Average", "Concatenate",
+         "Flatten", "Reshape",
          "BatchNormalization", "LayerNormalization", "RMSNormalization", "GroupNormalization",
          "Normalization")  # fmt: skip
 
