@@ -105,7 +105,10 @@ def run(arguments, threads: int, rounds: int) -> dict:
         import torch
 
         torch.set_num_threads(threads)
+    import bpcore as bp
     from bpcore import _core
+
+    bp.set_num_threads(threads, exact=True)
 
     from . import latency, limits, matmul, report, roofline, training
 

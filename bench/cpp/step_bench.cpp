@@ -107,7 +107,7 @@ struct Bench {
 };
 
 void step(benchmark::State& state, const Network& network) {
-  bp::set_num_threads(static_cast<int>(state.range(0)));
+  bp::set_num_threads(static_cast<int>(state.range(0)), true);
   Bench bench(network);
   const double rate = 1e-4;
   std::uint64_t epoch = 0;

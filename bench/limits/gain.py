@@ -52,7 +52,7 @@ def one(network: Network, options: Options) -> dict:
     assert_equal_losses(network, [Bpcore(network, *data), NumPy(network, *data)])
 
     def epoch(threads: int):
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             runs[threads].epoch()
 
     for threads in runs:
@@ -60,7 +60,7 @@ def one(network: Network, options: Options) -> dict:
     alone, together = (run.model.get_weights() for run in runs.values())
     if any((a != b).any() for a, b in zip(alone, together, strict=True)):
         raise AssertionError(f"{network.name}: other weights with {options.threads} threads")
-    with bp.threads(options.threads):
+    with bp.threads(options.threads, exact=True):
         taken = threads_taken(runs[options.threads].model)
     timed = alternate({t: lambda t=t: epoch(t) for t in runs}, options.rounds)
     return {

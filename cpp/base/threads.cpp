@@ -1,6 +1,8 @@
 #include "base/threads.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "base/fork.h"
@@ -19,12 +21,14 @@
 namespace bp {
 namespace {
 
-std::atomic<int> wanted_threads{0};
+std::atomic<int> wanted_threads{0};  // below 0: exactly so many
 
-// A barrier spins this many pauses (10-50 us), then gives its core to whoever else wants it (0.1 ms), before it sleeps in the
-// kernel: shares of a step differ by tens of microseconds, and to be woken takes as long (784-512-512-10: 2 to 3 %). But
-// threads that wait for code in Python, or that share a core with another member, must not burn it.
-constexpr int kSpins = 1000, kYields = 250;
+// Who waits spins this many pauses (10-50 us), then gives its core to whoever else wants it, for 0.1 ms, before it sleeps:
+// shares of a step differ by tens of microseconds, and to be woken takes as long (784-512-512-10: 2 to 3 %). But threads
+// that wait for a Python callback, or that share a core with another member, must not burn it; and of those that are awake
+// a busy system lets each wait for its turn, milliseconds, while one that was asleep goes on at once.
+constexpr int kSpins = 1000;
+constexpr std::chrono::microseconds kYielding{100}, kAsleep{50};
 
 void relax() {
 #if defined(__x86_64__)
@@ -33,6 +37,23 @@ void relax() {
   asm volatile("yield");
 #endif
 }
+
+class Patience {  // of one wait
+ public:
+  // Whether to go on looking; if not, to sleep.
+  bool stay_awake() {
+    if (++looks_ < kSpins) return relax(), true;
+    const auto now = std::chrono::steady_clock::now();
+    if (looks_ == kSpins) end_ = now + kYielding;
+    if (now >= end_) return false;
+    std::this_thread::yield();
+    return true;
+  }
+
+ private:
+  int looks_ = 0;
+  std::chrono::steady_clock::time_point end_{};
+};
 
 void run_one(Team& team, TeamState& state, detail::Member member, void* body) noexcept {
   try {
@@ -59,13 +80,15 @@ int available_cpus() {
 }
 
 int num_threads() {
-  const int wanted = wanted_threads;
-  if (wanted > 0) return wanted;
+  const int wanted = wanted_threads.load(std::memory_order_relaxed);
+  if (wanted != 0) return std::abs(wanted);
   static const int available = available_cpus();
   return available;
 }
 
-void set_num_threads(int n) { wanted_threads = n; }
+bool exact_threads() { return wanted_threads.load(std::memory_order_relaxed) < 0; }
+
+void set_num_threads(int n, bool exact) { wanted_threads = exact ? -n : n; }
 
 bool have_openmp() {
 #ifdef _OPENMP
@@ -107,26 +130,19 @@ std::uint32_t TeamState::arrive(int members) {
 }
 
 void TeamState::wait(std::uint32_t arrival) {
-  for (int spin = 0; generation_.load(std::memory_order_acquire) == arrival; ++spin) {
-    if (spin < kSpins) {
-      relax();
-    } else if (spin < kSpins + kYields) {
-      std::this_thread::yield();
-    } else {
-      generation_.wait(arrival, std::memory_order_acquire);
-    }
+  Patience patience;
+  while (generation_.load(std::memory_order_acquire) == arrival) {
+    if (!patience.stay_awake()) generation_.wait(arrival, std::memory_order_acquire);
   }
   if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
 }
 
 void TeamState::await(const std::atomic<std::int64_t>& count, std::int64_t least) const {
-  for (int spin = 0; count.load(std::memory_order_acquire) < least; ++spin) {
+  Patience patience;
+  while (count.load(std::memory_order_acquire) < least) {
     if (aborted_.load(std::memory_order_acquire)) throw TeamAborted{};
-    if (spin < kSpins) {
-      relax();
-    } else {
-      std::this_thread::yield();  // not asleep: whoever counts would have to wake us each time
-    }
+    // By the clock: whoever counts would have to wake us each time.
+    if (!patience.stay_awake()) std::this_thread::sleep_for(kAsleep);
   }
 }
 

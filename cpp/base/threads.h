@@ -15,8 +15,9 @@
 namespace bp {
 
 int available_cpus();  // by affinity and by the control groups' CPU quota, rounded down; at least 1
-int num_threads();
-void set_num_threads(int n);
+int num_threads();     // at most
+bool exact_threads();  // exactly, wherever the work is worth so many
+void set_num_threads(int n, bool exact = false);
 bool have_openmp();
 
 class FloatEnvironment {  // the core's, for the lifetime of the object

@@ -185,7 +185,8 @@ template <class T> PyObject* Network<T>::call(PyObject* x, PyObject* out, bool c
   const Shape& shape = graph_->shapes[static_cast<std::size_t>(result)];
   if (!simple_ || !plain_rows<T>(x, graph_->shapes[static_cast<std::size_t>(in)], &input)) return nullptr;
   const std::int64_t n = input.shape(0), size = n * graph_->size(result);
-  if (n == 0 || n > kRowBlock || flops() * n > kFlopsPerThread) return nullptr;
+  constexpr std::int64_t kMostRows = 1024, kMostValues = 1 << 16;  // to be looked at while others wait for the GIL
+  if (n == 0 || n > kMostRows || input.size() > kMostValues) return nullptr;
   const T* from = static_cast<const T*>(input.data());
   if (check_finite && !kernels<T>().all_finite(from, input.size())) return nullptr;
   if (out == Py_None) {
@@ -197,7 +198,12 @@ template <class T> PyObject* Network<T>::call(PyObject* x, PyObject* out, bool c
   }
   T* y = static_cast<T*>(const_cast<void*>(output.data()));
   const bool ids = graph_->facts[static_cast<std::size_t>(in)].ids;
-  if (shifts_[0].mean < 0 && !ids) {
+  if (n > kRowBlock || flops() * n > kFlopsPerThread) {
+    const py::weakref held[] = {holding(input), holding(output)};
+    const std::vector<RowReader<T>> xs{reader(input, 0, n)};
+    GilRelease release;
+    inference_->run(xs, n, {y}, false, 0);
+  } else if (shifts_[0].mean < 0 && !ids) {
     inference_->run_direct(from, n, y);  // microseconds: not worth giving the GIL away
   } else {
     inference_->run_few(reader(input, 0, n), n, y);

@@ -57,23 +57,27 @@ std::unique_ptr<Turn> wait(const std::shared_ptr<Gate>& gate) {
 
 class ThreadCount {
  public:
-  explicit ThreadCount(int n) : n_(n) {}
+  ThreadCount(int n, bool exact) : now_{n, exact} {}
   ~ThreadCount() {
     while (!before_.empty()) leave();
   }
   void enter() {
-    before_.push_back(num_threads());
-    set_num_threads(n_);
+    before_.push_back({num_threads(), exact_threads()});
+    set_num_threads(now_.n, now_.exact);
   }
   void leave() {
     if (before_.empty()) return;
-    set_num_threads(before_.back());
+    set_num_threads(before_.back().n, before_.back().exact);
     before_.pop_back();
   }
 
  private:
-  int n_;
-  std::vector<int> before_;  // by block, if one object serves for several inside of each other
+  struct Wish {
+    int n;
+    bool exact;
+  };
+  Wish now_;
+  std::vector<Wish> before_;  // by block, if one object serves for several inside of each other
 };
 
 // A scope whose end matters: where __exit__ was not called, as after an exception that a trace function raised, the object's
@@ -162,7 +166,7 @@ void bind_scopes(py::module_& m) {
   turn.def("__enter__", [](const py::object& self) { return self; });
   def_exit(turn, [](Turn& self, const py::object&) { self.end(); });
   py::class_<ThreadCount> count(m, "ThreadCount");
-  count.def(py::init<int>(), py::arg("n")).def("__enter__", &ThreadCount::enter);
+  count.def(py::init<int, bool>(), py::arg("n"), py::arg("exact") = false).def("__enter__", &ThreadCount::enter);
   def_exit(count, [](ThreadCount& self, const py::object&) { self.leave(); });
   py::class_<Finally> due(m, "Finally");
   due.def(py::init<py::list, std::string>(), py::arg("calls"), py::arg("what")).def("__enter__", &Finally::enter);

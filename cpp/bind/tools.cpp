@@ -1,6 +1,7 @@
 // Threads, configuration, random numbers, checks of data, and single kernels for the tests.
 #include <limits>
 
+#include "base/crew.h"
 #include "base/quota.h"
 #include "base/threads.h"
 #include "base/watch.h"
@@ -243,6 +244,25 @@ py::dict config() {
   return dict;
 }
 
+// Told the time, in seconds, instead of looking at a clock: for tests on a simulated machine.
+void bind_crew(py::module_& m) {
+  const auto at = [](double now) {
+    return Crew::Clock::time_point(std::chrono::duration_cast<Crew::Clock::duration>(std::chrono::duration<double>(now)));
+  };
+  py::class_<Crew>(m, "Crew")
+      .def(py::init<>())
+      .def(
+          "next", [at](Crew& crew, int most, double guess, double now) { return crew.next(most, guess, at(now)); },
+          py::arg("most"), py::arg("guess"), py::arg("now"))
+      .def(
+          "add",
+          [at](Crew& crew, int size, double units, double seconds, double now) {
+            return crew.add(size, units, seconds, at(now));
+          },
+          py::arg("size"), py::arg("units"), py::arg("seconds"), py::arg("now"))
+      .def("explain", &Crew::explain);
+}
+
 std::string optimizer_name_at(int i) { return optimizer_name(static_cast<Optimizer>(i)); }
 std::string activation_name_at(int i) { return activation_name(static_cast<Activation>(i)); }
 
@@ -309,7 +329,10 @@ void bind_tools(py::module_& m) {
     return name;
   }, py::arg("name"));
   m.def("config", &config);
-  m.def("set_num_threads", &set_num_threads, py::arg("n"));
+  m.def("set_num_threads", &set_num_threads, py::arg("n"), py::arg("exact") = false);
+  m.def("exact_threads", &exact_threads);
+  m.def("threads_in_use", &last_crew, "What the work that last chose its number of threads says of it.");
+  m.def("change_teams", &force_crews, py::arg("seed"), "Other teams at every batch, for tests; 0: an end of it.");
   m.def("get_num_threads", &num_threads);
   m.def("available_cpus", &available_cpus);
   m.def("quota_cpus", &quota_cpus, py::arg("root") = "");
@@ -320,6 +343,7 @@ void bind_tools(py::module_& m) {
   m.def("activation_names", [] { return all_names(static_cast<int>(Activation::kCount), activation_name_at); });
   m.def("optimizer_names", [] { return all_names(static_cast<int>(Optimizer::kCount), optimizer_name_at); });
   m.def("loss_names", &loss_names);
+  bind_crew(m);
   bind_random(m);
   bind_kernels<float>(m);
   bind_kernels<double>(m);

@@ -239,12 +239,13 @@ template <class T> bool all_rows_finite(const RowReader<T>& reader) {
   const std::int64_t step = std::max<std::int64_t>(kBlockBytes / std::max<std::int64_t>(row, 1), 1);
   const std::int64_t worth = row * reader.rows() / kBytesPerThread;
   std::atomic<bool> sound{true};
+  std::atomic<std::int64_t> next{0};  // row: whoever is free takes the next block
   run_team(static_cast<int>(std::clamp<std::int64_t>(worth, 1, num_threads())), [&](Team& team) {
     const T* direct = reader.direct();
     Buffer<T> block(direct == nullptr ? step * reader.row_size() : 0);
-    const Rows mine = split(reader.rows(), team.rank, team.size);
-    for (std::int64_t r = mine.begin; r < mine.end && sound.load(std::memory_order_relaxed); r += step) {
-      const Rows rows{r, std::min(r + step, mine.end)};
+    for (std::int64_t r = next.fetch_add(step); r < reader.rows() && sound.load(std::memory_order_relaxed);
+         r = next.fetch_add(step)) {
+      const Rows rows{r, std::min(r + step, reader.rows())};
       if (direct == nullptr) reader.read(nullptr, rows, block.data());
       const T* values = direct == nullptr ? block.data() : direct + r * reader.row_size();
       if (!kernels<T>().all_finite(values, rows.count() * reader.row_size()))

@@ -1,6 +1,7 @@
 #include "plan/inference.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "base/fork.h"
 #include "base/threads.h"
@@ -33,36 +34,32 @@ template <class T> void Inference<T>::give(std::unique_ptr<Worker> worker) {
   idle_.push_back(std::move(worker));
 }
 
+// Rows that fit the worker's frame.
 template <class T>
 void Inference<T>::run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys,
-                            bool whole, Team& team) {
+                            bool in_pieces, Team& team) {
   const Graph<T>& graph = plan_->graph();
   Frame<T>& frame = worker.frame;
-  const bool is_long = plan_->is_long(static_cast<double>(rows.count()));
-  const std::int64_t height = is_long && !whole ? plan_->block_rows() : frame.capacity();
-  for (Rows block{rows.begin, rows.begin}; block.begin < rows.end; block.begin = block.end) {
-    block.end = std::min(block.begin + height, rows.end);
-    const Rows local{0, block.count()};
-    for (std::size_t k = 0; k < xs.size(); ++k) {
-      const int input = graph.inputs[k];
-      if (!plan_->computed(input)) continue;
-      const T* direct = xs[k].direct();
-      frame.bind_input(input, direct == nullptr ? nullptr : direct + block.begin * xs[k].row_size());
-      if (direct == nullptr) xs[k].read(nullptr, block, frame.value(input));
-    }
-    for (std::size_t s = 0; s < plan_->steps().size(); ++s) {
-      if (!is_long) {
-        frame.forward(s, local, worker.scratch.data());
-        continue;
-      }
-      const Step<T>& step = plan_->steps()[s];
+  const Rows local{0, rows.count()};
+  for (std::size_t k = 0; k < xs.size(); ++k) {
+    const int input = graph.inputs[k];
+    if (!plan_->computed(input)) continue;
+    const T* direct = xs[k].direct();
+    frame.bind_input(input, direct == nullptr ? nullptr : direct + rows.begin * xs[k].row_size());
+    if (direct == nullptr) xs[k].read(nullptr, rows, frame.value(input));
+  }
+  for (std::size_t s = 0; s < plan_->steps().size(); ++s) {
+    const Step<T>& step = plan_->steps()[s];
+    if (in_pieces) {
       step.forward_in_pieces(frame.io(s), step.all(local, true), worker.scratch.data(), team);
+    } else {
+      frame.forward(s, local, worker.scratch.data());
     }
-    for (std::size_t k = 0; k < ys.size(); ++k) {
-      const int output = graph.outputs[k];
-      const std::int64_t size = graph.size(output);
-      std::copy_n(frame.value(output), local.count() * size, ys[k] + block.begin * size);
-    }
+  }
+  for (std::size_t k = 0; k < ys.size(); ++k) {
+    const int output = graph.outputs[k];
+    const std::int64_t size = graph.size(output);
+    std::copy_n(frame.value(output), local.count() * size, ys[k] + rows.begin * size);
   }
 }
 
@@ -70,20 +67,43 @@ template <class T>
 void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, const std::vector<T*>& ys, bool training,
                        std::uint64_t draw, bool commit) {
   if (n == 0) return;
+  const bool is_long = plan_->is_long(static_cast<double>(n));
   if (training || plan_->whole_batch()) {
     Worker worker(plan_, n);
     worker.frame.set_training(training);
     worker.frame.set_draw(draw);
     return run_team(1, [&](Team& team) {
-      run_rows(worker, xs, {0, n}, ys, true, team);
+      run_rows(worker, xs, {0, n}, ys, is_long, team);
       if (training && commit) worker.frame.commit(n);
     });
   }
-  run_team(threads_for(plan_->flops() * n, n), [&](Team& team) {
+  // Whoever is free takes the next rows: a thread that has lost its core keeps nobody waiting for more than one part.
+  const std::int64_t most = is_long ? plan_->block_rows() : kRowBlock;
+  std::atomic<std::int64_t> next{0};
+  run_crew(n, [&](Team& team) {
+    const std::int64_t parts = ((n + most - 1) / most + team.size - 1) / team.size * team.size;
+    const std::int64_t height = (n + parts - 1) / parts;
     auto worker = take();
-    run_rows(*worker, xs, split(n, team.rank, team.size), ys, false, team);
+    for (std::int64_t r = next.fetch_add(height); r < n; r = next.fetch_add(height)) {
+      run_rows(*worker, xs, {r, std::min(r + height, n)}, ys, is_long, team);
+    }
     give(std::move(worker));
   });
+}
+
+template <class T> template <class Body> void Inference<T>::run_crew(std::int64_t n, Body body) {
+  const int most = threads_for(plan_->flops() * n, n);
+  if (most == 1) return run_team(1, body);
+  const auto start = Crew::Clock::now();
+  int size = most;
+  {
+    std::lock_guard lock(free_in_children());
+    size = crews_.of(n).next(most, seconds_for(plan_->flops() * n), start);
+  }
+  run_team(size, body);
+  const auto end = Crew::Clock::now();
+  std::lock_guard lock(free_in_children());
+  crews_.of(n).add(size, static_cast<double>(n), std::chrono::duration<double>(end - start).count(), end);
 }
 
 template <class T> void Inference<T>::run_direct(const T* x, std::int64_t n, T* y) { run_here(x, nullptr, n, y); }

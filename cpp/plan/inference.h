@@ -1,6 +1,7 @@
 // Forward passes of a graph: thread-safe, by blocks of rows, each thread in a frame of its own.
 #pragma once
 
+#include "base/crew.h"
 #include "plan/frame.h"
 #include "plan/gather.h"
 #include "plan/teamwork.h"
@@ -26,14 +27,16 @@ template <class T> class Inference {
     Frame<T> frame;
     Buffer<T> scratch;
   };
+  template <class Body> void run_crew(std::int64_t n, Body body);
   std::unique_ptr<Worker> take();
   void give(std::unique_ptr<Worker> worker);
   void run_here(const T* x, const RowReader<T>* reader, std::int64_t n, T* y);
   void run_rows(Worker& worker, const std::vector<RowReader<T>>& xs, Rows rows, const std::vector<T*>& ys,
-                bool whole, Team& team);  // whole: all rows at once
+                bool in_pieces, Team& team);
 
   std::shared_ptr<const Plan<T>> plan_;
-  std::vector<std::unique_ptr<Worker>> idle_;  // under free_in_children()
+  std::vector<std::unique_ptr<Worker>> idle_;  // under free_in_children(), as the next
+  Crews crews_;
 };
 
 }  // namespace bp

@@ -16,6 +16,8 @@ constexpr std::int64_t kFlopsPerThread = 600'000;
 // A thread that takes samples reads all weights for them: of fewer rows than this it is bound by that, not by
 // arithmetic (4 rows x 2 vectors are the 8 chains of a tile that hide the multiplier's latency).
 constexpr std::int64_t kRowsPerThread = 4;
+// Seconds that they may take one thread: the order of magnitude.
+inline double seconds_for(std::int64_t flops) { return static_cast<double>(flops) / 3e10; }
 int threads_for(std::int64_t flops);
 int threads_for(std::int64_t flops, std::int64_t rows);
 

@@ -29,7 +29,7 @@ template <class T> std::optional<NonFinite> Passes<T>::forward(const BatchSource
   job_.training = training;
   job_.commit = training;
   job_.draw = draw;
-  if (!step_.forward(job_, threads)) return step_.flaw_in_forward(n_);
+  if (!step_.forward(job_, threads, crews_[0].of(n_))) return step_.flaw_in_forward(n_);
   if (training) draws_->add(1);
   changes_ = graph_->changes();
   thread_ = std::this_thread::get_id();
@@ -70,7 +70,7 @@ std::optional<std::pair<std::size_t, std::int64_t>> Passes<T>::take_deltas(const
 template <class T> std::optional<NonFinite> Passes<T>::backward(const std::vector<T*>& to, bool inputs) {
   state_ = State::kUsed;
   job_.wrt_inputs = inputs;
-  if (step_.backward(job_, step_.threads(n_, true), to)) return std::nullopt;
+  if (step_.backward(job_, step_.threads(n_, true), to, crews_[1].of(n_))) return std::nullopt;
   return step_.first_flaw(n_);
 }
 

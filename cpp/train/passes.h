@@ -39,6 +39,7 @@ template <class T> class Passes {
   TrainingStep<T> step_;
   BatchJob<T> job_{};
   std::vector<T> added_;
+  Crews crews_[2];  // of forward, of backward
   State state_ = State::kNone;
   std::int64_t n_ = 0, changes_ = 0;
   std::thread::id thread_;

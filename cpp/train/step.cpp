@@ -30,24 +30,23 @@ std::shared_ptr<const Plan<T>> training_plan(std::shared_ptr<const Graph<T>> gra
 template <class T>
 TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
                               bool wrt_inputs)
-    : work_{graph, config, training_plan<T>(graph, *config, wrt_inputs), nullptr, 0, {}, false},
-      outputs_(work_),
-      relay_(work_, outputs_),
-      tiles_(*graph, relay_.param()),
-      schedule_(work_, outputs_, relay_),
+    : work_{graph, config, training_plan<T>(graph, *config, wrt_inputs), nullptr, 0, {}, false}, outputs_(work_),
+      relay_(work_, outputs_), tiles_(*graph, relay_.param()), schedule_(work_, outputs_, relay_),
       update_(work_, tiles_, relay_) {
   relay_.share_out(tiles_);
 }
 
+template <class T> std::int64_t TrainingStep<T>::flops(std::int64_t n, bool training) const {
+  return (training ? 3 : 1) * work_.plan->flops() * n;  // backward and accumulate: each as much as forward
+}
+
 template <class T> int TrainingStep<T>::threads(std::int64_t n, bool training) const {
-  const std::int64_t flops =
-      (training ? 3 : 1) * work_.plan->flops() * n;  // backward and accumulate: each as much as forward
-  const int by_work = threads_for(flops);
+  const int by_work = threads_for(flops(n, training));
   if (work_.plan->mostly_by_columns()) return by_work;
   // Few samples, but many weights: the update is divided whatever the samples are.
   const auto by_update =
       static_cast<int>(training ? std::min<std::int64_t>(tiles_.elements() / kElementsPerThread, by_work) : 0);
-  return std::max(threads_for(flops, n), by_update);
+  return std::max(threads_for(flops(n, training), n), by_update);
 }
 
 template <class T> int TrainingStep<T>::threads_of_update() const {
@@ -83,8 +82,9 @@ template <class T> void TrainingStep<T>::make_scratch(int threads) {
   while (static_cast<int>(work_.scratch.size()) < threads) work_.scratch.emplace_back(size, kUnwritten);
 }
 
-template <class T> bool TrainingStep<T>::forward(const BatchJob<T>& job, int threads) {
-  run_team(threads, [&](Team& team) { schedule_.forward(team, job); });
+template <class T> bool TrainingStep<T>::forward(const BatchJob<T>& job, int threads, Crew& crew) {
+  const std::int64_t n = job.rows.count();
+  run_crew(crew, threads, seconds(n, false), static_cast<double>(n), [&](Team& team) { schedule_.forward(team, job); });
   for (int value : work_.config->handed) {
     if (!kernels<T>().all_finite(work_.frame->value(value), job.rows.count() * work_.graph->size(value))) work_.flaw();
   }
@@ -94,12 +94,13 @@ template <class T> bool TrainingStep<T>::forward(const BatchJob<T>& job, int thr
 }
 
 template <class T>
-bool TrainingStep<T>::backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to) {
+bool TrainingStep<T>::backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to, Crew& crew) {
+  const std::int64_t n = job.rows.count();
   work_.frame->want_inputs(job.wrt_inputs);
-  run_team(threads, [&](Team& team) {
+  run_crew(crew, threads, 2 * seconds(n, false), static_cast<double>(n), [&](Team& team) {
     schedule_.backward(team, job);
     team.barrier();  // every delta is known
-    if (!to.empty() && !work_.flawed.load(std::memory_order_relaxed)) update_.add_gradients(team, job.rows.count(), to);
+    if (!to.empty() && !work_.flawed.load(std::memory_order_relaxed)) update_.add_gradients(team, n, to);
   });
   return !take_flaw();
 }
@@ -109,8 +110,11 @@ template <class T> void TrainingStep<T>::apply(const BatchJob<T>& job, const std
   materialise();
   make_scratch(threads);
   update_.set_rate(job);
-  run_team(threads, [&](Team& team) {
+  constexpr double kSecondsPerWeight = 1e-9;
+  const auto elements = static_cast<double>(tiles_.elements());
+  run_crew(applying_, threads, kSecondsPerWeight * elements, elements, [&](Team& team) {
     update_.take_gradients(team, from);
+    update_.begin(team, job);
     update_.run(team, job);
   });
 }

@@ -10,6 +10,7 @@
 // passed from thread to thread in forward, which leaves nothing to see here (relay.h).
 #pragma once
 
+#include "base/crew.h"
 #include "train/probe.h"
 
 namespace bp {
@@ -21,7 +22,8 @@ template <class T> class TrainingStep {
   // Before each run: batches of up to n samples of the source, by teams of up to `threads` threads, of which each batch may
   // take another number (tests/cpp/teams.cpp). Allocates; run() never does.
   void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);
-  int threads(std::int64_t n, bool training) const;  // worth waking for n samples
+  int threads(std::int64_t n, bool training) const;  // worth waking for n samples, if nobody else is on the machine
+  double seconds(std::int64_t n, bool training) const { return seconds_for(flops(n, training)); }  // perhaps
   std::int64_t bytes() const { return work_.frame->bytes() + update_.gradient_bytes(); }
 
   // The step. `between` runs on rank 0 after the first barrier, beside accumulate and update: sums, metrics, the clock.
@@ -35,8 +37,8 @@ template <class T> class TrainingStep {
   // backward needs; backward from what stands in gradient() of those values, with the gradients of the parameters added to
   // arrays by parameter (none: left out) and with those of the inputs or without (job.wrt_inputs). Each says whether all was
   // finite; if not, no gradient was added. And the update alone, from gradients in arrays by parameter.
-  bool forward(const BatchJob<T>& job, int threads);
-  bool backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to);
+  bool forward(const BatchJob<T>& job, int threads, Crew& crew);
+  bool backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to, Crew& crew);
   void apply(const BatchJob<T>& job, const std::vector<const T*>& from);
 
   // Of the last batch, after its team.
@@ -59,12 +61,15 @@ template <class T> class TrainingStep {
   bool take_flaw() { return work_.flawed.exchange(false, std::memory_order_relaxed); }
   void make_scratch(int threads);
   int threads_of_update() const;
+  std::int64_t flops(std::int64_t n, bool training) const;
+
   Workspace<T> work_;
   Outputs<T> outputs_;
   Relay<T> relay_;
   Tiles<T> tiles_;
   Schedule<T> schedule_;
   Update<T> update_;
+  Crew applying_;
 };
 
 template <class T>

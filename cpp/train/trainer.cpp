@@ -38,11 +38,12 @@ template <class T>
 Trainer<T>::Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
                     std::vector<std::vector<MetricConfig<T>>> metrics, std::shared_ptr<Counter> steps,
                     std::shared_ptr<Counter> draws)
-    : steps_(std::move(steps)), draws_(std::move(draws)), graph_(graph), config_(with_needs(std::move(config), metrics)),
-      step_(graph, config_, false), last_(&step_) {
+    : steps_(std::move(steps)), draws_(std::move(draws)), graph_(graph),
+      config_(with_needs(std::move(config), metrics)), step_(graph, config_, false), last_(&step_) {
   for (std::size_t k = 0; k < metrics.size(); ++k) {
     metrics_.emplace_back();
-    for (const MetricConfig<T>& metric : metrics[k]) metrics_.back().emplace_back(bound(metric, config_->losses[k], *graph_));
+    for (const MetricConfig<T>& metric : metrics[k])
+      metrics_.back().emplace_back(bound(metric, config_->losses[k], *graph_));
   }
   metrics_.resize(config_->losses.size());
   reset_results();
@@ -215,10 +216,20 @@ template <class T> BatchJob<T> Trainer<T>::next_job(std::int64_t batch, std::int
   return job;
 }
 
+template <class T> struct Trainer<T>::Slice {
+  const double* rates;
+  std::int64_t n_rates, until, first, first_step, first_draw;
+  Crew::Clock::time_point end_time, since;
+  // Written by rank 0 while the others read what is around it.
+  alignas(64) bool stop = false;
+  bool leave = false;     // this team
+  std::int64_t used = 0;  // rates
+  bool flawed = false;    // an evaluation whose losses were finite so far: its slice ends here
+};
+
 template <class T>
 std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const auto end_time = Clock::now() + std::chrono::duration<double>(seconds);
+  const auto start = Crew::Clock::now();
   const std::int64_t until = max_batches < 0 ? n_batches_ : std::min(n_batches_, batch_ + max_batches);
   if (batch_ >= until || (update_ && n_rates < 1)) return 0;
   const int threads = step_.threads(batch_size_, update_);
@@ -227,51 +238,75 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   last_ = &step_;
   step_.penalties().refresh();
   if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
-  const std::int64_t first = batch_, first_step = steps_->get(), first_draw = draws_->get();
-  struct alignas(64) {  // written by rank 0 while the others read what is around it
-    bool stop = false;
-    std::int64_t used = 0;  // rates
-    bool flawed = false;    // an evaluation whose losses were finite so far: its slice ends here
-  } done;
-  run_team(threads, [&](Team& team) {
+  const auto slice_time = std::chrono::duration<double>(std::min(seconds, 1e9));
+  Slice slice{rates,
+              n_rates,
+              until,
+              batch_,
+              steps_->get(),
+              draws_->get(),
+              start + std::chrono::duration_cast<Crew::Clock::duration>(slice_time),
+              start};
+  if (update_) graph_->note_change();  // now: an interrupt may end the slice after some of its batches
+  Crew& crew = crews_[update_].of(batch_size_);
+  while (!slice.stop) {
+    slice.since = Crew::Clock::now();
+    run_slice(slice, crew, crew.next(threads, step_.seconds(batch_size_, update_), slice.since));
+  }
+  if (has_diverged_) diverged_ = report(batch_);
+  if (slice.flawed) {
+    has_flaw_ = true;
+    flaw_ = report(batch_ - 1);
+  }
+  return batch_ - slice.first;
+}
+
+template <class T> void Trainer<T>::run_slice(Slice& slice, Crew& crew, int size) {
+  slice.leave = false;
+  int members = size;  // fewer where the system gives fewer
+  const auto spent = [&] {
+    const auto now = Crew::Clock::now();
+    const double seconds = std::chrono::duration<double>(now - slice.since).count();
+    slice.since = now;
+    return seconds;
+  };
+  run_team(size, [&](Team& team) {
     // Every member counts along; rank 0 alone writes what the others see, between the step's two barriers.
-    std::int64_t batch = first, pending = pending_, taken = 0;
+    std::int64_t batch = batch_, pending = pending_, taken = slice.used;
     for (bool go_on = true; go_on;) {
-      BatchJob<T> job = next_job(batch, pending, update_ ? rates[n_rates == 1 ? 0 : taken] : 0.0);
-      job.step = first_step + taken + 1;
-      job.draw = static_cast<std::uint64_t>(first_draw + batch - first);
+      BatchJob<T> job = next_job(batch, pending, update_ ? slice.rates[slice.n_rates == 1 ? 0 : taken] : 0.0);
+      job.step = slice.first_step + taken + 1;
+      job.draw = static_cast<std::uint64_t>(slice.first_draw + batch - slice.first);
       job.commit = update_;
       step_.run(team, job, [&](bool sound) {
         if (!sound && update_) {
-          has_diverged_ = done.stop = true;
+          has_diverged_ = slice.stop = slice.leave = true;
           return;
         }
-        done.flawed = !sound && !has_flaw_;
+        slice.flawed = !sound && !has_flaw_;
         results_.last_loss = add_results(step_, job, true);
         batch_ = batch + 1;
         pending_ = job.update ? 0 : pending + 1;
-        done.used += job.update;
+        slice.used += job.update;
         if (update_ && job.update) steps_->add(1);
         if (update_) draws_->add(1);
-        done.stop = done.flawed || batch + 1 >= until || (update_ && n_rates > 1 && done.used >= n_rates) || Clock::now() >= end_time;
+        const double seconds = spent();
+        members = team.size;
+        const bool no_rate = update_ && slice.n_rates > 1 && slice.used >= slice.n_rates;
+        slice.stop = slice.flawed || batch + 1 >= slice.until || no_rate || slice.since >= slice.end_time;
+        slice.leave = crew.add(team.size, static_cast<double>(job.rows.count()), seconds, slice.since) || slice.stop;
       });
-      // The last barrier of run() is behind us: done is what rank 0 decided, on every member.
+      // The last barrier of run() is behind us: the slice is what rank 0 decided, on every member.
       if (team.rank == 0 && !has_diverged_ && step_.penalties().any()) {
         add_penalty(update_ ? step_.penalties().value() : still_penalty_, job.rows.count());
       }
-      go_on = !done.stop;
+      go_on = !slice.leave;
       taken += job.update;
       pending = job.update ? 0 : pending + 1;
       ++batch;
     }
   });
-  if (update_) graph_->note_change();
-  if (has_diverged_) diverged_ = report(batch_);
-  if (done.flawed) {
-    has_flaw_ = true;
-    flaw_ = report(batch_ - 1);
-  }
-  return batch_ - first;
+  crew.add(members, 0, spent(), slice.since);  // the last update, and the team's end
 }
 
 // Where the last batch, of this number, became not finite.
@@ -330,7 +365,8 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   job.training = true;
   job.gradient_scale = 1;
   double total = 0;
-  run_team(threads, [&](Team& team) {
+  const auto units = static_cast<double>(source_.n);
+  run_crew(crews_[2].of(source_.n), threads, own->seconds(source_.n, true), units, [&](Team& team) {
     own->run(team, job, [&](bool sound) {
       has_diverged_ = !sound;
       total = add_results(*own, job, false);
@@ -343,6 +379,13 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
     diverged_.sample = diverged_.flaw.row;
   }
   return total + (own->penalties().any() ? own->penalties().value() : 0);
+}
+
+template <class T> std::string Trainer<T>::describe() {
+  std::string text = step_.describe(batch_size_);
+  const std::string measured = exact_threads() ? "an exact number was asked for" : crews_[1].of(batch_size_).explain();
+  if (!measured.empty() && step_.threads(batch_size_, true) > 1) text += "  threads in use: " + measured + "\n";
+  return text;
 }
 
 template <class T> BatchProfile Trainer<T>::profile() {

@@ -75,7 +75,7 @@ template <class T> class Trainer {
   std::int64_t n_batches() const { return n_batches_; }
   std::int64_t pending() const { return pending_; }
   std::int64_t arena_bytes() const { return step_.bytes(); }
-  std::string describe() const { return step_.describe(batch_size_); }
+  std::string describe();
   const std::shared_ptr<const Graph<T>>& graph() const { return graph_; }
   std::shared_ptr<const StepConfig<T>> config() const { return config_; }
   const BatchSource<T>& source() const { return source_; }
@@ -93,10 +93,15 @@ template <class T> class Trainer {
   DivergedReport report(std::int64_t batch);
   std::int64_t samples_done() const { return std::min(batch_ * batch_size_, source_.n); }
 
+  // The batches from the present one on, by a team of `size` threads, until the slice ends or another size is better.
+  struct Slice;
+  void run_slice(Slice& slice, Crew& crew, int size);
+
   alignas(64) std::shared_ptr<Counter> steps_, draws_;
   std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<StepConfig<T>> config_;
   TrainingStep<T> step_;
+  Crews crews_[3];  // of evaluations, training, gradients
   std::unique_ptr<TrainingStep<T>> gradient_step_[2];  // without and with gradients of the inputs
   TrainingStep<T>* last_ = nullptr;
   std::vector<std::vector<Metric<T>>> metrics_;

@@ -12,6 +12,7 @@ import numpy.typing
 
 __all__: list[str] = [
     "Counter",
+    "Crew",
     "Diverged",
     "Finally",
     "Gate",
@@ -36,8 +37,10 @@ __all__: list[str] = [
     "activation_names",
     "available_cpus",
     "blend",
+    "change_teams",
     "config",
     "empty",
+    "exact_threads",
     "fma_peak",
     "gauss_newton_vector",
     "get_num_threads",
@@ -63,6 +66,7 @@ __all__: list[str] = [
     "slot_initial_value",
     "slot_lowest",
     "slot_name",
+    "threads_in_use",
     "uniform",
 ]
 
@@ -82,10 +86,29 @@ class Turn:
     def __enter__(self) -> typing.Any: ...
     def __exit__(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> None: ...
 
+class Crew:
+    def __init__(self) -> None: ...
+    def add(
+        self,
+        size: typing.SupportsInt | typing.SupportsIndex,
+        units: typing.SupportsFloat | typing.SupportsIndex,
+        seconds: typing.SupportsFloat | typing.SupportsIndex,
+        now: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> bool: ...
+    def explain(self) -> str: ...
+    def next(
+        self,
+        most: typing.SupportsInt | typing.SupportsIndex,
+        guess: typing.SupportsFloat | typing.SupportsIndex,
+        now: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> int: ...
+
 class ThreadCount:
     def __enter__(self) -> None: ...
     def __exit__(self, arg0: typing.Any, arg1: typing.Any, arg2: typing.Any) -> None: ...
-    def __init__(self, n: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    def __init__(
+        self, n: typing.SupportsInt | typing.SupportsIndex, exact: bool = False
+    ) -> None: ...
 
 class Finally:
     def __enter__(self) -> None: ...
@@ -593,7 +616,10 @@ def sample_gradients(
 ) -> numpy.ndarray: ...
 def scan(array: numpy.ndarray, dtype: str) -> typing.Any: ...
 def select_tier(name: str) -> str: ...
-def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+def exact_threads() -> bool: ...
+def threads_in_use() -> str: ...
+def change_teams(seed: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex, exact: bool = False) -> None: ...
 def set_patience(scale: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
 def slot_count(optimizer: dict) -> int: ...
 def slot_initial_value(

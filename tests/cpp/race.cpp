@@ -48,7 +48,7 @@ void predict_on_many_threads() {
 
 int main(int argc, char** argv) {
   if (bp::select_tier(argc > 1 ? argv[1] : "") == nullptr) return 2;
-  bp::set_num_threads(3);
+  bp::set_num_threads(3, true);
   const auto sgd = bp::Optimizer::kSgd;
   train({784, 128, 10}, 64, {});  // the first layer passed from thread to thread
   train({200, 90, 40, 6}, 21, {});

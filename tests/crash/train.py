@@ -34,7 +34,7 @@ class Memory(bp.callbacks.Callback):
 
 def train(path, threads, every=20, epochs=3):
     """The hash of weights, optimizer, history and callback at the end."""
-    bp.set_num_threads(threads)
+    bp.set_num_threads(threads, exact=True)
     (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
     model = bp.Sequential([bp.layers.Dense(24, "tanh"), bp.layers.Dense(10)], seed=0)
     model.compile(

@@ -218,7 +218,7 @@ def digest(arrays: list[np.ndarray]) -> str:
 
 def answer(seed: int, way: Way, threads: int, path: str | None, stops: bool) -> str:
     """The digest, or why there is none."""
-    with bp.threads(threads), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with bp.threads(threads, exact=True), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
             return digest(trained(seed, way, path, stops))

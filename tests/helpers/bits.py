@@ -408,5 +408,5 @@ def loaded(name):
 
 
 def hashes(threads=1):
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         return {name: digest(run()) for name, run in runs().items()}

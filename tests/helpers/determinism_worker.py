@@ -89,5 +89,6 @@ def run():
 
 
 if __name__ == "__main__":
+    bp.set_num_threads(bp.get_num_threads(), exact=True)
     print(json.dumps(run()))
     sys.exit(0)

@@ -123,7 +123,7 @@ class Net:
 
 
 def digest(seed, threads):
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         h = hashlib.sha256()
         for array in Net(seed).results():
             h.update(np.ascontiguousarray(array).tobytes())
@@ -136,7 +136,7 @@ def same(a, b):
 
 def check_bits(seed):
     """Other threads, gradients written out, and rows alone: the same bits."""
-    with bp.threads(1):
+    with bp.threads(1, exact=True):
         net = Net(seed)
         alone = net.results()
         assert all(np.isfinite(a).all() for a in alone), f"net {seed}: not finite"
@@ -147,10 +147,10 @@ def check_bits(seed):
         assert support.same_bits(net.model(x), alone[-1][:3]), f"net {seed}: the call"
         assert support.same_bits(net.model(x[:, ...].copy(order="F")), alone[-1][:3])
     for threads in THREADS:
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             assert same(Net(seed).results(), alone), f"net {seed}: {threads} threads"
     if Net(seed).clip is None:
-        with bp.threads(2):  # a norm that nothing exceeds
+        with bp.threads(2, exact=True):  # a norm that nothing exceeds
             whole = Net(seed, gradient_clip_norm=1e30).results()
             assert same(whole, alone), f"net {seed}: materialised gradients"
 
@@ -158,7 +158,7 @@ def check_bits(seed):
 def check_gradients(seed):
     """Differences of the loss, with the masks held."""
     net = Net(seed, small=True, dtype="float64")
-    with bp.threads(1):
+    with bp.threads(1, exact=True):
         found = net.model.gradcheck(net.x, net.y)
     assert found.max_error <= 1e-7, f"net {seed}: {found}"
 

@@ -213,7 +213,7 @@ def check_threads(cases, dtype):
     """The bits of one thread with three: of deltas, weights after training, and predictions."""
     found = {}
     for threads in (1, 3):
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             net = Net(cases, dtype)
             found[threads] = net.results()
             words = f"threads at batch {Net.batch}: {threads}"

@@ -46,6 +46,7 @@ def _collect() -> dict[str, Any]:
     values: dict[str, Any] = {"version": __version__, "isa": core.pop("isa")}
     core.pop("version", None)
     values["threads"] = _core.get_num_threads()
+    values["threads_in_use"] = _threads_in_use()
     values["available_cpus"] = _core.available_cpus()
     values.update(core)
     values["numpy"] = np.__version__
@@ -53,6 +54,16 @@ def _collect() -> dict[str, Any]:
     values["platform"] = platform.platform()
     values["cpu"] = _cpu_name()
     return values
+
+
+def _threads_in_use() -> str:
+    """How many of the threads that are allowed are used, and why."""
+    allowed = _core.get_num_threads()
+    if allowed == 1:
+        return "1: no more are allowed"
+    if _core.exact_threads():
+        return f"{allowed}: exactly as many were asked for"
+    return str(_core.threads_in_use()) or f"up to {allowed}: nothing has been measured yet"
 
 
 def _cpu_name() -> str:

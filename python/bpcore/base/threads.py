@@ -1,4 +1,4 @@
-"""How many threads the core uses.
+"""How many threads the core may use; how many pay, it finds out by measuring (docs/threads.md).
 
 At import: ``BPCORE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the CPUs that this process may
 use: those of its affinity, or what the quota of its control groups allows if that is less (Linux;
@@ -22,8 +22,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def set_num_threads(n: int) -> None:
-    """Use `n` threads, 1 to 1024, for all models from now on.
+def set_num_threads(n: int, exact: bool = False) -> None:
+    """Use up to `n` threads, 1 to 1024, for all models from now on.
+
+    Parameters
+    ----------
+    n : int
+    exact : bool, default False
+        Use `n` threads for all work that is worth as many by its size, without measuring whether
+        they pay. By default work that comes again and again is measured, and gets fewer threads
+        where other processes share the machine, or where more gain nothing. Results are the same
+        bits either way.
 
     Examples
     --------
@@ -32,16 +41,23 @@ def set_num_threads(n: int) -> None:
     >>> bp.get_num_threads()
     2
     """
-    _core.set_num_threads(checks.integer("n_threads", n, 1, MAX_THREADS))
+    n = checks.integer("n_threads", n, 1, MAX_THREADS)
+    _core.set_num_threads(n, checks.boolean("exact", exact))
 
 
 def get_num_threads() -> int:
-    """The number of threads in use."""
+    """The number of threads that may be used at most; `show_config` says how many pay."""
     return int(_core.get_num_threads())
 
 
 class threads(_core.ThreadCount):
-    """Use `n` threads inside a ``with`` block, or in a function that is decorated with it.
+    """Use up to `n` threads inside a ``with`` block, or in a function that is decorated with it.
+
+    Parameters
+    ----------
+    n : int
+    exact : bool, default False
+        As in `set_num_threads`.
 
     Examples
     --------
@@ -51,14 +67,15 @@ class threads(_core.ThreadCount):
     1
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, exact: bool = False) -> None:
         self.n = checks.integer("n_threads", n, 1, MAX_THREADS)
-        super().__init__(self.n)
+        self.exact = checks.boolean("exact", exact)
+        super().__init__(self.n, self.exact)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def decorated(*args: P.args, **kwargs: P.kwargs) -> R:
-            with threads(self.n):
+            with threads(self.n, self.exact):
                 return function(*args, **kwargs)
 
         return decorated

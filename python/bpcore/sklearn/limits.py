@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 import joblib.parallel
 
+from .. import _core
 from ..base import threads
 
 _lock = threading.Lock()
 _asked: list[int] = []  # by the estimators that are at work in this moment
-_before = 0  # the process's number, which comes back when none is left
+_before, _exact = 0, False  # the process's number, which comes back when none is left
 
 
 @contextmanager
@@ -23,22 +24,22 @@ def limited(n_threads: int | None) -> Iterator[None]:
     its threads are told nothing, and there are already as many as the user asked for. The number is
     one for the process, so of several estimators at work the one that asks for fewest counts.
     """
-    global _before
+    global _before, _exact
     n = n_threads or (1 if _is_joblibs() else 0)
     if not n:
         yield
         return
     with _lock:
         if not _asked:
-            _before = threads.get_num_threads()
+            _before, _exact = threads.get_num_threads(), _core.exact_threads()
         _asked.append(n)
-        threads.set_num_threads(min(_asked))
+        threads.set_num_threads(min(_asked), _exact)
     try:
         yield
     finally:
         with _lock:
             _asked.remove(n)
-            threads.set_num_threads(min(_asked, default=_before))
+            threads.set_num_threads(min(_asked, default=_before), _exact)
 
 
 def _is_joblibs() -> bool:
