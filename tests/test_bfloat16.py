@@ -200,7 +200,7 @@ def test_same_bits_for_threads_and_splits(units, columns, n):
     x, y = batch(n, columns)
 
     def run(threads):
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             layers = [L.Dense(u, "relu") for u in units]
             model = bp.Sequential([*layers, L.Dense(4)], seed=1, compute="bfloat16")
             model.compile(bp.optimizers.Adam(1e-3), "cross_entropy")
@@ -225,7 +225,7 @@ def test_a_last_batch_of_any_size_has_room():
         model.compile("sgd", "mean_squared_error")
         n = 5793 + 4823
         x, y = rng.random((n, 30), np.float32), rng.random((n, columns), np.float32)
-        with bp.threads(1):
+        with bp.threads(1, exact=True):
             losses = model.fit(x, y, batch_size=5793, shuffle=False, verbose=0).history["loss"]
         assert np.isfinite(losses).all()
 

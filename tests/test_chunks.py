@@ -29,7 +29,7 @@ class Handed:
 def gradients(layer, x, dy, threads=1, **model):
     """dL/dw of one layer for a delta dy, exactly: the mean's 1/N is taken out beforehand."""
     inputs = bp.Input(x.shape[1:])
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         net = bp.Model(inputs, layer(inputs), seed=1, **model)
         net.compile("sgd", loss=Handed())
         found = net.gradients(x, dy * len(x)).parameters
@@ -144,7 +144,7 @@ def test_gradient_descent_in_place_has_the_bits_of_two_steps(positions):
     y = rng.normal(size=(30, positions, 700)).astype(np.float32)
 
     def trained(threads, clip):
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             model = bp.Sequential([L.Dense(700)], seed=2)
             model.compile(bp.optimizers.SGD(0.3), "mse", gradient_clip_value=clip)
             model.fit(x, y, batch_size=8, epochs=1, verbose=0)

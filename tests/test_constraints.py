@@ -202,7 +202,7 @@ def test_same_bits_for_any_number_of_threads(dtype, options, python, threads_res
     x, y = rng.normal(size=(300, 60)), rng.integers(0, 7, 300)
     found = set()
     for n in (1, 2, 3, 8):
-        bp.set_num_threads(n)
+        bp.set_num_threads(n, exact=True)
         model = bp.Sequential(penalised(python), dtype=dtype, seed=5)
         groups = {"*/bias": {"weight_decay": 0.0}, "dense/*": {"learning_rate_factor": 0.5}}
         model.compile("adamw", "cross_entropy", parameter_groups=groups, **options)

@@ -50,7 +50,7 @@ def test_a_metric_that_raises_leaves_the_weights_before_the_batch(rng, threads_r
     x, y = rng.normal(size=(256, 256)).astype("f4"), rng.integers(0, 10, 256)
 
     def fitted(threads, metrics=(), steps=None):
-        bp.set_num_threads(threads)
+        bp.set_num_threads(threads, exact=True)
         model = bp.Sequential([L.Dense(256, "relu"), L.Dense(10)], seed=0)
         model.compile("sgd", "cross_entropy", metrics=metrics)
         with contextlib.suppress(KeyError):

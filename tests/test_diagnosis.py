@@ -18,7 +18,7 @@ L, opt = bp.layers, bp.optimizers
 
 @pytest.fixture(autouse=True)
 def on_one_thread():
-    with bp.threads(1):
+    with bp.threads(1, exact=True):
         yield
 
 

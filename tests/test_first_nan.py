@@ -44,7 +44,7 @@ def caught(model, x, y, **options):
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_output_of_a_layer(shuffle, threads):
     model, x, y = spoiled()
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         error = caught(model, x, y, batch_size=10, epochs=3, shuffle=shuffle, callbacks=[Open()])
     assert (error.layer, error.tensor, error.sample) == ("spoil", "output", SAMPLE)
     assert error.epoch == 1 and 0 <= error.row < 10
@@ -136,7 +136,7 @@ def test_a_gradient_that_would_overflow_is_seen_wherever_it_stands():
     model = bp.Sequential([L.Dense(columns, kernel_initializer="zeros", use_bias=False)], seed=0)
     model.compile(bp.optimizers.SGD(1e-9), loss="half_squared_error")
     x = np.full((rows, 2), 1e25, np.float32)
-    with bp.threads(1):
+    with bp.threads(1, exact=True):
         for place in range(rows * columns):
             y = np.zeros((rows, columns), np.float32)
             y.flat[place] = 1e18

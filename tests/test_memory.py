@@ -18,7 +18,7 @@ import sys
 import numpy as np
 from bpcore import _core
 from tests.helpers.counting import allocations
-_core.set_num_threads(int(sys.argv[1]))
+_core.set_num_threads(int(sys.argv[1]), True)
 
 CROSS_ENTROPY = {"kind": "cross_entropy", "options": [0.0]}
 QUANTILE = {"kind": "quantile", "options": [0.1, 0.3, 0.5, 0.7, 0.9], "point": 2}

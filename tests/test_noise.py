@@ -196,7 +196,7 @@ def test_same_bits_for_any_threads(threads_restored):
     x, y = data()
     hashes = set()
     for threads in (1, 2, 3, 8):
-        bp.set_num_threads(threads)
+        bp.set_num_threads(threads, exact=True)
         model = network()
         model.fit(x, y, batch_size=150, epochs=3, verbose=0)
         hashes.add(support.weights_hash(model))

@@ -19,7 +19,7 @@ def trained(threads, activation, batch, dtype="float32"):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(70, SIZES[0])), rng.normal(size=(70, 3))
     layers = [L.Dense(n, activation=activation, bias_initializer="normal") for n in SIZES[1:]]
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         model = bp.Sequential([*layers, L.Dense(3)], seed=1, dtype=dtype)
         model.compile(bp.optimizers.Adam(1e-3), "mse")
         model.fit(x, y, batch_size=batch, epochs=2, verbose=0)
@@ -39,7 +39,7 @@ def test_columns_give_the_bits_of_rows(activation, batch):
 def test_gradients_by_columns_and_slabs(threads):
     rng = np.random.default_rng(6)
     x, t = rng.normal(size=(40, SIZES[0])), rng.normal(size=(40, SIZES[2]))
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         model = bp.Sequential(
             [L.Dense(n, activation="tanh", bias_initializer="normal") for n in SIZES[1:]],
             seed=2,
@@ -60,7 +60,7 @@ def test_gradients_by_columns_and_slabs(threads):
 
 
 def plan_of(model, threads):
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         return model._engine.trainer("train", model._compilation).describe()
 
 
@@ -77,7 +77,7 @@ def test_plans_for_many_cores_run_on_few(sizes, batch, expected, rng):
     y = rng.integers(0, sizes[-1], len(x))
     found = []
     for threads in (1, *expected):
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             layers = [L.Dense(n, activation="relu") for n in sizes[1:-1]]
             model = bp.Sequential([*layers, L.Dense(sizes[-1])], seed=1)
             model.compile("adam", "cross_entropy")
@@ -93,7 +93,7 @@ def test_plans_for_many_cores_run_on_few(sizes, batch, expected, rng):
 def tied(threads, dtype="float64"):
     rng = np.random.default_rng(7)
     x, t = rng.normal(size=(2, 40, SIZES[0]))
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         code = L.Dense(SIZES[1], activation="tanh", bias_initializer="normal")
         model = bp.Sequential([L.Dense(SIZES[0]), code, L.TiedDense(code)], seed=2, dtype=dtype)
         model.compile("sgd", "half_squared_error")
@@ -134,7 +134,7 @@ layers = [bp.layers.Dense(n, kernel_initializer="zeros") for n in {sizes}]
 model = bp.Sequential(layers, dtype="float64", seed=0)
 model.compile("sgd", "mse")
 x = np.ones(({batch}, 4))
-with bp.threads({threads}):
+with bp.threads({threads}, exact=True):
     model.fit(x, np.ones(({batch}, {sizes[1]})), batch_size={batch}, verbose=0)
 """
     support.run_python(code)
@@ -158,7 +158,7 @@ def descended(
     rng = np.random.default_rng(8)
     rows = 3 * batch + 5
     x, y = rng.normal(size=(rows, sizes[0])), rng.integers(0, 4, rows)
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         layers = [L.Dense(n, activation="relu", **options) for n in sizes[1:]]
         model = bp.Sequential([*layers, L.Dense(4)], seed=1, dtype=dtype, compute=compute)
         optimizer = optimizer() if optimizer else bp.optimizers.SGD(0.3)
@@ -226,7 +226,7 @@ def test_gradient_descent_clips_wide_gradients():
 def test_gradient_descent_in_place_is_that_of_numpy(threads):
     rng = np.random.default_rng(9)
     x, t = rng.normal(size=(40, WIDE[0])), rng.normal(size=(40, WIDE[1]))
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         model = bp.Sequential([L.Dense(WIDE[1])], seed=2, dtype="float64")
         model.compile(bp.optimizers.SGD(0.5), "half_squared_error")
         model.build((WIDE[0],))
@@ -243,7 +243,7 @@ def test_a_frozen_or_shared_wide_layer_is_left_alone_or_summed():
     x, t = rng.normal(size=(50, WIDE[1])), rng.normal(size=(50, WIDE[1]))
 
     def run(threads, clip):
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             shared, frozen = L.Dense(WIDE[1], activation="tanh"), L.Dense(WIDE[1], trainable=False)
             a = bp.Input((WIDE[1],))
             model = bp.Model(a, frozen(shared(shared(a))), seed=3)
@@ -272,7 +272,7 @@ def test_a_last_batch_in_place_has_room(width, out, batch, last, dtype, compute)
     x, y = rng.normal(size=(batch + last, width)), rng.normal(size=(batch + last, out))
     found = []
     for threads, clip in [(1, 1e30), (1, None), (3, None)]:
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             model = bp.Sequential([L.Dense(out)], seed=0, dtype=dtype, compute=compute)
             model.compile(bp.optimizers.SGD(0.1), "mse", gradient_clip_value=clip)
             model.fit(x, y, batch_size=batch, epochs=1, verbose=0)

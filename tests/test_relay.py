@@ -25,7 +25,7 @@ def build(*after, activation="relu", **options):
 
 
 def passed_on(model, threads, batch):
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         text = model._engine.trainer("train", model._compilation).describe()
     assert f"threads at batch {batch}: {threads}\n" in text, text
     return "passed from thread to thread" in text
@@ -33,7 +33,7 @@ def passed_on(model, threads, batch):
 
 def fitted(model, threads, x=X, y=Y, *, batch=64, optimizer="adam", compiled=None,
            expected=True, **fit):  # fmt: skip
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         model.compile(optimizer, **{"loss": "cross_entropy", **(compiled or {})})
         history = model.fit(x, y, batch_size=batch, verbose=0, **{"epochs": 3, **fit})
     if threads > 1:
@@ -197,7 +197,7 @@ def test_gradients_are_those_of_numpy(threads):
     """Of gradients(), and of a training step: one of rate 1 takes the gradient from the weights."""
     model = build(activation="tanh", dtype="float64")
     x, t = X[:60].astype(np.float64), RNG.normal(size=(60, CLASSES))
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         model.compile(bp.optimizers.SGD(1.0), "half_squared_error")
         model.build((WIDTH,))
         before = w1, b1, w2, b2 = model.get_weights()
@@ -230,7 +230,7 @@ def test_an_exception_in_the_midst_leaves_the_same_weights():
             return 0.0
 
         model = build()
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             model.compile("adam", "cross_entropy", metrics=[metric])
             with pytest.raises(Stop):
                 model.fit(X, Y, batch_size=64, epochs=2, verbose=0)
@@ -249,12 +249,12 @@ def test_a_diverging_step_changes_nothing(threads):
     x = X.copy()
     x[170] = 1e38
     model = build()
-    with bp.threads(threads), pytest.raises(bp.TrainingDiverged) as info:
+    with bp.threads(threads, exact=True), pytest.raises(bp.TrainingDiverged) as info:
         model.compile(bp.optimizers.SGD(1e-3), "cross_entropy")
         model.fit(x, Y, batch_size=64, epochs=2, verbose=0, shuffle=False)
     assert (info.value.sample, info.value.batch) == (170, 2)
     kept = build()
-    with bp.threads(1):
+    with bp.threads(1, exact=True):
         kept.compile(bp.optimizers.SGD(1e-3), "cross_entropy")
         kept.fit(x[:128], Y[:128], batch_size=64, epochs=1, verbose=0, shuffle=False)
     assert support.weights_hash(model) == support.weights_hash(kept)
@@ -268,7 +268,7 @@ def test_a_gradient_that_would_overflow_changes_nothing(threads, sample, column)
     x[sample, column], t[sample] = 1e30, 1e12
     first = L.Dense(HIDDEN, kernel_initializer="zeros")
     model = bp.Sequential([first, L.Dense(CLASSES)], seed=3)
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         model.compile(bp.optimizers.SGD(1e-3), "half_squared_error")
         model.build((WIDTH,))
         before = support.weights_hash(model)
@@ -288,7 +288,7 @@ def test_the_input_is_found_at_fault(threads):
             x[170, 200] = np.nan
 
     model = build()
-    with bp.threads(threads), pytest.raises(bp.TrainingDiverged) as info:
+    with bp.threads(threads, exact=True), pytest.raises(bp.TrainingDiverged) as info:
         model.compile("adam", "cross_entropy")
         model.fit(x, Y, batch_size=64, epochs=2, verbose=0, callbacks=[Spoil()])
     assert (info.value.tensor, info.value.sample) == ("input", 170)
@@ -314,7 +314,7 @@ def test_the_input_is_found_at_fault_though_the_loss_is_finite(threads):
             x[170, 5] = np.nan
 
     model = build(Silenced(), activation="linear")
-    with bp.threads(threads), pytest.raises(bp.TrainingDiverged) as info:
+    with bp.threads(threads, exact=True), pytest.raises(bp.TrainingDiverged) as info:
         model.compile(bp.optimizers.SGD(1e-9), "half_squared_error")
         model.fit(x, t, batch_size=64, epochs=2, verbose=0, shuffle=False, callbacks=[Spoil()])
     assert (info.value.tensor, info.value.sample) == ("input", 170)
@@ -325,7 +325,7 @@ def test_the_input_is_found_at_fault_though_the_loss_is_finite(threads):
 def test_data_are_seen_in_rows(threads):
     """While a step runs, each thread has its columns in a block of its own."""
     model = build()
-    with bp.threads(threads):
+    with bp.threads(threads, exact=True):
         model.compile("adam", "cross_entropy")
         model.fit(X, Y, batch_size=64, epochs=1, verbose=0)
         for rows in (slice(0, 60), slice(60, 101)):
@@ -338,7 +338,7 @@ def test_from_fit_to_fit_with_other_threads():
         model = build()
         model.compile("adam", "cross_entropy")
         for n in threads:
-            with bp.threads(n):
+            with bp.threads(n, exact=True):
                 model.fit(X, Y, batch_size=64, verbose=0)
         return support.weights_hash(model)
 
@@ -365,7 +365,7 @@ def test_evaluation_between_epochs_and_many_runs():
     def after(threads):
         model = build()
         losses = []
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             model.compile("adam", "cross_entropy")
             for _ in range(40):
                 losses.append(model.train_on_batch(X[:64], Y[:64]))
