@@ -212,6 +212,13 @@ def examples(session: nox.Session) -> None:
 
 
 @nox.session
+def sequences(session: nox.Session) -> None:
+    """Tasks that recurrent networks solve, with PyTorch beside: some ten minutes on two cores."""
+    session.install(".[test]", "torch")
+    session.run("python", "-m", "tests.judges.sequence_tasks", *session.posargs)
+
+
+@nox.session
 def million(session: nox.Session) -> None:
     """A million rows through the command line, in bounded memory (Linux)."""
     session.install(".[test]")

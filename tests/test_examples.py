@@ -98,6 +98,29 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path):
     assert again > whole  # something was lost, and done again
 
 
+def test_recurrent_examples_reach_what_they_say(tmp_path):
+    """In a reduced form; `nox -s sequences` runs them whole."""
+    text = run("mackey_glass.py", tmp_path, "--quick")
+    ((linear, lstm),) = numbers(f"linear {NUMBER}, LSTM {NUMBER}", text)
+    assert lstm < min(0.1, linear / 2)
+    text = run("digits_by_rows.py", tmp_path, "--quick")
+    ((accuracy,),) = numbers(f"test accuracy {NUMBER}", text)
+    assert accuracy > 0.94
+    text = run("sensor_stream.py", tmp_path)
+    assert "alarms at {2: 25" in text and "whole pass: True" in text
+    assert "bits a character" in run("characters.py", tmp_path, "--quick")
+
+
+@pytest.mark.parametrize("name", ["adding_problem.py", "copy_memory.py"])
+def test_short_tasks_of_memory_run(name, tmp_path):
+    assert run(name, tmp_path, "--quick")
+
+
+def test_a_regulator_is_learned(tmp_path):
+    ((apart,),) = numbers(f"apart by {NUMBER}%", run("linear_regulator.py", tmp_path))
+    assert apart < 2
+
+
 @pytest.mark.parametrize(
     "name", ["custom_layer.py", "diagnose.py", "digits.py", "functional_graph.py"]
 )

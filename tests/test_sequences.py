@@ -242,3 +242,59 @@ def test_windows_of_a_series():
     assert x[1, :, 0].tolist() == [6, 8, 10] and y[1].tolist() == [14, 15]
     with pytest.raises(ValueError, match="expected at least 11"):
         bp.datasets.windows(np.arange(10), length=10)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: [L.GRU(2, return_sequences=True), L.Flatten()],
+    lambda: [L.GroupNormalization(1), L.GRU(2)],
+    lambda: [L.BatchNormalization(), L.GRU(2)],
+    lambda: [L.LayerNormalization([1, 2]), L.GRU(2)],
+    lambda: [L.Reshape((4, 3)), L.GRU(2)],
+])  # fmt: skip
+def test_what_mixes_steps_refuses_a_mask(make, rng):
+    model = bp.Sequential([bp.Input((4, 3)), *make()], seed=0)
+    x = rng.normal(size=(2, 4, 3))
+    model.predict(x)
+    mask = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool)
+    with pytest.raises(ValueError, match="mixes the steps of its input and knows no mask"):
+        model.predict(x, mask=mask)
+
+
+def test_an_open_length_that_is_flattened_is_refused():
+    with pytest.raises(bp.errors.ShapeError, match="no fixed number of steps"):
+        L.Flatten()(bp.Input((None, 3)))
+    with pytest.raises(ValueError, match="None for axis 1"):
+        bp.Input((3, None))
+
+
+def test_batches_of_unlike_lengths_and_validation(rng):
+    """An iterable of padded batches gives the weights of one list; a fourth item is a mask."""
+    xs, ys = ragged(rng, [5, 3, 8, 8, 2, 4]), []
+    ys = [x[:, :1] for x in xs]
+
+    def padded(part):
+        steps = max(map(len, part))
+        out = np.zeros((len(part), steps, part[0].shape[1]), part[0].dtype)
+        mask = np.zeros((len(part), steps), bool)
+        for row, m, a in zip(out, mask, part, strict=True):
+            row[: len(a)], m[: len(a)] = a, True
+        return out, mask
+
+    batches = []
+    for start in (0, 2, 4):
+        x, mask = padded(xs[start : start + 2])
+        batches.append((x, padded(ys[start : start + 2])[0], np.ones(2), mask))
+    class Again:
+        def __iter__(self):
+            return iter(batches)
+
+    found = []
+    for told in ({"x": xs, "y": ys, "batch_size": 2, "shuffle": False}, {"x": Again()}):
+        model = bp.Sequential([bp.Input((None, 3)), L.GRU(4, return_sequences=True), L.Dense(1)],
+                              seed=2)  # fmt: skip
+        model.compile("adam", "mse", metrics=["mae"])
+        h = model.fit(**told, epochs=2, verbose=0, validation_data=batches[0])
+        found.append([*model.get_weights(), np.array(h.history["loss"]),
+                      np.array(h.history["mae"]), np.array(h.history["val_loss"])])  # fmt: skip
+    for a, b in zip(*found, strict=True):
+        assert support.same_bits(a, b)

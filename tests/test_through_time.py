@@ -163,6 +163,37 @@ def test_stateful_batches_are_one_long_sequence(rng):
             model.fit(cut(x), cut(y), verbose=0, **told)
 
 
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_gradients_vanish_and_explode(factor, rng):
+    """A linear recurrence, whose gradient changes by this factor at each step back."""
+    rnn = L.SimpleRNN(3, "linear", recurrent_initializer=factor * np.eye(3))
+    model = model_of(rnn, L.Dense(1), dtype="float64")
+    norms = model.gradient_norms_over_time(rng.normal(size=(4, 20, 3)), rng.normal(size=(4, 1)))
+    np.testing.assert_allclose(norms[:-1] / norms[1:], factor, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gradient_norms_are_those_of_the_states(kind, rng):
+    """Against the gradient of the state that begins the second part of a sequence cut in two."""
+    x, y = rng.normal(size=(3, 9, 2)), rng.normal(size=(3, 1))
+    model = model_of(getattr(L, kind)(4), L.Dense(1), features=2, dtype="float64")
+    norms = model.gradient_norms_over_time(x, y)
+    cell, head = model.weights[:3], model.weights[3:]
+    for t in (1, 5, 8):  # h_{t-1} is where the second part begins
+        first = getattr(L, kind)(4, return_state=True, dtype="float64")
+        zeros = [np.zeros((3, 4)) for _ in range(2 if kind == "LSTM" else 1)]
+        first(x[:, :t], initial_state=zeros)
+        first.set_weights([p.value for p in cell])
+        states = first(x[:, :t], initial_state=zeros)[1:]
+        ends = [bp.Input((None, 2)), *(bp.Input((4,)) for _ in states)]
+        rest = bp.Model(ends, L.Dense(1)(getattr(L, kind)(4)(ends[0], initial_state=ends[1:])),
+                        dtype="float64", seed=0)  # fmt: skip
+        rest.set_weights([p.value for p in (*cell, *head)])
+        rest.compile("sgd", "mse")
+        dh = rest.gradients([x[:, t:], *states], y, wrt_inputs=True).inputs[1]
+        assert norms[t - 1] == pytest.approx(np.linalg.norm(dh), rel=1e-10)
+
+
 def test_bad_truncation(rng):
     x, y = rng.normal(size=(4, 6, 3)), rng.normal(size=(4, 6, 2))
     model = model_of(L.GRU(3, return_sequences=True), L.Dense(2))

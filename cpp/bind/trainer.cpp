@@ -20,8 +20,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     const bool updates_alone = losses.empty() && loss_weights.empty() && metrics.empty();
     const bool by_output = losses.size() == graph.outputs.size() && loss_weights.size() == losses.size() &&
                            metrics.size() == losses.size();
-    check(updates_alone || by_output,
-          "losses, loss_weights and metrics must have one entry per output");
+    check(updates_alone || by_output, "losses, loss_weights and metrics must have one entry per output");
     auto config = std::make_shared<StepConfig<T>>();
     config->clip_norm = clip_norm;
     config->clip_value = clip_value;
@@ -80,7 +79,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       py::object weight = weights[k];
       if (py::isinstance<py::tuple>(weight)) {  // (weights, which steps count, how many of each sample)
         const py::tuple parts(weight);
-        keep.push_back(parts[1].cast<py::array>()), keep.push_back(parts[2].cast<py::array>());
+        for (int i : {1, 2}) keep.push_back(parts[static_cast<std::size_t>(i)].cast<py::array>());
         source.valid.back() = valid(keep[keep.size() - 2], keep.back(), losses[k], source.n);
         weight = parts[0];
       }
@@ -274,15 +273,20 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     trainer_->set_results(std::move(state.results), state.metrics);
   }
 
+  // (samples, numbers) that the op of a node keeps between forward and accumulate.
+  py::array saved(int node) {
+    std::int64_t size = 0;
+    const T* const from = trainer_->last_step().saved(net_->node(node), &size);
+    check(from != nullptr, "the node keeps nothing");
+    return py::array_t<T>({static_cast<py::ssize_t>(trainer_->samples()), static_cast<py::ssize_t>(size)}, from);
+  }
+
   py::list states() {
     py::list all;
-    for (const std::vector<T>& of : trainer_->states()) {
-      all.append(py::array_t<T>(static_cast<py::ssize_t>(of.size()), of.data()));
-    }
+    for (const auto& of : trainer_->states()) all.append(py::array_t<T>(static_cast<py::ssize_t>(of.size()), of.data()));
     return all;
   }
   void set_states(std::vector<std::vector<T>> states) { trainer_->set_states(std::move(states)); }
-
   void take_results(const PyTrainer& other) { trainer_->take_results(*other.trainer_); }
 
   Trainer<T>& core() override { return *trainer_; }
@@ -415,6 +419,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"))
       .def("drop_data", &P::drop_data)
       .def("states", &P::states)
+      .def("saved", &P::saved, py::arg("node"))
       .def("set_states", &P::set_states, py::arg("states"))
       .def("reset_states", [](P& trainer) { trainer.core().reset_states(); })
       .def("take_results", &P::take_results, py::arg("other"))

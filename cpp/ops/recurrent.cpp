@@ -27,6 +27,7 @@ constexpr std::int64_t kWindow = 16;
 struct Form {
   std::int64_t steps, in;
   bool bias, masked, initial, dropped, sequences, states, backwards;
+  bool traced;  // dL/dh_t is left among what is kept, last of a step
 };
 
 // Some samples in the order of their lengths, longest first: those that a step concerns come first.
@@ -75,6 +76,8 @@ template <class T> class Recurrent final : public Op<T> {
     c_at_ = h_at_ + units_;
     aux_at_ = c_at_ + (cell_->states > 1 ? units_ : 0);
     step_size_ = aux_at_ + (cell_->apart < width_ ? units_ : 0);
+    traced_at_ = step_size_;
+    if (form.traced) step_size_ += units_;
     this->sizes_.saved = form.steps * step_size_;
     this->sizes_.carried = form.initial ? 0 : cell_->states * units_;
     this->sizes_.flops = 2 * form.steps * (form.in + units_) * width_;
@@ -275,6 +278,9 @@ template <class T> class Recurrent final : public Op<T> {
       const T* dy = io.dy + walk.row[at(i)] * row_size_;
       T *dh = use.dh + i * units_, *dc = use.dc + i * units_;
       std::fill_n(dh, units_, T(0)), std::fill_n(dc, units_, T(0));
+      for (std::int64_t t = walk.length[at(i)]; form_.traced && t < form_.steps; ++t) {
+        std::fill_n(saved(io, walk.row[at(i)], t) + traced_at_, units_, T(0));
+      }
       if (!form_.sequences) std::copy_n(dy, units_, dh);
       if (form_.states) kernels<T>().axpy(T(1), dy + y_size_, dh, units_);
       if (form_.states && cell_->states > 1) std::copy_n(dy + y_size_ + units_, units_, dc);
@@ -305,6 +311,9 @@ template <class T> class Recurrent final : public Op<T> {
       s.operand_before[at(i)] = kept + operand_at_, s.h_before[at(i)] = kept + h_at_, s.c_before[at(i)] = kept + c_at_;
       if (!form_.sequences || walk.held[at(i)]) continue;
       kernels<T>().axpy(T(1), io.dy + walk.row[at(i)] * row_size_ + t * units_, use.dh + i * units_, units_);
+    }
+    for (std::int64_t i = 0; form_.traced && i < s.m; ++i) {
+      std::copy_n(use.dh + i * units_, units_, saved(io, walk.row[at(i)], t) + traced_at_);
     }
     cell_->backward(s);
     if (!form_.dropped) return kernels<T>().axpy(T(1), use.dp, use.dh, s.m * units_);
@@ -384,7 +393,7 @@ template <class T> class Recurrent final : public Op<T> {
   BatchChunks chunks_;
   const Products<T>& products_;
   std::int64_t y_size_ = 0, row_size_ = 0, step_size_ = 0;
-  std::int64_t operand_at_ = 0, h_at_ = 0, c_at_ = 0, aux_at_ = 0;  // in what is kept of a step
+  std::int64_t operand_at_ = 0, h_at_ = 0, c_at_ = 0, aux_at_ = 0, traced_at_ = 0;  // in what is kept of a step
   int next_input_ = 1;
 };
 
@@ -397,6 +406,7 @@ template <class T> OpPtr<T> make_recurrent(const Node<T>& node) {
   form.steps = xs[0][0], form.in = xs[0][1];
   form.masked = node.flag("masked"), form.initial = node.flag("initial"), form.dropped = node.flag("dropped");
   form.sequences = node.flag("sequences"), form.states = node.flag("states"), form.backwards = node.flag("backwards");
+  form.traced = node.flag("traced");
   node.expect(ws.size() == 2 || ws.size() == 3, "expected a kernel, a recurrent kernel and perhaps a bias");
   node.expect(ws[1].size() == 2 && ws[1][0] > 0, "the recurrent kernel needs rank 2");
   auto cell = make_cell(node, ws[1][0]);

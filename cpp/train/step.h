@@ -45,6 +45,15 @@ template <class T> class TrainingStep {
   OutputBatch<T> output(std::size_t k, std::int64_t n) const { return outputs_.batch(k, n); }
   const T* row_loss(std::size_t k) const { return outputs_.row_loss(k); }
   T* value(int v) { return work_.frame->value(v); }
+  // What the op that makes value v keeps of each sample, and how many numbers that are; null: nothing, or there is none.
+  const T* saved(int v, std::int64_t* size) const {
+    const auto& steps = work_.plan->steps();
+    for (std::size_t s = 0; s < steps.size(); ++s) {
+      *size = steps[s].op->sizes().saved;
+      if (steps[s].output == v) return work_.frame->io(s).saved;
+    }
+    return nullptr;
+  }
   Frame<T>* frame() { return work_.frame.get(); }  // null before the first batch
   T* gradient(int v) { return work_.frame->gradient(v); }
   void copy_gradient(int param, T* to) const { update_.copy_gradient(param, to); }  // materialised

@@ -327,9 +327,9 @@ template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const B
     const BoundLoss<T>& loss = config_->losses[k];
     double sum = 0;
     for (std::int64_t r = 0; r < n * loss.positions; ++r) sum += static_cast<double>(step.row_loss(k)[r]);
-    const bool all = job.source->valid[k].count == nullptr;
-    const double terms = all ? static_cast<double>(n) : job.terms(k, loss.positions);
-    if (all) sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
+    const bool of_samples = loss.config.steps == 0;
+    const double terms = of_samples ? static_cast<double>(n) : job.terms(k, loss.positions);
+    if (of_samples) sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
     total += loss.config.weight * sum / terms;
     if (!count_metrics) continue;
     results_.loss[k] += sum;

@@ -17,7 +17,7 @@ struct DivergedReport {
 
 template <class T> struct Results {
   std::vector<double> loss;  // by output: sum of weight * loss, over samples (of each its mean over positions) or over steps
-  std::vector<double> terms;  // by output: how many samples, or where not all steps count, steps
+  std::vector<double> terms;  // by output: how many samples, or steps where the loss is of steps
   double penalty = 0;        // sum over samples of their batch's penalty
   std::int64_t samples = 0;
   double last_loss = 0;      // of the last batch, all outputs and penalties

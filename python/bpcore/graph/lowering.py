@@ -39,6 +39,8 @@ class Lowering:
     ----------
     masked : frozenset of int
         The inputs whose data say which of their steps count.
+    traced : bool
+        Whether recurrent layers keep dL/dh of each step for a look at them.
     mask_inputs : list of MaskKey
         Masks that are inputs of the network, behind its own.
     in_front : frozenset of MaskKey
@@ -47,8 +49,14 @@ class Lowering:
         The inputs that hold ids, and how many ids there are.
     """
 
-    def __init__(self, dtype: str, compute: str, masked: frozenset[int] = frozenset()) -> None:
-        self.masked = masked
+    def __init__(
+        self,
+        dtype: str,
+        compute: str,
+        masked: frozenset[int] = frozenset(),
+        traced: bool = False,
+    ) -> None:
+        self.masked, self.traced = masked, traced
         self.mask_inputs: list[MaskKey] = []
         self.in_front: Keys = frozenset()
         self.ids: dict[int, int] = {}
@@ -258,13 +266,14 @@ def lower(
     compute: str,
     lengths: Sequence[int] = (),
     masked: frozenset[int] = frozenset(),
+    traced: bool = False,
 ) -> tuple[Lowering, dict[int, Place]]:
     """Write a sorted graph down; the k-th input tensor becomes the core's k-th input node.
 
     `lengths`: by input, steps where its shape leaves them open; `masked`: the inputs whose data
     say which steps count.
     """
-    low = Lowering(dtype, compute, masked)
+    low = Lowering(dtype, compute, masked, traced)
     places: dict[int, Place] = {}
     for k, t in enumerate(inputs):
         shape = closed(t.shape, lengths[k]) if is_open(t.shape) else t.shape

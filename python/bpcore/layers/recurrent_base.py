@@ -189,6 +189,7 @@ class Recurrent(CoreLayer):
             "states": self.return_state,
             "backwards": self.go_backwards,
             "initial": len(inputs) > 1,
+            "traced": low.traced,
         }
         x, mask = inputs[0], low.mask(inputs[0])
         calls = sum(node[0] == self.op and node[4] == self.name for node in low.nodes)

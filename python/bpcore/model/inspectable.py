@@ -16,6 +16,7 @@ from ..errors import diverged
 from ..files.atomic import write_atomically
 from ..inspection.gradients import Gradients
 from ..inspection.parts import Parts
+from ..layers.recurrent_base import Recurrent
 from ..train import windows
 from ..train.engine import Engine
 
@@ -209,6 +210,58 @@ class Inspectable:
         if self._out_kind is dict:
             return dict(zip(self._built().signature.outputs.names, parts, strict=True))
         return parts[0] if self._out_kind is None else list(parts)
+
+    def gradient_norms_over_time(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        layer: str | None = None,
+        sample_weight: Any = None,
+        mask: Any = None,
+    ) -> Array:
+        """By step t the norm of dL/dh_t, over samples and units: does the gradient vanish or
+        explode on its way back?
+
+        Parameters
+        ----------
+        x, y, sample_weight, mask
+            As in `fit`; all samples are one batch, whose mean loss L is.
+        layer : str, optional
+            A recurrent layer; by default the last one.
+
+        Returns
+        -------
+        ndarray (T,)
+            Where samples are of unequal lengths, as many as the longest has, or a few more.
+
+        Examples
+        --------
+        With a linear recurrence h_t = 0.9 h_{t-1} + x_t the gradient shrinks by 0.9 a step:
+
+        >>> import bpcore as bp, numpy as np
+        >>> rnn = bp.layers.SimpleRNN(1, "linear", recurrent_initializer=[[0.9]])
+        >>> model = bp.Sequential([bp.Input((None, 1)), rnn], seed=0)
+        >>> model.compile("sgd", "mse")
+        >>> norms = model.gradient_norms_over_time(np.ones((1, 5, 1)), np.zeros((1, 1)))
+        >>> (norms[:-1] / norms[1:]).round(3).tolist()
+        [0.9, 0.9, 0.9, 0.9]
+        """
+        from ..inspection.through_time import gradient_norms
+
+        with self._busy("gradient_norms_over_time"):
+            compilation = self._need_compilation()
+            item = self._prepared(x, y, sample_weight, mask)
+            found = [
+                node.layer
+                for node in self._built().nodes
+                if isinstance(node.layer, Recurrent) and layer in (None, node.layer.name)
+            ]
+            if not found:
+                named = "" if layer is None else f" {layer!r}"
+                raise ValueError(f"model {self.name!r} has no recurrent layer{named}")
+            engine = self._built().traced(item.form)
+            return gradient_norms(engine, compilation, item, found[-1])
 
     def trace(
         self, x: Any, y: Any, *, sample_weight: Any = None, mask: Any = None

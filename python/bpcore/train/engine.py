@@ -34,12 +34,17 @@ class Engine:
         draws: _core.Counter,
         form: Form | None = None,
         signature: Signature | None = None,
+        *,
+        traced: bool = False,
     ) -> None:
+        """`traced`: recurrent layers keep what a look at their gradients needs."""
         self.dtype, self.compute = dtype, compute
         self.nodes, self.input_tensors, self.output_tensors = nodes, inputs, outputs
         lengths = tuple(_NOMINAL if graph.is_open(t.shape) else 0 for t in inputs)
         self.form = form or Form(lengths, frozenset())
-        self.low, self.places = graph.lower(nodes, inputs, dtype, compute, *self.form)
+        self.low, self.places = graph.lower(
+            nodes, inputs, dtype, compute, *self.form, traced=traced
+        )
         self.outputs: list[int] = []
         n_inputs = len(inputs)
         for t in outputs:
@@ -111,6 +116,11 @@ class Engine:
             del self.forms[next(iter(self.forms))]
         found.refresh()
         return found
+
+    def traced(self, form: Form | None) -> Engine:
+        """Another engine of the same weights, to look into recurrent layers."""
+        own = self.nodes, self.input_tensors, self.output_tensors, self.dtype, self.compute
+        return Engine(*own, self.draws, form, self.signature, traced=True)
 
     def ends(self) -> list[graph.End]:
         """The outputs, as losses and metrics ask for them."""
