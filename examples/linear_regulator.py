@@ -12,7 +12,7 @@ import numpy as np
 
 import bpcore as bp
 
-steps = 60
+steps = 40
 A, B = np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([[0.0], [0.1]])
 Q, R = np.diag([1.0, 0.1]), np.array([[0.1]])
 
@@ -48,7 +48,7 @@ x = np.zeros((64, steps, 2))
 x[:, 0] = rng.normal(size=(64, 2))  # where the carts start
 layer = bp.layers.RNN(Loop(), return_sequences=True)
 model = bp.Sequential([bp.Input((steps, 2)), layer], dtype="float64", seed=0)
-model.compile(bp.optimizers.Adam(bp.schedules.Cosine(0.1, 200)), "half_squared_error")
+model.compile(bp.optimizers.Adam(bp.schedules.Cosine(0.2, 200)), "half_squared_error")
 model.fit(x, np.zeros((64, steps, 3)), batch_size=None, epochs=200, verbose=0)
 found = model.weights[0].value
 print(f"exact {gain.round(3).tolist()}, learned {found.round(3).tolist()}, "
