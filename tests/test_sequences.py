@@ -284,6 +284,7 @@ def test_batches_of_unlike_lengths_and_validation(rng):
     for start in (0, 2, 4):
         x, mask = padded(xs[start : start + 2])
         batches.append((x, padded(ys[start : start + 2])[0], np.ones(2), mask))
+
     class Again:
         def __iter__(self):
             return iter(batches)

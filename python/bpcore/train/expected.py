@@ -170,10 +170,6 @@ class Gathered(kinds.Record):
         super().__init__(fields)
         self.trainer = trainer
 
-    def accepts(self, value: Any) -> bool:
-        """Files of before there were sequences have no terms: there they are the samples."""
-        return isinstance(value, dict) and {*value, "terms"} == set(self.fields)
-
     def check(self, value: Any, where: str) -> None:
         super().check(value, where)
         self.trainer.check_gathered(value)
