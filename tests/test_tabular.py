@@ -255,3 +255,25 @@ def test_rows_beyond_memory_are_mapped(monkeypatch):
     assert np.array_equal(train, whole[~held]) and np.array_equal(test, whole[held])
     mapped = tabular.TabularRegressor((8,), epochs=3, random_state=0).fit(table, score)
     assert np.array_equal(mapped.predict(table), expected.predict(table))
+
+
+def test_odd_frames_and_targets():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    n = 100
+    numbers = np.arange(n) % 2 + 3
+    for column in (pd.Categorical(numbers), pd.Series(numbers.astype(float)).astype("category")):
+        names = tabular.Preprocessor().fit(pd.DataFrame({"a": column})).feature_names
+        assert names == ["a=3", "a=4", "a=other"]  # who says category means it
+    lazy = pl.DataFrame({"a": np.arange(n)}).lazy()
+    assert tabular.Preprocessor().fit(lazy).feature_names == ["a"]
+    model = tabular.TabularClassifier((4,), epochs=1, members=1)
+    big = np.where(numbers == 3, 2**60, 2**60 + 1)
+    assert model.fit({"a": np.arange(n)}, big).classes_.tolist() == [2**60, 2**60 + 1]
+    assert model.predict({"a": np.empty(0)}).shape == (0,)
+    assert model.predict_proba({"a": np.empty(0)}).shape == (0, 2)
+    with pytest.raises(ValueError, match="has no rows"):
+        tabular.TabularRegressor().fit({"a": []}, [])
+    with pytest.raises(TypeError, match="'a' has dtype complex128"):
+        tabular.Preprocessor().fit({"a": numbers * 1j})
+    with pytest.raises(TypeError, match="'a' holds a list"):
+        tabular.Preprocessor().fit({"a": [[1, 2]] * n})

@@ -31,6 +31,10 @@ _FIELD = 1 << 20  # characters of a field, at the most
 _SEPARATORS = ",;\t|"
 
 
+class Name(str):
+    """A level of a category, also where it looks like a number."""
+
+
 class Table:
     """A source of blocks.
 
@@ -287,7 +291,9 @@ def open_table(source: Any, **options: Any) -> Table:
     if isinstance(source, Table):
         return source
     if not isinstance(source, (str, os.PathLike)):
-        if hasattr(source, "columns") or isinstance(source, dict):
+        if hasattr(source, "collect_schema") and hasattr(source, "collect"):
+            source = source.collect()  # polars' LazyFrame
+        if isinstance(source, dict) or hasattr(source, "columns"):
             return Frame(source)
         if isinstance(source, np.ndarray) and source.ndim == 2:
             return Frame({f"x{i}": source[:, i] for i in range(source.shape[1])}, "the array")
@@ -366,17 +372,44 @@ def _as_column(name: str, column: Any) -> Array:
         array = np.asarray(column)
     else:
         array = np.array(list(column), dtype=object)
+    if array.dtype.kind == "c":
+        raise TypeError(f"column {name!r} has dtype {array.dtype}: take its real part or absolute")
     if array.dtype.kind in "iuf":
-        return array.astype(np.float64)
+        numbers = array.astype(np.float64)
+        return _as_words(numbers) if _is_category(kind) else numbers
     if array.dtype.kind == "b":
         return array
     values = [None if _is_missing(value) else value for value in array.tolist()]
     present = [value for value in values if value is not None]
+    strange = next(
+        (v for v in present if isinstance(v, (list, tuple, dict, set, np.ndarray))), None
+    )
+    if strange is not None:
+        raise TypeError(
+            f"column {name!r} holds a {type(strange).__name__}, expected a number, a text or a "
+            "boolean in each row; make a column of each part"
+        )
+    if _is_category(kind):
+        return np.array([v if v is None else _word(v) for v in values], dtype=object)
     if present and all(isinstance(value, bool) for value in present):
         return np.array(values, dtype=object)
     if present and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present):
         return np.array([np.nan if v is None else float(v) for v in values])
     return np.array([None if v is None else str(v).strip() for v in values], dtype=object)
+
+
+def _is_category(kind: str) -> bool:
+    """Whether the library that made a column says that its values are names, numbers too."""
+    return kind.startswith(("category", "categorical", "enum"))
+
+
+def _as_words(numbers: Array) -> Array:
+    return np.array([None if v != v else _word(v) for v in numbers.tolist()], dtype=object)
+
+
+def _word(value: Any) -> Name:
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return Name(int(value) if whole else str(value).strip())
 
 
 def _is_missing(value: Any) -> bool:

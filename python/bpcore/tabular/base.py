@@ -231,7 +231,8 @@ class Tabular:
     def _raw(self, table: Any) -> Array:
         if not hasattr(self, "model_"):
             raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(table, target)")
-        return np.concatenate(list(self._blocks(open_table(table))))
+        none = self._predict(self.model_, np.zeros((0, self.preprocessor_.width), np.float32))
+        return np.concatenate([none, *self._blocks(open_table(table))])
 
     def _blocks(self, source: Table) -> Iterator[Array]:
         self.preprocessor_.check_columns(source)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from ..data.tables import Block, Table, open_table
+from ..data.tables import Block, Name, Table, open_table
 
 LEVELS = 64  # of a category that get a column of their own; the rest share that of the unseen
 _DISTINCT = 5000  # values of a text column that are counted
@@ -275,7 +275,7 @@ class Tally:
             text = _word(value)
             if isinstance(value, bool):
                 self.booleans += times
-            number = None if isinstance(value, bool) else _number(text)
+            number = None if isinstance(value, (bool, Name)) else _number(text)
             if number is not None:
                 row = self.rows + listed.index(value)
                 check_size(self.source, f"column {self.name!r}", [number], row)

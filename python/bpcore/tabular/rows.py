@@ -106,7 +106,8 @@ def labels(source: str, values: list[Any]) -> tuple[list[Any], Array]:
 
 def as_texts(values: list[Any]) -> list[str | None]:
     """Classes as text: numbers in their shortest form."""
-    return texts(np.array(values, dtype=np.float64 if _are_numbers(values) else object))
+    floats = _are_numbers(values) and any(type(value) is float for value in values)
+    return texts(np.array(values, dtype=np.float64 if floats else object))
 
 
 def numbers(source: str, values: list[Any]) -> Array:
@@ -139,6 +140,8 @@ def _are_numbers(values: list[Any]) -> bool:
 
 
 def _refuse_missing(source: str, values: list[Any]) -> None:
+    if not values:
+        raise ValueError(f"{source} has no rows, expected at least 1")
     gone = [row for row, value in enumerate(values, start=1) if value is None]
     if gone:
         raise ValueError(
