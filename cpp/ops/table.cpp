@@ -31,7 +31,9 @@
   row("embedding", make_embedding)                     \
   row("repeat", make_repeat)                           \
   row("masking", make_masking)                         \
-  row("pool_steps", make_pool_steps)
+  row("pool_steps", make_pool_steps)                   \
+  row("convolution", make_convolution)                 \
+  row("exchange", make_exchange)
 // clang-format on
 
 namespace bp {

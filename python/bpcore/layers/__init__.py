@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from .activation import Activation as Activation
 from .base import Layer as Layer
 from .cells import RNN as RNN
+from .convolution import Conv1D as Conv1D
+from .convolution import Conv2D as Conv2D
 from .dense import Dense as Dense
 from .dense import TiedDense as TiedDense
 from .fixed_point import FixedPoint as FixedPoint

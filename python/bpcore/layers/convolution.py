@@ -1,0 +1,222 @@
+"""Convolution over sequences and images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import activations, graph
+from ..base import checks
+from ..base.memory import Shape
+from ..errors import ShapeError
+from .activation import lower_activation
+from .sliding import SlidingLayer, read_format, sizes
+
+
+class _Convolution(SlidingLayer):
+    """Base of Conv1D and Conv2D."""
+
+    words: tuple[str, ...] = ("valid", "same")
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: Any = "valid",
+        data_format: str | None = None,
+        dilation_rate: Any = 1,
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        from .. import constraints, initializers, regularizers
+
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        self.filters = checks.integer("filters", filters)
+        self.window = self.kernel_size = sizes("kernel_size", kernel_size, self.rank)
+        self.strides = sizes("strides", strides, self.rank)
+        self.padding = self.read_padding(padding, self.words)
+        self.data_format = read_format(data_format)
+        self.dilation = self.dilation_rate = sizes("dilation_rate", dilation_rate, self.rank)
+        self.groups = checks.integer("groups", groups)
+        if self.filters % self.groups:
+            raise ValueError(
+                f"groups must divide filters, got {self.groups} groups and {self.filters} filters"
+            )
+        self.activation = activations.get(activation)
+        self.use_bias = checks.boolean("use_bias", use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.kernel: Any = None
+        self.bias: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel and bias for inputs of this per-sample shape."""
+        channels = self._shape(input_shape)[-1]
+        self.kernel = self.add_weight(
+            "kernel",
+            (*self.kernel_size, channels // self.groups, self.filters),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                "bias",
+                (self.filters,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+
+    def _shape(self, input_shape: Any) -> Shape:
+        shape = self.channels_last(input_shape)
+        if shape[-1] % self.groups:
+            raise ShapeError(
+                f"{self.label}: got x with {shape[-1]} channels, expected a multiple of "
+                f"{self.groups} because it has so many groups; change groups, or the channels of x"
+            )
+        if self.kernel is not None and self.kernel.shape[-2] * self.groups != shape[-1]:
+            raise ShapeError(
+                f"{self.label}: got x with {shape[-1]} channels, expected "
+                f"{self.kernel.shape[-2] * self.groups} because the kernel is {self.kernel.shape}"
+            )
+        return shape
+
+    def _output(self, shape: Shape) -> Shape:
+        """The output's shape, both with their channels last."""
+        result = (*self.windows_over(shape), self.filters)
+        checks.elements(f"{self.label}: output", result)
+        return result
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return self.as_given(self._output(self._shape(input_shape)))
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        x_shape = self._shape(shapes[0])
+        y_shape = self._output(x_shape)
+        x = self.bring_last(low, inputs[0], x_shape)
+        z = self.slide(low, "convolution", x, (x_shape, y_shape), self._weights, groups=self.groups)
+        low.say(z, graph.Units(self.bias))
+        y = lower_activation(low, z, y_shape, self.name, self.activation)
+        return self.bring_back(low, y, y_shape)
+
+
+class Conv2D(_Convolution):
+    """Convolution of images, ``y = f(x * kernel + bias)``: filters that slide over two axes.
+
+    Parameters
+    ----------
+    filters : int
+        Number of filters K, the output's channels.
+    kernel_size : int or pair of int
+        Height R and width S of a filter.
+    strides : int or pair of int
+        From one position of the filter to the next.
+    padding : {"valid", "same"}, int or pair of int
+        ``"valid"``: none. ``"same"``: zeros so that the output has ceil(size / stride) positions
+        along each axis; of an odd number the larger part comes behind, as in Keras. A number: as
+        many zeros before and behind an axis, as in PyTorch.
+    data_format : {"channels_last", "channels_first"}
+        x (N, H, W, C), the default, or (N, C, H, W), and the output alike.
+    dilation_rate : int or pair of int
+        From one value that a filter sees to the next.
+    groups : int
+        G parts of the channels, each with K / G filters of its own.
+    activation : str or object, optional
+        f, as in `Dense`. A softmax is over the channels.
+    use_bias : bool
+        Whether there is a bias (K,).
+    kernel_initializer, bias_initializer : str, Initializer, array or callable
+        First values of kernel (R, S, C / G, K) and bias (K,).
+    kernel_regularizer, bias_regularizer : str or Regularizer, optional
+        Penalties added to the loss; see `bpcore.regularizers`.
+    kernel_constraint, bias_constraint : str or Constraint, optional
+        What they are made to obey after each update; see `bpcore.constraints`.
+    name, trainable, dtype
+        As in `Layer`.
+
+    Raises
+    ------
+    ShapeError
+        If x has another rank, if its channels cannot be divided into the groups, or if a filter
+        reaches over more than x and its padding.
+
+    Notes
+    -----
+    y (N, P, Q, K), where P = (H + padding - (R - 1) dilation - 1) // stride + 1. The filter is not
+    flipped, as in all libraries: a cross-correlation (Y. LeCun et al., 1998). Kernels are as in
+    Keras; PyTorch's are (K, C / G, R, S): ``kernel.transpose(3, 2, 0, 1)``.
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> edges = np.float32([[-1, 1]]).reshape(1, 2, 1, 1)
+    >>> layer = bp.layers.Conv2D(1, (1, 2), kernel_initializer=edges)
+    >>> layer(np.float32([[0, 0, 5, 5]]).reshape(1, 1, 4, 1)).ravel().tolist()
+    [0.0, 5.0, 0.0]
+    """
+
+    rank = 2
+
+
+class Conv1D(_Convolution):
+    """Convolution of sequences, ``y = f(x * kernel + bias)``: filters that slide over the steps.
+
+    Parameters
+    ----------
+    filters : int
+        Number of filters K, the output's channels.
+    kernel_size : int
+        Steps S that a filter sees.
+    strides : int
+        From one position of the filter to the next.
+    padding : {"valid", "same", "causal"} or int
+        As in `Conv2D`. ``"causal"``: zeros before the first step alone, so that an output sees no
+        later step (A. van den Oord et al., 2016).
+    data_format : {"channels_last", "channels_first"}
+        x (N, T, C), the default, or (N, C, T), and the output alike.
+    dilation_rate : int
+        From one step that a filter sees to the next.
+    groups, activation, use_bias
+        As in `Conv2D`.
+    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer
+        As in `Conv2D`; the kernel is (S, C / G, K).
+    kernel_constraint, bias_constraint, name, trainable, dtype
+        As in `Conv2D`.
+
+    Raises
+    ------
+    ShapeError
+        As `Conv2D`.
+
+    Notes
+    -----
+    y (N, Q, K), where Q = (T + padding - (S - 1) dilation - 1) // stride + 1.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> layer = bp.layers.Conv1D(1, 2, padding="causal", kernel_initializer="ones")
+    >>> layer([[[1.0], [2.0], [3.0]]]).tolist()
+    [[[1.0], [3.0], [5.0]]]
+    """
+
+    rank = 1
+    words = ("valid", "same", "causal")
