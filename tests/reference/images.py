@@ -46,8 +46,7 @@ def convolution(w, x, strides=1, padding="valid", dilation=1, groups=1):
     y = 0
     for tap, seen in taps(x, kernel.shape[:-2], *told):
         parts = [
-            seen[..., g * inner : (g + 1) * inner]
-            @ kernel[tap][:, g * filters : (g + 1) * filters]
+            seen[..., g * inner : (g + 1) * inner] @ kernel[tap][:, g * filters : (g + 1) * filters]
             for g in range(groups)
         ]
         y = y + np.concatenate(parts, axis=-1)

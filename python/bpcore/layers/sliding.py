@@ -111,15 +111,16 @@ class SlidingLayer(PositionLayer):
         result = []
         for i, (n, pads) in enumerate(zip(shape, self.paddings(shape[:-1]), strict=False)):
             reach = (self.window[i] - 1) * self.dilation[i] + 1
-            if n + sum(pads) < reach:
+            count = (n + sum(pads) - reach) // self.strides[i] + 1
+            if count < 1:
                 raise ShapeError(
                     f"{self.label}: got x of {' x '.join(map(str, shape[:-1]))} positions, expected"
                     f" at least {reach} along axis {i + 1} with its padding of {sum(pads)}, because"
                     f" a window of {self.window[i]} with dilation {self.dilation[i]} reaches over "
-                    f"{reach}: the output would have {(n + sum(pads) - reach) // self.strides[i] + 1}"
-                    " positions; use a smaller window, or padding='same'"
+                    f"{reach}: the output would have {count} positions"
+                    "; use a smaller window, or padding='same'"
                 )
-            result.append((n + sum(pads) - reach) // self.strides[i] + 1)
+            result.append(count)
         return tuple(result)
 
     def slide(
