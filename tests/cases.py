@@ -6,46 +6,17 @@ A name that the package offers and that has no row here fails test_cases.py.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 
-from .reference import ACTIVATIONS, log_softmax, softmax
-from .reference.images import convolution, first
-from .reference.pointwise import DEFAULT_ALPHA, maximum, minimum
+from . import image_cases
+from .helpers.case import Layer, activation
+from .reference import ACTIVATIONS
+from .reference.pointwise import maximum, minimum
 from .reference.recurrent import unrolled
 
 
-def activation(name):
-    """The NumPy forward of an activation as a user gets it by name."""
-    if name in ("softmax", "log_softmax"):
-        return {"softmax": softmax, "log_softmax": log_softmax}[name]
-    return lambda z: ACTIVATIONS[name](z, DEFAULT_ALPHA.get(name, 0.0))
-
-
 ACTIVATION_NAMES = [*ACTIVATIONS, "softmax", "log_softmax"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """What test_gradients.py and test_rows.py check of a layer follows from its row.
-
-    make(layers): the layer; shapes: per-sample input shapes; forward(weights, *xs) in NumPy, None
-    where it is tested apart. The last axes may have any length that is a multiple of `multiple`,
-    and make and forward fit each; 0: the shapes stand as they are.
-    """
-
-    id: str
-    kind: str
-    make: Callable
-    shapes: tuple[tuple[int, ...], ...]
-    forward: Callable | None
-    multiple: int = 1
-
-    def resized(self, length):
-        """The shapes with this last axis; an operand that is repeated along it stays as it is."""
-        one = len(self.shapes) == 1
-        return tuple((*s[:-1], length if one or s[-1] > 1 else 1) for s in self.shapes)
 
 
 def _dense(w, x):
@@ -296,47 +267,9 @@ def _largest(x):
     return result
 
 
-def _convolution_rows():
-    rows = []
-    for tag, kind, filters, size, shape, told in (
-        ("", "Conv2D", 5, 3, (4, 5, 3), {"padding": "same"}),
-        ("_valid", "Conv2D", 9, (2, 3), (3, 4, 3), {"use_bias": False}),
-        ("_one", "Conv2D", 4, 1, (2, 3, 3), {}),
-        ("_one_groups", "Conv2D", 4, 1, (2, 3, 4), {"groups": 2}),
-        ("_one_strides", "Conv2D", 4, 1, (3, 3, 3), {"strides": 2}),
-        ("_strides", "Conv2D", 3, (3, 2), (5, 6, 3),
-         {"strides": (2, 3), "padding": (2, 1), "activation": "gelu"}),
-        ("_dilation", "Conv2D", 3, 2, (5, 4, 3), {"dilation_rate": (3, 2), "activation": "relu"}),
-        ("_groups", "Conv2D", 6, 2, (3, 3, 6), {"groups": 3, "padding": 1, "strides": 2}),
-        ("_depthwise", "Conv2D", 4, 3, (4, 4, 2), {"groups": 2, "padding": "same"}),
-        ("_far", "Conv2D", 3, 5, (2, 1, 3), {"padding": 4, "activation": "softmax"}),
-        ("_large", "Conv2D", 3, 3, (13, 12, 2), {"padding": "same"}),
-        ("_first", "Conv2D", 3, 2, (3, 4, 5),
-         {"data_format": "channels_first", "padding": "same", "activation": "tanh"}),
-        ("", "Conv1D", 5, 3, (7, 3), {"padding": "same", "strides": 2}),
-        ("_causal", "Conv1D", 4, 3, (6, 3), {"padding": "causal", "dilation_rate": 2}),
-        ("_groups", "Conv1D", 4, 2, (5, 4), {"padding": 1, "groups": 2, "use_bias": False}),
-        ("_first", "Conv1D", 3, 2, (3, 4), {"data_format": "channels_first"}),
-    ):  # fmt: skip
-        about = {k: told[v] for k, v in (("strides", "strides"), ("padding", "padding"),
-                 ("dilation", "dilation_rate"), ("groups", "groups")) if v in told}  # fmt: skip
-        f = activation(told.get("activation", "linear"))
-        forward = lambda w, x, f=f, about=about: f(convolution(w, x, **about))  # noqa: E731
-        few = tag in ("_large", "_depthwise")
-        multiple = 0 if few else told.get("groups", 1)
-        if "data_format" in told:
-            forward, multiple = first(forward), 0
-        rows.append(
-            Layer(kind.lower() + tag, kind,
-                  lambda L, k=kind, n=filters, s=size, t=told: getattr(L, k)(n, s, **t), (shape,),
-                  forward, multiple)
-        )  # fmt: skip
-    return rows
-
-
 LAYERS = [
     *_dense_rows(),
-    *_convolution_rows(),
+    *image_cases.convolution_rows(),
     *_merge_rows(),
     *_dot_rows(),
     *_normalization_rows(),

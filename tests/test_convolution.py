@@ -191,6 +191,11 @@ def test_files_and_residuals(tmp_path, rng):
     ]
 
 
+def test_names_are_keras():
+    model = bp.Sequential([bp.Input((9, 9, 1)), L.Conv2D(2, 3), L.Conv2D(2, 3), L.Flatten()])
+    assert [w.name for w in model.weights][::2] == ["conv2d/kernel", "conv2d_1/kernel"]
+
+
 def test_gradcheck(rng):
     model = bp.Sequential(
         [L.Conv1D(4, 3, padding="causal", activation="tanh"), L.Flatten(), L.Dense(2)],

@@ -16,11 +16,7 @@ from .plain import Plain
 
 def snake_case(name: str) -> str:
     """``BatchNormalization`` -> ``batch_normalization``."""
-    return (
-        re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[0-9])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-        .lower()
-        .strip("_")
-    )
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
 
 
 @functools.lru_cache(maxsize=512)

@@ -99,7 +99,7 @@ class Layer(arguments.Configured):
             self: Layer = super().__new__(cls, *args, **kwargs)
             # Set here, so that a subclass which forgets super().__init__() works all the same.
             self._given_name = None
-            self._name = arguments.snake_case(cls.__name__)
+            self._name = cls._default_name()
             self._trainable = True
             self._dtype = None
             self._weights = []
@@ -125,6 +125,11 @@ class Layer(arguments.Configured):
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
             cls.build = _guarded_build(cls.__dict__["build"])  # type: ignore[method-assign]
+
+    @classmethod
+    def _default_name(cls) -> str:
+        """Where none is given; a model adds a number to those that are there already."""
+        return arguments.snake_case(cls.__name__)
 
     # ---- names and weights --------------------------------------------------------------------
     @property

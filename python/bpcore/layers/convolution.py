@@ -66,9 +66,8 @@ class _Convolution(SlidingLayer):
 
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias for inputs of this per-sample shape."""
-        shape = self._shape(input_shape)
-        self._output(shape)  # before there are weights
-        channels = shape[-1]
+        graph.inferred(self.label, self.compute_output_shape, input_shape)  # before weights
+        channels = self._shape(input_shape)[-1]
         self.kernel = self.add_weight(
             "kernel",
             (*self.kernel_size, channels // self.groups, self.filters),

@@ -36,6 +36,11 @@ class PositionLayer(CoreLayer):
     data_format: str
     streams = False
 
+    @classmethod
+    def _default_name(cls) -> str:
+        """As in Keras: conv2d, not conv2_d."""
+        return super()._default_name().replace(f"{cls.rank}_d", f"{cls.rank}d")
+
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
         """It mixes steps."""
         return self.refuse_mask()
@@ -43,16 +48,17 @@ class PositionLayer(CoreLayer):
     def channels_last(self, input_shape: Any) -> Shape:
         """The shape of a sample with its channels last, after the check of its rank."""
         shape = single(self, input_shape)
-        if len(shape) != self.rank + 1:
+        first = self.data_format == FORMATS[1]
+        if len(shape) != self.rank + 1 or (first and shape[0] is None):
             letters = "TC" if self.rank == 1 else "HWC"
-            if self.data_format == FORMATS[1]:
+            if first:
                 letters = letters[-1] + letters[:-1]
             raise ShapeError(
                 f"{self.label}: got x of shape (N, {', '.join(map(str, shape))}), expected "
                 f"(N, {', '.join(letters)}) because its data_format is {self.data_format!r}; "
                 "reshape x, for example with Reshape"
             )
-        return (*shape[1:], shape[0]) if self.data_format == FORMATS[1] else shape
+        return (*shape[1:], shape[0]) if first else shape
 
     def as_given(self, shape: Shape) -> Shape:
         """A shape with its channels last, as the user has it."""

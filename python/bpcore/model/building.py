@@ -66,7 +66,7 @@ def assign_names(layers: Sequence[Layer], model: Any) -> list[str]:
         if i in positions:
             names.append(positions[i])
             continue
-        base = "input" if layer.is_input else arguments.snake_case(type(layer).__name__)
+        base = "input" if layer.is_input else layer._default_name()
         count = counts.setdefault(base, itertools.count())
         while True:
             k = next(count)
