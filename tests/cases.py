@@ -15,7 +15,6 @@ from .reference import ACTIVATIONS
 from .reference.pointwise import maximum, minimum
 from .reference.recurrent import unrolled
 
-
 ACTIVATION_NAMES = [*ACTIVATIONS, "softmax", "log_softmax"]
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from .. import _core, graph
-from ..base import arguments, checks
+from ..base import checks
 from ..base.counters import Counters
 from ..base.memory import Shape
 from ..graph.parameter import Parameter
