@@ -40,7 +40,12 @@ class Store:
     def array(self) -> Array:
         """All rows (N, width); of a file they are mapped."""
         if self.file is None:
-            return np.concatenate([np.empty((0, self.width), np.float32), *self.parts])
+            whole, end = np.empty((self.rows, self.width), np.float32), self.rows
+            while self.parts:  # each goes when it was copied, so that nothing is there twice
+                part = self.parts.pop()
+                whole[end - len(part) : end] = part
+                end -= len(part)
+            return whole
         with self.file as file:  # the mapping keeps the file after it is closed
             file.flush()
             return np.memmap(file, np.float32, "r", shape=(self.rows, self.width))
