@@ -47,7 +47,7 @@ class Writes(bp.callbacks.Callback):
 @pytest.mark.parametrize("width", [8, WIDE])
 @pytest.mark.parametrize("label", [-1, 5, 1_000_000, -(2**31), 2**31 - 1])
 def test_labels(threads_restored, threads, width, label):
-    bp.set_num_threads(threads)
+    bp.set_num_threads(threads, exact=True)
     x, y = data(width)
     good, model = y.copy(), network(metrics=METRICS)
     writes = Writes(y, label)

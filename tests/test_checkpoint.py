@@ -47,7 +47,7 @@ def test_every_stop_resumes_to_the_same_bits(tmp_path, monkeypatch, name):
         for saves in stops:
             work = small(OPTIMIZERS[name], metrics=("accuracy", "f1"))
             assert stopped_after(saves, monkeypatch, lambda m=work, e=every: fit(m, path, e))
-            bp.set_num_threads(1 + saves % 3)
+            bp.set_num_threads(1 + saves % 3, exact=True)
             again = small(OPTIMIZERS[name], metrics=("accuracy", "f1"))
             assert everything(again, fit(again, path, every)) == expected, (every, saves)
             os.unlink(path)

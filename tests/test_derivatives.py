@@ -290,7 +290,7 @@ def test_bits_do_not_depend_on_threads(threads, rng):
     v = rng.normal(size=count(model))
 
     def all_of(n):
-        with bp.threads(n):
+        with bp.threads(n, exact=True):
             return [model.jacobian(x), model.input_jacobian(x), model.per_sample_gradients(x, y),
                     model.gauss_newton_vector(x, y, v), model.hessian_vector(x, y, v),
                     model.fisher_vector(x, v)]  # fmt: skip

@@ -185,7 +185,7 @@ def test_bits_do_not_depend_on_threads(threads):
     def trained(n):
         model = net(24, 16, 2, inputs=6)
         model.compile(LM(), "mse", metrics=["mae"])
-        with bp.threads(n):
+        with bp.threads(n, exact=True):
             model.fit(x, y, epochs=3, verbose=0)
         return model.get_weights()
 

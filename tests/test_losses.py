@@ -81,7 +81,7 @@ def test_links_give_the_same_as_logits(rng):
 def test_a_row_of_cross_entropy_has_the_bits_it_has_alone(dtype, smoothing, labelled, rng):
     """Rows of few classes are computed side by side. Batch sizes are powers of 2, whose division
     is exact; on one thread, so that nothing cuts the rows."""
-    bp.set_num_threads(1)
+    bp.set_num_threads(1, exact=True)
     loss = bp.losses.CrossEntropy(label_smoothing=smoothing)
     for classes in (2, 3, 7, 8, 9, 12, 16, 17):
         model = identity(classes, loss, dtype=dtype)

@@ -160,7 +160,7 @@ def test_the_same_bits_over_threads(dtype, shape):
     w = w[..., :3] if w.ndim == 3 else w
     found = []
     for threads in (1, 2, 3):
-        with bp.threads(threads):
+        with bp.threads(threads, exact=True):
             layers = [bp.Input((T, K)), L.Dense(300, "tanh"), L.Dense(3)]
             model = bp.Sequential(layers, dtype=dtype, seed=0)
             model.compile("adam", "mse", weighted_metrics=["mae"])

@@ -313,7 +313,7 @@ def test_bits_do_not_depend_on_threads(name):
         layers = [bp.Input((8,)), bp.layers.Dense(48, "tanh"), bp.layers.Dense(2)]
         model = bp.Sequential(layers, dtype="float64", seed=1)
         model.compile(MAKERS[name](), "mse")
-        with bp.threads(n):
+        with bp.threads(n, exact=True):
             model.fit(x, y, epochs=4, verbose=0)
         return model.get_weights()
 
