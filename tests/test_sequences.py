@@ -299,3 +299,52 @@ def test_batches_of_unlike_lengths_and_validation(rng):
                       np.array(h.history["mae"]), np.array(h.history["val_loss"])])  # fmt: skip
     for a, b in zip(*found, strict=True):
         assert support.same_bits(a, b)
+
+
+class Stop(bp.callbacks.Callback):
+    """Interrupts training after a number of batches, as a kill would."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state) -> None:
+        pass
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_killed_fit_on_a_list_goes_on_to_the_same_bits(dropout, rng, tmp_path):
+    xs = ragged(rng, rng.integers(1, 40, 60))
+    ys = [x[:, :1] for x in xs]
+
+    def fit(**options):
+        model = bp.Sequential(
+            [
+                bp.Input((None, 3)),
+                bp.layers.LSTM(6, return_sequences=True, dropout=dropout),
+                bp.layers.Dense(1),
+            ],
+            seed=2,
+        )
+        model.compile("adam", "mse", metrics=["mae"])
+        history = model.fit(xs, ys, batch_size=8, epochs=3, verbose=0, **options)
+        return model, history.history
+
+    told = {"checkpoint": tmp_path / "run.ckpt", "checkpoint_every": 5}
+    whole, history = fit()
+    with pytest.raises(KeyboardInterrupt):
+        fit(**told, callbacks=[Stop(11)])
+    again, resumed = fit(**told, callbacks=[Stop(10**6)])
+    for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert resumed["loss"] == history["loss"]
+    assert resumed["mae"] == history["mae"]
+    # The longest sequence is the model's plan from here on; the diagnosis runs it.
+    assert again.diagnose(xs, ys) is not None

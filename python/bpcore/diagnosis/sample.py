@@ -91,7 +91,8 @@ def inputs(twin: Parts, item: Dataset) -> tuple[dict[str, dict[str, Any]], list[
     numbers: dict[str, dict[str, Any]] = {}
     findings: list[Finding] = []
     names = twin.engine.signature.inputs.names
-    for x, name, tensor in zip(item.xs, names, twin.engine.input_tensors, strict=True):
+    given = item.xs[: len(names)]  # masks follow
+    for x, name, tensor in zip(given, names, twin.engine.input_tensors, strict=True):
         flat = x.reshape(item.n, -1).astype(np.float64)
         mean, std = flat.mean(axis=0), flat.std(axis=0)
         low, high = flat.min(axis=0), flat.max(axis=0)

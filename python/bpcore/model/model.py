@@ -157,7 +157,7 @@ class Model(Runnable):
         random layers, which the network has in its nodes."""
         if anew:
             self._make_engine()
-        self._built().trainers.clear()
+        self._built().drop_trainers()
 
     @property
     def built(self) -> bool:

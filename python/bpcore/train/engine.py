@@ -181,6 +181,11 @@ class Engine:
         dxs: list[Array] | None = self.passes.backward(dys, grads, inputs)
         return dxs or []
 
+    def drop_trainers(self) -> None:
+        """Trainers hold arrays that are no longer the optimizer's: all are made anew."""
+        self.trainers.clear()
+        self.forms.clear()
+
     # ---- trainers -----------------------------------------------------------------------------
     def trainer(self, purpose: str, compilation: Compilation) -> Any:
         """The trainer for "train", "windows" (which carry states), "eval", "gradients", "trace" or
