@@ -68,12 +68,12 @@ def numpy_steps(flat: Any, units: tuple[int, ...], x: Any, y: Any, steps: int) -
 
 
 def seconds(work: Callable[[], int]) -> float:
-    """Of one iteration: the best of some rounds; `work` returns how many it made."""
+    """Of the one thread, an iteration: the best of some rounds; `work` returns how many it made."""
     best = np.inf
     for _ in range(ROUNDS):
-        begin = time.perf_counter()
+        begin = time.process_time()
         done = work()
-        best = min(best, (time.perf_counter() - begin) / max(done, 1))
+        best = min(best, (time.process_time() - begin) / max(done, 1))
     return float(best)
 
 

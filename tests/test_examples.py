@@ -122,7 +122,16 @@ def test_a_regulator_is_learned(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["custom_layer.py", "diagnose.py", "digits.py", "functional_graph.py"]
+    "name",
+    [
+        "custom_layer.py",
+        "diagnose.py",
+        "digits.py",
+        "functional_graph.py",
+        "physics_informed.py",
+        "sensor_calibration.py",
+        "spirals_and_parity.py",
+    ],
 )
 def test_short_examples_run(name, tmp_path):
     assert run(name, tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -359,3 +361,33 @@ def test_steps_of_any_graph_are_those_of_an_explicit_jacobian(make, rows):
     assert model.optimizer.numbers()["mu"][0] == pytest.approx(0.2)  # the first trial was taken
     found = np.concatenate([w.value.ravel() for w in model.trainable_weights])
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_ctrl_c_comes_within_an_iteration_and_keeps_the_last_step():
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(400, 20)), draw.normal(size=(400, 1))
+    model = net(40, 30, 1, inputs=20)  # 2,101 weights: a second an iteration
+    model.compile(LM(), "mse")
+    kept = [model.get_weights()]
+
+    class Keep(bp.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kept.append(self.model.get_weights())
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(x, y, epochs=10_000, verbose=0, callbacks=[Keep()])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    same = [
+        all(np.array_equal(a, b) for a, b in zip(model.get_weights(), then, strict=True))
+        for then in kept
+    ]
+    assert any(same)
+    model.fit(x, y, epochs=1, verbose=0)  # it can be used

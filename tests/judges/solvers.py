@@ -97,7 +97,7 @@ def test_xor():
 def test_parity(n, least):
     x, y = parity(n)
     make = lambda s: net(n, [n], s)  # noqa: E731
-    counts, _ = runs(make, lambda: LM(goal=1e-3), x, y, 300, range(30))
+    counts, _ = runs(make, lambda: LM(goal=1e-3), x, y, 1000, range(30))
     print(f"parity {n}: {len(solved(counts))} of 30, median {np.median(solved(counts))}")
     assert len(solved(counts)) >= least
 
