@@ -1,4 +1,4 @@
-"""A differential equation solved by a network: its residual is an output, and L-BFGS makes it small.
+"""A differential equation solved by a network: L-BFGS makes its residual, an output, small.
 
 u'' = -u on [0, 3] with u(0) = 0, u'(0) = 1, whose solution is sin(x). No value of u inside is given.
 """
