@@ -1,6 +1,6 @@
 """A differential equation solved by a network: L-BFGS makes its residual, an output, small.
 
-u'' = -u on [0, 3] with u(0) = 0, u'(0) = 1, whose solution is sin(x). No value of u inside is given.
+u'' = -u on [0, 3] with u(0) = 0, u'(0) = 1, whose solution is sin(x). No u inside is given.
 """
 
 import numpy as np
