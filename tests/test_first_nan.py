@@ -100,7 +100,7 @@ def test_gradient_of_a_weight():
     """x, the loss and delta are finite; only x^T delta is not."""
     model = bp.Sequential([L.Dense(1, kernel_initializer="zeros", name="out")], seed=0)
     model.compile(bp.optimizers.SGD(1e-3), "mse")
-    error = caught(model, np.full((8, 4), 1.5e19, np.float32), np.full((8, 1), 1e19, np.float32))
+    error = caught(model, np.full((8, 4), 3e19, np.float32), np.full((8, 1), 1e19, np.float32))
     assert (error.layer, error.tensor, error.row) == ("out", "gradient", -1)
 
 

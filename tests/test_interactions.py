@@ -13,6 +13,8 @@ from bpcore.errors import BusyError, CheckpointError, CheckpointWarning
 from bpcore.files import container, save
 from bpcore.inspection import rate_finder
 
+from .helpers import support
+
 C, L = bp.callbacks, bp.layers
 RNG = np.random.default_rng(5)
 X, Y = RNG.normal(size=(40, 6)), RNG.integers(0, 3, 40)
@@ -263,23 +265,38 @@ def test_a_schedule_is_not_asked_beyond_the_last_update():
     assert model.optimizer.iterations == 10
 
 
-def exploding():
-    """Its eighth update makes weights that are not finite, which the ninth batch finds."""
-    model = bp.Sequential([L.Dense(3)], seed=0)
-    model.compile(bp.optimizers.SGD(bp.schedules.Piecewise([6], [0.1, 1e308])), "mse")
-    return model
+class Spoil(C.Callback):
+    """Makes a weight Inf after the eighth update, which the ninth batch finds."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 8:
+            self.model.weights[0].value[0] = np.inf
+
+
+def test_an_update_that_overflows_leaves_the_checkpoint_of_the_batch_before_it(tmp_path):
+    path = tmp_path / "run"
+    for _ in range(2):  # the second one resumes
+        model = bp.Sequential([L.Dense(3)], seed=0)
+        model.compile(bp.optimizers.SGD(bp.schedules.Piecewise([6], [0.1, 1e308])), "mse")
+        with pytest.raises(bp.TrainingDiverged) as told:
+            model.fit(X, X[:, :3], 8, epochs=4, verbose=0, checkpoint=path, checkpoint_every=1)
+        assert (told.value.epoch, told.value.batch, told.value.tensor) == (1, 2, "update")
+        good = bp.load_checkpoint(path)
+        assert good.optimizer.iterations == model.optimizer.iterations == 7
+        assert support.weights_hash(good) == support.weights_hash(model)
 
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_weights_that_are_not_finite_never_replace_a_good_checkpoint(tmp_path, quiet):
     path, outcomes = tmp_path / "run", []
     for _ in range(2):
-        model = exploding()
+        model = bp.Sequential([L.Dense(3)], seed=0)
+        model.compile("sgd", "mse")
         guard = [C.TerminateOnNaN(verbose=0)] if quiet else []
         options = {"epochs": 4, "verbose": 0, "checkpoint": path, "checkpoint_every": 1}
         with pytest.warns(CheckpointWarning, match="not written.*dense/kernel: got NaN or Inf"):
             try:
-                model.fit(X, X[:, :3], 8, callbacks=guard, **options)
+                model.fit(X, X[:, :3], 8, callbacks=[Spoil(), *guard], **options)
             except bp.TrainingDiverged as error:
                 outcomes.append((error.epoch, error.batch))
             else:

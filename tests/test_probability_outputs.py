@@ -68,7 +68,7 @@ def test_a_gradient_that_overflows_in_the_product_leaves_the_weights():
     """x, the loss and delta are finite; only x^T delta is not."""
     model = bp.Sequential([L.Dense(1, kernel_initializer="zeros")], seed=0)
     model.compile(bp.optimizers.SGD(1e-3), "mse")
-    x, y = np.full((8, 4), 1.5e19, np.float32), np.full((8, 1), 1e19, np.float32)
+    x, y = np.full((8, 4), 3e19, np.float32), np.full((8, 1), 1e19, np.float32)
     with pytest.raises(bp.errors.TrainingDiverged, match="gradient of a weight"):
         model.fit(x, y, batch_size=8, verbose=0)
     assert not model.weights[0].value.any()

@@ -5,15 +5,6 @@
 #include "bind/parts.h"
 #include "kernels/table.h"
 
-namespace bp {
-
-py::object& diverged_type() {
-  static auto& type = *new py::object;  // set once, at import; lives longer than the interpreter
-  return type;
-}
-
-}  // namespace bp
-
 PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   namespace py = pybind11;
   m.doc() = "The compiled core of bpcore. Private: use the package's public names.";
@@ -26,10 +17,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
       bp::set_memory_error(e);
     }
   });
-  bp::diverged_type() = py::reinterpret_steal<py::object>(
-      PyErr_NewExceptionWithDoc("bpcore._core.Diverged", "A loss or gradient is not finite; args[1] tells where.",
-                                PyExc_RuntimeError, nullptr));
-  m.attr("Diverged") = bp::diverged_type();
+  bp::bind_diverged(m);
   bp::bind_tools(m);
   bp::bind_counter(m);
   bp::bind_scopes(m);

@@ -111,6 +111,16 @@ template <class T> std::vector<Offset> Network<T>::offset(std::size_t k) const {
   return result;
 }
 
+template <class T> std::vector<double> Network<T>::largest(std::vector<double> most) const {
+  check(most.empty() || most.size() == graph_->inputs.size(), "largest: expected one number per input");
+  for (std::size_t k = 0; k < most.size(); ++k) {
+    double shift = 0;
+    for (const Offset& offset : this->offset(k)) shift = std::max(shift, std::abs(offset.value));
+    most[k] += shift;
+  }
+  return most;
+}
+
 template <class T>
 std::vector<RowReader<T>> Network<T>::readers(const std::vector<py::array>& xs, std::int64_t* n) const {
   check(xs.size() == graph_->inputs.size(),

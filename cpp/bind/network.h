@@ -23,6 +23,8 @@ template <class T> class Network {
 
   // What is subtracted from the values of input k as they are read, by their last axis; empty: nothing.
   std::vector<Offset> offset(std::size_t k) const;
+  // The greatest magnitudes of the data, as they are read, from those of what the caller has; `most` may be empty.
+  std::vector<double> largest(std::vector<double> most) const;
   // x (n, ...) as a reader of n rows of input k's size; ValueError when it does not fit.
   RowReader<T> reader(const py::array& x, std::size_t k, std::int64_t n) const;
   std::vector<RowReader<T>> readers(const std::vector<py::array>& xs, std::int64_t* n) const;

@@ -2,7 +2,8 @@
 //
 //   penalties    by parameter: None, (l1, l2), or (call, gradient): call(with_gradient) returns the value and fills the
 //                gradient
-//   constraints  by parameter: None, ("norm", low, high, rate, outer, axes, inner), ("non_negative",), ("python", call)
+//   constraints  by parameter: None, ("norm", low, high, rate, outer, axes, inner), ("non_negative",), ("python", call):
+//                call(w) returns what w, an array of its own, is to become
 //   groups       (learning_rate_factor, weight_decay) each; group_of has the number of each parameter's
 // All may be left out.
 #pragma once
@@ -31,16 +32,19 @@ template <class T> class PythonPenalty final : public UserPenalty<T> {
   const T* data_;
 };
 
-class PythonConstraint final : public UserConstraint {
+template <class T> class PythonConstraint final : public UserConstraint<T> {
  public:
-  explicit PythonConstraint(py::object call) : call_(std::move(call)) {}
-  void run() override {
+  PythonConstraint(py::object call, Shape shape) : call_(std::move(call)), shape_(std::move(shape)) {}
+  void run(T* w) override {
     GilAcquire gil;
-    call_python(call_);
+    const auto result = call_python(call_, copy_out(w, shape_)).template cast<py::array_t<T, py::array::c_style>>();
+    check(shape_of(result) == shape_, "a constraint returned an array of another shape");
+    std::copy_n(result.data(), result.size(), w);
   }
 
  private:
   py::object call_;
+  Shape shape_;
 };
 
 template <class T> PenaltyConfig<T> parse_penalty(const py::handle& item, const ParameterView<T>& param) {
@@ -56,8 +60,8 @@ template <class T> PenaltyConfig<T> parse_penalty(const py::handle& item, const 
   return config;
 }
 
-inline ConstraintConfig parse_constraint(const py::handle& item, const Shape& shape) {
-  ConstraintConfig config;
+template <class T> ConstraintConfig<T> parse_constraint(const py::handle& item, const Shape& shape) {
+  ConstraintConfig<T> config;
   if (item.is_none()) return config;
   const auto parts = py::reinterpret_borrow<py::tuple>(item);
   const auto kind = parts[0].cast<std::string>();
@@ -65,7 +69,7 @@ inline ConstraintConfig parse_constraint(const py::handle& item, const Shape& sh
     config.kind = Constraint::kNonNegative;
   } else if (kind == "python") {
     config.kind = Constraint::kUser;
-    config.user = std::make_shared<PythonConstraint>(parts[1]);
+    config.user = std::make_shared<PythonConstraint<T>>(parts[1], shape);
   } else {
     config.kind = Constraint::kNorm;
     config.low = parts[1].cast<double>(), config.high = parts[2].cast<double>(), config.rate = parts[3].cast<double>();
@@ -86,7 +90,7 @@ template <class T> void parse_parameters(const py::dict& options, const Graph<T>
     config.penalties.push_back(parse_penalty<T>(penalties[p], graph.params[p]));
   }
   for (std::size_t p = 0; p < constraints.size(); ++p) {
-    config.constraints.push_back(parse_constraint(constraints[p], graph.params[p].shape));
+    config.constraints.push_back(parse_constraint<T>(constraints[p], graph.params[p].shape));
   }
   for (py::handle item : list("groups")) {
     const auto pair = item.cast<std::pair<double, double>>();

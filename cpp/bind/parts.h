@@ -7,6 +7,7 @@
 namespace bp {
 
 void bind_counter(py::module_& m);
+void bind_diverged(py::module_& m);
 void bind_scopes(py::module_& m);
 void bind_network(py::module_& m);
 void bind_trainer(py::module_& m);
@@ -17,7 +18,6 @@ void bind_derivatives(py::module_& m);
 void bind_tools(py::module_& m);
 void bind_rehearsal(py::module_& m);
 
-py::object& diverged_type();
 OptimizerConfig parse_optimizer(const py::dict& dict);
 template <class T> Compute parse_compute(const std::string& name);  // "", T's own or "bfloat16"; throws where it cannot be had
 

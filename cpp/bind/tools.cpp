@@ -107,6 +107,7 @@ template <class T> void bind_kernels(py::module_& m) {
         py::arg("goes_on") = false);
 }
 
+// The greatest magnitude, or a dict about what is not finite.
 py::object scan(const py::array& array, const std::string& dtype) {
   const ArrayView view = view_of(array, "array");
   FlawReport report;
@@ -115,7 +116,7 @@ py::object scan(const py::array& array, const std::string& dtype) {
     GilRelease release;
     report = dtype == "float64" ? find_flaws<double>(view) : find_flaws<float>(view);
   }
-  if (report.kind == Flaw::kNone) return py::none();
+  if (report.kind == Flaw::kNone) return py::float_(report.largest);
   py::list index;
   std::int64_t rest = report.index;
   for (int axis = view.rank - 1; axis >= 0; --axis) {

@@ -1,6 +1,7 @@
 // Trainer: the epoch loop in Python's hands.
 #include "bind/trainer.h"
 
+#include "bind/gathered.h"
 #include "bind/network.h"
 #include "bind/parameters.h"
 #include "bind/running.h"
@@ -60,9 +61,12 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
   // In a forked child: a thread of the parent process was in the middle of a step.
   bool deserted() const { return gate_.deserted(); }
 
-  void set_data(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights) {
+  // largest: by input, no |x| is above it; empty where nobody has looked.
+  void set_data(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights,
+                const std::vector<double>& largest) {
     BatchSource<T> source;
     source.xs = net_->readers(xs, &source.n);
+    source.largest = net_->largest(largest);
     const auto& losses = trainer_->losses();
     check(ys.size() == losses.size() && weights.size() == losses.size(), "one target and one weight entry per output");
     std::vector<py::array> keep = xs;
@@ -130,9 +134,14 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     return done;
   }
 
+  void flush(double rate) {
+    trainer_->flush(rate);
+    raise_if_diverged();
+  }
+
   double train_step(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, double rate, bool update,
-                    bool reset, bool more) {
-    const OneBatch data(*this, xs, ys, weights);
+                    bool reset, bool more, const std::vector<double>& largest) {
+    const OneBatch data(*this, xs, ys, weights, largest);
     if (reset) trainer_->reset_results();
     if (more) {
       trainer_->start_part(reset);
@@ -192,7 +201,9 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       const Alone alone(gate_);
       done = trainer_->apply(from, rate);
     }
-    return done ? py::object(py::none()) : py::str(trainer_->flaw_of_penalties());
+    if (!done) return py::str(trainer_->flaw_of_penalties());
+    raise_if_diverged();
+    return py::none();
   }
 
   py::dict profile(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights) {
@@ -264,12 +275,12 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
   }
 
   void check_gathered(const py::dict& dict) const {
-    const Gathered state(dict);
+    const Gathered<T> state(dict);
     trainer_->check_results(state.results, state.metrics);
   }
 
   void set_gathered(const py::dict& dict) {
-    Gathered state(dict);
+    Gathered<T> state(dict);
     trainer_->set_results(std::move(state.results), state.metrics);
   }
 
@@ -294,9 +305,10 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
 
  private:
   struct OneBatch {  // the data of one call
-    OneBatch(PyTrainer& trainer, const std::vector<py::array>& xs, const py::list& ys, const py::list& weights)
+    OneBatch(PyTrainer& trainer, const std::vector<py::array>& xs, const py::list& ys, const py::list& weights,
+             const std::vector<double>& largest = {})
         : trainer(trainer) {
-      trainer.set_data(xs, ys, weights);
+      trainer.set_data(xs, ys, weights, largest);
     }
     ~OneBatch() { trainer.drop_data(); }
     PyTrainer& trainer;
@@ -389,21 +401,6 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     if (trainer_->diverged() != nullptr) raise_diverged(*trainer_->diverged());
   }
 
-  struct Gathered {  // as gathered() gives it
-    explicit Gathered(const py::dict& dict) {
-      results.loss = dict["loss"].cast<std::vector<double>>();
-      results.penalty = dict["penalty"].cast<double>();
-      results.samples = dict["samples"].cast<std::int64_t>();
-      // Checkpoints of before there were sequences have none: there it is the samples.
-      results.terms.assign(results.loss.size(), static_cast<double>(results.samples));
-      if (dict.contains("terms")) results.terms = dict["terms"].cast<std::vector<double>>();
-      results.last_loss = dict["last_loss"].cast<double>();
-      metrics = dict["metrics"].cast<std::vector<std::vector<std::vector<double>>>>();
-    }
-    Results<T> results;
-    std::vector<std::vector<std::vector<double>>> metrics;
-  };
-
   std::shared_ptr<Network<T>> net_;
   std::vector<std::vector<py::array>> keep_slots_;
   std::vector<py::array> keep_data_;
@@ -416,7 +413,8 @@ template <class T> void bind(py::module_& m, const char* name) {
   using P = PyTrainer<T>;
   py::class_<TrainerHandle<T>>(m, (std::string(name) + "Handle").c_str());
   py::class_<P, TrainerHandle<T>>(m, name)
-      .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"))
+      .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"),
+           py::arg("largest") = std::vector<double>{})
       .def("drop_data", &P::drop_data)
       .def("states", &P::states)
       .def("saved", &P::saved, py::arg("node"))
@@ -427,8 +425,9 @@ template <class T> void bind(py::module_& m, const char* name) {
            py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
       .def("run", &P::run, py::arg("learning_rates"), py::arg("max_batches") = -1, py::arg("seconds") = 0.05)
       .def("train_step", &P::train_step, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("learning_rate"),
-           py::arg("update") = true, py::arg("reset") = true, py::arg("more") = false)
-      .def("flush", [](P& p, double rate) { p.core().flush(rate); }, py::arg("learning_rate"))
+           py::arg("update") = true, py::arg("reset") = true, py::arg("more") = false,
+           py::arg("largest") = std::vector<double>{})
+      .def("flush", &P::flush, py::arg("learning_rate"))
       .def("gradients", &P::gradients, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("wrt_inputs") = false,
            py::arg("training") = true)
       .def("apply", &P::apply, py::arg("gradients"), py::arg("learning_rate"))

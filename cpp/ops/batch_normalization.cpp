@@ -32,6 +32,7 @@ template <class T> class BatchNormalization final : public Op<T> {
     this->facts_.partition = mode == Mode::kBatch ? Partition::kFeatures : Partition::kRows;
     this->facts_.rows_in_use = true;
     this->facts_.differential = Differential::kAffine;
+    this->facts_.steepness = std::max(2.0, 2 / std::sqrt(epsilon));  // |x - mu| / sqrt(s2 + epsilon)
   }
   std::int64_t scratch(std::int64_t) const override {
     return 3 * align_up<T>(channels_) + chunks_.template scratch<T>(channels_);

@@ -31,6 +31,7 @@ template <class T> class Convolution final : public Op<T> {
     this->sizes_.shape = std::move(shape);
     this->sizes_.flops = 2 * checked_mul(positions_, checked_mul(depth_, filters_));
     this->facts_.differential = Differential::kAffine;
+    this->facts_.steepness = 1;
   }
 
   std::int64_t scratch(std::int64_t) const override {

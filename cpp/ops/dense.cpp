@@ -18,6 +18,7 @@ template <class T> class Dense final : public Op<T> {
     this->sizes_.shape.back() = product_.out();
     this->sizes_.flops = product_.flops();
     this->facts_.differential = Differential::kAffine;
+    this->facts_.steepness = 1;
   }
 
   std::int64_t scratch(std::int64_t rows) const override { return product_.scratch(rows); }

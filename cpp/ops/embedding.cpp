@@ -19,6 +19,7 @@ template <class T> class Embedding final : public Op<T> {
     this->sizes_.shape.push_back(width);
     this->sizes_.flops = positions_ * width;
     this->facts_.takes_ids = true;
+    this->facts_.steepness = 1;
   }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {

@@ -10,6 +10,7 @@
 #include "ops/op.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace bp {
 namespace {
@@ -36,6 +37,7 @@ template <class T> class Normalization final : public Op<T> {
     this->sizes_.saved = size_ + sets_;
     this->sizes_.flops = 8 * size_;
     this->facts_.differential = Differential::kOwn;
+    this->facts_.steepness = std::max(1.0, 2 / std::sqrt(epsilon));  // |x - m| / sqrt(v + epsilon)
   }
   std::int64_t scratch(std::int64_t) const override { return size_ + sets_; }
 

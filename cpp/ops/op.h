@@ -4,6 +4,8 @@
 // whatever part it is asked: it starts no threads, allocates nothing and keeps nothing.
 #pragma once
 
+#include <limits>
+
 #include "ops/batch_sum.h"
 #include "ops/node.h"
 
@@ -67,6 +69,8 @@ struct Facts {
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
   double alpha = 0;                           // and its slope or scale
   Differential differential = Differential::kNone;
+  // A sample's gradient of a parameter is at most so many times |x| (or 1) |dy|. Infinite: unknown, and each update is tried.
+  double steepness = std::numeric_limits<double>::infinity();
 };
 
 // Where a node's arrays are. Sample r of an array begins at r times a sample's size.

@@ -18,6 +18,7 @@ template <class T> class Scale final : public Op<T> {
     this->sizes_.flops = inner_ * last_;
     this->facts_.differential = Differential::kAffine;
     this->facts_.keeps_probabilities = true;
+    this->facts_.steepness = 1;
   }
   std::int64_t scratch(std::int64_t rows) const override { return align_up<T>(last_) + rows * inner_ * last_; }
 

@@ -1,6 +1,7 @@
 #include "plan/frame.h"
 
 #include <algorithm>
+#include <map>
 
 namespace bp {
 
@@ -52,27 +53,29 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
   }
 }
 
-// Largest first, each at the lowest offset free during its lifetime.
+// Largest first, each at the lowest offset free during its lifetime. Who has one offset live one after the other.
 template <class T> void Frame<T>::assign(std::vector<Request>& requests) {
   std::vector<Request*> order;
-  for (Request& request : requests) order.push_back(&request);
+  int begin = 0, end = 0;
+  for (Request& request : requests) {
+    if (request.size > 0) order.push_back(&request);
+    begin = std::min(begin, request.first), end = std::max(end, request.last);
+  }
   std::stable_sort(order.begin(), order.end(), [](const Request* a, const Request* b) { return a->size > b->size; });
-  std::vector<Request*> placed;  // by offset
-  std::int64_t total = 0;
+  std::map<std::int64_t, std::map<int, const Request*>> placed;  // by offset, by first
+  std::int64_t total = 0, solid = 0;                             // below solid all is taken, all the time
   for (Request* request : order) {
-    std::int64_t offset = 0;
-    for (const Request* other : placed) {
-      const bool meet = request->first <= other->last && other->first <= request->last;
-      if (meet && offset < other->offset + align_up<T>(other->size) &&
-          other->offset < offset + align_up<T>(request->size)) {
-        offset = other->offset + align_up<T>(other->size);
-      }
+    const std::int64_t size = align_up<T>(request->size);
+    std::int64_t offset = solid;
+    for (auto at = placed.lower_bound(solid); at != placed.end() && at->first < offset + size; ++at) {
+      auto other = at->second.upper_bound(request->last);
+      while (other != at->second.begin() && (--other)->second->last >= request->first)
+        offset = std::max(offset, at->first + align_up<T>(other->second->size));
     }
     request->offset = offset;
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), request,
-                                   [](const Request* a, const Request* b) { return a->offset < b->offset; }),
-                  request);
-    total = std::max(total, offset + align_up<T>(request->size));
+    placed[offset][request->first] = request;
+    total = std::max(total, offset + size);
+    if (offset == solid && request->first == begin && request->last == end) solid += size;
   }
   const std::string rows = std::to_string(capacity_);
   const std::string what = "the values of " + rows + " rows at once; a smaller batch_size takes less";
@@ -100,9 +103,13 @@ template <class T> void Frame<T>::want_inputs(bool wanted) {
   }
 }
 
-template <class T> void Frame<T>::commit(std::int64_t n) {
+template <class T> void Frame<T>::commit(std::int64_t n, const std::vector<T*>& params) {
   for (std::size_t s = 0; s < io_.size(); ++s) {
-    if (!kept_params_[s].empty()) plan_->steps()[s].op->commit(io_[s], n, kept_params_[s]);
+    const Step<T>& step = plan_->steps()[s];
+    if (step.op->sizes().kept == 0) continue;
+    std::vector<T*>& own = kept_params_[s];  // of the right size
+    for (std::size_t k = 0; k < own.size(); ++k) own[k] = params[static_cast<std::size_t>(step.params[k])];
+    step.op->commit(io_[s], n, own);
   }
 }
 
@@ -126,6 +133,43 @@ template <class T> void Frame<T>::keep_carried() {
 
 template <class T> void Frame<T>::drop_carried() {
   for (Carried& of : carried_) std::fill_n(of.in.data(), of.in.size(), T(0));
+}
+
+template <class T> void Frame<T>::commit(std::int64_t n) {
+  std::vector<T*> copies;
+  std::vector<Buffer<T>> memory;
+  for (const ParameterView<T>& param : plan_->graph().params) copies.push_back(param.value);
+  const auto each = [&](auto&& visit) {
+    for (const Step<T>& step : plan_->steps()) {
+      if (step.op->sizes().kept == 0) continue;
+      for (int p : step.params) {
+        const ParameterView<T>& param = plan_->graph().params[static_cast<std::size_t>(p)];
+        visit(step, param.value, copies[static_cast<std::size_t>(p)], size_of(param.shape));
+      }
+    }
+  };
+  each([&](const Step<T>&, T* own, T*& copy, std::int64_t size) {
+    memory.emplace_back(size);
+    copy = memory.back().data();
+    std::copy_n(own, size, copy);
+  });
+  commit(n, copies);
+  each([&](const Step<T>& step, T*, T* copy, std::int64_t size) {
+    if (!kernels<T>().all_finite(copy, size)) throw BadStatistics(step.name);
+  });
+  each([&](const Step<T>&, T* own, T* copy, std::int64_t size) { std::copy_n(copy, size, own); });
+}
+
+template <class T> double Frame<T>::largest_kept() const {
+  double most = 0;
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    const std::int64_t kept = plan_->steps()[s].op->sizes().kept;
+    if (kept == 0) continue;
+    const auto here = static_cast<double>(kernels<T>().max_abs(io_[s].kept, kept));
+    if (!(here <= most)) most = here;
+    if (!(most >= 0)) return most;
+  }
+  return most;
 }
 
 template <class T> void Frame<T>::bind_input(int v, const T* data) {

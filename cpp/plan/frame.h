@@ -5,6 +5,12 @@
 
 namespace bp {
 
+// Running statistics of a layer would not be finite; they were left as they were.
+struct BadStatistics : std::runtime_error {
+  explicit BadStatistics(const std::string& name) : std::runtime_error(name), layer(name) {}
+  std::string layer;
+};
+
 template <class T> class Frame {
  public:
   // In training every value lives to the end of the step. In inference values share memory by lifetime.
@@ -36,7 +42,11 @@ template <class T> class Frame {
   void bind_input(int v, const T* data);
 
   void forward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].forward_rows(io_[step], rows, scratch); }
-  void commit(std::int64_t n);  // Op::commit of all steps, after a training batch of n samples
+  // Op::commit of all steps, after a training batch of n samples. params: where each of the graph's parameters lies; without
+  // it statistics that would not be finite are BadStatistics, and nothing moves.
+  void commit(std::int64_t n, const std::vector<T*>& params);
+  void commit(std::int64_t n);
+  double largest_kept() const;  // greatest magnitude of what is there to commit; NaN if there is one
   void backward(std::size_t step, Rows rows, T* scratch) {
     plan_->steps()[step].backward_rows(io_[step], rows, scratch);
   }

@@ -232,38 +232,46 @@ namespace {
 
 constexpr double kOperations = 4;  // to convert a value and to look at it, as Watch counts
 
-// Whether all rows are finite after conversion; by blocks of about 64 KB, on as many threads as that is worth.
-template <class T> bool all_rows_finite(const RowReader<T>& reader) {
+// The greatest magnitude after conversion, or one that is not finite; by blocks of about 64 KB, on as many threads as that is
+// worth.
+template <class T> double largest_of(const RowReader<T>& reader) {
   constexpr std::int64_t kBlockBytes = 64 << 10, kBytesPerThread = 1 << 20;
   const std::int64_t row = reader.row_size() * static_cast<std::int64_t>(sizeof(T));
   const std::int64_t step = std::max<std::int64_t>(kBlockBytes / std::max<std::int64_t>(row, 1), 1);
   const std::int64_t worth = row * reader.rows() / kBytesPerThread;
-  std::atomic<bool> sound{true};
+  constexpr double kMost = static_cast<double>(std::numeric_limits<T>::max());
+  std::atomic<double> largest{0};
   std::atomic<std::int64_t> next{0};  // row: whoever is free takes the next block
   run_team(static_cast<int>(std::clamp<std::int64_t>(worth, 1, num_threads())), [&](Team& team) {
     const T* direct = reader.direct();
     Buffer<T> block(direct == nullptr ? step * reader.row_size() : 0);
-    for (std::int64_t r = next.fetch_add(step); r < reader.rows() && sound.load(std::memory_order_relaxed);
+    for (std::int64_t r = next.fetch_add(step); r < reader.rows() && largest.load(std::memory_order_relaxed) <= kMost;
          r = next.fetch_add(step)) {
       const Rows rows{r, std::min(r + step, reader.rows())};
       if (direct == nullptr) reader.read(nullptr, rows, block.data());
       const T* values = direct == nullptr ? block.data() : direct + r * reader.row_size();
-      if (!kernels<T>().all_finite(values, rows.count() * reader.row_size()))
-        sound.store(false, std::memory_order_relaxed);
+      const auto here = static_cast<double>(kernels<T>().max_abs(values, rows.count() * reader.row_size()));
+      double most = largest.load(std::memory_order_relaxed);
+      while (!(here <= most) && most <= kMost && !largest.compare_exchange_weak(most, here, std::memory_order_relaxed)) {
+      }
       team.look(kOperations * static_cast<double>(rows.count() * reader.row_size()));
     }
   });
-  return sound;
+  return largest;
 }
 
 }  // namespace
 
 template <class T> FlawReport find_flaws(const ArrayView& view) {
   FlawReport report;
-  if (!is_float(view.dtype)) return report;
+  if (!is_float(view.dtype)) {
+    report.largest = static_cast<double>(std::numeric_limits<std::uint64_t>::max());
+    return report;
+  }
   const bool narrows = view.dtype == DType::kFloat64 && sizeof(T) == 4;
   RowReader<T> reader(view);
-  if (all_rows_finite(reader)) return report;
+  report.largest = largest_of(reader);
+  if (report.largest <= static_cast<double>(std::numeric_limits<T>::max())) return report;
   RowReader<double> exact(view);
   const std::int64_t size = view.row_size();
   Buffer<T> row(size);

@@ -57,12 +57,13 @@ template <class T> class RowReader {
   std::int64_t run_bytes_ = 0;  // of a row that is one dense run, else 0
 };
 
-// The first value of a view that is not finite after conversion to T.
+// The first value of a view that is not finite after conversion to T; if all are, the greatest magnitude.
 enum class Flaw { kNone, kNan, kInfinite, kOverflow };
 struct FlawReport {
   Flaw kind = Flaw::kNone;
   std::int64_t index = 0, count = 0;  // flat C-order index of the first, and how many there are
   double value = 0;
+  double largest = 0;
 };
 template <class T> FlawReport find_flaws(const ArrayView& view);
 

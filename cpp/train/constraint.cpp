@@ -9,14 +9,14 @@ namespace {
 constexpr double kEpsilon = 1e-7;  // Keras' backend.epsilon()
 constexpr std::int64_t kColumnBlock = 512;  // columns whose sums wait on the stack: 4 KB, and 2 KB of a row of floats
 
-double factor_of(const ConstraintConfig& config, double norm) {
+template <class T> double factor_of(const ConstraintConfig<T>& config, double norm) {
   const double clipped = std::min(std::max(norm, config.low), config.high);
   if (clipped == norm || config.rate == 0) return 1;  // within the bounds: else each update would take a part of kEpsilon
   return (config.rate * clipped + (1 - config.rate) * norm) / (kEpsilon + norm);
 }
 
 // n columns of (axes, inner) from x; n <= kColumnBlock.
-template <class T> void constrain_columns(const ConstraintConfig& config, T* x, std::int64_t n) {
+template <class T> void constrain_columns(const ConstraintConfig<T>& config, T* x, std::int64_t n) {
   double sum[kColumnBlock];
   T factor[kColumnBlock];
   kernels<T>().column_squares(x, config.inner, sum, config.axes, n);
@@ -28,7 +28,7 @@ template <class T> void constrain_columns(const ConstraintConfig& config, T* x, 
   if (!all_one) kernels<T>().scale_columns(factor, x, config.inner, config.axes, n);
 }
 
-template <class T> void constrain_norm(const ConstraintConfig& config, T* w, Rows columns) {
+template <class T> void constrain_norm(const ConstraintConfig<T>& config, T* w, Rows columns) {
   for (std::int64_t at = columns.begin; at < columns.end;) {
     const std::int64_t column = at % config.inner, block = at / config.inner;
     T* x = w + block * config.axes * config.inner + column;
@@ -44,36 +44,36 @@ template <class T> void constrain_norm(const ConstraintConfig& config, T* w, Row
 }
 
 // This thread's share of one parameter.
-template <class T> void constrain(const ConstraintConfig& config, const ParameterView<T>& param, const Team& team) {
+template <class T> void constrain(const ConstraintConfig<T>& config, const Shape& shape, T* w, const Team& team) {
   if (config.kind == Constraint::kNonNegative) {
-    const Rows mine = split_columns(size_of(param.shape), team.rank, team.size);
+    const Rows mine = split_columns(size_of(shape), team.rank, team.size);
     const T zero = 0;
-    T* w = param.value + mine.begin;
-    kernels<T>().binary[static_cast<int>(Binary::kMaximum)](w, 1, &zero, 0, w, mine.count());
+    T* x = w + mine.begin;
+    kernels<T>().binary[static_cast<int>(Binary::kMaximum)](x, 1, &zero, 0, x, mine.count());
   } else if (config.kind == Constraint::kNorm) {
     const std::int64_t columns = config.outer * config.inner;
     const Rows mine = config.inner == 1 ? split(columns, team.rank, team.size) : split_columns(columns, team.rank, team.size);
-    constrain_norm(config, param.value, mine);
+    constrain_norm(config, w, mine);
   } else if (config.kind == Constraint::kUser && team.rank == 0) {
-    config.user->run();
+    config.user->run(w);
   }
 }
 
 }  // namespace
 
 template <class T>
-Constraints<T>::Constraints(const Graph<T>& graph, const std::vector<ConstraintConfig>& configs)
+Constraints<T>::Constraints(const Graph<T>& graph, const std::vector<ConstraintConfig<T>>& configs)
     : graph_(graph), configs_(configs) {
   for (std::size_t p = 0; p < configs_.size(); ++p) {
     any_ |= graph_.params[p].trainable && configs_[p].kind != Constraint::kNone;
   }
 }
 
-template <class T> void Constraints<T>::apply(Team& team) const {
+template <class T> void Constraints<T>::apply(Team& team, const std::vector<T*>& w) const {
   if (!any_) return;
   team.barrier();
   for (std::size_t p = 0; p < configs_.size(); ++p) {
-    if (graph_.params[p].trainable) constrain(configs_[p], graph_.params[p], team);
+    if (graph_.params[p].trainable) constrain(configs_[p], graph_.params[p].shape, w[p], team);
   }
 }
 

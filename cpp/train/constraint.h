@@ -13,34 +13,34 @@
 
 namespace bp {
 
-// A constraint written by the user; it changes the parameter in place.
-struct UserConstraint {
+// A constraint written by the user; it changes a parameter's values in place, or a copy of them.
+template <class T> struct UserConstraint {
   virtual ~UserConstraint() = default;
-  virtual void run() = 0;
+  virtual void run(T* w) = 0;
 };
 
 enum class Constraint { kNone, kNorm, kNonNegative, kUser };
 
-struct ConstraintConfig {
+template <class T> struct ConstraintConfig {
   Constraint kind = Constraint::kNone;
   double low = 0, high = 1, rate = 1;
   std::int64_t outer = 1, axes = 1, inner = 1;  // the parameter as (outer, axes, inner)
-  std::shared_ptr<UserConstraint> user;
+  std::shared_ptr<UserConstraint<T>> user;
 };
 
 template <class T> class Constraints {
  public:
   // configs: by parameter, or empty. Frozen parameters are left alone.
-  Constraints(const Graph<T>& graph, const std::vector<ConstraintConfig>& configs);
+  Constraints(const Graph<T>& graph, const std::vector<ConstraintConfig<T>>& configs);
 
   bool any() const { return any_; }
   // For every member of the team, after its updates; waits for the others' if there is something to do, since a column
-  // spreads over tiles. Functions of the user run on rank 0.
-  void apply(Team& team) const;
+  // spreads over tiles. Functions of the user run on rank 0. w: by parameter.
+  void apply(Team& team, const std::vector<T*>& w) const;
 
  private:
   const Graph<T>& graph_;
-  const std::vector<ConstraintConfig>& configs_;
+  const std::vector<ConstraintConfig<T>>& configs_;
   bool any_ = false;
 };
 

@@ -26,6 +26,7 @@ template <class T> struct BatchSource {
   std::vector<Target<T>> ys;
   std::vector<RowReader<T>> weights;  // by output; no rows: none
   std::vector<Valid<T>> valid;        // by output
+  std::vector<double> largest;        // by input: no |x| is above it, infinite where nobody has looked
   std::int64_t n = 0;
 };
 
@@ -39,7 +40,7 @@ template <class T> struct StepConfig {
   std::vector<ParameterGroup> groups;  // empty: the optimizer's own numbers for all; else group_of is by parameter
   std::vector<int> group_of;
   std::vector<PenaltyConfig<T>> penalties;    // by parameter, or empty
-  std::vector<ConstraintConfig> constraints;  // by parameter, or empty
+  std::vector<ConstraintConfig<T>> constraints;  // by parameter, or empty
   double clip_norm = 0, clip_value = 0;
   int accumulate_steps = 1;
   bool fuse = true;
@@ -75,6 +76,13 @@ template <class T> struct BatchJob {
   std::int64_t sample(std::int64_t row) const {  // of the data, for a row of the batch
     return order == nullptr ? rows.begin + row : order[rows.begin + row];
   }
+};
+
+// Where the first value that is not finite stands; tensor: input, weight, output, loss, penalty, delta, gradient (of a weight),
+// statistics (of the layer, after the batch) or update (of a weight, or of the optimizer's state).
+struct NonFinite {
+  std::string layer, tensor;
+  std::int64_t row = -1;  // of the batch
 };
 
 // The rows of the next batch, to be asked for ahead: shuffled rows come from far away. None if a thread's share would crowd

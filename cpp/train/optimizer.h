@@ -57,6 +57,7 @@ template <class T> class StepHyper {
   StepHyper(const OptimizerConfig& config, const std::vector<ParameterGroup>& groups)
       : config_(config), groups_(groups), hyper_(groups.empty() ? 1 : groups.size()) {}
   void set(double learning_rate, std::int64_t step);  // writes only what changes
+  int groups() const { return static_cast<int>(hyper_.size()); }
   const Hyper<T>& of(int group) const { return hyper_[static_cast<std::size_t>(group)]; }
 
  private:

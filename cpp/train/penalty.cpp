@@ -1,5 +1,6 @@
 #include "train/penalty.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/threads.h"
@@ -28,14 +29,17 @@ Penalties<T>::Penalties(const Graph<T>& graph, const std::vector<PenaltyConfig<T
 
 template <class T> void Penalties<T>::refresh() { frozen_value_ = any_ ? value_now(true) : 0; }
 
-template <class T> bool Penalties<T>::call() {
-  bool finite = true;
+template <class T> double Penalties<T>::call() {
+  double most = 0;
   for (std::size_t p = 0; p < configs_.size(); ++p) {
     if (configs_[p].user == nullptr || !graph_.params[p].trainable) continue;
     call_value_[p] = configs_[p].user->run(true);
-    finite &= is_finite(p);
+    const double here = static_cast<double>(
+        kernels<T>().max_abs(configs_[p].user->gradient(), size_of(graph_.params[p].shape)));
+    if (!is_finite(p)) return std::nan("");
+    most = std::max(most, here);
   }
-  return finite;
+  return most;
 }
 
 template <class T> bool Penalties<T>::is_finite(std::size_t p) const {

@@ -32,7 +32,8 @@ template <class T> class Penalties {
   void set_tiles(std::size_t n) { tile_value_.assign(n, 0.0); }
 
   void refresh();                     // before a run of steps: the value of the frozen parameters
-  bool call();                        // before each step, on one thread: the user's functions; false if one is not finite
+  double call();                      // before each step, on one thread: the user's functions; the greatest magnitude of
+                                      // their gradients, NaN if a number is not finite
   void add(std::size_t tile, int param, const Tile& where, T* g);  // g: compact, of this tile
   double value() const;               // of the last step's weights, once all tiles are added
   double value_now(bool frozen_only = false) const;

@@ -55,11 +55,7 @@ template <class T> NonFinite Probe<T>::first_flaw(std::int64_t n) const {
     const std::int64_t row = row_that_is_not_finite(work_.frame->gradient(output), n, work_.graph->size(output));
     if (row >= 0) return {steps[s].name, "delta", row};
   }
-  for (std::size_t s = steps.size(); s-- > 0;) {
-    if (!steps[s].backward || schedule_.sound_delta(static_cast<int>(s), {0, n}, n, nullptr)) continue;
-    return {steps[s].name, "gradient", -1};
-  }
-  return {"", "gradient", -1};
+  return update_.flaw();
 }
 
 // Backward costs about as many flops as forward for dx, and once more for the gradients of the parameters.
@@ -121,7 +117,7 @@ template <class T> void Probe<T>::profile_update(Team& alone, const BatchJob<T>&
     if (uses.empty() || !work_.config->has_optimizer) continue;
     timed(uses.back().step, [&] {
       update_.clip(g, tile.size(), 1);
-      update_.apply(t, g);
+      update_.apply(t, g, update_.weights());
     });
   }
 }

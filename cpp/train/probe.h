@@ -6,12 +6,6 @@
 
 namespace bp {
 
-// Where the first value that is not finite stands; tensor: input, weight, output, loss, delta or gradient.
-struct NonFinite {
-  std::string layer, tensor;
-  std::int64_t row = -1;  // of the batch
-};
-
 // Seconds and sizes of one step of the plan, for one batch on one thread.
 struct StepProfile {
   std::string layer;

@@ -4,6 +4,11 @@
 #include <limits>
 
 namespace bp {
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+}  // namespace
 
 template <class T>
 Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
@@ -24,13 +29,25 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
     if (by_columns(partition)) calls_.push_back({Phase::kPrepare, static_cast<int>(s), Partition::kRows});
     calls_.push_back({Phase::kBackward, static_cast<int>(s), partition});
   }
+  const std::vector<int>& inputs = work_.graph->inputs;
+  for (const Step<T>& step : steps) {
+    calm_.push_back(calm_of(step));
+    data_.emplace_back();
+    for (int value : step.inputs) {
+      const auto same = [&](int input) { return work_.plan->root(input) == work_.plan->root(value); };
+      const auto found = std::find_if(inputs.begin(), inputs.end(), same);
+      data_.back().push_back(found == inputs.end() ? -1 : static_cast<int>(found - inputs.begin()));
+    }
+  }
 }
 
 template <class T> std::int64_t Schedule<T>::scratch(std::int64_t n) const {
   return work_.plan->scratch_size(kRowBlock, n);
 }
 
-template <class T> void Schedule<T>::prepare(std::int64_t n, bool training) {
+template <class T> void Schedule<T>::prepare(const BatchSource<T>& source, std::int64_t n, bool training) {
+  largest_ = source.largest;
+  largest_.resize(work_.graph->inputs.size(), std::numeric_limits<double>::infinity());
   long_ = work_.plan->is_long(static_cast<double>((training ? 3 : 1) * n));
 }
 
@@ -130,30 +147,49 @@ template <class T> void Schedule<T>::make_by_columns(const Call& call, std::int6
   }
 }
 
-template <class T> T Schedule<T>::largest_input(int step, std::size_t input, Rows rows, const Team* team) const {
-  if (step == 0 && team != nullptr && relay_.runs(*team)) return relay_.largest_input(*team, rows);
+template <class T> T Schedule<T>::largest_input(int step, std::size_t input, Rows rows, const Team& team) const {
+  if (step == 0 && relay_.runs(team)) return relay_.largest_input(team, rows);
   const std::int64_t width = work_.graph->size(work_.step(step).inputs[input]);
   return kernels<T>().max_abs(work_.io(step).x[input] + rows.begin * width, rows.count() * width);
 }
 
-// |dw| <= max |x| max |delta| (samples in the batch). A delta of at most 1 could only overflow with data beyond any use, so x
-// is looked at only for the others.
-template <class T> bool Schedule<T>::sound_delta(int s, Rows rows, std::int64_t batch, const Team* team) const {
+// A step's gradients are calm while max |x| max |delta| (samples in the batch) is at most calm_, x being 1 for a bias. What is
+// known of the whole data spares the look at the batch's, unless delta is so large that something may be wrong with them: they
+// are read in place, and may have changed.
+template <class T> void Schedule<T>::check_delta(int s, Rows rows, const Team& team, std::int64_t batch) {
   const Step<T>& step = work_.step(s);
-  if (step.params.empty()) return true;
+  if (step.params.empty()) return;
   const std::int64_t size = size_of(step.op->sizes().shape);
-  const T most = kernels<T>().max_abs(work_.frame->gradient(step.output) + rows.begin * size, rows.count() * size);
-  bool sound = most <= std::numeric_limits<T>::max();
-  for (std::size_t i = 0; sound && most > T(1) && i < step.inputs.size(); ++i) {
-    const double bound = static_cast<double>(largest_input(s, i, rows, team)) * static_cast<double>(batch) *
-                         static_cast<double>(std::max(work_.graph->size(step.inputs[i]), size));
-    sound = static_cast<double>(most) <= static_cast<double>(std::numeric_limits<T>::max()) / bound || bound == 0;
+  const auto delta = static_cast<double>(
+      kernels<T>().max_abs(work_.frame->gradient(step.output) + rows.begin * size, rows.count() * size));
+  if (!(delta <= kLargest<T>)) return work_.flaw();
+  const double calm = calm_[at(s)], most = delta * static_cast<double>(batch);  // times |x|
+  bool sure = most <= calm;
+  for (std::size_t i = 0; i < step.inputs.size() && sure; ++i) {
+    const int input = data_[at(s)][i];
+    if (most == 0 || (input >= 0 && delta <= 1 && most * largest_[at(input)] <= calm)) continue;
+    sure = most * static_cast<double>(largest_input(s, i, rows, team)) <= calm;
   }
-  return sound;
+  if (!sure) work_.doubt();
 }
 
-template <class T> void Schedule<T>::check_delta(int s, Rows rows, const Team& team, std::int64_t batch) {
-  if (!sound_delta(s, rows, batch, &team)) work_.flaw();
+template <class T> bool Schedule<T>::always_doubts() const {
+  return std::any_of(calm_.begin(), calm_.end(), [](double calm) { return calm <= 0; });
+}
+
+// Of a step whose parameters are not trained there is no gradient that could be large.
+template <class T> double Schedule<T>::calm_of(const Step<T>& step) const {
+  std::size_t uses = 0;
+  for (int p : step.params) {
+    if (work_.param(p).trainable) uses = std::max(uses, work_.plan->uses(p).size());
+  }
+  if (uses == 0) return std::numeric_limits<double>::infinity();
+  if (step.op->facts().steepness == std::numeric_limits<double>::infinity()) return -1;  // below any product
+  const std::int64_t size = size_of(step.op->sizes().shape);
+  std::int64_t positions = size;  // at most
+  for (int input : step.inputs) positions = std::max(positions, work_.graph->size(input));
+  if (const Product<T>* product = step.op->as_product()) positions = size / product->out();
+  return kCalm<T> / (step.op->facts().steepness * static_cast<double>(uses) * static_cast<double>(positions));
 }
 
 template class Schedule<float>;

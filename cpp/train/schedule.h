@@ -1,11 +1,13 @@
 // The first half of a training step: forward, loss and backward as a list of calls, who makes each of them on which rows, and
 // where the team meets in between.
 //
+// It also looks, at each delta, whether it is finite, and whether gradients could be so large that an update is in doubt.
 // By blocks of samples a thread takes its samples through all calls without waiting for another. A call by columns, or one
 // that sees the whole batch, stands between two barriers.
 #pragma once
 
 #include "plan/teamwork.h"
+#include "train/finite.h"
 #include "train/relay.h"
 
 namespace bp {
@@ -23,8 +25,9 @@ template <class T> class Schedule {
   Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay);
 
   std::int64_t scratch(std::int64_t n) const;  // for batches of up to n samples
-  void prepare(std::int64_t n, bool training);
+  void prepare(const BatchSource<T>& source, std::int64_t n, bool training);
   bool is_long() const { return long_; }
+  bool always_doubts() const;  // a trained layer says nothing about its gradients
 
   // All calls, in training, or those of forward and loss; on every member of the team.
   void run(Team& team, const BatchJob<T>& job);
@@ -37,8 +40,6 @@ template <class T> class Schedule {
   // One after the other on one thread, for whoever looks at each: visit(call, rows).
   template <class Visit> void each_call(std::int64_t n, Visit&& visit) const;
   void make(const Call& call, Rows rows, Team& team, const BatchJob<T>& job, T* scratch);
-  // Whether the delta of a step is finite, and x^T delta will be. Without a team all values lie in the frame.
-  bool sound_delta(int step, Rows rows, std::int64_t batch, const Team* team) const;
 
  private:
   static Rows rows_of(const Team& team, const BatchJob<T>& job) {
@@ -48,12 +49,16 @@ template <class T> class Schedule {
   bool wanted(const Call& call, const BatchJob<T>& job) const;
   void make_by_columns(const Call& call, std::int64_t n, Team& team, T* scratch);
   void check_delta(int step, Rows rows, const Team& team, std::int64_t batch);
-  T largest_input(int step, std::size_t input, Rows rows, const Team* team) const;
+  T largest_input(int step, std::size_t input, Rows rows, const Team& team) const;
+  double calm_of(const Step<T>& step) const;
 
   Workspace<T>& work_;
   Outputs<T>& outputs_;
   Relay<T>& relay_;
   std::vector<Call> calls_;
+  std::vector<double> calm_;  // by step: max |x| max |delta| (samples) that surely gives calm gradients (finite.h)
+  std::vector<std::vector<int>> data_;  // by step and its inputs: which of the graph's inputs it is, or -1
+  std::vector<double> largest_;         // by input of the graph: no |x| is above it
   bool long_ = false;  // the batches: their calls are cut into pieces that look whether they are still wanted
   std::size_t first_backward_ = 0;  // of the calls
 };

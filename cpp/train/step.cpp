@@ -30,7 +30,7 @@ std::shared_ptr<const Plan<T>> training_plan(std::shared_ptr<const Graph<T>> gra
 template <class T>
 TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
                               bool wrt_inputs)
-    : work_{graph, config, training_plan<T>(graph, *config, wrt_inputs), nullptr, 0, {}, false}, outputs_(work_),
+    : work_{graph, config, training_plan<T>(graph, *config, wrt_inputs), nullptr, 0, {}, false, false}, outputs_(work_),
       relay_(work_, outputs_), tiles_(*graph, relay_.param()), schedule_(work_, outputs_, relay_),
       update_(work_, tiles_, relay_) {
   relay_.share_out(tiles_);
@@ -56,7 +56,7 @@ template <class T> int TrainingStep<T>::threads_of_update() const {
 template <class T>
 void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training,
                               std::uint64_t draw) {
-  work_.flawed.store(false, std::memory_order_relaxed);  // a step that ended by an exception may have left it set
+  work_.clear();  // a step that ended by an exception may have left something set
   if (n > work_.capacity) {
     work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
     work_.scratch.clear();
@@ -67,7 +67,7 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
   }
   make_scratch(threads);
   const bool goes_back = training || !work_.config->handed.empty();
-  schedule_.prepare(n, goes_back);
+  schedule_.prepare(source, n, goes_back);
   update_.prepare(n, goes_back);
   if (work_.config->handed.empty()) relay_.prepare(source, n, threads, training && !schedule_.is_long(), draw);
   outputs_.prepare(source);
@@ -105,24 +105,59 @@ bool TrainingStep<T>::backward(const BatchJob<T>& job, int threads, const std::v
   return !take_flaw();
 }
 
-template <class T> void TrainingStep<T>::apply(const BatchJob<T>& job, const std::vector<const T*>& from) {
+template <class T> bool TrainingStep<T>::apply(const BatchJob<T>& job, const std::vector<const T*>& from) {
   const int threads = threads_of_update();
   materialise();
   make_scratch(threads);
-  update_.set_rate(job);
+  work_.clear();
+  look_at_penalties();
+  update_.measure();
+  bool sound = !work_.flawed.load(std::memory_order_relaxed);
   constexpr double kSecondsPerWeight = 1e-9;
   const auto elements = static_cast<double>(tiles_.elements());
-  run_crew(applying_, threads, kSecondsPerWeight * elements, elements, [&](Team& team) {
-    update_.take_gradients(team, from);
-    update_.begin(team, job);
-    update_.run(team, job);
-  });
+  if (sound) {
+    run_crew(applying_, threads, kSecondsPerWeight * elements, elements, [&](Team& team) {
+      update_.take_gradients(team, from);
+      const bool here = complete(team, job);
+      if (team.rank == 0) sound = here;
+    });
+  }
+  work_.clear();
+  return sound;
 }
 
-template <class T> void TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
-  update_.set_rate(job);
+template <class T> bool TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
+  work_.clear();
+  update_.measure();
+  const bool sound = complete(team, job);
+  work_.clear();
+  return sound;
+}
+
+// From gradients that are there.
+template <class T> bool TrainingStep<T>::complete(Team& team, const BatchJob<T>& job) {
+  update_.look(team, job);
+  team.barrier();
+  const bool doubtful = work_.doubtful.load(std::memory_order_relaxed);
   update_.begin(team, job);
-  update_.run(team, job);
+  const bool sound = !doubtful || update_.try_out(team, job);
+  if (!doubtful) {
+    update_.run(team, job);
+  } else if (sound) {
+    update_.take_over(team, job);
+  }
+  return sound;
+}
+
+template <class T> void TrainingStep<T>::look_at_penalties() {
+  const double most = penalties().call();
+  if (!(most <= kLargest<T>)) work_.flaw();
+  if (!(most <= kCalm<T>)) work_.doubt();
+}
+
+template <class T> void TrainingStep<T>::note_change() {
+  work_.graph->note_change();
+  update_.note_own_change();
 }
 
 template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
@@ -131,6 +166,8 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   for (const BoundLoss<T>& loss : work_.config->losses) text += "  loss: " + bp::describe(loss) + "\n";
   text += update_.materialised() ? "  gradients: materialised (clipping, accumulation, a long batch, or asked for)\n"
                                  : "  gradients: tile by tile, fused with the optimizer's update\n";
+  if (schedule_.always_doubts() || update_.always_doubts())
+    text += "  updates: on a copy first, as nothing bounds what a layer or a constraint in Python gives\n";
   text += "  tiles of parameters: " + std::to_string(tiles_.count()) + ", barriers a step: ";
   text += update_.constraints().any() ? "3, the third before constraints" : "2";
   text += plan.whole_batch() ? " and two around each call that sees all rows\n" : "\n";

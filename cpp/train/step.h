@@ -27,11 +27,11 @@ template <class T> class TrainingStep {
   std::int64_t bytes() const { return work_.frame->bytes() + update_.gradient_bytes(); }
 
   // The step. `between` runs on rank 0 after the first barrier, beside accumulate and update: sums, metrics, the clock.
-  // Returns whether every loss and delta was finite; if not, nothing was updated.
+  // Returns whether all was finite: losses, deltas, and what the update leaves; if not, nothing was updated.
   template <class Between> bool run(Team& team, const BatchJob<T>& job, Between&& between);
 
-  // The update alone, from the gradients of earlier batches; job.rows is empty.
-  void finish(Team& team, const BatchJob<T>& job);
+  // The update alone, from the gradients of earlier batches; job.rows is empty. Returns the same, as does apply().
+  bool finish(Team& team, const BatchJob<T>& job);
 
   // The step in parts, after prepare(), where the config names values whose gradients are handed in: forward, which keeps what
   // backward needs; backward from what stands in gradient() of those values, with the gradients of the parameters added to
@@ -39,7 +39,7 @@ template <class T> class TrainingStep {
   // finite; if not, no gradient was added. And the update alone, from gradients in arrays by parameter.
   bool forward(const BatchJob<T>& job, int threads, Crew& crew);
   bool backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to, Crew& crew);
-  void apply(const BatchJob<T>& job, const std::vector<const T*>& from);
+  bool apply(const BatchJob<T>& job, const std::vector<const T*>& from);
 
   // Of the last batch, after its team.
   OutputBatch<T> output(std::size_t k, std::int64_t n) const { return outputs_.batch(k, n); }
@@ -60,6 +60,8 @@ template <class T> class TrainingStep {
   void fill_frame() { relay_.fill_frame(); }  // for whoever looks at values of the first layer's data
   NonFinite first_flaw(std::int64_t n) { return probe().first_flaw(n); }
   NonFinite flaw_in_forward(std::int64_t n) { return probe().flaw_in_forward(n); }
+  NonFinite flaw_of_update() const { return update_.flaw(); }
+  void note_change();  // of all parameters, and of the optimizer's state
 
   Penalties<T>& penalties() { return update_.penalties(); }
   void materialise() { update_.materialise(); }
@@ -67,6 +69,8 @@ template <class T> class TrainingStep {
   std::string describe(std::int64_t n) const;
 
  private:
+  void look_at_penalties();
+  bool complete(Team& team, const BatchJob<T>& job);
   bool take_flaw() { return work_.flawed.exchange(false, std::memory_order_relaxed); }
   void make_scratch(int threads);
   int threads_of_update() const;
@@ -85,12 +89,14 @@ template <class T>
 template <class Between>
 bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between) {
   // Beside the other threads' samples: no weight changes before the barrier.
-  if (team.rank == 0 && job.training && !penalties().call()) work_.flaw();
+  if (team.rank == 0 && job.training) look_at_penalties();
   schedule_.run(team, job);
-  if (team.rank == 0) update_.set_rate(job);  // not before: others may still have been in the last update
+  update_.look(team, job);
   team.barrier();
-  const bool sound = !work_.flawed.load(std::memory_order_relaxed);
+  bool sound = !work_.flawed.load(std::memory_order_relaxed);
+  const bool doubtful = job.training && work_.doubtful.load(std::memory_order_relaxed);
   if (job.training && sound) update_.begin(team, job);
+  if (sound && doubtful) sound = update_.try_out(team, job);
   if (team.rank == 0) {
     between(sound);
     work_.frame->set_draw(job.draw + 1);  // no op reads it before the next batch
@@ -99,12 +105,15 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
   if (work_.config->between_may_throw && job.training)
     team.barrier();  // a metric in Python raises before any weight changes
   if (job.training && sound) {
-    if (team.rank == 0 && job.commit) work_.frame->commit(job.rows.count());
-    update_.run(team, job);
+    if (doubtful) {
+      update_.take_over(team, job);
+    } else {
+      update_.run(team, job);
+    }
   }
   if (!sound) {  // cleared when all have read it, and before any member starts the next step
     team.barrier();
-    if (team.rank == 0) work_.flawed.store(false, std::memory_order_relaxed);
+    if (team.rank == 0) work_.clear();
   }
   team.barrier();
   return sound;

@@ -41,6 +41,15 @@ template <class T> class Tiles {
   std::int64_t elements_ = 0, work_ = 0, gradient_size_ = 0;
 };
 
+// Calls with(offset in the parameter, offset in the tile's compact array, length) for each run of memory of a tile.
+template <class T, class With> void each_run(const OwnedTile& tile, const ParameterView<T>& param, With&& with) {
+  const std::int64_t width = param.row_size(), columns = tile.columns.count();
+  if (columns == width) return with(tile.rows.begin * width, 0, tile.size());
+  for (std::int64_t row = 0; row < tile.rows.count(); ++row) {
+    with((tile.rows.begin + row) * width + tile.columns.begin, row * columns, columns);
+  }
+}
+
 extern template class Tiles<float>;
 extern template class Tiles<double>;
 

@@ -183,10 +183,16 @@ template <class T> void Trainer<T>::flush(double rate) {
   job.gradient_scale = 1.0 / static_cast<double>(pending_);
   job.learning_rate = rate;
   job.step = steps_->get() + 1;
-  run_team(1, [&](Team& team) { step_.finish(team, job); });
-  graph_->note_change();
+  bool sound = true;
+  run_team(1, [&](Team& team) { sound = step_.finish(team, job); });
+  step_.note_change();
   pending_ = 0;
-  steps_->add(1);
+  has_diverged_ = !sound;
+  if (sound) {
+    steps_->add(1);
+  } else {
+    diverged_ = {std::max<std::int64_t>(batch_ - 1, 0), -1, step_.flaw_of_update()};
+  }
 }
 
 template <class T> bool Trainer<T>::apply(const std::vector<const T*>& gradients, double rate) {
@@ -196,9 +202,14 @@ template <class T> bool Trainer<T>::apply(const std::vector<const T*>& gradients
   job.learning_rate = rate;
   job.step = steps_->get() + 1;
   step_.penalties().refresh();
-  if (!step_.penalties().call()) return false;
-  step_.apply(job, gradients);
-  graph_->note_change();
+  has_diverged_ = !step_.apply(job, gradients);
+  if (has_diverged_) {
+    has_diverged_ = step_.penalties().flaw().empty();
+    if (!has_diverged_) return false;
+    diverged_ = {-1, -1, step_.flaw_of_update()};
+    return true;
+  }
+  step_.note_change();
   steps_->add(1);
   return true;
 }
@@ -247,7 +258,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
               draws_->get(),
               start + std::chrono::duration_cast<Crew::Clock::duration>(slice_time),
               start};
-  if (update_) graph_->note_change();  // now: an interrupt may end the slice after some of its batches
+  if (update_) step_.note_change();  // now: an interrupt may end the slice after some of its batches
   Crew& crew = crews_[update_].of(batch_size_);
   while (!slice.stop) {
     slice.since = Crew::Clock::now();

@@ -43,7 +43,7 @@ template <class T> class Trainer {
   // Gradients of the loss on all of the data as one batch; nothing is updated. Returns the loss.
   double gradients(bool wrt_inputs, bool training);
   // The update alone, by the caller's gradients: an array for each trainable parameter, null for the others. False, and
-  // nothing is changed, if a penalty is not finite.
+  // nothing is changed, if a penalty is not finite. Of an update that would not be, diverged() tells.
   bool apply(const std::vector<const T*>& gradients, double rate);
   std::string flaw_of_penalties() { return step_.penalties().flaw(); }
   // One step on all of the data as one batch, timed; at rate 0, but an optimizer's state moves.

@@ -16,7 +16,7 @@ template <class T>
 Update<T>::Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& relay)
     : work_(work), tiles_(tiles), relay_(relay), penalties_(*work.graph, work.config->penalties),
       constraints_(*work.graph, work.config->constraints), hyper_(work.config->optimizer, work.config->groups),
-      tile_norm_(at(tiles.count()), 0.0) {
+      trial_(work, tiles), tile_norm_(at(tiles.count()), 0.0), bad_tile_(tiles.count()) {
   for (std::size_t p = 0; p < work_.graph->params.size(); ++p) in_place_.push_back(most_in_place(static_cast<int>(p)));
   penalties_.set_tiles(at(tiles_.count()));
   if (work_.config->clip_norm > 0 || work_.config->accumulate_steps > 1) materialise();
@@ -46,10 +46,21 @@ template <class T> void Update<T>::prepare(std::int64_t n, bool training) {
   long_ = training && tiles_.elements() <= kMostElements &&
           work_.plan->operations() * static_cast<double>(n) > kPieces * most_of_a_piece<T>();
   if (long_) make_gradients();
+  measure();
+}
+
+template <class T> void Update<T>::measure() {
+  bad_tile_.store(tiles_.count(), std::memory_order_relaxed);
+  trial_.prepare();
 }
 
 template <class T> void Update<T>::set_rate(const BatchJob<T>& job) {
   if (job.training && job.update && work_.config->has_optimizer) hyper_.set(job.learning_rate, job.step);
+}
+
+template <class T> void Update<T>::look(const Team& team, const BatchJob<T>& job) {
+  if (team.rank == 0) set_rate(job);  // not before: others may still have been in the last update
+  trial_.look(team, job, hyper_);
 }
 
 // ---- scratch --------------------------------------------------------------------------------------------------------
@@ -139,18 +150,27 @@ template <class T> void Update<T>::clip(T* g, std::int64_t n, double scale) cons
   for (std::int64_t i = 0; i < n; ++i) g[i] = g[i] > limit ? limit : g[i] < -limit ? -limit : g[i];
 }
 
-template <class T> void Update<T>::apply(std::int64_t t, const T* g) {
+// The gradient of a tile, where there is a doubt: before a limit makes it finite.
+template <class T> void Update<T>::look_at(std::int64_t t, const T* g) {
+  if (kernels<T>().all_finite(g, tiles_[t].size())) return;
+  work_.flaw();
+  std::int64_t first = bad_tile_.load(std::memory_order_relaxed);
+  while (t < first && !bad_tile_.compare_exchange_weak(first, t, std::memory_order_relaxed)) {
+  }
+}
+
+template <class T> void Update<T>::apply(std::int64_t t, const T* g, const Weights<T>& to) {
   const OwnedTile& tile = tiles_[t];
   const std::int64_t width = work_.param(tile.param).row_size(), columns = tile.columns.count();
   const bool dense = columns == width;  // then the tile's rows are one run of memory
   const std::int64_t offset = tile.rows.begin * width + tile.columns.begin;
-  const auto& slots = work_.config->slots[at(tile.param)];
+  const auto& slots = to.slots[at(tile.param)];
   UpdateArgs<T> args{};
   args.rows = dense ? 1 : tile.rows.count();
   args.n = dense ? tile.size() : columns;
   args.stride = width;
   args.g = g;
-  args.w = work_.param(tile.param).value + offset;
+  args.w = to.w[at(tile.param)] + offset;
   for (std::size_t s = 0; s < slots.size(); ++s) args.slot[s] = slots[s] + offset;
   args.hyper = hyper_.of(work_.config->group(tile.param));
   kernels<T>().update[static_cast<int>(work_.config->optimizer.kind)](args);
@@ -210,24 +230,36 @@ template <class T> void Update<T>::begin(Team& team, const BatchJob<T>& job) {
 }
 
 template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job) {
+  if (team.rank == 0) trial_.move_on(job);
+  run(team, job, trial_.own());
+}
+
+template <class T> bool Update<T>::try_out(Team& team, const BatchJob<T>& job) {
+  run(team, job, trial_.copy(team, job));
+  return trial_.sound(team, job);
+}
+
+template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job, const Weights<T>& to) {
   const bool update = job.update && work_.config->has_optimizer;
+  if (team.rank == 0 && job.commit) work_.frame->commit(job.rows.count(), to.w);
   if (materialised()) {
     if (!long_) collect(team, job);
     if (update && clips_norm() && !long_) team.barrier();
-    if (update) apply_collected(team);
+    if (update) apply_collected(team, to);
   } else {
-    run_fused(team, job);
+    run_fused(team, job, to);
   }
-  if (update) constraints_.apply(team);
+  if (update) constraints_.apply(team, to.w);
 }
 
-template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job) {
+// In a trial each gradient is looked at, so none goes straight into the weights.
+template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job, const Weights<T>& to) {
   T* scratch = work_.scratch[at(team.rank)].data();
   T* g = tile_gradient(team.rank);
   const Rows mine = tiles_.of(team.rank, team.size);
-  const bool relay = relay_.runs(team);
+  const bool relay = relay_.runs(team), trial = &to != &trial_.own();
   // Then the weights of a relay are this thread's alone until the relay is passed on.
-  const bool leaves_early = relay && !penalties_.any() && !constraints_.any();
+  const bool leaves_early = relay && !trial && !penalties_.any() && !constraints_.any();
   Rows next{0, 0};
   if (!relay) {
     const Rows batch = next_batch(job, team.size), share = split(batch.count(), team.rank, team.size);
@@ -238,7 +270,8 @@ template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job)
   for (Rows left = mine; left.count() > 0;) {
     // A relay's own tiles are the first ones, and come last: the others are waited for.
     const bool other = relay && tiles_[left.end - 1].param != relay_.param();
-    const Rows run = other ? Rows{left.end - 1, left.end} : Rows{left.begin, end_of_run(left.begin, left.end, n)};
+    const std::int64_t end = trial ? left.begin + 1 : end_of_run(left.begin, left.end, n);
+    const Rows run = other ? Rows{left.end - 1, left.end} : Rows{left.begin, end};
     (other ? left.end : left.begin) = other ? run.begin : run.end;
     const OwnedTile& tile = tiles_[run.begin];
     if (leaves_early && tile.param == relay_.param()) team.arrive();
@@ -247,68 +280,70 @@ template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job)
       const std::int64_t row = job.order[next.begin++];
       for (const RowReader<T>& reader : job.source->xs) reader.prefetch(row, {0, reader.row_size()});
     }
-    if (in_place(tile.param, n)) {
+    if (!trial && in_place(tile.param, n)) {
       run_in_place(run, team, n, scratch);
       continue;
     }
     accumulate(run.begin, team, n, false, g, scratch);
+    if (trial) look_at(run.begin, g);
     clip(g, tile.size(), 1);
-    if (work_.config->has_optimizer) apply(run.begin, g);
+    if (work_.config->has_optimizer) apply(run.begin, g, to);
   }
 }
 
 template <class T> void Update<T>::collect(Team& team, const BatchJob<T>& job) {
   const Rows mine = tiles_.of(team.rank, team.size);
   T* scratch = work_.scratch[at(team.rank)].data();
+  const bool doubtful = work_.doubtful.load(std::memory_order_relaxed);
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[t];
     T* g = gradients_.data() + tile.offset;
     if (job.rows.count() > 0) accumulate(t, team, job.rows.count(), job.add_gradients, g, scratch);
+    if (doubtful) look_at(t, g);
     if (!job.update || !work_.config->has_optimizer) continue;
     clip(g, tile.size(), job.gradient_scale);
     tile_norm_[at(t)] = clips_norm() ? kernels<T>().sum_squares(g, tile.size()) : 0;
   }
 }
 
-template <class T> void Update<T>::apply_collected(const Team& team) {
+template <class T> void Update<T>::apply_collected(const Team& team, const Weights<T>& to) {
   const Rows mine = tiles_.of(team.rank, team.size);
   const double scale = clips_norm() ? norm_scale() : 1;
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     T* g = gradients_.data() + tiles_[t].offset;
     if (scale != 1) kernels<T>().scale(static_cast<T>(scale), g, tiles_[t].size());
-    apply(t, g);
+    apply(t, g, to);
   }
 }
 
 // clip_norm / ||g|| if the global norm is over clip_norm; the tiles' sums are added in order on every thread.
-template <class T> double Update<T>::norm_scale() const {
+template <class T> double Update<T>::norm_scale() {
   double sum = 0;
   for (double part : tile_norm_) sum += part;
   const double norm = std::sqrt(sum);
+  if (!std::isfinite(norm)) work_.flaw();  // in a trial: no sum of calm gradients overflows
   return norm > work_.config->clip_norm ? work_.config->clip_norm / norm : 1;
-}
-
-// Calls with(offset in the parameter, offset in the tile's compact array, length) for each run of memory of a tile.
-template <class T, class With> void each_run(const OwnedTile& tile, const ParameterView<T>& param, With&& with) {
-  const std::int64_t width = param.row_size(), columns = tile.columns.count();
-  if (columns == width) return with(tile.rows.begin * width, 0, tile.size());
-  for (std::int64_t row = 0; row < tile.rows.count(); ++row) {
-    with((tile.rows.begin + row) * width + tile.columns.begin, row * columns, columns);
-  }
 }
 
 template <class T> void Update<T>::add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to) {
   const Rows mine = tiles_.of(team.rank, team.size);
   T* scratch = work_.scratch[at(team.rank)].data();
-  if (long_) {  // all of them first: an interrupt leaves no part of the sums behind
-    for (std::int64_t t = mine.begin; t < mine.end; ++t) {
-      accumulate(t, team, n, false, gradients_.data() + tiles_[t].offset, scratch);
-    }
+  const bool doubtful = work_.doubtful.load(std::memory_order_relaxed), before = long_ || doubtful;
+  if (doubtful) {
+    if (team.rank == 0) make_gradients();
     team.barrier();
   }
+  if (before) {  // all of them first: an interrupt, or one that is not finite, leaves no part of the sums behind
+    for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+      accumulate(t, team, n, false, gradients_.data() + tiles_[t].offset, scratch);
+      if (doubtful) look_at(t, gradients_.data() + tiles_[t].offset);
+    }
+    team.barrier();
+    if (work_.flawed.load(std::memory_order_relaxed)) return;
+  }
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
-    T* g = long_ ? gradients_.data() + tiles_[t].offset : tile_gradient(team.rank);
-    if (!long_) accumulate(t, team, n, false, g, scratch);
+    T* g = before ? gradients_.data() + tiles_[t].offset : tile_gradient(team.rank);
+    if (!before) accumulate(t, team, n, false, g, scratch);
     each_run(tiles_[t], work_.param(tiles_[t].param), [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t size) {
       kernels<T>().axpy(T(1), g + at_tile, to[at(tiles_[t].param)] + at_param, size);
     });
@@ -323,8 +358,26 @@ template <class T> void Update<T>::take_gradients(Team& team, const std::vector<
     each_run(tile, work_.param(tile.param), [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t size) {
       std::copy_n(from[at(tile.param)] + at_param, size, g + at_tile);
     });
+    if (!(static_cast<double>(kernels<T>().max_abs(g, tile.size())) <= kCalm<T>)) work_.doubt();
     if (penalties_.trained()) penalties_.add(at(t), tile.param, tile, g);
   }
+}
+
+template <class T> NonFinite Update<T>::flaw() const {
+  const std::int64_t bad = bad_tile_.load(std::memory_order_relaxed);
+  if (bad < tiles_.count()) return {layer_of(tiles_[bad].param), "gradient"};
+  if (const int p = trial_.bad_statistics(); p >= 0) return {layer_of(p), "statistics"};
+  for (const OwnedTile& tile : tiles_.all()) {
+    if (!trial_.is_finite(tile.param)) return {layer_of(tile.param), "update"};
+  }
+  return {"", "gradient"};  // their norm
+}
+
+template <class T> std::string Update<T>::layer_of(int param) const {
+  for (const NodeSpec<T>& node : work_.graph->nodes) {
+    if (std::find(node.params.begin(), node.params.end(), param) != node.params.end()) return node.name;
+  }
+  return work_.param(param).name;
 }
 
 template <class T> void Update<T>::copy_gradient(int param, T* to) const {

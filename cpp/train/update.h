@@ -4,7 +4,7 @@
 #pragma once
 
 #include "train/relay.h"
-#include "train/tiles.h"
+#include "train/trial.h"
 
 namespace bp {
 
@@ -17,21 +17,31 @@ template <class T> class Update {
   void make_room(int threads);                 // for batches of the workspace's capacity
   std::int64_t scratch(std::int64_t n) const;  // for batches of up to n samples
   void prepare(std::int64_t n, bool training);
+  void measure();  // what the bounds are made of, before each run of steps
+  void note_own_change() { trial_.note_own_change(); }
+  bool always_doubts() const { return trial_.always(); }
 
   const Tiles<T>& tiles() const { return tiles_; }
   Penalties<T>& penalties() { return penalties_; }
   const Constraints<T>& constraints() const { return constraints_; }
-  void set_rate(const BatchJob<T>& job);  // on one thread, while no other updates
+
+  // Before the barrier that the others wait for, on every member: the constants of the step, and a doubt if the update may
+  // leave numbers that are not finite.
+  void look(const Team& team, const BatchJob<T>& job);
 
   // Accumulate and update, on every member of the team: gradients alone where the job wants no update. Of long work begin()
   // accumulates, in parts between which it looks whether it is still wanted; after it no member can be interrupted.
   void begin(Team& team, const BatchJob<T>& job);
   void run(Team& team, const BatchJob<T>& job);
+  // In place of run() where there is a doubt: on a copy, and whether all of it is finite; if so, the copy may take over.
+  bool try_out(Team& team, const BatchJob<T>& job);
+  void take_over(const Team& team, const BatchJob<T>& job) { trial_.take_over(team, job); }
+  NonFinite flaw() const;  // on one thread: why it was not
 
   // The update's two halves on their own: the batch's gradients are added to arrays of the caller's, penalties left out; and
   // gradients are taken from such arrays into the materialised ones, penalties added. By parameter, null: not trained.
-  void add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to);
-  void take_gradients(Team& team, const std::vector<const T*>& from);
+  void add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to);  // none, where one is not finite: a flaw
+  void take_gradients(Team& team, const std::vector<const T*>& from);         // a doubt, where one is not calm
 
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
   std::int64_t gradient_bytes() const { return static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
@@ -42,14 +52,19 @@ template <class T> class Update {
   void run_in_place(Rows run, const Team& team, std::int64_t n, T* scratch);
   void accumulate(std::int64_t t, Team& team, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale) const;  // by value, after scaling
-  void apply(std::int64_t t, const T* g);
+  void apply(std::int64_t t, const T* g, const Weights<T>& to);
+  Weights<T>& weights() { return trial_.own(); }
+  void set_rate(const BatchJob<T>& job);  // on one thread, while no other updates
   T* tile_gradient(int rank) { return tile_gradient_[static_cast<std::size_t>(rank)].data(); }
 
  private:
   void make_gradients();
-  void run_fused(Team& team, const BatchJob<T>& job);
+  void run(Team& team, const BatchJob<T>& job, const Weights<T>& to);
+  void run_fused(Team& team, const BatchJob<T>& job, const Weights<T>& to);
   void collect(Team& team, const BatchJob<T>& job);
-  void apply_collected(const Team& team);
+  void apply_collected(const Team& team, const Weights<T>& to);
+  void look_at(std::int64_t t, const T* g);
+  std::string layer_of(int param) const;
   void accumulate_in_parts(const ParameterUse& use, const OwnedTile& tile, Team& team, std::int64_t n, bool add, T* g,
                            T* scratch);
   bool clips_norm() const { return work_.config->clip_norm > 0; }
@@ -58,7 +73,7 @@ template <class T> class Update {
   const Product<T>& product_of(int param) const;  // whose weights are updated in place
   std::int64_t in_place_scratch(std::int64_t n) const;
   void prefetch_weights(const OwnedTile& tile) const;
-  double norm_scale() const;
+  double norm_scale();
 
   Workspace<T>& work_;
   const Tiles<T>& tiles_;
@@ -66,10 +81,12 @@ template <class T> class Update {
   Penalties<T> penalties_;
   Constraints<T> constraints_;
   StepHyper<T> hyper_;
+  TrialUpdate<T> trial_;
   std::vector<std::int64_t> in_place_;  // by parameter: batches up to this have no array for its gradient
   bool materialise_ = false, long_ = false;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
+  std::atomic<std::int64_t> bad_tile_;  // the first one whose gradient is known not to be finite, or the end
   std::vector<Buffer<T>> tile_gradient_;  // by thread
 };
 

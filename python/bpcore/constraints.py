@@ -265,14 +265,16 @@ class PythonConstraint:
     """A constraint in Python as the core calls it, with its result checked."""
 
     def __init__(self, constraint: Any, parameter: Any) -> None:
-        self.constraint, self.name, self.w = constraint, parameter.name, parameter.value
+        self.constraint, self.name = constraint, parameter.name
 
-    def __call__(self) -> None:
-        result = np.asarray(self.constraint(self.w.copy()))
-        if result.shape != self.w.shape or result.dtype.kind not in "fiu":
+    def __call__(self, w: Array) -> Array:
+        shape, dtype = w.shape, w.dtype
+        result = np.asarray(self.constraint(w))
+        if result.shape != shape or result.dtype.kind not in "fiu":
             raise ValueError(
                 f"the constraint of {self.name!r} returned {checks.describe(result)}, expected "
-                f"real numbers of w's shape {self.w.shape}"
+                f"real numbers of w's shape {shape}"
             )
-        with np.errstate(over="ignore"):  # the next forward pass finds what is not finite
-            self.w[...] = result
+        with np.errstate(over="ignore"):  # the core looks for what is not finite
+            converted: Array = np.ascontiguousarray(result, dtype=dtype).reshape(shape)
+        return converted

@@ -32,6 +32,8 @@ _PLACES = {
     "loss": "loss at output {!r}",
     "gradient": "gradient of a weight of layer {!r}",
     "penalty": "penalty of {!r}",
+    "statistics": "running statistics of layer {!r}",
+    "update": "update of layer {!r}",
 }
 
 
@@ -41,18 +43,22 @@ def place(layer: str, tensor: str) -> str:
 
 
 class TrainingDiverged(RuntimeError):
-    """A loss, activation or gradient became NaN or infinite; weights are as before the batch.
+    """A number of the training became NaN or infinite; weights are as before the batch.
 
-    It names the first such value in the order of computation: inputs, layer by layer weights and
-    outputs, the loss, then backward delta by delta, then the weights' gradients.
+    The optimizer's state and running statistics are those of before the batch, too. It names the
+    first such value in the order of computation: inputs, layer by layer weights and outputs, the
+    loss, then backward delta by delta, the weights' gradients, and what the update would have
+    left.
 
     Attributes
     ----------
     layer : str
         The layer's name; of an input or of the loss, the input's or output's name.
-    tensor : {"input", "weight", "output", "loss", "penalty", "delta", "gradient"}
-        delta is dL/dz of the layer, gradient that of one of its weights; of a penalty, `layer` is
-        the parameter.
+    tensor : {"input", "weight", "output", "loss", "penalty", "delta", "gradient", "statistics",\
+ "update"}
+        delta is dL/dz of the layer, gradient that of one of its weights; statistics are running
+        ones, update stands for a weight (after its constraint) or a state of the optimizer; of a
+        penalty, `layer` is the parameter.
     epoch : int
         The failing epoch, from 0; -1 outside of `fit`.
     batch : int
@@ -102,7 +108,7 @@ def _remedy(tensor: str, rate: float | None) -> str:
             "it came with the weights and not from the data: give finite ones (set_weights, "
             "load_model), or make the model anew"
         )
-    if rate is None:
+    if rate is None or tensor == "statistics":
         return "scale the data there or the weights, or use dtype='float64'"
     return (
         f"lower the learning rate (now {rate:.4g}), scale the data, or clip gradients with "
@@ -127,16 +133,8 @@ def diverged(
     what = "not finite" if rate is None else "training diverged"
     state = "nothing was changed" if rate is None else "the weights are those before this batch"
     became = f"became NaN or Inf in {where}, expected finite numbers"
-    remedy = _remedy(tensor, rate)
-    if tensor == "weight" and rate is not None and epoch >= 0:  # they were finite when fit began
-        became = f"is NaN or Inf since an update before {where} ended, expected finite numbers"
-        state = "what it was before that update is gone"
-        remedy = (
-            "load the weights from a file or checkpoint (EarlyStopping keeps the best ones); then "
-            + _remedy("gradient", rate)
-        )
     return TrainingDiverged(
-        f"{what}: the {place(layer, tensor)} {became}; {state}; {remedy}",
+        f"{what}: the {place(layer, tensor)} {became}; {state}; {_remedy(tensor, rate)}",
         batch=batch,
         epoch=epoch,
         layer=layer,

@@ -124,7 +124,7 @@ struct Training {
         config->slots.back().push_back(slots.back()->data());
       }
       if (!options.penalised) continue;
-      bp::ConstraintConfig norm;
+      bp::ConstraintConfig<T> norm;
       norm.kind = bp::Constraint::kNorm;
       norm.axes = p.rows(), norm.inner = p.row_size();
       if (config->constraints.size() % 4 == 3) norm.kind = bp::Constraint::kNonNegative;

@@ -215,13 +215,16 @@ def sample_shape(name: str, x: Array) -> Shape:
     return tuple(int(n) for n in x.shape[1:])
 
 
-def finite(name: str, x: Array, dtype: str) -> None:
-    """Refuse NaN, Inf and values that overflow `dtype`, named by place."""
-    if x.dtype.kind != "f" or x.size == 0:
-        return
+def finite(name: str, x: Array, dtype: str) -> float:
+    """Refuse NaN, Inf and values that overflow `dtype`, named by place; no magnitude is above the
+    result."""
+    if x.size == 0:
+        return 0.0
+    if x.dtype.kind != "f":
+        return float(256**x.dtype.itemsize)
     flaw = _core.scan(x, dtype)
-    if flaw is None:
-        return
+    if isinstance(flaw, float):
+        return flaw
     where = ", ".join(str(int(i)) for i in flaw["index"])
     others = int(flaw["count"]) - 1
     more = f" (and {others} more)" if others else ""

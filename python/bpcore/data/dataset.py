@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,9 +65,11 @@ class Dataset:
         By output: the steps that count; None: all of them.
     lengths : ndarray (N,) or None
         The steps of each sample, where the inputs came as sequences.
+    largest : list of float
+        By input: no magnitude in it is above that. Empty where nobody has looked.
     """
 
-    __slots__ = ("_held", "columns", "form", "lengths", "n", "valid", "ws", "xs", "ys")
+    __slots__ = ("_held", "columns", "form", "largest", "lengths", "n", "valid", "ws", "xs", "ys")
 
     def __init__(
         self,
@@ -79,9 +81,11 @@ class Dataset:
         form: Form | None = None,
         valid: list[Valid | None] | None = None,
         lengths: Array | None = None,
+        largest: Sequence[float] = (),
     ) -> None:
         self.n, self.xs, self.ys, self.ws, self.columns = n, xs, ys, ws, columns
         self.form, self.lengths = form, lengths
+        self.largest = list(largest)
         self.valid: list[Valid | None] = [None] * len(ys) if valid is None else valid
         targets = (y for y, _ in ys)
         self._held = hold(a for a in (*xs, *targets, *ws) if a is not None)
@@ -127,6 +131,7 @@ def subset(item: Dataset, rows: Any) -> Dataset:
             for v in item.valid
         ],
         None if item.lengths is None else item.lengths[rows],
+        item.largest,
     )
 
 

@@ -93,7 +93,8 @@ class Inputs(NamedTuple):
     """The inputs of data: arrays, with masks behind them, and the number of samples.
 
     `form`: of the network they are for; `valid`: by output, which steps count; `lengths`: of the
-    sequences, where they came as such; `steps`: what the network asks of them.
+    sequences, where they came as such; `steps`: what the network asks of them; `largest`: by input,
+    no magnitude in it is above that, where somebody looked.
     """
 
     xs: list[Array]
@@ -102,6 +103,7 @@ class Inputs(NamedTuple):
     valid: Sequence[Valid | None] = ()
     lengths: Array | None = None
     steps: Steps | None = None
+    largest: Sequence[float] = ()
 
 
 class Signature:
@@ -175,7 +177,9 @@ class Signature:
         wanted = self._wanted(y, names[1], losses, n)
         ys, ws = self._targets(wanted, sample_weight, losses, n, names, check_labels, found)
         columns = [table.columns for _, table in given], [table.columns for _, table in wanted]
-        return Dataset(n, found.xs, ys, ws, columns, found.form, list(found.valid), found.lengths)
+        valid = list(found.valid)
+        more = columns, found.form, valid, found.lengths, found.largest
+        return Dataset(n, found.xs, ys, ws, *more)
 
     def learn(self, columns: tuple[list[Columns | None], list[Columns | None]]) -> None:
         """Keep a data set's columns of frames: frames to come have to have them, in any order."""
@@ -226,12 +230,12 @@ class Signature:
         n = int(first.shape[0])
         if n == 0 and not empty:
             raise ValueError(f"{name} has 0 samples, expected at least 1: got shape {first.shape}")
-        if finite:
-            for label, array in found:
-                arrays.finite(label, array, self.dtype)
+        largest = [arrays.finite(*part, self.dtype) for part in found] if finite else []
         xs = [self._apart(array) for _, array in found]
         lengths = [table.lengths for _, table in given]
-        return self._with_masks(Inputs(xs, n), [label for label, _ in found], lengths, mask)
+        return self._with_masks(
+            Inputs(xs, n, largest=largest), [label for label, _ in found], lengths, mask
+        )
 
     # ---- steps --------------------------------------------------------------------------------
     def _with_masks(
@@ -262,7 +266,8 @@ class Signature:
         valid_of = [sequences.valid([by_key[key] for key in keys]) for keys in steps.outputs]
         behind = [by_key[key].view(np.uint8) for key in steps.inputs]
         known = next((own for own in lengths if own is not None), None)
-        return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps)
+        largest = [*data.largest, *[1.0] * len(behind)] if data.largest else ()
+        return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps, largest)
 
     def _masks(self, mask: Any, data: Inputs) -> list[Array | None]:
         """A user's masks by input; those that hold nothing back are none."""

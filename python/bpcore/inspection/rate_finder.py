@@ -119,7 +119,7 @@ def find(
         core = trainer(part)
         measures.reset()
         try:
-            core.train_step(part.xs, part.ys, part.told, float(rate), update=True, reset=True)
+            core.train_step(part.xs, part.ys, part.told, float(rate), largest=part.largest)
         except _core.Diverged:
             break
         loss = float(core.results()["loss"])

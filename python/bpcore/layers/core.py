@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _core, data, graph
 from ..base.memory import Array, Shape
-from ..errors import NotBuiltError, ShapeError
+from ..errors import NotBuiltError, ShapeError, diverged
 from .base import Layer
 
 
@@ -63,7 +63,10 @@ class Brick:
             xs.append(array.astype(self.dtype) if wide else array.copy())
         if training:
             self.draw += 1
-        y: Array = self.net.forward(xs, training, draw=max(self.draw, 0))[0]
+        try:
+            y: Array = self.net.forward(xs, training, draw=max(self.draw, 0))[0]
+        except _core.Diverged as error:
+            raise diverged(error, -1, None) from None
         self.xs, self.training = xs, training
         return y
 

@@ -33,6 +33,8 @@ class Adjustable(Inspectable):
         ------
         ValueError
             No BatchNormalization layer of the model is trainable.
+        TrainingDiverged
+            A statistic would be NaN or Inf; nothing was changed.
         """
         with self._busy("refresh_statistics"):
             engine = self._built()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .. import _core
 from ..base.memory import Array, aligned_copy
+from ..errors import diverged
 from ..graph.parameter import assign
 from ..train.engine import Engine
 
@@ -18,6 +20,9 @@ def refresh(engine: Engine, xs: list[Array], size: int, draws: int) -> bool:
         net = engine.low.averaging(engine.outputs, found, k / (k + 1))  # a plain mean
         if net is None:
             return False
-        net.forward([a[start : start + size] for a in xs], True, None, draws + k)
+        try:
+            net.forward([a[start : start + size] for a in xs], True, None, draws + k)
+        except _core.Diverged as error:
+            raise diverged(error, -1, None, batch=k) from None
     assign(statistics, [found[p] for p in statistics])
     return True

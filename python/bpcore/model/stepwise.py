@@ -145,6 +145,9 @@ class Stepwise(Inspectable):
             The model is not compiled.
         ValueError
             A name or shape that does not fit, or NaN or Inf; no weight was changed.
+        TrainingDiverged
+            The update would make a weight, or a number of the optimizer's state, NaN or Inf; all of
+            them are as before.
         BusyError
             The model is training.
         """
@@ -209,7 +212,11 @@ class Stepwise(Inspectable):
             else:
                 found.append(p.grad if given is None else given[p])
         trainer = engine.trainer("apply", compilation)
-        flaw = trainer.apply(found, compilation.optimizer.current_rate())
+        rate = compilation.optimizer.current_rate()
+        try:
+            flaw = trainer.apply(found, rate)
+        except _core.Diverged as error:
+            raise diverged(error, -1, rate) from None
         if flaw is None:
             return
         if isinstance(flaw, str):

@@ -413,12 +413,11 @@ class Trainable(Adjustable, Copying, Differentiable):
             item = self._prepared(x, y, sample_weight, mask)
             if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
-            engine = self._built()
-            trainer = engine.of(item).trainer("train", compilation)
+            trainer = self._built().of(item).trainer("train", compilation)
             rate = compilation.optimizer.current_rate()
             compilation.measures.reset()
             try:
-                trainer.train_step(item.xs, item.ys, item.told, rate, update=True, reset=True)
+                trainer.train_step(item.xs, item.ys, item.told, rate, largest=item.largest)
             except _core.Diverged as error:
                 raise diverged(error, -1, rate) from None
             return compilation.measures.logs(trainer.results())

@@ -146,6 +146,7 @@ class Loop:
             self.hooks.call("on_epoch_begin", epoch)
         self.compilation.measures.reset()
         report: dict[str, float] = {}
+        last = None  # the number of the last batch, where the core has none
         if self.solving is not None:
             assert train is not None
             report = self._solver_epoch(epoch, self.solving, train)
@@ -154,10 +155,10 @@ class Loop:
         elif train is not None:
             self._array_epoch(epoch, train, steps)
         else:
-            self._batch_epoch(epoch, batches, steps)
+            last = self._batch_epoch(epoch, batches, steps)
         if self.trainer.pending:  # gradients of a rest of accumulate_steps, or of a stop
-            self.trainer.flush(float(self.optimizer.rates(self.optimizer.iterations, 1)[0]))
-        self._check_weights(epoch)
+            rate = float(self.optimizer.rates(self.optimizer.iterations, 1)[0])
+            self._guarded(epoch, lambda: self.trainer.flush(rate), batch=last)
         self.counters.epochs_done += 1
         logs: dict[str, float] = self.compilation.measures.logs(self.trainer.results())
         logs.update(report)
@@ -173,20 +174,6 @@ class Loop:
         else:
             self._tell(epoch, logs)
         return logs
-
-    def _check_weights(self, epoch: int) -> None:
-        """The update of the last batch is seen by no batch behind it.
-
-        Raises
-        ------
-        TrainingDiverged
-            A weight or a running statistic is NaN or Inf.
-        """
-        for p in self.model.weights:
-            if _core.scan(p.value, p.dtype.name) is not None:
-                info = {"layer": p.name.rpartition("/")[0], "tensor": "weight"}
-                rate = self.optimizer.current_rate()
-                raise diverged(RuntimeError("", info), epoch, rate)
 
     def _tell(self, epoch: int, logs: dict[str, float]) -> None:
         self.progress.epoch_end(epoch, logs)
@@ -212,7 +199,7 @@ class Loop:
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
         trainer = self.trainer
-        trainer.set_data(train.xs, train.ys, train.told)
+        trainer.set_data(train.xs, train.ys, train.told, train.largest)
         trainer.start_epoch(
             batch_size_of(self.options.batch_size, train.n),
             shuffle=self.options.shuffle,
@@ -300,7 +287,8 @@ class Loop:
             self.trainer = trainer
         return trainer
 
-    def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> None:
+    def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> int:
+        """Returns the number of the last batch."""
         done = 0
         schedule = Rates(self.optimizer)
         for item in batches.epoch(steps):
@@ -312,7 +300,7 @@ class Loop:
             self._guarded(
                 epoch,
                 lambda t=trainer, d=item, r=rate, f=reset: t.train_step(
-                    d.xs, d.ys, d.told, r, update=True, reset=f, more=True
+                    d.xs, d.ys, d.told, r, update=True, reset=f, more=True, largest=d.largest
                 ),
                 batch=done,
             )
@@ -328,6 +316,7 @@ class Loop:
                 "up when it is read; make it longer, or pass an object that starts anew at each "
                 "iter()"
             )
+        return done - 1
 
     def _stops(self, epoch: int, batches: int) -> bool:
         """After a slice or batch: refresh the bar, look at clocks; whether to stop now."""
