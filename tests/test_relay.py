@@ -345,6 +345,34 @@ def test_from_fit_to_fit_with_other_threads():
     assert after(1, 1, 1, 1) == after(2, 8, 1, 5)
 
 
+@pytest.mark.parametrize("optimizer", [lambda: bp.optimizers.SGD(0.05), lambda: "adam"])
+@pytest.mark.parametrize("way", ["fit", "train_on_batch"])
+def test_from_batch_to_batch_with_other_threads(threads_restored, way, optimizer):
+    """Each batch is passed on by another team, or by none; what the last one asked for is gone."""
+
+    class Other(bp.callbacks.Callback):
+        def __init__(self, threads):
+            super().__init__()
+            self.threads = threads
+
+        def on_train_batch_begin(self, batch, logs=None):
+            bp.set_num_threads(self.threads[batch % len(self.threads)])
+
+    def after(*threads):
+        model = build(L.Dropout(0.3))
+        model.compile(optimizer(), "cross_entropy")
+        if way == "fit":
+            model.fit(X, Y, batch_size=32, epochs=3, verbose=0, callbacks=[Other(threads)])
+        for k in range(30 * (way != "fit")):
+            bp.set_num_threads(threads[k % len(threads)])
+            model.train_on_batch(X[k : k + 64], Y[k : k + 64])
+        return support.weights_hash(model)
+
+    expected = after(1)
+    for threads in ((1, 2), (3, 1, 8), (5, 2, 2, 7, 1)):
+        assert after(*threads) == expected, threads
+
+
 SMALLER = """
 import bpcore as bp
 from tests.test_relay import fitted, build, support
