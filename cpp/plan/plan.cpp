@@ -138,6 +138,7 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
       if (!graph_->has_role(static_cast<int>(i), Role::kAlias)) ++consumers_[at(root(input))];
     }
   }
+  std::vector<int> maker(nodes.size(), -1);  // by node: the step that computes it
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     const int node = static_cast<int>(i);
     if (!needed[i] || graph_->has_role(node, Role::kAlias)) continue;
@@ -145,7 +146,11 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
     if (graph_->has_role(node, Role::kInput)) continue;
     Step<T> step;
     step.op = graph_->make(node);
-    if (fuse_into_previous(node, *step.op)) continue;
+    if (const int before = step_before(node, maker); before >= 0 && fuse(steps_[at(before)], node, *step.op)) {
+      maker[i] = before;
+      continue;
+    }
+    maker[i] = static_cast<int>(steps_.size());
     step.partition = step.op->partition(options_.training);
     const Product<T>* product = step.op->as_product();
     if (product != nullptr && product->by_columns()) step.partition = Partition::kColumns;
@@ -167,17 +172,21 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
 }
 
 // The fusions, one after the other: the op that makes a value takes over the only op that uses it.
-template <class T> bool Plan<T>::fuse_into_previous(int node, const Op<T>& op) {
+// step_before: the number of the step whose value nobody else uses, or -1.
+template <class T> int Plan<T>::step_before(int node, const std::vector<int>& maker) const {
   const NodeSpec<T>& spec = graph_->nodes[at(node)];
-  if (!options_.fuse || spec.inputs.size() != 1) return false;
+  if (!options_.fuse || spec.inputs.size() != 1) return -1;
   const int input = spec.inputs[0];  // not through an alias: someone may hold the reshaped value
-  if (consumers_[at(root(input))] != 1 || is_target_[at(root(input))] || input != root(input)) return false;
-  const auto maker = std::find_if(steps_.begin(), steps_.end(), [&](const Step<T>& s) { return s.output == input; });
-  if (maker == steps_.end() || !maker->op->fuse(op)) return false;
-  maker->output = node;
-  computed_[at(input)] = 0;
+  const bool shared = consumers_[at(root(input))] != 1 || is_target_[at(root(input))];
+  return shared || input != root(input) ? -1 : maker[at(input)];
+}
+
+template <class T> bool Plan<T>::fuse(Step<T>& before, int node, const Op<T>& op) {
+  if (!before.op->fuse(op)) return false;
+  computed_[at(before.output)] = 0;
+  before.output = node;
   const bool pointwise = op.facts().pointwise != Activation::kCount;
-  fusions_.push_back(maker->name + " + " + (pointwise ? activation_name(op.facts().pointwise) : spec.name));
+  fusions_.push_back(before.name + " + " + (pointwise ? activation_name(op.facts().pointwise) : graph_->nodes[at(node)].name));
   return true;
 }
 

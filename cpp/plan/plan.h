@@ -77,7 +77,8 @@ template <class T> class Plan {
  private:
   void resolve_aliases();
   void add_steps(const std::vector<int>& targets);
-  bool fuse_into_previous(int node, const Op<T>& op);
+  int step_before(int node, const std::vector<int>& maker) const;
+  bool fuse(Step<T>& before, int node, const Op<T>& op);  // takes it over, if it can
   void find_gradients(const std::vector<int>& losses);
   void count_operations();
 
