@@ -167,7 +167,7 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   text += update_.materialised() ? "  gradients: materialised (clipping, accumulation, a long batch, or asked for)\n"
                                  : "  gradients: tile by tile, fused with the optimizer's update\n";
   if (schedule_.always_doubts() || update_.always_doubts())
-    text += "  updates: on a copy first, as nothing bounds what a layer or a constraint in Python gives\n";
+    text += "  updates: on a copy first, as nothing bounds the gradients of some layer, or what a constraint gives\n";
   text += "  tiles of parameters: " + std::to_string(tiles_.count()) + ", barriers a step: ";
   text += update_.constraints().any() ? "3, the third before constraints" : "2";
   text += plan.whole_batch() ? " and two around each call that sees all rows\n" : "\n";
