@@ -26,6 +26,8 @@ def test_terms_in_each_tier(case, dtype):
 def linear_in_weights(case):
     """Whether backward reads a weight only as itself, not in values of forward."""
     layer = case.make(bp.layers)
+    for inner in ("layer", "forward_layer"):  # of wrappers
+        layer = getattr(layer, inner, layer)
     return (
         not isinstance(layer, bp.layers.Swish)
         and getattr(layer, "activation", "linear") == "linear"
