@@ -17,7 +17,7 @@ import bpcore as bp
 from tests.helpers import support
 fail = ctypes.CDLL(None).bp_test_fail
 fail.argtypes = [ctypes.c_long]
-bp.set_num_threads(int(sys.argv[1]))
+bp.set_num_threads(int(sys.argv[1]), exact=True)
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(300, 20)), rng.integers(0, 5, 300)
 L = bp.layers

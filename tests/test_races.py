@@ -80,7 +80,7 @@ def calls_of(model, python, x, y, folder):
     model.save(path)
 
     def threads(k):
-        with bp.threads(1 + k % 3):
+        with bp.threads(1 + k % 3, exact=True):
             model.predict(x)
 
     calls = {
@@ -151,7 +151,7 @@ def test_all_methods_from_eight_threads(python, switching, threads_restored, tmp
 @pytest.mark.parametrize("width", [8, 340])  # 340 are passed on from thread to thread
 def test_callbacks_that_write_to_the_data(width, switching, threads_restored):
     """And to the weights, from the loop's own thread; another one writes to the labels."""
-    bp.set_num_threads(3)
+    bp.set_num_threads(3, exact=True)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(200, width)), (np.arange(200) % 5).astype(np.int32)
     w = np.ones(200)

@@ -37,7 +37,7 @@ from tests.test_robustness import data, network
 from tests.helpers.support import weights_hash
 warnings.simplefilter("ignore")  # newer Pythons warn of fork with threads, which is the point
 x, y = data(2000, WIDTH)
-bp.set_num_threads(2)
+bp.set_num_threads(2, exact=True)
 model = network()
 model.fit(x, y, epochs=1, verbose=0)
 again = network()
