@@ -102,6 +102,7 @@ struct Bench {
     source.ys.emplace_back();
     source.ys.back().label = labels.data();
     source.weights.emplace_back();
+    source.valid.emplace_back();
     trainer->set_data(std::move(source));
   }
 };

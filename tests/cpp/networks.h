@@ -110,7 +110,7 @@ struct Training {
   Training(const std::vector<std::int64_t>& sizes, std::int64_t batch, const Options& options)
       : net(sizes, options.mixed), n(4 * batch + 7), x(values(static_cast<std::size_t>(n * net.in), 1)) {
     for (std::int64_t i = 0; i < n; ++i) labels.push_back(static_cast<std::int32_t>(i % sizes.back()));
-    const bp::LossConfig<T> loss{bp::Loss::kCrossEntropy, {0}, 0, 1, nullptr};
+    const bp::LossConfig<T> loss{bp::Loss::kCrossEntropy, {0}, 0, 1, 0, nullptr};
     config->losses.push_back(bp::bind_loss<T>(*net.graph, net.graph->outputs[0], loss));
     config->needs_values.assign(1, 0);
     config->optimizer = bp::default_config(options.optimizer);
@@ -134,6 +134,7 @@ struct Training {
     source.xs.emplace_back(view(x, n, net.in));
     source.ys.push_back({{}, labels.data()});
     source.weights.emplace_back();
+    source.valid.emplace_back();
     source.n = n;
   }
 };
