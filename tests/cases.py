@@ -268,7 +268,7 @@ def _largest(x):
 
 LAYERS = [
     *_dense_rows(),
-    *image_cases.convolution_rows(),
+    *image_cases.image_rows(),
     *_merge_rows(),
     *_dot_rows(),
     *_normalization_rows(),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .helpers.case import Layer, activation
-from .reference.images import convolution, first
+from .reference.images import convolution, first, placed, pooling
 
 
-def convolution_rows():
+def _convolution_rows():
     rows = []
     for tag, kind, filters, size, shape, told in (
         ("", "Conv2D", 5, 3, (4, 5, 3), {"padding": "same"}),
@@ -42,3 +44,78 @@ def convolution_rows():
                   forward, multiple)
         )  # fmt: skip
     return rows
+
+
+def _pooling_rows():
+    rows = []
+    for most, words in ((True, "Max"), (False, "Average")):
+        for tag, rank, shape, told in (
+            ("", 2, (4, 5, 3), {}),
+            ("_overlapping", 2, (5, 4, 3),
+             {"pool_size": (3, 2), "strides": (2, 1), "padding": "same"}),
+            ("_padding", 2, (3, 3, 3), {"pool_size": 3, "strides": 2, "padding": (1, 2)}),
+            ("_first", 2, (3, 4, 5), {"data_format": "channels_first"}),
+            ("", 1, (5, 3), {}),
+            ("_same", 1, (7, 3), {"pool_size": 3, "strides": 2, "padding": "same"}),
+        ):  # fmt: skip
+            size = told.get("pool_size", 2)
+            about = (most, size, told.get("strides", size), told.get("padding", "valid"))
+            forward = lambda w, x, a=about: pooling(x, *a)  # noqa: E731
+            if "data_format" in told:
+                forward = first(forward)
+            kind = f"{words}Pooling{rank}D"
+            rows.append(
+                Layer(kind.lower() + tag, kind, lambda L, k=kind, t=told: getattr(L, k)(**t),
+                      (shape,), forward, 0 if "data_format" in told else 1)
+            )  # fmt: skip
+        kind = f"Global{words}Pooling2D"
+        for tag, told in (("", {}), ("_keepdims", {"keepdims": True}),
+                          ("_first", {"data_format": "channels_first"})):  # fmt: skip
+            forward = lambda w, x, m=most, keep="keepdims" in told: _whole(x, m, keep)  # noqa: E731
+            if "data_format" in told:
+                forward = lambda w, x, m=most: _whole(np.moveaxis(x, 1, -1), m, False)  # noqa: E731
+            rows.append(
+                Layer(kind.lower() + tag, kind, lambda L, k=kind, t=told: getattr(L, k)(**t),
+                      ((3, 2, 4),), forward, 0 if "data_format" in told else 1)
+            )  # fmt: skip
+    return rows
+
+
+def _whole(x, most, keep):
+    y = pooling(x, most, x.shape[1:-1], 1)
+    return y if keep else y[:, 0, 0]
+
+
+def _placing_rows():
+    rows = []
+    for tag, kind, shape, argument, told in (
+        ("", "ZeroPadding2D", (2, 3, 3), ((0, 2), (1, 3)), ((0, 1), (4, 7), (1, 1))),
+        ("_first", "ZeroPadding2D", (2, 3, 3), (1, 2), ((1, 2), (4, 7), (1, 1))),
+        ("", "ZeroPadding1D", (2, 3), (2, 0), ((2,), (4,), (1,))),
+        ("", "Cropping2D", (4, 5, 3), ((1, 0), (2, 1)), ((-1, -2), (3, 2), (1, 1))),
+        ("", "Cropping1D", (4, 3), (1, 2), ((-1,), (1,), (1,))),
+        ("", "UpSampling2D", (2, 3, 3), (2, 3), ((0, 0), (4, 9), (2, 3))),
+        ("", "UpSampling1D", (2, 3), 3, ((0,), (6,), (3,))),
+    ):
+        forward, more = lambda w, x, t=told: placed(x, *t), {}
+        if tag:
+            forward, more, shape = (
+                first(forward),
+                {"data_format": "channels_first"},
+                (3, *shape[:2]),
+            )
+        rows.append(
+            Layer(kind.lower() + tag, kind,
+                  lambda L, k=kind, a=argument, m=more: getattr(L, k)(a, **m), (shape,), forward,
+                  0 if tag else 1)
+        )  # fmt: skip
+    for shape in ((5,), (2, 3, 4)):
+        rows.append(
+            Layer(f"rescaling_{len(shape)}", "Rescaling", lambda L: L.Rescaling(0.25, -1.5),
+                  (shape,), lambda w, x: 0.25 * x - 1.5)
+        )  # fmt: skip
+    return rows
+
+
+def image_rows():
+    return [*_convolution_rows(), *_pooling_rows(), *_placing_rows()]

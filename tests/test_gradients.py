@@ -172,8 +172,9 @@ def test_gradcheck_of_layers(case, rng):
     _, model = layer_model(case)
     randomize(model.weights, rng)
     model.compile(optimizer="sgd", loss="mse")
-    # Away from kinks by more than the differences' step.
+    # Away from kinks, and from each other, by more than the differences' step.
     xs = [np.round(rng.normal(size=(3, *shape)), 2) + 0.005 for shape in case.shapes]
+    xs = [x + np.linspace(-4e-3, 4e-3, x.size).reshape(x.shape) for x in xs]
     xs = [x + 0.37 * k for k, x in enumerate(xs)]
     y = rng.normal(size=np.shape(model.predict(single(xs))))
     assert worst(model.gradcheck(single(xs), y)) <= 1e-7

@@ -33,7 +33,9 @@
   row("masking", make_masking)                         \
   row("pool_steps", make_pool_steps)                   \
   row("convolution", make_convolution)                 \
-  row("exchange", make_exchange)
+  row("exchange", make_exchange)                       \
+  row("pooling", make_pooling)                         \
+  row("place", make_place)
 // clang-format on
 
 namespace bp {

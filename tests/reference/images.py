@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .pointwise import maximum
+
 
 def padding_of(word, size, window, stride, dilation):
     """Zeros before and after an axis, by the definition of the word."""
@@ -56,3 +58,31 @@ def convolution(w, x, strides=1, padding="valid", dilation=1, groups=1):
 def first(f):
     """f for arrays with their channels first."""
     return lambda w, x: np.moveaxis(f(w, np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def pooling(x, most, window, strides, padding="valid"):
+    """The largest or the mean of what lies inside of x."""
+    rank = x.ndim - 2
+    told = [listed(v, rank) for v in (window, strides, padding, 1)]
+    inside = taps(np.ones((1, *x.shape[1:-1], 1)), *told)
+    y, count = 0, 0
+    for (_, seen), (_, here) in zip(taps(x, *told), inside, strict=True):
+        new = here > 0
+        if most:
+            y = np.where(new & (count > 0), maximum(y + 0 * seen, seen), np.where(new, seen, y))
+        else:
+            y = y + seen
+        count = count + here
+    return y if most else y / count
+
+
+def placed(x, befores, sizes, repeats):
+    """y[p] = x[(p - before) // repeat], 0 outside, along each axis of positions."""
+    for axis, (before, size, repeat) in enumerate(zip(befores, sizes, repeats, strict=True), 1):
+        x = np.repeat(x, repeat, axis=axis)
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = (max(before, 0), max(size - before - x.shape[axis], 0))
+        x = np.pad(x, pads)
+        begin = max(-before, 0)
+        x = x.take(range(begin, begin + size), axis=axis)
+    return x
