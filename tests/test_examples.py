@@ -121,6 +121,12 @@ def test_a_regulator_is_learned(tmp_path):
     assert apart < 2
 
 
+@pytest.mark.parametrize("name, least", [("lenet.py", 0.96), ("residual_digits.py", 0.94)])
+def test_digits_as_images(name, least, tmp_path):
+    ((accuracy,),) = numbers(f"test accuracy {NUMBER}", run(name, tmp_path, "--quick"))
+    assert accuracy > least
+
+
 @pytest.mark.parametrize(
     "name",
     [
