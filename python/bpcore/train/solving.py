@@ -12,7 +12,7 @@ from .evaluation import SLICE
 
 _DEFAULT = 32  # fit's batch_size when nobody gives one
 _BATCH = 1024  # rows of a pass that gathers metrics
-_MEMORY = 3  # matrices of P x P numbers
+_MEMORY = 4  # matrices of P x P numbers, at most
 
 
 def refuse(loop: Any, train: Dataset | None) -> None:
