@@ -128,8 +128,8 @@ class LevenbergMarquardt(BatchSolver):
     Notes
     -----
     `fit` logs ``mu``, ``gradient_norm`` (before the step), ``step_norm`` (0: none was taken) and
-    with Bayesian regularisation ``effective_parameters``. J^T J and its factors take up to 32 P^2 bytes.
-    L2 penalties are part of the objective; other penalties are refused.
+    with Bayesian regularisation ``effective_parameters``. J^T J and its factors take up to 32 P^2
+    bytes. L2 penalties are part of the objective; other penalties are refused.
 
     References
     ----------
