@@ -227,21 +227,3 @@ def test_files_are_written_in_pieces():
     pieces = [bytes(piece) for piece in container.pack({"a": 1}, arrays, 2)]
     assert max(map(len, pieces)) <= 2**23
     assert b"".join(pieces[1:]) == arrays["w"].tobytes()
-
-
-def test_an_update_alone_clips_after_a_long_batch():
-    """Of a long batch the gradients' norms are found before the update, of others beside it."""
-    few = np.random.default_rng(2).normal(size=(50, WIDTH)), np.arange(50) % CLASSES
-
-    def weights(scale):
-        model = network(gradient_clip_norm=1e-3, optimizer=bp.optimizers.SGD(1.0))
-        _core.set_patience(scale)
-        try:
-            model.train_on_batch(*few)
-        finally:
-            _core.set_patience(1.0)
-        model.gradients(*few)
-        model.apply_gradients()
-        return model.get_weights()
-
-    assert all(map(support.same_bits, weights(1.0), weights(0.0)))
