@@ -46,6 +46,28 @@ def _convolution_rows():
     return rows
 
 
+def _depthwise(w, x, **about):
+    """A kernel (R, S, C, M) as one of C groups, (R, S, 1, C M)."""
+    kernel = w[0].reshape(*w[0].shape[:2], 1, -1)
+    return convolution([kernel, *w[1:]], x, groups=w[0].shape[2], **about)
+
+
+def _depthwise_rows():
+    rows = []
+    for tag, size, shape, told in (
+        ("", 3, (4, 4, 3), {"padding": "same"}),
+        ("_several", (2, 3), (4, 5, 3), {"depth_multiplier": 3, "strides": 2, "padding": 1}),
+        ("_pixels", 1, (2, 3, 3), {"depth_multiplier": 2, "use_bias": False}),
+    ):
+        about = {k: told[k] for k in ("strides", "padding") if k in told}
+        rows.append(
+            Layer("depthwise" + tag, "DepthwiseConv2D",
+                  lambda L, s=size, t=told: L.DepthwiseConv2D(s, **t), (shape,),
+                  lambda w, x, a=about: _depthwise(w, x, **a))
+        )  # fmt: skip
+    return rows
+
+
 def _pooling_rows():
     rows = []
     for most, words in ((True, "Max"), (False, "Average")):
@@ -118,4 +140,4 @@ def _placing_rows():
 
 
 def image_rows():
-    return [*_convolution_rows(), *_pooling_rows(), *_placing_rows()]
+    return [*_convolution_rows(), *_depthwise_rows(), *_pooling_rows(), *_placing_rows()]

@@ -5,6 +5,7 @@
 //   y = f(z)   delta = dy f'(z), written over dy
 //   dx[i, c] = sum over p, t with at(p, t) = i, and k, of delta[p, k] w[t, c, k]
 //   dw[t, c, k] = sum over samples and p of x[at(p, t), c] delta[p, k]      db = sum of delta
+// depthwise: each channel is a group, w (R, S, C, M) of M filters a channel, K = C M: the same numbers in the same order.
 // Each is a matrix product with a panel: for some positions of one sample what their windows see, R S C/G values a position.
 // The panel is made in scratch, a part at a time; windows of one pixel need none. An element of z is one chain over taps and
 // channels; dx adds the windows' chains over k in the order of positions and taps; dw and db are summed in the batch's chunks.
@@ -22,11 +23,11 @@ constexpr std::int64_t kPanelSize = 1 << 15, kPanelRows = 28;
 
 template <class T> class Convolution final : public Op<T> {
  public:
-  Convolution(const Windows& windows, Shape shape, std::int64_t groups, bool has_bias, Compute compute)
+  Convolution(const Windows& windows, Shape shape, std::int64_t groups, bool depthwise, bool has_bias, Compute compute)
       : windows_(windows), weight_chunks_(shape, BatchChunks::Layout::kApart), bias_chunks_(shape), groups_(groups),
         filters_(shape.back()), group_channels_(windows.channels / groups), group_filters_(filters_ / groups),
         depth_(windows.taps() * group_channels_), positions_(windows.positions()), direct_(windows.are_pixels()),
-        has_bias_(has_bias), compute_(compute) {
+        depthwise_(depthwise), has_bias_(has_bias), compute_(compute) {
     panel_rows_ = std::min(positions_, std::max(kPanelRows, kPanelSize / depth_));
     this->sizes_.shape = std::move(shape);
     this->sizes_.flops = 2 * checked_mul(positions_, checked_mul(depth_, filters_));
@@ -102,6 +103,7 @@ template <class T> class Convolution final : public Op<T> {
       const std::int64_t i = at.begin / positions_;
       const Rows part{at.begin - i * positions_, at.end - i * positions_};
       const T* const x = io.x[0] + i * windows_.in_size();
+      if (depthwise_) return each_channel(io, at, part, x, tile, chain, to, panel, rest);
       for (std::int64_t j = tile.columns.begin; j < tile.columns.end;) {
         const std::int64_t group = j / group_filters_, end = std::min((group + 1) * group_filters_, tile.columns.end);
         Matmul<T> p = gradient_product(tile);
@@ -179,6 +181,24 @@ template <class T> class Convolution final : public Op<T> {
     return p;
   }
 
+  // A part of the gradient of a depthwise kernel, of which a tile's row is a tap of one channel.
+  void each_channel(const Io<T>& io, Rows at, Rows part, const T* x, const Tile& tile, Chain chain, T* to, T* panel,
+                    T* rest) const {
+    const std::int64_t across = tile.columns.count();
+    for (std::int64_t c = 0; c < groups_; ++c) {
+      const Rows taps{(tile.rows.begin - c + groups_ - 1) / groups_, (tile.rows.end - c + groups_ - 1) / groups_};
+      if (taps.count() == 0) continue;
+      Matmul<T> p = gradient_product({taps, tile.columns});
+      p.n = across, p.k = part.count();
+      p.a = look(x, part, c, taps, panel, p.lda);
+      p.b = io.dy + at.begin * filters_ + c * group_filters_ + tile.columns.begin;
+      p.c = to + (taps.begin * groups_ + c - tile.rows.begin) * across;
+      p.ldc = groups_ * across;
+      p.goes_on = chain == Chain::kGoesOn;
+      run(p, rest);
+    }
+  }
+
   // What the windows at some positions see in a group's channels of the sample x, some taps and channels of it: a matrix.
   const T* look(const T* x, Rows part, std::int64_t g, Rows depth, T* panel, std::int64_t& stride) const {
     if (direct_) {
@@ -229,7 +249,7 @@ template <class T> class Convolution final : public Op<T> {
   Windows windows_;
   BatchChunks weight_chunks_, bias_chunks_;
   std::int64_t groups_, filters_, group_channels_, group_filters_, depth_, positions_, panel_rows_;
-  bool direct_, has_bias_;
+  bool direct_, depthwise_, has_bias_;
   Compute compute_;
   Activation function_ = Activation::kLinear;
   T alpha_ = 0;
@@ -242,16 +262,18 @@ template <class T> OpPtr<T> make_convolution(const Node<T>& node) {
   node.expect(ws.size() == 1 || ws.size() == 2, "convolution takes a kernel and perhaps a bias");
   node.expect(ws[0].size() >= 3, "got a kernel of shape " + to_string(ws[0]) + ", expected windows, channels, filters");
   const Windows windows = read_windows(node, {ws[0].begin(), ws[0].end() - 2});
-  const std::int64_t groups = node.integer("groups", 1), filters = ws[0].back();
+  const bool depthwise = node.flag("depthwise");
+  const std::int64_t groups = depthwise ? windows.channels : node.integer("groups", 1);
+  const std::int64_t filters = checked_mul(ws[0].back(), depthwise ? groups : 1);
   node.expect(groups > 0 && windows.channels % groups == 0 && filters > 0 && filters % groups == 0,
               std::to_string(groups) + " groups do not divide " + std::to_string(windows.channels) + " channels and " +
                   std::to_string(filters) + " filters");
-  node.expect(ws[0][ws[0].size() - 2] * groups == windows.channels,
+  node.expect(ws[0][ws[0].size() - 2] == (depthwise ? windows.channels : windows.channels / groups),
               "got x of shape " + to_string(node.xs[0]) + " a sample and a kernel of shape " + to_string(ws[0]));
   node.expect(ws.size() == 1 || ws[1] == Shape{filters}, "the bias does not fit the kernel");
   Shape shape{windows.columns.out(), filters};
   if (node.xs[0].size() == 3) shape.insert(shape.begin(), windows.rows.out());
-  return std::make_unique<Convolution<T>>(windows, std::move(shape), groups, ws.size() == 2, node.compute);
+  return std::make_unique<Convolution<T>>(windows, std::move(shape), groups, depthwise, ws.size() == 2, node.compute);
 }
 BP_INSTANTIATE_MAKER(make_convolution)
 

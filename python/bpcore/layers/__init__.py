@@ -10,6 +10,7 @@ from .base import Layer as Layer
 from .cells import RNN as RNN
 from .convolution import Conv1D as Conv1D
 from .convolution import Conv2D as Conv2D
+from .convolution import DepthwiseConv2D as DepthwiseConv2D
 from .dense import Dense as Dense
 from .dense import TiedDense as TiedDense
 from .fixed_point import FixedPoint as FixedPoint

@@ -221,3 +221,117 @@ class Conv1D(_Convolution):
 
     rank = 1
     words = ("valid", "same", "causal")
+
+
+class DepthwiseConv2D(SlidingLayer):
+    """Convolution of each channel of an image by filters of its own.
+
+    Parameters
+    ----------
+    kernel_size, strides, padding
+        As in `Conv2D`.
+    depth_multiplier : int
+        M filters for each channel.
+    data_format, dilation_rate, activation, use_bias
+        As in `Conv2D`.
+    depthwise_initializer, bias_initializer : str, Initializer, array or callable
+        First values of kernel (R, S, C, M) and bias (C M,).
+    depthwise_regularizer, bias_regularizer, depthwise_constraint, bias_constraint
+        As those of the kernel in `Conv2D`.
+    name, trainable, dtype
+        As in `Layer`.
+
+    Notes
+    -----
+    x (N, H, W, C) gives y (N, P, Q, C M), in which channel c M + m is that of filter m of channel c
+    (F. Chollet, 2017).
+
+    Examples
+    --------
+    >>> import bpcore as bp, numpy as np
+    >>> layer = bp.layers.DepthwiseConv2D(2, depthwise_initializer="ones")
+    >>> layer(np.arange(8.0).reshape(1, 2, 2, 2)).ravel().tolist()
+    [12.0, 16.0]
+    """
+
+    rank = 2
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: Any = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: Any = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        depthwise_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        depthwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        depthwise_constraint: Any = None,
+        bias_constraint: Any = None,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        from .. import constraints, initializers, regularizers
+
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        self.window = self.kernel_size = sizes("kernel_size", kernel_size, self.rank)
+        self.strides = sizes("strides", strides, self.rank)
+        self.padding = self.read_padding(padding, ("valid", "same"))
+        self.depth_multiplier = checks.integer("depth_multiplier", depth_multiplier)
+        self.data_format = read_format(data_format)
+        self.dilation = self.dilation_rate = sizes("dilation_rate", dilation_rate, self.rank)
+        self.activation = activations.get(activation)
+        self.use_bias = checks.boolean("use_bias", use_bias)
+        self.depthwise_initializer = initializers.get(depthwise_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.depthwise_constraint = constraints.get(depthwise_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.kernel: Any = None
+        self.bias: Any = None
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel and bias for inputs of this per-sample shape."""
+        self.compute_output_shape(input_shape)  # before weights
+        channels = self.channels_last(input_shape)[-1]
+        self.kernel = self.add_weight(
+            "kernel",
+            (*self.kernel_size, channels, self.depth_multiplier),
+            self.depthwise_initializer,
+            regularizer=self.depthwise_regularizer,
+            constraint=self.depthwise_constraint,
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                "bias",
+                (channels * self.depth_multiplier,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
+
+    def _output(self, shape: Shape) -> Shape:
+        result = (*self.windows_over(shape), shape[-1] * self.depth_multiplier)
+        checks.elements(f"{self.label}: output", result)
+        return result
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return self.as_given(self._output(self.channels_last(input_shape)))
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        x_shape = self.channels_last(shapes[0])
+        y_shape = self._output(x_shape)
+        x = self.bring_last(low, inputs[0], x_shape)
+        z = self.slide(low, "convolution", x, (x_shape, y_shape), self._weights, depthwise=True)
+        low.say(z, graph.Units(self.bias))
+        y = lower_activation(low, z, y_shape, self.name, self.activation)
+        return self.bring_back(low, y, y_shape)
