@@ -43,6 +43,29 @@ def numbers(pattern, text):
 NUMBER = r"(-?\d+\.?\d*)"
 
 
+def test_a_pole_is_balanced_by_values_of_actions(tmp_path):
+    ((steps,),) = numbers(f"at most 500: {NUMBER}", run("dqn.py", tmp_path))
+    assert steps > 150
+
+
+def test_a_pole_is_balanced_by_a_policy(tmp_path):
+    ((steps,),) = numbers(f"at most 500: {NUMBER}", run("ppo.py", tmp_path))
+    assert steps > 250
+
+
+def test_a_mass_is_brought_to_rest(tmp_path):
+    ((found, best, idle),) = numbers(
+        f"reward: {NUMBER}; of the best controller {NUMBER}, of none {NUMBER}",
+        run("ddpg.py", tmp_path),
+    )
+    assert best >= found > best - 0.1 * (best - idle)
+
+
+def test_an_equation_is_solved(tmp_path):
+    ((error,),) = numbers(f"largest error of u {NUMBER}", run("pinn.py", tmp_path))
+    assert error < 0.02
+
+
 def test_transfer_needs_fewer_epochs(tmp_path):
     text = run("transfer.py", tmp_path, "--quick")
     ((scratch, transfer),) = numbers(f"{NUMBER} from scratch, {NUMBER} by transfer", text)

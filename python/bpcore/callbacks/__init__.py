@@ -6,7 +6,7 @@ from .averaging import EMA, SWA
 from .base import Callback, LambdaCallback
 from .diagnose import Diagnose
 from .history import History
-from .limits import TerminateOnNaN, TimeLimit
+from .limits import Goal, TerminateOnNaN, TimeLimit
 from .monitor import EarlyStopping, ModelCheckpoint
 from .rates import LearningRateScheduler, ReduceLROnPlateau
 from .writers import CSVLogger, TensorBoard
@@ -18,6 +18,7 @@ __all__ = [
     "Callback",
     "Diagnose",
     "EarlyStopping",
+    "Goal",
     "History",
     "LambdaCallback",
     "LearningRateScheduler",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import math
+import time
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,8 @@ class History(Callback):
         The epochs' numbers.
     epochs : dict of str to list of int
         Of each key the epochs that have it: validation may be rarer.
+    seconds : list of float
+        How long each epoch took, validation included; NaN for one that another process ran.
     """
 
     def __init__(self) -> None:
@@ -45,9 +49,21 @@ class History(Callback):
         self.epoch: list[int] = []
         self.params = {}
         self.epochs: dict[str, list[int]] = {}
+        self._seconds: list[float] = []  # of the last ones
+        self._began = 0.0
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long each epoch took; NaN for one that another process ran."""
+        known = getattr(self, "_seconds", [])
+        return [math.nan] * (len(self.epoch) - len(known)) + list(known)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
+        self._seconds.append(time.perf_counter() - self._began)
         self.record(epoch, logs or {})
 
     def record(self, epoch: int, logs: Logs) -> None:

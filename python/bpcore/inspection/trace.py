@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ..base.memory import Array
 from ..graph import Place
 
@@ -20,12 +22,16 @@ class LayerTrace:
         The weighted input, before the activation.
     a : ndarray
         The output, after it.
-    delta : ndarray
-        dL/dz, the backpropagated error; L is the mean loss of the batch.
+    delta : ndarray or None
+        dL/dz, the backpropagated error; L is the mean loss of the batch. None without a target.
+    da : ndarray or None
+        dL/da, from which delta comes by the activation's derivative.
     """
 
-    def __init__(self, inputs: Any, z: Array, a: Array, delta: Array) -> None:
-        self.inputs, self.z, self.a, self.delta = inputs, z, a, delta
+    def __init__(
+        self, inputs: Any, z: Array, a: Array, delta: Array | None, da: Array | None
+    ) -> None:
+        self.inputs, self.z, self.a, self.delta, self.da = inputs, z, a, delta, da
 
     def __repr__(self) -> str:
         return f"<LayerTrace z {self.z.shape} a {self.a.shape}>"
@@ -47,6 +53,38 @@ def calls_of(engine: Any) -> Iterator[tuple[str, Any, Place]]:
         yield (name if k == 0 else f"{name}:{k}"), node, Place(place.inputs, z, place.a)
 
 
+def passed_through(engine: Any, found: Any) -> dict[int, Array]:
+    """The values of the core's nodes that `calls_of` names, in inference mode; by their numbers."""
+    places = [place for _, _, place in calls_of(engine)]
+    wanted = {i for place in places for i in (*place.inputs, place.z, place.a)}
+    xs = found.xs
+    numbers = sorted(i for i in wanted if i >= len(xs))
+    if engine.tapped is None:  # made anew with the engine's own network
+        engine.tapped = engine.low.network(numbers)
+    values = dict(zip(numbers, engine.tapped.forward(xs, False), strict=True))
+    values.update({i: np.asarray(x, dtype=engine.dtype) for i, x in enumerate(xs)})
+    return values
+
+
+def activations(engine: Any, found: Any) -> dict[str, Array]:
+    """The outputs of all layers but inputs."""
+    engine = engine.formed(found.form)
+    values = passed_through(engine, found)
+    return {name: values[place.a] for name, _, place in calls_of(engine)}
+
+
+def forward_trace(engine: Any, found: Any) -> dict[str, LayerTrace]:
+    """The trace without a target: no delta."""
+    engine = engine.formed(found.form)
+    values = passed_through(engine, found)
+    result: dict[str, LayerTrace] = {}
+    for name, _, place in calls_of(engine):
+        inputs = [values[i] for i in place.inputs]
+        first = inputs[0] if len(inputs) == 1 else inputs
+        result[name] = LayerTrace(first, values[place.z], values[place.a], None, None)
+    return result
+
+
 def trace(engine: Any, compilation: Any, item: Any) -> dict[str, LayerTrace]:
     """The trace of all layers but inputs."""
     engine = engine.of(item)
@@ -60,5 +98,23 @@ def trace(engine: Any, compilation: Any, item: Any) -> dict[str, LayerTrace]:
             trainer.value(place.z),
             trainer.value(place.a),
             trainer.delta(place.z),
+            _at_output(engine, compilation, item, trainer, place.a),
         )
     return result
+
+
+def _at_output(engine: Any, compilation: Any, item: Any, trainer: Any, a: int) -> Array:
+    """dL/da; where a loss is fused with the last activation, which skips it, by its formula."""
+    try:
+        found: Array = trainer.delta(a)
+    except ValueError:  # no gradient was kept there
+        pass
+    else:
+        return found
+    k = engine.outputs.index(a)
+    loss, (y, _), weights = compilation.losses[k], item.ys[k], item.ws[k]
+    value = trainer.value(a)
+    da = loss.gradient(y, value) * compilation.weights[k]
+    if weights is not None:
+        da = da * weights.reshape(weights.shape + (1,) * (da.ndim - weights.ndim))
+    return np.asarray(da, dtype=engine.dtype)

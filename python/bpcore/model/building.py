@@ -90,7 +90,7 @@ def dtype_of(nodes: Sequence[graph.Node]) -> str:
     """That of the layers which are in a model already, else float32."""
     layers = [cast(Layer, node.layer) for node in nodes]
     return next(
-        (layer.dtype for layer in layers if layer.weights and owner_of(layer) is not None),
+        (layer.dtype for layer in layers if layer._dtype and owner_of(layer) is not None),
         "float32",
     )
 

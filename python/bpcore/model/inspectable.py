@@ -19,6 +19,7 @@ from ..inspection.parts import Parts
 from ..layers.recurrent_base import Recurrent
 from ..train import windows
 from ..train.engine import Engine
+from .looks import Looks
 
 if TYPE_CHECKING:
     from ..diagnosis import Diagnosis
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..train.compilation import Compilation
 
 
-class Inspectable:
+class Inspectable(Looks):
     """Base of `Trainable`."""
 
     name: str
@@ -48,6 +49,9 @@ class Inspectable:
         raise NotImplementedError
 
     def _build_for(self, x: Any) -> Any:
+        raise NotImplementedError
+
+    def _check_pass(self, what: str) -> None:
         raise NotImplementedError
 
     def _undone_on_error(self) -> AbstractContextManager[None]:
@@ -264,14 +268,22 @@ class Inspectable:
             return gradient_norms(engine, compilation, item, found[-1])
 
     def trace(
-        self, x: Any, y: Any, *, sample_weight: Any = None, mask: Any = None
+        self, x: Any, y: Any = None, *, sample_weight: Any = None, mask: Any = None
     ) -> dict[str, Any]:
-        """Every layer's inputs, weighted input z, activation a and delta = dL/dz, as in textbooks.
+        """Every layer's inputs, weighted input z, activation a, and dL/da and delta = dL/dz.
 
-        L is the batch's mean loss: for a single sample, its loss.
+        As in textbooks; L is the batch's mean loss: for a single sample, its loss. Without `y` the
+        forward pass alone, as `predict` computes it: no loss is needed then.
         """
-        from ..inspection.trace import trace
+        from ..inspection.trace import forward_trace, trace
 
+        if y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight is for the loss, got no y; leave it out")
+            self._check_pass("trace")
+            x = self._build_for(x)
+            engine = self._built()
+            return forward_trace(engine, engine.signature.read_inputs(x, mask=mask))
         with self._busy("trace"):
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight, mask)

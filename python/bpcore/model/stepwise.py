@@ -212,7 +212,7 @@ class Stepwise(Inspectable):
             else:
                 found.append(p.grad if given is None else given[p])
         trainer = engine.trainer("apply", compilation)
-        rate = compilation.optimizer.current_rate()
+        rate = compilation.optimizer.core_rate()
         try:
             flaw = trainer.apply(found, rate)
         except _core.Diverged as error:

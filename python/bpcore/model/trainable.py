@@ -414,7 +414,7 @@ class Trainable(Adjustable, Copying, Differentiable):
             if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
             trainer = self._built().of(item).trainer("train", compilation)
-            rate = compilation.optimizer.current_rate()
+            rate = compilation.optimizer.core_rate()
             compilation.measures.reset()
             try:
                 trainer.train_step(item.xs, item.ys, item.told, rate, largest=item.largest)

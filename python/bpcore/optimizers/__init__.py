@@ -31,6 +31,10 @@ class SGD(Optimizer):
 
     Nesterov: w -= eta (g + momentum v). weight_decay adds weight_decay w to g.
 
+    With ``inertia=True`` momentum is a coefficient of inertia, and v an average of gradients from
+    the first step on: v = momentum v + (1 - momentum) g, w -= eta v. That is the same as momentum
+    with the rate (1 - momentum) eta, and is computed so.
+
     Examples
     --------
     >>> import bpcore as bp
@@ -46,11 +50,14 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        inertia: bool = False,
     ) -> None:
         super().__init__(learning_rate)
         self.momentum = _beta("momentum", momentum)
         self.nesterov = checks.boolean("nesterov", nesterov)
+        self.inertia = checks.boolean("inertia", inertia)
         self.weight_decay = _decay(weight_decay)
+        self._rate_factor = 1.0 - self.momentum if self.inertia else 1.0
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs momentum > 0, got momentum=0")
 

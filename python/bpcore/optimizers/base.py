@@ -108,8 +108,16 @@ class Optimizer(arguments.Configured):
         self._learning_rate = value
         self._config_args["learning_rate"] = value
 
+    _rate_factor = 1.0  # what the core's rate is, over the learning rate
+
     def rates(self, first: int, count: int) -> Array:
-        """The rates of updates `first`, ..., as many as are good; an error if the first is not."""
+        """The core's rates for updates `first`, ..., as many as are good; an error if the first is
+        not."""
+        factor = self._rate_factor
+        found = self._rates(first, count)
+        return found if factor == 1.0 else found * factor
+
+    def _rates(self, first: int, count: int) -> Array:
         rate = self._learning_rate
         if isinstance(rate, float):
             return np.array([rate])
@@ -145,7 +153,11 @@ class Optimizer(arguments.Configured):
 
     def current_rate(self) -> float:
         """The rate of the next update."""
-        return float(self.rates(self.iterations, 1)[0])
+        return float(self._rates(self.iterations, 1)[0])
+
+    def core_rate(self) -> float:
+        """The same, as the core takes it."""
+        return self.current_rate() * self._rate_factor
 
     def spec(self) -> dict[str, Any]:
         """For the core."""

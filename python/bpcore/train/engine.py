@@ -76,6 +76,7 @@ class Engine:
         self.stateful = any(node.layer.stateful for node in nodes)
         self._passes: Any = None
         self.passing: Form | None = None  # of the last forward pass that was kept
+        self.tapped: Any = None  # a network whose outputs are those of all layers
         self._kept: list[Any] = []  # by layer in Python: what it keeps for `backward`
 
     def _steps(self, form: Form) -> Steps:
@@ -143,7 +144,7 @@ class Engine:
         if flags != self.flags:
             self.net = self.low.network(self.outputs)
             self.trainers.clear()
-            self._passes = None
+            self._passes = self.tapped = None
             self.flags = flags  # last: if Ctrl-C comes before, all is done again
 
     def _losses(self, compilation: Compilation) -> list[dict[str, Any]]:

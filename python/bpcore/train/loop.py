@@ -350,7 +350,7 @@ class Rates:
         rate = self.optimizer.learning_rate  # a callback may have assigned another
         self.constant = isinstance(rate, float)
         if self.constant:
-            return np.array([rate])
+            return np.array([rate * self.optimizer._rate_factor])
         offset = step - self.first
         if self.first < 0 or offset >= len(self.values) or self.rate is not rate:
             self.rate = rate
