@@ -6,7 +6,11 @@
 namespace bp {
 namespace {
 
+constexpr int kUnit = -2;  // a value that no activation lets out of [-1, 1]
+
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+bool is_within_one(Activation f) { return f == Activation::kSigmoid || f == Activation::kTanh; }
 
 }  // namespace
 
@@ -36,7 +40,8 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
     for (int value : step.inputs) {
       const auto same = [&](int input) { return work_.plan->root(input) == work_.plan->root(value); };
       const auto found = std::find_if(inputs.begin(), inputs.end(), same);
-      data_.back().push_back(found == inputs.end() ? -1 : static_cast<int>(found - inputs.begin()));
+      const bool unit = is_within_one(work_.graph->facts[at(work_.plan->root(value))].pointwise);
+      data_.back().push_back(unit ? kUnit : found == inputs.end() ? -1 : static_cast<int>(found - inputs.begin()));
     }
   }
 }
@@ -167,7 +172,7 @@ template <class T> void Schedule<T>::check_delta(int s, Rows rows, const Team& t
   bool sure = most <= calm;
   for (std::size_t i = 0; i < step.inputs.size() && sure; ++i) {
     const int input = data_[at(s)][i];
-    if (most == 0 || (input >= 0 && delta <= 1 && most * largest_[at(input)] <= calm)) continue;
+    if (most == 0 || input == kUnit || (input >= 0 && delta <= 1 && most * largest_[at(input)] <= calm)) continue;
     sure = most * static_cast<double>(largest_input(s, i, rows, team)) <= calm;
   }
   if (!sure) work_.doubt();

@@ -57,7 +57,7 @@ template <class T> class Schedule {
   Relay<T>& relay_;
   std::vector<Call> calls_;
   std::vector<double> calm_;  // by step: max |x| max |delta| (samples) that surely gives calm gradients (finite.h)
-  std::vector<std::vector<int>> data_;  // by step and its inputs: which of the graph's inputs it is, or -1
+  std::vector<std::vector<int>> data_;  // by step and its inputs: which of the graph's inputs it is, -1: none, or kUnit
   std::vector<double> largest_;         // by input of the graph: no |x| is above it
   bool long_ = false;  // the batches: their calls are cut into pieces that look whether they are still wanted
   std::size_t first_backward_ = 0;  // of the calls
