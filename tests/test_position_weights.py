@@ -409,3 +409,25 @@ def test_a_run_goes_on(tmp_path):
     w[0, 0] += 1
     with pytest.raises(bp.CheckpointError, match="sample_weight"):
         fit(built("mse", weighted_metrics=["mae"]), checkpoint_every=3, **more)
+
+
+class _Squares(bp.losses.Loss):
+    def value(self, y_true, y_pred):
+        return np.mean((y_pred - y_true) ** 2, axis=-1)
+
+    def gradient(self, y_true, y_pred):
+        return 2 * (y_pred - y_true) / y_pred.shape[-1]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_weights_of_samples_reach_a_loss_of_ones_own(steps, rng):
+    """A single step is no weight of its own."""
+    x, y = rng.normal(size=(4, steps, 2)), rng.normal(size=(4, steps, 2))
+    found = []
+    for loss in ("mse", _Squares()):
+        layers = [bp.Input((None, 2)), bp.layers.SimpleRNN(3, return_sequences=True)]
+        model = bp.Sequential([*layers, bp.layers.Dense(2)], seed=0, dtype="float64")
+        model.compile("sgd", loss)
+        found.append(model.evaluate(x, y, sample_weight=np.array([1.0, 2.0, 3.0, 40.0]))["loss"])
+    errors = ((model.predict(x) - y) ** 2).mean(axis=(1, 2))
+    assert found == pytest.approx([errors @ [1.0, 2.0, 3.0, 40.0] / 4] * 2, rel=1e-12)

@@ -207,3 +207,15 @@ def test_bad_truncation(rng):
     last = model_of(L.GRU(3), L.Dense(2))
     with pytest.raises(ValueError, match="a target for each step"):
         last.fit(x, y[:, 0], verbose=0, bptt=2)
+
+
+def test_stateful_layers_take_batches_of_one_size():
+    model = bp.Sequential([bp.Input((4, 2)), L.LSTM(3, stateful=True), L.Dense(1)], seed=0)
+    model.compile("sgd", "mse")
+    model.train_on_batch(np.ones((3, 4, 2)), np.ones((3, 1)))
+    before = support.weights_hash(model)
+    with pytest.raises(ValueError, match=r"states of 3 samples, got batches of 2.*reset_states"):
+        model.train_on_batch(np.ones((2, 4, 2)), np.ones((2, 1)))
+    assert support.weights_hash(model) == before
+    model.reset_states()
+    model.train_on_batch(np.ones((2, 4, 2)), np.ones((2, 1)))

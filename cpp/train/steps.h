@@ -17,7 +17,7 @@ template <class T> OutputBatch<T> by_steps(const OutputBatch<T>& all, std::vecto
   batch.positions = std::max<std::int64_t>(all.positions / all.steps, 1);
   batch.steps = 0;
   if (all.weight == nullptr) return batch;
-  if (all.weights < all.steps) {
+  if (all.weight_axes == 0) {
     shared->clear();
     for (std::int64_t i = 0; i < batch.n; ++i) shared->push_back(all.weight[i / all.steps]);
     batch.weight = shared->data();

@@ -53,6 +53,9 @@ def save_model(model: Any, path: str | os.PathLike[str], *, copies: bool = False
     arrays = arrays_of(model)
     if copies:
         arrays = {key: array.copy() for key, array in arrays.items()}
+    for layer in model.layers:
+        if layer.unsaved is not None:
+            raise TypeError(f"cannot save the model: {layer.label}: {layer.unsaved}")
     document: dict[str, Any] = {"model": describe(model)}
     updates = model.optimizer.iterations if document["model"]["config"].get("compile") else 0
     if updates:  # where schedules go on

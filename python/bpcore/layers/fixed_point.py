@@ -97,6 +97,8 @@ class FixedPoint(Layer):
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.map: Any = _map_of(cell)
+        if isinstance(self.map, _ModelMap):
+            self.unsaved = "files hold no model as a cell; use save_weights, and make it anew"
         self.solver = _one_of("solver", solver, ("iterate", "anderson"))
         self.tol = checks.real("tol", tol, 0.0, open_low=True)
         self.max_iter = checks.integer("max_iter", max_iter)

@@ -411,6 +411,7 @@ class Trainable(Adjustable, Copying, Differentiable):
         with self._busy("train_on_batch"):
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight, mask)
+            windows.check_stateful(self._built(), False, item.n, item.n)
             if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
             trainer = self._built().of(item).trainer("train", compilation)
