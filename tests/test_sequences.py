@@ -348,3 +348,44 @@ def test_a_killed_fit_on_a_list_goes_on_to_the_same_bits(dropout, rng, tmp_path)
     assert resumed["mae"] == history["mae"]
     # The longest sequence is the model's plan from here on; the diagnosis runs it.
     assert again.diagnose(xs, ys) is not None
+
+
+def test_an_output_has_the_lengths_of_the_list_that_reaches_it():
+    e, d = bp.Input((None, 3)), bp.Input((None, 2))
+    _, h, c = L.LSTM(2, return_state=True)(e)
+    y = L.LSTM(2, return_sequences=True)(d, initial_state=[h, c])
+    model = bp.Model([e, d], y, seed=0)
+    model.compile("sgd", "mse")
+    given = [np.ones((n, 3)) for n in (2, 5)], [np.ones((n, 2)) for n in (4, 1)]
+    assert [p.shape for p in model.predict(list(given))] == [(4, 2), (1, 2)]
+    model.fit(list(given), given[1], verbose=0)
+    with pytest.raises(bp.ShapeError, match="steps"):
+        model.evaluate(list(given), [np.ones((n, 2)) for n in (2, 5)])
+
+
+def test_several_outputs_in_a_sequential_are_refused():
+    for layer in (
+        L.GRU(2, return_sequences=True, return_state=True),
+        L.Bidirectional(L.GRU(2, return_sequences=True), merge_mode=None),
+    ):
+        with pytest.raises(ValueError, match=r"layers\[0\].*gives several outputs.*bpcore.Model"):
+            bp.Sequential([bp.Input((None, 3)), layer])
+
+
+def test_steps_that_do_not_count_have_no_part_in_a_loop_of_ones_own(rng):
+    x, mask = rng.normal(size=(2, 3, 2)), np.array([[1, 0, 0], [1, 1, 1]], bool)
+    model = bp.Sequential(
+        [bp.Input((None, 2)), L.GRU(3, return_sequences=True), L.Dense(1)], seed=0, dtype="float64"
+    )
+    model.compile("sgd", bp.losses.HalfSquaredError())
+    t = x[:, :, :1]
+    expected = model.gradients(x, t, mask=mask).parameters
+    model.zero_gradients()
+    y = model.forward(x, mask=mask)
+    model.backward((y - t) / 4)  # of four steps that count
+    for p in model.weights:
+        np.testing.assert_allclose(p.grad, expected[p.name], rtol=1e-12, atol=1e-15)
+    with pytest.raises(TypeError, match=r"one by one.*mask="):
+        model.forward([x[0, :1], x[1]])
+    with pytest.raises(ValueError, match="steps that do not count"):
+        model.jacobian([x[0, :1], x[1]])

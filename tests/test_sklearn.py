@@ -414,3 +414,10 @@ def test_training_beside_scikit_learns_own_threads(tmp_path):
     assert before > 0 and after > 0
     with pytest.raises(RuntimeError, match="no_such_library"):
         neighbours.run(("no_such_library",), str(tmp_path), False)
+
+
+@pytest.mark.parametrize("option", [{"dropout": 0.2}, {"batch_norm": True}])
+def test_lbfgs_takes_no_layers_whose_loss_changes(option):
+    x = np.linspace(-1, 1, 20)[:, None]
+    with pytest.raises(ValueError, match=r"lbfgs.*one loss"):
+        MLPRegressor(solver="lbfgs", **option).fit(x, x[:, 0])

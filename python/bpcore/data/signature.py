@@ -265,7 +265,10 @@ class Signature:
             by_key[key] = m
         valid_of = [sequences.valid([by_key[key] for key in keys]) for keys in steps.outputs]
         behind = [by_key[key].view(np.uint8) for key in steps.inputs]
-        known = next((own for own in lengths if own is not None), None)
+        # Of several lists of unlike lengths the one whose steps reach an output tells its own.
+        sources = [key.source for keys in steps.outputs for key in keys]
+        order = [lengths[k] for k in (*sources, *range(len(lengths)))]
+        known = next((own for own in order if own is not None), None)
         largest = [*data.largest, *[1.0] * len(behind)] if data.largest else ()
         return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps, largest)
 

@@ -79,6 +79,8 @@ class Layer(arguments.Configured):
     streams = True
     # Whether it goes on from batch to batch of a training.
     stateful = False
+    # Whether a call gives a list, which a Sequential cannot hand on.
+    several_outputs: bool = False
     # Why a file cannot hold it, if so.
     unsaved: str | None = None
     _given_name: str | None

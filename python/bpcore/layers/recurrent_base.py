@@ -133,6 +133,11 @@ class Recurrent(CoreLayer):
             return (rows + self.states, self.units)
         return (rows, self.units) if self.return_sequences else (self.units,)
 
+    @property
+    def several_outputs(self) -> bool:  # type: ignore[override]
+        """With `return_state`."""
+        return bool(self.return_state)
+
     def __call__(self, x: Any, training: bool = False, *, initial_state: Any = None) -> Any:
         """y = layer(x), or with `return_state` [y, h] or [y, h, c].
 

@@ -165,6 +165,11 @@ class Bidirectional(Wrapper):
             )
         return first
 
+    @property
+    def several_outputs(self) -> bool:  # type: ignore[override]
+        """Without `merge_mode`, or of layers with `return_state`."""
+        return self.merge_mode is None or self.forward_layer.several_outputs
+
     def __call__(self, x: Any, training: bool = False) -> Any:
         """y, or with ``merge_mode=None`` [forward, backward]; with `return_state` the states of
         the forward layer follow, then those of the backward one."""

@@ -172,6 +172,11 @@ def chain(layers: Sequence[Layer], shape: Shape) -> tuple[graph.Tensor, graph.Te
 
     first = value = Input(shape)
     for i, layer in enumerate(layers):
+        if layer.several_outputs:
+            raise ValueError(
+                f"layers[{i}] ({layer.label}) gives several outputs, expected one in a "
+                "Sequential; connect them in a bpcore.Model"
+            )
         try:
             value = graph.connect(layer, value)
         except ValueError as error:

@@ -246,6 +246,11 @@ class Differentiable(Inspectable):
         engine = self._built()
         engine.refresh()
         found = engine.signature.read_inputs(x)
+        if len(found.xs) > len(engine.signature.inputs):
+            raise ValueError(
+                "x holds steps that do not count, of lists or by a layer's mask, got a call for "
+                "the derivatives of all outputs; give sequences of one length as an array"
+            )
         return engine.formed(found.form), found.xs
 
     def _with_data(self, x: Any, y: Any) -> tuple[Engine, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from ..base import checks
 from ..base.memory import Array
@@ -171,7 +173,12 @@ class Stepwise(Inspectable):
             engine = self._built()
             engine.refresh()
             found = engine.signature.read_inputs(x, mask=mask)
-            engine.passing = found.form
+            if found.lengths is not None:
+                raise TypeError(
+                    "x: got sequences one by one, expected an array (N, T, ...) and mask= of its "
+                    "steps, because backward takes dL/dy as one array; fill them up with zeros"
+                )
+            engine.passing, engine.passing_valid = found.form, found.valid
         try:
             return engine.formed(found.form).forward(found.xs, training)
         except _core.Diverged as error:
@@ -186,7 +193,7 @@ class Stepwise(Inspectable):
         ends = engine.signature.outputs
         dys = []
         shapes = [engine.low.shapes[i] for i in engine.outputs]
-        for (label, part), shape in zip(ends.parts("dy", dy), shapes, strict=True):
+        for k, ((label, part), shape) in enumerate(zip(ends.parts("dy", dy), shapes, strict=True)):
             array = arrays.array(label, part)
             expected = (engine.passes.rows, *shape)
             if array.shape != expected:
@@ -195,6 +202,10 @@ class Stepwise(Inspectable):
                     "dL/dy for every output of every row"
                 )
             arrays.finite(label, array, engine.dtype)
+            valid = base.passing_valid[k] if base.passing_valid else None
+            if valid is not None:  # a step that does not count has no part in L
+                counts = valid.mask.reshape(*valid.mask.shape, *[1] * (array.ndim - 2))
+                array = np.where(counts, array, 0)
             dys.append(array)
         try:
             return engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
@@ -336,6 +347,4 @@ class Stepwise(Inspectable):
 
 def _flat(parts: list[Array], dtype: str) -> Array:
     """All elements in order, in an array of their own."""
-    import numpy as np
-
     return np.concatenate([part.ravel() for part in parts] or [np.empty(0, dtype)])

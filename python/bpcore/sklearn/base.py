@@ -326,6 +326,12 @@ class MLP(BaseEstimator):
         from scipy.optimize import minimize
         from sklearn.utils.optimize import _check_optimize_result
 
+        for option in ("dropout", "batch_norm"):
+            if getattr(self, option, None):
+                raise ValueError(
+                    f"solver='lbfgs' needs one loss for all its evaluations, got {option}="
+                    f"{getattr(self, option)!r}; use solver='adam' or 'sgd' with it"
+                )
         n = x.shape[0]
         mean = 1.0 if weight is None else float(weight.mean())
         self._compile(y, n, mean)

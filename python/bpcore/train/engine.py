@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import _core, constraints, graph, regularizers
@@ -76,6 +77,7 @@ class Engine:
         self.stateful = any(node.layer.stateful for node in nodes)
         self._passes: Any = None
         self.passing: Form | None = None  # of the last forward pass that was kept
+        self.passing_valid: Sequence[Any] = ()  # and which steps of its outputs count
         self.tapped: Any = None  # a network whose outputs are those of all layers
         self._kept: list[Any] = []  # by layer in Python: what it keeps for `backward`
 
