@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from . import image_cases
+from . import function_cases, image_cases
 from .helpers.case import Layer, activation
 from .reference import ACTIVATIONS
 from .reference.pointwise import maximum, minimum
@@ -269,6 +269,7 @@ def _largest(x):
 LAYERS = [
     *_dense_rows(),
     *image_cases.image_rows(),
+    *function_cases.function_rows(),
     *_merge_rows(),
     *_dot_rows(),
     *_normalization_rows(),
@@ -373,7 +374,9 @@ APART = [
 ]  # fmt: skip
 # And what needs a second layer, whole numbers, or a cell (test_sequences.py,
 # test_fixed_point.py).
-TESTED_APART = {case.kind for case in APART} | {"TiedDense", "Embedding", "FixedPoint", "RNN"}
+TESTED_APART = {case.kind for case in APART} | {
+    "StopGradient", "TiedDense", "Embedding", "FixedPoint", "RNN"
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

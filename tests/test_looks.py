@@ -152,3 +152,31 @@ def test_inertia(nesterov, rng):
     v = [m * vi + (1 - m) * gi for vi, gi in zip(v, [x.T @ error, error.sum(axis=0)], strict=True)]
     step = m * v[0] + (1 - m) * (x.T @ error) if nesterov else v[0]
     np.testing.assert_allclose(model.weights[0].value, w - eta * step, rtol=1e-12)
+
+
+def test_lasso_on_orthonormal_columns(rng):
+    """min |y - x w|^2 / (2 N) + l |w|_1 with x^T x = N: w = soft(x^T y / N, l), zeros exact."""
+    n, l1 = 64, 0.3
+    x = np.linalg.qr(rng.normal(size=(n, 8)))[0] * np.sqrt(n)
+    y = x @ np.array([[2.0], [-1.5], [0.1], [0.0], [-0.2], [0.5], [1.0], [0.25]])
+    y += 0.01 * rng.normal(size=y.shape)
+    penalty = bp.regularizers.L1(l1, proximal=True)
+    layer = L.Dense(1, use_bias=False, kernel_regularizer=penalty)
+    model = bp.Sequential([layer], dtype="float64", seed=0)
+    model.compile(bp.optimizers.SGD(0.5), "half_squared_error")
+    model.fit(x, y, batch_size=None, epochs=100, verbose=0)
+    least = x.T @ y / n
+    expected = np.sign(least) * np.maximum(np.abs(least) - l1, 0)
+    w = model.weights[0].value
+    np.testing.assert_allclose(w, expected, rtol=0, atol=1e-8)
+    assert ((w == 0) == (expected == 0)).all() and (w == 0).sum() == 4
+    loss = 0.5 * ((x @ w - y) ** 2).mean() + l1 * np.abs(w).sum()
+    np.testing.assert_allclose(model.evaluate(x, y)["loss"], loss, rtol=1e-12)
+    by_hand = bp.Sequential(
+        [L.Dense(1, use_bias=False, kernel_regularizer=penalty)], dtype="float64", seed=0
+    )
+    by_hand.compile(bp.optimizers.SGD(0.5))
+    for _ in range(100):
+        by_hand.train_on_batch(x, dy=lambda p: (p - y) / n)
+    np.testing.assert_allclose(by_hand.weights[0].value, w, rtol=1e-12)
+    assert bp.regularizers.L1(**penalty.get_config()).proximal

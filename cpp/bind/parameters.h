@@ -54,6 +54,7 @@ template <class T> PenaltyConfig<T> parse_penalty(const py::handle& item, const 
   if (py::isinstance<py::float_>(pair[0])) {
     config.l1 = pair[0].cast<double>();
     config.l2 = pair[1].cast<double>();
+    config.proximal = pair.size() > 2 && pair[2].cast<bool>();
   } else {
     config.user = std::make_shared<PythonPenalty<T>>(pair[0], pair[1].cast<py::array>(), param);
   }

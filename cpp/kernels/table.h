@@ -57,6 +57,9 @@ enum class Activation : int {
 };
 // clang-format on
 
+// ---- functions of single values: y = f(z) ---------------------------------------------------------------------------
+enum class Function : int { kSin, kCos, kLog, kSqrt, kSquare, kAbs, kPower, kStep, kSign, kCount };
+
 // ---- losses, one row = one prediction of n values -------------------------------------------------------------------
 // clang-format off
 enum class Loss : int {
@@ -129,6 +132,10 @@ template <class T> struct Kernels {
   void (*activate[static_cast<int>(Activation::kCount)])(const T* z, T* a, std::int64_t n, T alpha);
   // dz = da * f'(.), from z or from a, as activation_keeps_z() says; dz may be da.
   void (*activate_back[static_cast<int>(Activation::kCount)])(const T* kept, const T* da, T* dz, std::int64_t n, T alpha);
+
+  // y = f(z); alpha: the exponent of a power. dz = dy f'(z). y may be z, dz may be dy.
+  void (*function[static_cast<int>(Function::kCount)])(const T* z, T* y, std::int64_t n, T alpha);
+  void (*function_back[static_cast<int>(Function::kCount)])(const T* z, const T* dy, T* dz, std::int64_t n, T alpha);
 
   // Over the last axis of (rows, n). y may be x, dx may be dy.
   void (*softmax)(const T* x, T* y, std::int64_t rows, std::int64_t n);

@@ -6,6 +6,7 @@ namespace bp::BP_TIER {
 
 template <class T> void fill_gemm(Kernels<T>& table);         // gemm.isa.cpp
 template <class T> void fill_activations(Kernels<T>& table);  // activations.isa.cpp
+template <class T> void fill_functions(Kernels<T>& table);    // functions.isa.cpp
 template <class T> void fill_rows(Kernels<T>& table);         // rows.isa.cpp
 template <class T> void fill_losses(Kernels<T>& table);       // losses.isa.cpp
 template <class T> void fill_updates(Kernels<T>& table);      // update.isa.cpp
@@ -20,6 +21,7 @@ template <class T> void fill_recurrent(Kernels<T>& table);    // recurrent.isa.c
 template <class T> static void fill(Kernels<T>& table) {
   fill_gemm(table);
   fill_activations(table);
+  fill_functions(table);
   fill_rows(table);
   fill_losses(table);
   fill_updates(table);

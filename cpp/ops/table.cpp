@@ -8,7 +8,12 @@
   row("reshape", make_reshape)                        \
   row("python", make_user_layer)                      \
   row("dense", make_dense)                            \
+  row("masked_dense", make_masked_dense)              \
   row("activation", make_activation)                  \
+  row("function", make_function)                      \
+  row("sum", make_sum)                                \
+  row("slice", make_slice)                            \
+  row("stop", make_stop)                              \
   row("softmax", make_softmax)                        \
   row("log_softmax", make_softmax)                    \
   row("add", make_merge)                              \

@@ -205,7 +205,8 @@ template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) 
       any |= depends[at(input)] != 0;
       trained[at(step.output)] |= trained[at(input)];
     }
-    depends[at(step.output)] = any;
+    depends[at(step.output)] = any && !step.op->facts().stops;
+    trained[at(step.output)] &= depends[at(step.output)];
   }
   for (int loss : losses) reaches[at(root(loss))] = 1;
   std::vector<char> written = reaches;  // a loss writes its delta first; the reverse order below finds who adds

@@ -61,10 +61,16 @@ template <class T> void Penalties<T>::add(std::size_t tile, int param, const Til
       kernels<T>().axpy(T(1), config.user->gradient() + offset, g, n);
       continue;
     }
-    kernels<T>().add_decay(static_cast<T>(config.l1), static_cast<T>(config.l2), view.value + offset, g, n);
+    kernels<T>().add_decay(static_cast<T>(config.proximal ? 0 : config.l1), static_cast<T>(config.l2), view.value + offset, g, n);
     value += decay_value(config, view.value + offset, n);
   }
   tile_value_[tile] = value;
+}
+
+template <class T> double Penalties<T>::proximal(int param) const {
+  if (configs_.empty()) return 0;
+  const PenaltyConfig<T>& config = configs_[static_cast<std::size_t>(param)];
+  return config.proximal ? config.l1 : 0;
 }
 
 template <class T> double Penalties<T>::value() const {

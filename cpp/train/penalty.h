@@ -18,6 +18,7 @@ template <class T> struct UserPenalty {
 
 template <class T> struct PenaltyConfig {
   double l1 = 0, l2 = 0;
+  bool proximal = false;  // l1 comes by a step of its own after the update, not by its gradient
   std::shared_ptr<UserPenalty<T>> user;      // or
   bool any() const { return l1 != 0 || l2 != 0 || user != nullptr; }
 };
@@ -35,6 +36,7 @@ template <class T> class Penalties {
   double call();                      // before each step, on one thread: the user's functions; the greatest magnitude of
                                       // their gradients, NaN if a number is not finite
   void add(std::size_t tile, int param, const Tile& where, T* g);  // g: compact, of this tile
+  double proximal(int param) const;   // the l1 of a proximal step, or 0
   double value() const;               // of the last step's weights, once all tiles are added
   double value_now(bool frozen_only = false) const;
 

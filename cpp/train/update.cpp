@@ -159,6 +159,16 @@ template <class T> void Update<T>::look_at(std::int64_t t, const T* g) {
   }
 }
 
+// The proximal step of an l1 penalty, after a step of its rate: w = sign(w) max(|w| - rate l1, 0), which has exact zeros.
+template <class T> void soften(const UpdateArgs<T>& args, T threshold) {
+  for (std::int64_t row = 0; row < args.rows; ++row) {
+    T* w = args.w + row * args.stride;
+    for (std::int64_t i = 0; i < args.n; ++i) {
+      w[i] = w[i] > threshold ? w[i] - threshold : w[i] < -threshold ? w[i] + threshold : w[i] != w[i] ? w[i] : T(0);
+    }
+  }
+}
+
 template <class T> void Update<T>::apply(std::int64_t t, const T* g, const Weights<T>& to) {
   const OwnedTile& tile = tiles_[t];
   const std::int64_t width = work_.param(tile.param).row_size(), columns = tile.columns.count();
@@ -174,6 +184,7 @@ template <class T> void Update<T>::apply(std::int64_t t, const T* g, const Weigh
   for (std::size_t s = 0; s < slots.size(); ++s) args.slot[s] = slots[s] + offset;
   args.hyper = hyper_.of(work_.config->group(tile.param));
   kernels<T>().update[static_cast<int>(work_.config->optimizer.kind)](args);
+  if (const double l1 = penalties_.proximal(tile.param); l1 > 0) soften(args, static_cast<T>(l1) * args.hyper.learning_rate);
 }
 
 // Plain gradient descent on a wide matrix needs no array for the gradient: a product's tile goes from its registers into the

@@ -1,5 +1,8 @@
 """Activations: their names, aliases and slopes. Their mathematics is in the core.
 
+``step`` (1 where z > 0, else 0) and ``sign`` are hard thresholds; their gradient is taken to be 1
+where |z| <= 1 and 0 elsewhere (straight-through: Y. Bengio et al., 2013; I. Hubara et al., 2016).
+
 An activation may also be an object with ``f(z)`` and ``df(z)``, both elementwise on NumPy arrays.
 """
 
@@ -32,7 +35,11 @@ NAMES = (
     "softmax",
     "log_softmax",
     "exponential",
+    "step",
+    "sign",
 )
+# Hard thresholds, 0 or 1 and -1, 0 or 1; the gradient goes straight through where |z| <= 1.
+THRESHOLDS = ("step", "sign")
 _ALIASES = {"swish": "silu", "identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
 
 
@@ -56,6 +63,8 @@ _BOUNDS = {
     "softmax": (0.0, 1.0),
     "log_softmax": (-math.inf, 0.0),
     "exponential": (0.0, math.inf),
+    "step": (0.0, 1.0),
+    "sign": (-1.0, 1.0),
 }
 
 

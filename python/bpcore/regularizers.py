@@ -100,6 +100,11 @@ class L1(L1L2):
     ----------
     l1 : float
         Factor, >= 0.
+    proximal : bool
+        False: the gradient l1 * sign(w) joins the batch's, and weights come near 0 without getting
+        there. True: after each update w becomes sign(w) * max(abs(w) - rate * l1, 0), the proximal
+        step (N. Parikh, S. Boyd, 2014), which leaves exact zeros; meant for plain `SGD`. The value
+        counts in the loss either way.
 
     Examples
     --------
@@ -108,11 +113,12 @@ class L1(L1L2):
     3.5
     """
 
-    def __init__(self, l1: float = 0.01) -> None:
+    def __init__(self, l1: float = 0.01, *, proximal: bool = False) -> None:
         super().__init__(l1=l1)
+        self.proximal = checks.boolean("proximal", proximal)
 
     def get_config(self) -> dict[str, Any]:
-        return {"l1": self.l1}
+        return {"l1": self.l1, **({"proximal": True} if self.proximal else {})}
 
 
 class L2(L1L2):
@@ -273,7 +279,9 @@ def spec(parameter: Any) -> tuple[Any, Callable[[], Any]]:
     if regularizer is None:
         return _NOTHING
     if type(regularizer) in (L1, L2, L1L2):  # a subclass may have another value
-        pair = (float(regularizer.l1), float(regularizer.l2))
+        pair: tuple[Any, ...] = (float(regularizer.l1), float(regularizer.l2))
+        if getattr(regularizer, "proximal", False):
+            pair = (*pair, True)
         return pair, lambda: pair
     return id(regularizer), lambda: PythonPenalty(regularizer, parameter).pair()
 

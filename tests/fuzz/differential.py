@@ -40,7 +40,7 @@ def uncovered() -> list[str]:
     ]
     for kind, module, known, others in offered:
         missing += [f"{kind} {n}" for n in module.__all__ if n not in others and n not in known]
-    functions = (*spec.SMOOTH, *spec.KINKED, *spec.ROWS, "exponential")
+    functions = (*spec.SMOOTH, *spec.KINKED, *spec.ROWS, "exponential", *bp.activations.THRESHOLDS)
     missing += [f"activation {n}" for n in bp.activations.names() if n not in functions]
     return missing
 

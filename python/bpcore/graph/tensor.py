@@ -80,6 +80,8 @@ class Tensor:
     __array_ufunc__ = None  # so that ndarray + Tensor comes to __radd__
     # From the name of an operation and its operands to a tensor; `layers.merging` puts it here.
     arithmetic: ClassVar[Callable[[str, Any, Any], Tensor]]
+    power: ClassVar[Callable[[Any, Any], Tensor]]  # `layers.functions` puts these two here
+    cut: ClassVar[Callable[[Any, Any], Tensor]]
 
     def __init__(self, shape: Shape, node: Node) -> None:
         self.shape = shape
@@ -116,6 +118,12 @@ class Tensor:
 
     def __neg__(self) -> Tensor:
         return Tensor.arithmetic("Multiply", self, -1.0)
+
+    def __pow__(self, exponent: Any) -> Tensor:
+        return Tensor.power(self, exponent)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return Tensor.cut(self, index)
 
     def __bool__(self) -> bool:
         raise TypeError("a symbolic tensor has no truth value; it is computed when the model runs")

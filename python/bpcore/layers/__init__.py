@@ -12,8 +12,14 @@ from .convolution import Conv1D as Conv1D
 from .convolution import Conv2D as Conv2D
 from .convolution import DepthwiseConv2D as DepthwiseConv2D
 from .dense import Dense as Dense
+from .dense import MaskedDense as MaskedDense
 from .dense import TiedDense as TiedDense
 from .fixed_point import FixedPoint as FixedPoint
+from .functions import Function as Function
+from .functions import ReduceMean as ReduceMean
+from .functions import ReduceSum as ReduceSum
+from .functions import Slice as Slice
+from .functions import StopGradient as StopGradient
 from .input import Input as Input
 from .input import InputLayer as InputLayer
 from .merging import Add as Add
@@ -76,6 +82,6 @@ CLASSES: dict[str, type[Layer]] = {
 }
 if not TYPE_CHECKING:  # to a type checker the names above are public as they stand
     # What `from bpcore.layers import *` gives: all but the layers that symbolic expressions make.
-    __all__ = sorted(
-        {*CLASSES, "Input", "Layer"} - {"Constant", "Divide", "InputLayer", "Returned"}
-    )
+    _MADE = {"Function", "ReduceMean", "ReduceSum", "Slice", "StopGradient"}  # by bpcore.ops
+    _HIDDEN = {"Constant", "Divide", "InputLayer", "Returned", *_MADE}
+    __all__ = sorted({*CLASSES, "Input", "Layer"} - _HIDDEN)

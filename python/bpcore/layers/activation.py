@@ -42,6 +42,8 @@ def lower_activation(
         return layer.lower(low, [i], [shape], shape)
     if function == "linear":
         return i
+    if function in activations.THRESHOLDS:
+        return low.add("function", (i,), shape, name, function=function)
     if function in ("softmax", "log_softmax"):
         return low.say(low.add(function, (i,), shape, name), graph.Function(function))
     slope = activations.alpha(function, alpha)

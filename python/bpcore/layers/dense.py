@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import activations, graph
 from ..base import checks
 from ..base.memory import Shape
@@ -107,6 +109,92 @@ class Dense(CoreLayer):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         z = low.add("dense", inputs, shape, self.name, self._weights)
+        low.say(z, graph.Units(self.bias))
+        return lower_activation(low, z, shape, self.name, self.activation)
+
+
+class MaskedDense(Dense):
+    """A dense layer in which some connections are missing: ``y = f(x @ (kernel * mask) + bias)``.
+
+    A missing connection contributes 0, whatever its weight holds, and its gradient is exactly 0.
+
+    Parameters
+    ----------
+    units : int
+    mask : array (I, O) of bool, or of 0 and 1
+        1 where there is a connection from input i to unit o.
+    activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, \
+    bias_regularizer, kernel_constraint, bias_constraint, name, trainable, dtype
+        As in `Dense`.
+
+    Raises
+    ------
+    ValueError
+        The mask holds something else, or (`ShapeError`) does not fit the kernel.
+
+    Examples
+    --------
+    Two inputs, each with a unit of its own:
+
+    >>> import bpcore as bp, numpy as np
+    >>> layer = bp.layers.MaskedDense(2, mask=np.eye(2), kernel_initializer="ones")
+    >>> layer([[3.0, 5.0]]).tolist()
+    [[3.0, 5.0]]
+    """
+
+    def __init__(
+        self,
+        units: int,
+        mask: Any,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(
+            units,
+            activation,
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            bias_regularizer,
+            kernel_constraint,
+            bias_constraint,
+            name,
+            trainable,
+            dtype,
+        )
+        try:
+            self.mask = np.array(mask, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"mask must be an array of 0 and 1, got {checks.describe(mask)}"
+            ) from error
+        if not ((self.mask == 0) | (self.mask == 1)).all():
+            raise ValueError("mask must hold 0 and 1 alone: whether there is a connection")
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel and bias; the kernel must have the mask's shape."""
+        expected = (single(self, input_shape)[-1], self.units)
+        if self.mask.shape != expected:
+            raise ShapeError(
+                f"{self.label}: got a mask of shape {self.mask.shape}, expected {expected}, the "
+                "kernel's: inputs by units"
+            )
+        super().build(input_shape)
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        z = low.add("masked_dense", inputs, shape, self.name, self._weights, mask=self.mask)
         low.say(z, graph.Units(self.bias))
         return lower_activation(low, z, shape, self.name, self.activation)
 

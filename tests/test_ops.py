@@ -1,0 +1,197 @@
+"""Functions on symbolic tensors against NumPy; gradients by gradcheck and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+L, ops = bp.layers, bp.ops
+
+# name: (on tensors, in NumPy, lowest argument)
+UNARY = {
+    "sin": (ops.sin, np.sin, -4.0),
+    "cos": (ops.cos, np.cos, -4.0),
+    "exp": (ops.exp, np.exp, -2.0),
+    "log": (ops.log, np.log, 0.2),
+    "sqrt": (ops.sqrt, np.sqrt, 0.2),
+    "square": (ops.square, np.square, -2.0),
+    "cube": (lambda t: t**3, lambda x: x**3, -2.0),
+    "inverse_square": (lambda t: ops.power(t, -2), lambda x: x**-2.0, 0.3),
+    "power": (lambda t: t**1.7, lambda x: x**1.7, 0.2),
+    "root": (lambda t: t**0.5, np.sqrt, 0.2),
+    "power_of_a_tensor": (lambda t: ops.power(t, t), lambda x: x**x, 0.3),
+    "abs": (ops.abs, np.abs, -2.0),
+    "tanh": (ops.tanh, np.tanh, -2.0),
+    "sigmoid": (ops.sigmoid, lambda x: 1 / (1 + np.exp(-x)), -2.0),
+    "relu": (ops.relu, lambda x: np.maximum(x, 0), -2.0),
+    "minus": (lambda t: -t, np.negative, -2.0),
+    "minimum": (lambda t: ops.minimum(t, 0.5), lambda x: np.minimum(x, 0.5), -2.0),
+    "maximum": (lambda t: ops.maximum(t, -t), lambda x: np.maximum(x, -x), -2.0),
+    "sum": (ops.sum, lambda x: x.sum(axis=(1, 2))[:, None], -2.0),
+    "sum_axis": (lambda t: ops.sum(t, 1), lambda x: x.sum(1), -2.0),
+    "mean": (lambda t: ops.mean(t, -1, True), lambda x: x.mean(-1, keepdims=True), -2.0),
+    "matmul": (
+        lambda t: ops.matmul(t, L.Reshape((4, 3))(t)),
+        lambda x: x @ x.reshape(-1, 4, 3),
+        -2.0,
+    ),
+    "slice": (lambda t: t[..., :3], lambda x: x[..., :3], -2.0),
+    "slice_back": (lambda t: t[:, ::-2, 1], lambda x: x[:, ::-2, 1], -2.0),
+    "index": (lambda t: t[:, -1], lambda x: x[:, -1], -2.0),
+}
+
+
+def model_of(name):
+    a = bp.Input((3, 4))
+    return bp.Model(a, UNARY[name][0](a), dtype="float64", seed=0)
+
+
+@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values(name, dtype, rng):
+    _, reference, low = UNARY[name]
+    a = bp.Input((3, 4))
+    model = bp.Model(a, UNARY[name][0](a), dtype=dtype)
+    x = rng.uniform(low, 2, size=(5, 3, 4)).astype(dtype)
+    expected = reference(x.astype(np.float64))
+    found = model(x)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(
+        found, expected, rtol=40 * np.finfo(dtype).eps, atol=1e-6 if dtype == "float32" else 1e-14
+    )
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_gradcheck(name, rng):
+    """Weights before and after: gradients flow to the function and through it."""
+    function, _, low = UNARY[name]
+    a = bp.Input((3, 4))
+    # values between low and 2, whatever the weights
+    span = ops.sigmoid(L.Dense(4)(a)) * (2 - low) + low
+    y = L.Dense(2)(L.Flatten()(function(span)))
+    model = bp.Model(a, y, dtype="float64", seed=1)
+    model.compile("sgd", "half_squared_error")
+    found = model.gradcheck(rng.normal(size=(4, 3, 4)), rng.normal(size=(4, 2)))
+    assert found.max_error < 1e-7, found
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_large_angles(name):
+    x = np.concatenate([np.linspace(-50, 50, 20001), np.linspace(9e8, 1e9, 1001)])[:, None]
+    a = bp.Input((1,))
+    model = bp.Model(a, getattr(ops, name)(a), dtype="float64")
+    np.testing.assert_allclose(model(x), getattr(np, name)(x), rtol=0, atol=3e-16)
+    single = np.linspace(-3000, 3000, 60001).astype(np.float32)[:, None]
+    model = bp.Model(a, getattr(ops, name)(a))
+    exact = getattr(np, name)(single.astype(np.float64))
+    np.testing.assert_allclose(model(single), exact, rtol=0, atol=2e-7)
+    assert np.isnan(model(np.float32([[np.nan], [np.inf]]))).all()
+
+
+def test_two_tensors_and_arrays(rng):
+    a, b = bp.Input((3,)), bp.Input((3,))
+    table = rng.normal(size=3)
+    outputs = [ops.minimum(a, b), ops.maximum(table, b), ops.matmul(a, b)]
+    model = bp.Model([a, b], outputs, dtype="float64")
+    x, y = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    low, high, product = model([x, y])
+    np.testing.assert_array_equal(low, np.minimum(x, y))
+    np.testing.assert_array_equal(high, np.maximum(table, y))
+    np.testing.assert_allclose(product, (x * y).sum(axis=1)[:, None], rtol=1e-13)
+
+
+def test_no_gradient_through_a_stop(rng):
+    """d/dx (stop(x) x) = x, and weights behind a stop have none."""
+    a = bp.Input((3,))
+    model = bp.Model(a, ops.stop_gradient(a) * a, dtype="float64")
+    x, dy = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    np.testing.assert_array_equal(model.forward(x), x * x)
+    np.testing.assert_array_equal(model.backward(dy), dy * x)
+    front, back = L.Dense(3), L.Dense(2)
+    model = bp.Model(a, back(ops.stop_gradient(front(a))), dtype="float64", seed=0)
+    model.compile("sgd", "mse")
+    found = model.gradients(x, np.ones((4, 2)), wrt_inputs=True)
+    assert (found.parameters["dense/kernel"] == 0).all()
+    assert (found.parameters["dense_1/kernel"] != 0).any()
+    assert (found.inputs == 0).all()
+
+
+@pytest.mark.parametrize("name", ["step", "sign"])
+def test_hard_thresholds(name, rng):
+    """Values of NumPy, and a gradient that goes straight through where |z| <= 1."""
+    z = np.array([[-2.0, -1.0, -0.3, 0.0, 0.4, 1.0, 1.5]])
+    expected = np.sign(z) if name == "sign" else (z > 0).astype(float)
+    for layer in (L.Activation(name), L.Dense(7, name, kernel_initializer="identity")):
+        model = bp.Sequential([layer], dtype="float64", seed=0)
+        np.testing.assert_array_equal(model.forward(z), expected)
+        np.testing.assert_array_equal(model.backward(np.full((1, 7), 3.0)), 3.0 * (np.abs(z) <= 1))
+    assert np.isnan(model(np.full((1, 7), np.nan))).all()
+
+
+def test_a_perceptron_of_steps_learns_xor(rng):
+    x = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
+    y = np.array([0.0, 1, 1, 0])
+    model = bp.Sequential([L.Dense(16, "step"), L.Dense(1, "sigmoid")], seed=3)
+    model.compile(bp.optimizers.Adam(0.05), "binary_cross_entropy")
+    model.fit(x, y, epochs=400, verbose=0)
+    np.testing.assert_array_equal(model.predict(x).ravel() > 0.5, y > 0.5)
+
+
+def test_missing_connections(rng):
+    mask = rng.integers(0, 2, size=(5, 4))
+    model = bp.Sequential([L.MaskedDense(4, mask, "tanh"), L.Dense(1)], dtype="float64", seed=0)
+    model.compile("adam", "mse")
+    x, y = rng.normal(size=(20, 5)), rng.normal(size=(20, 1))
+    found = model.gradients(x, y)
+    assert (found.parameters["masked_dense/kernel"][mask == 0] == 0).all()
+    assert (found.parameters["masked_dense/kernel"][mask == 1] != 0).all()
+    assert model.gradcheck(x, y).max_error < 1e-7
+    kernel = model.weights[0]
+    kernel.value = kernel.value + 1e6 * (1 - mask)  # what is missing counts nowhere
+    np.testing.assert_array_equal(model.gradients(x, y).loss, found.loss)
+    whole = bp.Sequential([L.Dense(4, "tanh"), L.Dense(1)], dtype="float64", seed=0)
+    whole.build((5,))
+    whole.set_weights([kernel.value * mask, *model.get_weights()[1:]])
+    np.testing.assert_array_equal(model(x), whole(x))
+    with pytest.raises(ValueError, match="mask must hold 0 and 1"):
+        L.MaskedDense(2, [[0.5, 1]])
+    with pytest.raises(
+        bp.errors.ShapeError, match=r"got a mask of shape \(5, 4\), expected \(3, 4\)"
+    ):
+        L.MaskedDense(4, mask).build((3,))
+
+
+def test_saved_and_read_back(rng, tmp_path):
+    a = bp.Input((3, 4))
+    h = ops.sin(a[..., :2]) ** 2 + ops.mean(a, -1, keepdims=True) - ops.stop_gradient(a[:, :, 0:1])
+    y = L.MaskedDense(3, np.eye(6, 3))(L.Flatten()(h))
+    model = bp.Model(a, y, seed=0)
+    model.save(tmp_path / "m.safetensors")
+    x = rng.normal(size=(5, 3, 4))
+    np.testing.assert_array_equal(bp.load_model(tmp_path / "m.safetensors")(x), model(x))
+
+
+def test_what_is_refused():
+    a = bp.Input((3, 4))
+    with pytest.raises(IndexError, match=r"first index must be : or \.\.\."):
+        a[0]
+    with pytest.raises(IndexError, match="takes nothing of axis 2"):
+        a[..., 4:]
+    with pytest.raises(IndexError, match="4 indices for a tensor of 3 axes"):
+        a[:, 0, 0, 0]
+    with pytest.raises(ValueError, match="index must be"):
+        a[:, 3]
+    with pytest.raises(TypeError, match="slices, whole numbers and"):
+        a[:, [0, 1]]
+    with pytest.raises(ValueError, match="batch axis"):
+        ops.sum(a, axis=0)
+    with pytest.raises(ValueError, match="names one axis twice"):
+        ops.sum(a, axis=(1, -2))
+    with pytest.raises(TypeError, match="takes symbolic tensors"):
+        ops.sin(np.ones(3))
+    with pytest.raises(ValueError, match="vectors and matrices"):
+        ops.matmul(bp.Input((2, 3, 4)), a)
+    with pytest.raises(TypeError):
+        a ** "2"
