@@ -52,7 +52,10 @@ def test_threads(dtype):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_rows_allocate_nothing_in_a_step(counter, threads):
-    code = "from tests import test_rows as t; t.rows.check_allocations(t.ALL)"
+    code = (
+        f"import bpcore as bp; bp.set_num_threads({threads}, exact=True); "
+        "from tests import test_rows as t; t.rows.check_allocations(t.ALL)"
+    )
     env = {"LD_PRELOAD": counter, "PYTHONMALLOC": "pymalloc", "BPCORE_NUM_THREADS": threads}
     support.run_python(code, **env)
 
