@@ -129,7 +129,7 @@ struct Training {
       norm.axes = p.rows(), norm.inner = p.row_size();
       if (config->constraints.size() % 4 == 3) norm.kind = bp::Constraint::kNonNegative;
       config->constraints.push_back(norm);
-      config->penalties.push_back({1e-4, 1e-3, nullptr});
+      config->penalties.push_back({1e-4, 1e-3, false, nullptr});
     }
     source.xs.emplace_back(view(x, n, net.in));
     source.ys.push_back({{}, labels.data()});
