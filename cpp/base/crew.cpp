@@ -11,7 +11,7 @@ namespace bp {
 namespace {
 
 constexpr double kWindow = 1e-3;   // seconds of work that are compared: tens of small batches
-constexpr double kAverage = 0.03;  // over so many, as a window may hold a neighbour's whole turn, or none of it
+constexpr double kAverage = 0.03;  // seconds averaged, as a window may hold a neighbour's whole turn, or none of it
 constexpr double kMargin = 0.97;   // what more threads may take of the time of fewer
 constexpr double kLost = 2;        // times the least cost: half of the time is lost
 constexpr double kStall = 3, kForget = 1.0002;
@@ -19,7 +19,7 @@ constexpr double kQuiet = 0.1;  // seconds of work without a stall
 // From then on barriers, and a first try on one thread, are nothing and much beside a unit.
 constexpr double kLongUnit = 5e-3;
 constexpr double kFirstWait = 0.01, kMostWait[2] = {1, 0.5};  // to fewer threads, to more
-constexpr double kFirstBatches = 10, kBatches[2] = {50, 10};  // and at least the time of so many
+constexpr double kFirstBatches = 10, kBatches[2] = {50, 10};  // and at least the time of this number of batches
 constexpr double kTrials = 50, kMostPatience = 10;
 
 std::atomic<int> forced{0};

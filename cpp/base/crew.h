@@ -25,7 +25,7 @@ class Crew {
 
   // Threads for the next units, of `most` that are allowed and worth waking; `guess`: seconds a unit may take.
   int next(int most, double guess, Clock::time_point now);
-  // Of so many units (rows of a batch), which `size` threads took so long for: whether the next ones are for another number.
+  // A number of units (rows of a batch) took `size` threads so long: whether the next ones are for another number.
   bool add(int size, double units, double seconds, Clock::time_point now);
   std::string explain() const;  // how many, and why
 

@@ -21,7 +21,7 @@
 namespace bp {
 namespace {
 
-std::atomic<int> wanted_threads{0};  // below 0: exactly so many
+std::atomic<int> wanted_threads{0};  // below 0: exactly its magnitude
 
 // Who waits spins this many pauses (10-50 us), then gives its core to whoever else wants it, for 0.1 ms, before it sleeps:
 // shares of a step differ by tens of microseconds, and to be woken takes as long (784-512-512-10: 2 to 3 %). But threads

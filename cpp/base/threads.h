@@ -16,7 +16,7 @@ namespace bp {
 
 int available_cpus();  // by affinity and by the control groups' CPU quota, rounded down; at least 1
 int num_threads();     // at most
-bool exact_threads();  // exactly, wherever the work is worth so many
+bool exact_threads();  // exactly, wherever the work is worth that number
 void set_num_threads(int n, bool exact = false);
 bool have_openmp();
 

@@ -44,7 +44,7 @@ template <class T> class Exchange final : public Op<T> {
 template <class T> OpPtr<T> make_exchange(const Node<T>& node) {
   node.expect(node.xs.size() == 1, "exchange takes one input");
   const std::int64_t split = node.integer("split");
-  node.expect(split >= 0 && split <= static_cast<std::int64_t>(node.xs[0].size()), "there are not so many axes");
+  node.expect(split >= 0 && split <= static_cast<std::int64_t>(node.xs[0].size()), "there are fewer axes");
   return std::make_unique<Exchange<T>>(node.xs[0], split);
 }
 BP_INSTANTIATE_MAKER(make_exchange)

@@ -70,7 +70,8 @@ struct Facts {
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
   double alpha = 0;                           // and its slope or scale
   Differential differential = Differential::kNone;
-  // A sample's gradient of a parameter is at most so many times |x| (or 1) |dy|. Infinite: unknown, and each update is tried.
+  // A sample's gradient of a parameter is at most this multiple of |x| (or 1) |dy|. Infinite: unknown, and each update is
+  // tried.
   double steepness = std::numeric_limits<double>::infinity();
 };
 

@@ -47,7 +47,7 @@ template <class T> class SomeRows final : public Op<T> {
 template <class T> OpPtr<T> make_rows(const Node<T>& node) {
   node.expect(node.xs.size() == 1 && !node.xs[0].empty(), "rows takes one input with an axis");
   const Rows part{node.integer("begin"), node.integer("end")};
-  node.expect(0 <= part.begin && part.begin <= part.end && part.end <= node.xs[0][0], "there are not so many rows");
+  node.expect(0 <= part.begin && part.begin <= part.end && part.end <= node.xs[0][0], "there are fewer rows");
   const bool drop = node.flag("drop");
   node.expect(!drop || part.count() == 1, "only one row can lose its axis");
   return std::make_unique<SomeRows<T>>(node.xs[0], part, drop);

@@ -12,7 +12,7 @@ namespace bp {
 
 class KroneckerSquare {
  public:
-  // Whether the sweep's weights are of this kind, and a chunk of so many samples takes little memory.
+  // Whether the sweep's weights are of this kind, and a chunk of that number of samples takes little memory.
   static bool fits(const Sweep<double>& sweep, std::int64_t samples);
 
   KroneckerSquare(const Sweep<double>& sweep, std::int64_t samples, std::int64_t columns);

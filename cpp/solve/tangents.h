@@ -17,7 +17,7 @@ template <class T> class Tangents {
 
   explicit Tangents(Sweep<T>& sweep) : sweep_(sweep) {}  // of a plan without fusions, none of whose steps is missing
 
-  void prepare(std::int64_t capacity, int threads);  // for chunks of up to so many samples
+  void prepare(std::int64_t capacity, int threads);  // for chunks of up to `capacity` samples
   void set_direction(const T* v);
   void forward(const Part& part);   // after the sweep's
   void backward(const Part& part);  // deltas of both heads given; in place of the sweep's
