@@ -257,6 +257,49 @@ def test_python_layers_keep_theirs(rng):
     np.testing.assert_allclose(dx, 4 * x**3 * dy, rtol=1e-14)
 
 
+class PythonDense(L.Layer):
+    """y = x w + b as a user writes it."""
+
+    def build(self, input_shape):
+        self.w = self.add_weight("w", (input_shape[-1], 3))
+        self.b = self.add_weight("b", (3,), "normal")
+
+    def compute_output_shape(self, input_shape):
+        return (3,)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.w.value + self.b.value
+
+    def backward(self, dy):
+        self.w.grad += self.x.T @ dy
+        self.b.grad += dy.sum(axis=0)
+        return dy @ self.w.value.T
+
+
+def test_gradients_of_layers_in_python_add_up_like_others(rng):
+    """dW = x^T delta and db = sum of delta once for each call of backward, on top of what is there;
+    a pass without parameters, and training, leave ``grad`` as it is."""
+    layer = PythonDense()
+    model = bp.Sequential([bp.Input((4,)), layer, L.Dense(2)], dtype="float64", seed=0)
+    model.compile("sgd", "mse")
+    x, dy = rng.normal(size=(5, 4)), rng.normal(size=(5, 2))
+    delta = dy @ model.layers[-1].kernel.value.T
+    for calls in (1, 2):
+        model.forward(x)
+        np.testing.assert_allclose(model.backward(dy), delta @ layer.w.value.T, rtol=1e-12)
+        np.testing.assert_allclose(layer.w.grad, calls * (x.T @ delta), rtol=1e-12)
+        np.testing.assert_allclose(layer.b.grad, calls * delta.sum(axis=0), rtol=1e-12)
+    before = [p.grad.copy() for p in model.weights]
+    model.forward(x)
+    model.backward(dy, parameters=False)
+    model.fit(x, dy, verbose=0)
+    for p, g in zip(model.weights, before, strict=True):
+        assert support.same_bits(p.grad, g)
+    found = model.gradients(x, dy).parameters
+    assert support.same_bits(layer.w.grad, found["python_dense/w"])
+
+
 def test_without_training(rng):
     """Dropout is the identity, statistics are the running ones and stay, no draw is used."""
     model = bp.Sequential([L.Dropout(0.5), L.BatchNormalization(), L.Dense(2)], seed=0)

@@ -236,6 +236,41 @@ def test_a_cell_in_python_is_the_layer(told, rng):
         np.testing.assert_allclose(p, q, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "told", [{}, {"return_sequences": True}, {"go_backwards": True}], ids=lambda t: "".join(t)
+)
+def test_a_cell_in_python_holds_its_state_where_steps_do_not_count(told, rng):
+    """Gaps in front, within and behind, with values in them: each row is the row without them, by
+    the complex step of a recurrence in NumPy."""
+    layer = L.RNN(Leaky(), **told)
+    model = bp.Sequential([bp.Input((None, 3)), layer], dtype="float64", seed=5)
+    mask = np.array([[0, 1, 1, 0, 1, 0], [1, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]], bool)
+    x = rng.normal(size=(3, 6, 3))
+    u = rng.normal(size=(3, 6, 4) if layer.return_sequences else (3, 4))
+
+    def forward(w, r, x):
+        y = np.zeros(u.shape, w.dtype)
+        for i in range(3):
+            h = np.zeros(4, w.dtype)
+            counts = np.flatnonzero(mask[i])
+            for t in counts[::-1] if layer.go_backwards else counts:
+                h = np.tanh(x[i, t] @ w + h @ r)
+                if layer.return_sequences:
+                    y[i, t] = h
+            if not layer.return_sequences:
+                y[i] = h
+        return y
+
+    arrays = [*model.get_weights(), x]
+    y = model.forward(x, mask=mask)
+    np.testing.assert_allclose(y, forward(*arrays), rtol=1e-13, atol=1e-15)
+    model.zero_gradients()
+    dx = model.backward(u)
+    assert not dx[~mask].any()
+    gradients = [*(p.grad for p in model.weights), dx]
+    support.assert_gradient(lambda *parts: (u * forward(*parts)).sum(), arrays, gradients, rng)
+
+
 def test_windows_of_a_series():
     x, y = bp.datasets.windows(np.arange(20).reshape(10, 2), length=3, horizon=2, stride=3)
     assert x.shape == (2, 3, 2) and y.shape == (2, 2)

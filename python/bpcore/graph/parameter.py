@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -223,6 +224,19 @@ class Parameter:
         self._value = aligned_copy(self._value)  # pickle does not keep the alignment
         self._view = self._value.view()
         self._changes = _core.Counter()
+
+
+@contextmanager
+def gathering(parameters: Sequence[Parameter], arrays: Sequence[Array]) -> Iterator[None]:
+    """Meanwhile each parameter's ``grad`` is one of these arrays; then it is what it was before."""
+    before = [p._grad for p in parameters]
+    for p, array in zip(parameters, arrays, strict=True):
+        p._grad = array
+    try:
+        yield
+    finally:
+        for p, own in zip(parameters, before, strict=True):
+            p._grad = own
 
 
 def check_writable(parameters: Sequence[Parameter]) -> None:

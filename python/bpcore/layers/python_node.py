@@ -9,6 +9,7 @@ import numpy as np
 from ..base import arguments, checks
 from ..base.memory import Array, Shape, empty
 from ..errors import ShapeError
+from ..graph.parameter import gathering
 
 
 def call_forward(layer: Any, x: Any, training: bool) -> Any:
@@ -80,11 +81,12 @@ class PythonNode:
         layer = self.layer
         if self.shared:
             layer.__dict__.update(self._saved)
-        layer.zero_gradients()
-        dx = layer.backward(dy)
+        with gathering(layer.weights, self.grads):  # what callers keep in grad is not to be touched
+            layer.zero_gradients()
+            dx = layer.backward(dy)
         what = f"{layer.label}: {type(layer).__name__}.backward"
         for p, own in zip(layer.weights, self.grads, strict=True):
-            own[...] = check_result(f"{what}: {p.local_name}.grad", p.grad, p.shape, self.dtype)
+            check_result(f"{what}: {p.local_name}.grad", own, p.shape, self.dtype)
         results = list(dx) if self.several and isinstance(dx, (list, tuple)) else [dx]
         if len(results) != len(self.shapes):
             raise ShapeError(f"{what} returned {len(results)} arrays, expected {len(self.shapes)}")
