@@ -156,3 +156,50 @@ def test_bad_input():
         layer(x, initial_state=[h, h])
     with pytest.raises(ValueError, match="activation of single values, got str 'softmax'"):
         bp.layers.GRU(4, activation="softmax")
+
+
+def test_dropout_of_x_is_one_mask_for_all_steps():
+    """With an identity for kernel and no way through time y is the mask: 0 or 1 / (1 - rate), of
+    each sample and feature its own, of all steps the same; the gradient goes back through it."""
+    layer = bp.layers.SimpleRNN(
+        40, activation="linear", kernel_initializer=np.eye(40), dropout=0.75,
+        recurrent_initializer="zeros", use_bias=False, return_sequences=True,
+    )  # fmt: skip
+    model = bp.Sequential([bp.Input((6, 40)), layer], seed=3, dtype="float64")
+    x = np.ones((50, 6, 40))
+    np.testing.assert_array_equal(model.predict(x), x)
+    y = model.forward(x)
+    assert set(np.unique(y)) == {0.0, 4.0}
+    assert (y == y[:, :1]).all()
+    mask = y[:, 0]
+    assert abs((mask > 0).mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / mask.size)
+    assert len(set(map(bytes, mask))) == 50 and len(set(map(bytes, mask.T.copy()))) == 40
+    np.testing.assert_array_equal(model.backward(np.ones_like(y)), y)
+    assert not np.array_equal(model.forward(x), y)  # another batch, another mask
+
+
+def test_recurrent_dropout_is_one_mask_for_all_steps():
+    """With identities for kernels h_t = m h_{t-1} from the first step on; two calls of one layer
+    draw apart."""
+    layer = bp.layers.SimpleRNN(
+        30, activation="linear", kernel_initializer=np.eye(30), recurrent_dropout=0.5,
+        recurrent_initializer=np.eye(30), use_bias=False, return_sequences=True,
+    )  # fmt: skip
+    a = bp.Input((4, 30))
+    model = bp.Model(a, [layer(a), layer(a)], seed=3, dtype="float64")
+    x = np.zeros((40, 4, 30))
+    x[:, 0] = 1
+    for h in model.predict(x):
+        np.testing.assert_array_equal(h, np.ones_like(h))
+    found = model.forward(x)
+    masks = [h[:, 1] for h in found]
+    for h, m in zip(found, masks, strict=True):
+        np.testing.assert_array_equal(h, np.stack([m**t for t in range(4)], axis=1))
+        assert set(np.unique(m)) == {0.0, 2.0}
+        assert abs((m > 0).mean() - 0.5) < 5 * np.sqrt(0.25 / m.size)
+        assert len(set(map(bytes, m))) == 40 and len(set(map(bytes, m.T.copy()))) == 30
+    assert not np.array_equal(*masks)
+    last = np.zeros_like(x)
+    last[:, 3] = 1
+    dx = model.backward([last, np.zeros_like(x)])
+    np.testing.assert_array_equal(dx, np.stack([masks[0] ** (3 - t) for t in range(4)], axis=1))
