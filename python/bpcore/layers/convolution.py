@@ -68,21 +68,10 @@ class _Convolution(SlidingLayer):
         """Make kernel and bias for inputs of this per-sample shape."""
         graph.inferred(self.label, self.compute_output_shape, input_shape)  # before weights
         channels = self._shape(input_shape)[-1]
-        self.kernel = self.add_weight(
-            "kernel",
-            (*self.kernel_size, channels // self.groups, self.filters),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        shape = (*self.kernel_size, channels // self.groups, self.filters)
+        self.kernel = self._make_weight("kernel", shape)
         if self.use_bias:
-            self.bias = self.add_weight(
-                "bias",
-                (self.filters,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            self.bias = self._make_weight("bias", (self.filters,))
 
     def _shape(self, input_shape: Any) -> Shape:
         shape = self.channels_last(input_shape)
@@ -301,21 +290,10 @@ class DepthwiseConv2D(SlidingLayer):
         """Make kernel and bias for inputs of this per-sample shape."""
         self.compute_output_shape(input_shape)  # before weights
         channels = self.channels_last(input_shape)[-1]
-        self.kernel = self.add_weight(
-            "kernel",
-            (*self.kernel_size, channels, self.depth_multiplier),
-            self.depthwise_initializer,
-            regularizer=self.depthwise_regularizer,
-            constraint=self.depthwise_constraint,
-        )
+        shape = (*self.kernel_size, channels, self.depth_multiplier)
+        self.kernel = self._make_weight("kernel", shape, "depthwise")
         if self.use_bias:
-            self.bias = self.add_weight(
-                "bias",
-                (channels * self.depth_multiplier,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
+            self.bias = self._make_weight("bias", (channels * self.depth_multiplier,))
 
     def _output(self, shape: Shape) -> Shape:
         result = (*self.windows_over(shape), shape[-1] * self.depth_multiplier)

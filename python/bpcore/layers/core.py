@@ -12,7 +12,10 @@ import numpy as np
 from .. import _core, data, graph
 from ..base.memory import Array, Shape
 from ..errors import NotBuiltError, ShapeError, diverged
+from ..graph.parameter import Parameter
 from .base import Layer
+
+_OF_WEIGHTS = ("initializer", "regularizer", "constraint")
 
 
 class Brick:
@@ -106,6 +109,14 @@ class Brick:
 
 class CoreLayer(Layer):
     """A layer whose mathematics is in the core; alone it runs as a network of one layer."""
+
+    def _make_weight(
+        self, name: str, shape: Any, part: str | None = None, trainable: bool = True
+    ) -> Parameter:
+        """`add_weight` with the arguments ``<part>_initializer``, and ``<part>_regularizer`` and
+        ``<part>_constraint`` if the layer has them; `part` is the weight's name if not given."""
+        told = {key: getattr(self, f"{part or name}_{key}", None) for key in _OF_WEIGHTS}
+        return self.add_weight(name, shape, trainable=trainable, **told)
 
     def forward(self, x: Any, training: bool = False) -> Array:
         """y = f(x) for x of shape (N, \\*input_shape), or a list of such arrays."""

@@ -85,22 +85,9 @@ class Dense(CoreLayer):
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias for inputs of this per-sample shape (only the last axis matters)."""
         shape = single(self, input_shape)
-        kernel = self.add_weight(
-            "kernel",
-            (shape[-1], self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
+        self.kernel = self._make_weight("kernel", (shape[-1], self.units))
         if self.use_bias:
-            self.bias = self.add_weight(
-                "bias",
-                (self.units,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-        self.kernel = kernel
+            self.bias = self._make_weight("bias", (self.units,))
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (*single(self, input_shape)[:-1], self.units)
@@ -273,7 +260,7 @@ class TiedDense(CoreLayer):
         """Make the bias."""
         units = self._kernel_shape(input_shape)[0]
         if self.use_bias:
-            self.bias = self.add_weight("bias", (units,), self.bias_initializer)
+            self.bias = self._make_weight("bias", (units,))
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (*single(self, input_shape)[:-1], self._kernel_shape(input_shape)[0])

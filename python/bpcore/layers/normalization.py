@@ -40,9 +40,9 @@ class _Affine(CoreLayer):
 
     def _add_affine(self, shape: Shape) -> None:
         if self.scale:
-            self.gamma = self.add_weight("gamma", shape, self.gamma_initializer)
+            self.gamma = self._make_weight("gamma", shape)
         if self.center:
-            self.beta = self.add_weight("beta", shape, self.beta_initializer)
+            self.beta = self._make_weight("beta", shape)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return single(self, input_shape)
@@ -132,12 +132,8 @@ class BatchNormalization(_Affine):
         shape = single(self, input_shape)
         _last_axis(self, self.axis, shape)
         self._add_affine(shape[-1:])
-        self.moving_mean = self.add_weight(
-            "moving_mean", shape[-1:], self.moving_mean_initializer, trainable=False
-        )
-        self.moving_variance = self.add_weight(
-            "moving_variance", shape[-1:], self.moving_variance_initializer, trainable=False
-        )
+        self.moving_mean = self._make_weight("moving_mean", shape[-1:], trainable=False)
+        self.moving_variance = self._make_weight("moving_variance", shape[-1:], trainable=False)
 
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
         """Its statistics are of all steps."""

@@ -89,19 +89,15 @@ class SimpleRNN(Recurrent):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
-        weights = {
-            "kernel_initializer": kernel_initializer,
-            "recurrent_initializer": recurrent_initializer,
-            "bias_initializer": bias_initializer,
-            "kernel_regularizer": kernel_regularizer,
-            "recurrent_regularizer": recurrent_regularizer,
-            "bias_regularizer": bias_regularizer,
-            "kernel_constraint": kernel_constraint,
-            "recurrent_constraint": recurrent_constraint,
-            "bias_constraint": bias_constraint,
-        }
         functions = {"activation": activation}
-        self._set(units, functions, use_bias, weights)
+        self._set(
+            units,
+            functions,
+            use_bias,
+            kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
+            recurrent=(recurrent_initializer, recurrent_regularizer, recurrent_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )
         self._set_results(return_sequences, return_state, go_backwards, stateful)
         self._set_dropout(dropout, recurrent_dropout, seed)
 
@@ -192,19 +188,15 @@ class LSTM(Recurrent):
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.unit_forget_bias = checks.boolean("unit_forget_bias", unit_forget_bias)
-        weights = {
-            "kernel_initializer": kernel_initializer,
-            "recurrent_initializer": recurrent_initializer,
-            "bias_initializer": bias_initializer,
-            "kernel_regularizer": kernel_regularizer,
-            "recurrent_regularizer": recurrent_regularizer,
-            "bias_regularizer": bias_regularizer,
-            "kernel_constraint": kernel_constraint,
-            "recurrent_constraint": recurrent_constraint,
-            "bias_constraint": bias_constraint,
-        }
         functions = {"activation": activation, "recurrent_activation": recurrent_activation}
-        self._set(units, functions, use_bias, weights)
+        self._set(
+            units,
+            functions,
+            use_bias,
+            kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
+            recurrent=(recurrent_initializer, recurrent_regularizer, recurrent_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )
         self._set_results(return_sequences, return_state, go_backwards, stateful)
         self._set_dropout(dropout, recurrent_dropout, seed)
 
@@ -303,19 +295,15 @@ class GRU(Recurrent):
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.reset_after = checks.boolean("reset_after", reset_after)
-        weights = {
-            "kernel_initializer": kernel_initializer,
-            "recurrent_initializer": recurrent_initializer,
-            "bias_initializer": bias_initializer,
-            "kernel_regularizer": kernel_regularizer,
-            "recurrent_regularizer": recurrent_regularizer,
-            "bias_regularizer": bias_regularizer,
-            "kernel_constraint": kernel_constraint,
-            "recurrent_constraint": recurrent_constraint,
-            "bias_constraint": bias_constraint,
-        }
         functions = {"activation": activation, "recurrent_activation": recurrent_activation}
-        self._set(units, functions, use_bias, weights)
+        self._set(
+            units,
+            functions,
+            use_bias,
+            kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
+            recurrent=(recurrent_initializer, recurrent_regularizer, recurrent_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )
         self._set_results(return_sequences, return_state, go_backwards, stateful)
         self._set_dropout(dropout, recurrent_dropout, seed)
 

@@ -28,22 +28,20 @@ class Recurrent(CoreLayer):
         units: Any,
         functions: dict[str, Any],
         use_bias: Any,
-        weights: dict[str, Any],
+        **weights: tuple[Any, Any, Any],
     ) -> None:
-        """Check and keep the arguments; `functions` and `weights` by the names of arguments."""
+        """Check and keep the arguments; `functions` by their names, and of weights what stands
+        behind the name in ``kernel_initializer``, ``kernel_regularizer``, ``kernel_constraint``."""
         from .. import constraints, initializers, regularizers
 
         self.units = checks.integer("units", units)
         for name, function in functions.items():
             setattr(self, name, _pointwise(name, function))
         self.use_bias = checks.boolean("use_bias", use_bias)
-        getters = {
-            "initializer": initializers.get,
-            "regularizer": regularizers.get,
-            "constraint": constraints.get,
-        }
-        for name, value in weights.items():
-            setattr(self, name, getters[name.rpartition("_")[2]](value))
+        for part, (initializer, regularizer, constraint) in weights.items():
+            setattr(self, f"{part}_initializer", initializers.get(initializer))
+            setattr(self, f"{part}_regularizer", regularizers.get(regularizer))
+            setattr(self, f"{part}_constraint", constraints.get(constraint))
         self.at_places = False  # whether y_t stands at place t where it goes backwards
         self.kernel: Any = None
         self.recurrent_kernel: Any = None
@@ -75,26 +73,13 @@ class Recurrent(CoreLayer):
         """Make kernel (F, G units), recurrent_kernel (units, G units) and bias for x (T, F)."""
         features = self._steps_and_features(input_shape)[1]
         width = self.gates * self.units
-        shapes = {"kernel": (features, width), "recurrent": (self.units, width)}
-        for part, shape in shapes.items():
-            name = "kernel" if part == "kernel" else "recurrent_kernel"
-            setattr(self, name, self._add(name, part, shape))
+        self.kernel = self._make_weight("kernel", (features, width))
+        own = (self.units, width)
+        self.recurrent_kernel = self._make_weight("recurrent_kernel", own, "recurrent")
         if self.use_bias:
-            self.bias = self._add("bias", "bias", self._bias_shape())
+            self.bias = self._make_weight("bias", self._bias_shape())
         if self.dropout or self.recurrent_dropout:
             self._stream = self._next_stream() if self._next_stream else len(self._weights)
-
-    def _add(self, name: str, part: str, shape: Shape) -> Any:
-        return self.add_weight(
-            name,
-            shape,
-            self._initializer(part),
-            regularizer=getattr(self, f"{part}_regularizer"),
-            constraint=getattr(self, f"{part}_constraint"),
-        )
-
-    def _initializer(self, part: str) -> Any:
-        return getattr(self, f"{part}_initializer")
 
     def _bias_shape(self) -> Shape:
         return (self.gates * self.units,)

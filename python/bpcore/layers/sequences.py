@@ -79,13 +79,7 @@ class Embedding(CoreLayer):
     def build(self, input_shape: Any) -> None:
         """Make the table (input_dim, output_dim)."""
         single(self, input_shape)
-        self.embeddings = self.add_weight(
-            "embeddings",
-            (self.input_dim, self.output_dim),
-            self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer,
-            constraint=self.embeddings_constraint,
-        )
+        self.embeddings = self._make_weight("embeddings", (self.input_dim, self.output_dim))
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (*single(self, input_shape), self.output_dim)
