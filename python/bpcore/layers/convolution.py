@@ -67,14 +67,15 @@ class _Convolution(SlidingLayer):
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias for inputs of this per-sample shape."""
         graph.inferred(self.label, self.compute_output_shape, input_shape)  # before weights
-        channels = self._shape(input_shape)[-1]
+        channels = self.channels_last(input_shape)[-1]
         shape = (*self.kernel_size, channels // self.groups, self.filters)
         self.kernel = self._make_weight("kernel", shape)
         if self.use_bias:
             self.bias = self._make_weight("bias", (self.filters,))
 
-    def _shape(self, input_shape: Any) -> Shape:
-        shape = self.channels_last(input_shape)
+    def channels_last(self, input_shape: Any) -> Shape:
+        """As of all layers with positions, after a check of groups and kernel too."""
+        shape = super().channels_last(input_shape)
         if shape[-1] % self.groups:
             raise ShapeError(
                 f"{self.label}: got x with {shape[-1]} channels, expected a multiple of "
@@ -88,24 +89,14 @@ class _Convolution(SlidingLayer):
         return shape
 
     def _output(self, shape: Shape) -> Shape:
-        """The output's shape, both with their channels last."""
         result = (*self.windows_over(shape), self.filters)
         checks.elements(f"{self.label}: output", result)
         return result
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return self.as_given(self._output(self._shape(input_shape)))
-
-    def core_lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        x_shape = self._shape(shapes[0])
-        y_shape = self._output(x_shape)
-        x = self.bring_last(low, inputs[0], x_shape)
+    def _append(self, low: graph.Lowering, x: int, x_shape: Shape, y_shape: Shape) -> int:
         z = self.slide(low, "convolution", x, (x_shape, y_shape), self._weights, groups=self.groups)
         low.say(z, graph.Units(self.bias))
-        y = lower_activation(low, z, y_shape, self.name, self.activation)
-        return self.bring_back(low, y, y_shape)
+        return lower_activation(low, z, y_shape, self.name, self.activation)
 
 
 class Conv2D(_Convolution):
@@ -300,16 +291,7 @@ class DepthwiseConv2D(SlidingLayer):
         checks.elements(f"{self.label}: output", result)
         return result
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return self.as_given(self._output(self.channels_last(input_shape)))
-
-    def core_lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        x_shape = self.channels_last(shapes[0])
-        y_shape = self._output(x_shape)
-        x = self.bring_last(low, inputs[0], x_shape)
+    def _append(self, low: graph.Lowering, x: int, x_shape: Shape, y_shape: Shape) -> int:
         z = self.slide(low, "convolution", x, (x_shape, y_shape), self._weights, depthwise=True)
         low.say(z, graph.Units(self.bias))
-        y = lower_activation(low, z, y_shape, self.name, self.activation)
-        return self.bring_back(low, y, y_shape)
+        return lower_activation(low, z, y_shape, self.name, self.activation)

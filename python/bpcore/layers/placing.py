@@ -32,18 +32,9 @@ class _Placed(PositionLayer):
         checks.elements(f"{self.label}: output", result)
         return result
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return self.as_given(self._output(self.channels_last(input_shape)))
-
-    def core_lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        x_shape = self.channels_last(shapes[0])
-        y_shape = self._output(x_shape)
+    def _append(self, low: graph.Lowering, x: int, x_shape: Shape, y_shape: Shape) -> int:
         out, before, repeat = (list(told) for told in zip(*self._axes(x_shape[:-1]), strict=True))
-        x = self.bring_last(low, inputs[0], x_shape)
-        y = low.add("place", (x,), y_shape, self.name, out=out, before=before, repeat=repeat)
-        return self.bring_back(low, y, y_shape)
+        return low.add("place", (x,), y_shape, self.name, out=out, before=before, repeat=repeat)
 
 
 def _ends(name: str, value: Any, rank: int) -> tuple[tuple[int, int], ...]:

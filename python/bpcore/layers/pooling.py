@@ -42,18 +42,9 @@ class _Pooling(SlidingLayer):
     def _output(self, shape: Shape) -> Shape:
         return (*self.windows_over(shape), shape[-1])
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return self.as_given(self._output(self.channels_last(input_shape)))
-
-    def core_lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        x_shape = self.channels_last(shapes[0])
-        y_shape = self._output(x_shape)
-        x = self.bring_last(low, inputs[0], x_shape)
+    def _append(self, low: graph.Lowering, x: int, x_shape: Shape, y_shape: Shape) -> int:
         told: dict[str, Any] = {"window": list(self.window), "most": self.most}
-        y = self.slide(low, "pooling", x, (x_shape, y_shape), **told)
-        return self.bring_back(low, y, y_shape)
+        return self.slide(low, "pooling", x, (x_shape, y_shape), **told)
 
 
 class MaxPooling2D(_Pooling):

@@ -76,6 +76,26 @@ class PositionLayer(CoreLayer):
             return y
         return low.add("exchange", (y,), self.as_given(shape), self.name, split=self.rank)
 
+    def _output(self, shape: Shape) -> Shape:
+        """The output's shape, both with their channels last."""
+        raise NotImplementedError
+
+    def _append(self, low: graph.Lowering, x: int, x_shape: Shape, y_shape: Shape) -> int:
+        """Append the nodes that make y of x, both with their channels last."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return self.as_given(self._output(self.channels_last(input_shape)))
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        x_shape = self.channels_last(shapes[0])
+        y_shape = self._output(x_shape)
+        x = self.bring_last(low, inputs[0], x_shape)
+        y = self._append(low, x, x_shape, y_shape)
+        return self.bring_back(low, y, y_shape)
+
 
 class SlidingLayer(PositionLayer):
     """Base: windows of `window` values, `strides` apart, over positions with padding."""
