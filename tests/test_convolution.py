@@ -254,3 +254,13 @@ def test_sizes_that_overflow():
 def test_a_mask_is_refused():
     with pytest.raises(ValueError, match="mixes the steps"):
         bp.Sequential([bp.Input((None, 2)), L.Masking(), L.Conv1D(2, 3)])
+
+
+@pytest.mark.parametrize("layer", [
+    lambda: L.Conv2D(1, 2, kernel_initializer="ones"),
+    lambda: L.DepthwiseConv2D(2, depthwise_initializer="ones"),
+])  # fmt: skip
+def test_images_of_any_height(layer):
+    """Sums of four ones, whatever the height is."""
+    model = bp.Sequential([bp.Input((None, 4, 1)), layer(), L.GlobalAveragePooling2D()])
+    assert model(np.ones((1, 3, 4, 1))).tolist() == model(np.ones((1, 5, 4, 1))).tolist() == [[4.0]]

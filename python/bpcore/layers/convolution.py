@@ -279,7 +279,7 @@ class DepthwiseConv2D(SlidingLayer):
 
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias for inputs of this per-sample shape."""
-        self.compute_output_shape(input_shape)  # before weights
+        graph.inferred(self.label, self.compute_output_shape, input_shape)  # before weights
         channels = self.channels_last(input_shape)[-1]
         shape = (*self.kernel_size, channels, self.depth_multiplier)
         self.kernel = self._make_weight("kernel", shape, "depthwise")
