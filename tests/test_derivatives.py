@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -322,3 +323,14 @@ def test_frozen_layers_are_left_out(rng):
     model.layers[1 if len(model.layers) == 3 else 0].trainable = False
     np.testing.assert_allclose(model.jacobian(x), j[:, :, 9:], rtol=1e-14)
     np.testing.assert_allclose(model.hessian(x, y), whole[9:, 9:], rtol=1e-12, atol=1e-15)
+
+
+def test_a_hessian_that_is_refused_lets_go_of_the_data():
+    model = bp.Sequential([bp.Input((101,)), bp.layers.Dense(200)], seed=0)
+    model.compile(loss="mse")
+    x = np.ones((2, 101), np.float32)
+    held = weakref.ref(x)
+    with pytest.raises(ValueError, match="at most 20000"):
+        model.hessian(x, np.ones((2, 200), np.float32))
+    del x
+    assert held() is None

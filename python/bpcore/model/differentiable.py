@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -96,10 +98,10 @@ class Differentiable(Inspectable):
         >>> model.per_sample_gradients([[2.0], [3.0]], [[1.0], [5.0]]).tolist()  # e (x, 1)
         [[2.0, 1.0], [-6.0, -2.0]]
         """
-        with self._busy("per_sample_gradients"):
-            engine, trainer = self._with_data(x, y)
+        with self._busy("per_sample_gradients"), self._with_data(x, y) as (engine, trainer):
             offsets, _ = solving.places(engine)
-            return _done(trainer, lambda: _core.sample_gradients(trainer, offsets))
+            found: Array = _core.sample_gradients(trainer, offsets)
+            return found
 
     def gauss_newton_vector(self, x: Any, y: Any, v: Any) -> Array:
         """The generalised Gauss-Newton matrix of the batch's mean loss, times `v`.
@@ -125,9 +127,8 @@ class Differentiable(Inspectable):
         >>> model.gauss_newton_vector([[2.0]], [[0.0]], [1.0, 0.0]).tolist()  # x x^T v
         [4.0, 2.0]
         """
-        with self._busy("gauss_newton_vector"):
-            engine, trainer = self._with_data(x, y)
-            return self._product(engine, trainer, v, _core.gauss_newton_vector, False)
+        with self._busy("gauss_newton_vector"), self._with_data(x, y) as (engine, trainer):
+            return _product(engine, trainer, v, _core.gauss_newton_vector, False)
 
     def fisher_vector(self, x: Any, v: Any) -> Array:
         """The Fisher matrix of the model as a distribution of y given x, times `v`.
@@ -157,8 +158,8 @@ class Differentiable(Inspectable):
                 wanted = loss.target_shape(shape) if hasattr(loss, "target_shape") else shape
                 zero = np.zeros(1, engine.dtype)
                 ys.append((np.broadcast_to(zero, (len(xs[0]), *wanted)), False))
-            trainer.set_data(xs, ys, [None] * len(ys))
-            return self._product(engine, trainer, v, _core.gauss_newton_vector, True)
+            with _holding(trainer, xs, ys, [None] * len(ys)):
+                return _product(engine, trainer, v, _core.gauss_newton_vector, True)
 
     def hessian_vector(self, x: Any, y: Any, v: Any) -> Array:
         """The Hessian of the batch's mean loss plus penalties, times `v`, exactly.
@@ -191,9 +192,8 @@ class Differentiable(Inspectable):
         >>> np.allclose(product, model.hessian(x, y) @ v)
         True
         """
-        with self._busy("hessian_vector"):
-            engine, trainer = self._with_data(x, y)
-            return self._product(engine, trainer, v, _core.hessian_vector)
+        with self._busy("hessian_vector"), self._with_data(x, y) as (engine, trainer):
+            return _product(engine, trainer, v, _core.hessian_vector)
 
     def hessian(self, x: Any, y: Any) -> Array:
         """The Hessian of the batch's mean loss plus penalties, of small nets: P products.
@@ -206,8 +206,7 @@ class Differentiable(Inspectable):
         -------
         ndarray (P, P) of the model's dtype
         """
-        with self._busy("hessian"):
-            engine, trainer = self._with_data(x, y)
+        with self._busy("hessian"), self._with_data(x, y) as (engine, trainer):
             offsets, size = solving.places(engine)
             if size > _LARGEST:
                 raise ValueError(
@@ -216,31 +215,11 @@ class Differentiable(Inspectable):
                 )
             unit = np.zeros(size, engine.dtype)
             result = np.empty((size, size), engine.dtype)
-
-            def fill() -> Array:
-                for i in range(size):
-                    unit[:] = 0
-                    unit[i] = 1
-                    result[i] = _core.hessian_vector(trainer, offsets, unit)
-                return result
-
-            return _done(trainer, fill)
-
-    def _product(self, engine: Engine, trainer: Any, v: Any, of: Any, *told: Any) -> Array:
-        offsets, size = solving.places(engine)
-        try:
-            vector = np.ascontiguousarray(v, engine.dtype)
-            if vector.shape != (size,):
-                raise ShapeError(
-                    f"v: got shape {vector.shape}, expected ({size},), a number for each trained "
-                    "parameter"
-                )
-            if not np.isfinite(vector).all():
-                raise ValueError("v: got NaN or Inf in it, expected finite numbers")
-        except BaseException:
-            trainer.drop_data()
-            raise
-        return _done(trainer, lambda: of(trainer, offsets, vector, *told))
+            for i in range(size):
+                unit[:] = 0
+                unit[i] = 1
+                result[i] = _core.hessian_vector(trainer, offsets, unit)
+            return result
 
     def _read_x(self, x: Any) -> tuple[Engine, list[Array]]:
         engine = self._built()
@@ -253,23 +232,39 @@ class Differentiable(Inspectable):
             )
         return engine.formed(found.form), found.xs
 
-    def _with_data(self, x: Any, y: Any) -> tuple[Engine, Any]:
+    @contextmanager
+    def _with_data(self, x: Any, y: Any) -> Iterator[tuple[Engine, Any]]:
+        """The engine for these data, and a trainer that holds them meanwhile."""
         compilation = self._need_compilation()
         item: Dataset = self._prepared(x, y)
         engine = self._built().of(item)
         trainer = engine.trainer("gradients", compilation)
-        trainer.set_data(item.xs, item.ys, item.told)
-        return engine, trainer
+        with _holding(trainer, item.xs, item.ys, item.told):
+            yield engine, trainer
 
 
 def _one(items: list[Any]) -> Any:
     return items[0] if len(items) == 1 else items
 
 
-def _done(trainer: Any, work: Any) -> Array:
-    """What `work` makes of the trainer's data, which are then let go."""
+@contextmanager
+def _holding(trainer: Any, xs: list[Array], ys: Any, told: Any) -> Iterator[None]:
+    trainer.set_data(xs, ys, told)
     try:
-        result: Array = work()
-        return result
+        yield
     finally:
         trainer.drop_data()
+
+
+def _product(engine: Engine, trainer: Any, v: Any, of: Any, *told: Any) -> Array:
+    """What `of` makes of the trainer's data and `v`, after a check of it."""
+    offsets, size = solving.places(engine)
+    vector = np.ascontiguousarray(v, engine.dtype)
+    if vector.shape != (size,):
+        raise ShapeError(
+            f"v: got shape {vector.shape}, expected ({size},), a number for each trained parameter"
+        )
+    if not np.isfinite(vector).all():
+        raise ValueError("v: got NaN or Inf in it, expected finite numbers")
+    product: Array = of(trainer, offsets, vector, *told)
+    return product
