@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -73,6 +74,7 @@ class Lowering:
         self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
         self._shifts: list[tuple[int, Parameter, Parameter]] = []
         self._numbers: dict[int, int] = {}
+        self._made: Counter[tuple[str, str]] = Counter()
 
     def add(
         self,
@@ -87,8 +89,13 @@ class Lowering:
         """Append a node whose value has `shape`; its number."""
         numbers = tuple(self._number(p) for p in params)
         self.nodes.append((op, tuple(inputs), numbers, attrs, name))
+        self._made[op, name] += 1
         self.shapes.append(shape)
         return len(self.nodes) - 1
+
+    def count(self, op: str, name: str) -> int:
+        """Nodes of this operation and name so far: the calls of a shared layer."""
+        return self._made[op, name]
 
     def add_input(self, shape: Shape, name: str) -> int:
         """Append the next input of the network; its number as a node."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from .base import Layer
 from .python_node import PythonNode
 
 
-def adopt(owner: Layer, cell: Layer, shape: Any) -> None:
-    """Build a cell as a part of a layer, whose weights its own become."""
-    cell._dtype, cell._seed, cell._next_stream = owner._dtype, owner._seed, owner._next_stream
-    cell.build(shape)
-    for p in cell._weights:
-        p._owner = owner
-    owner._weights += cell._weights
+def adopt(owner: Layer, part: Layer, shape: Any, prefix: str = "") -> None:
+    """Build a layer as a part of another, whose weights its own become, with longer names."""
+    part._dtype, part._seed, part._next_stream = owner._dtype, owner._seed, owner._next_stream
+    part.build(shape)
+    for p in part._weights:
+        p._owner, p.local_name = owner, prefix + p.local_name
+    owner._weights += part._weights
 
 
 def check_cell(what: str, cell: Any) -> None:
@@ -112,8 +113,6 @@ class RNN(Layer):
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         """By a trial step of a copy of the cell."""
-        import copy
-
         cell = copy.deepcopy(self.cell)
         if not cell.built:
             cell._dtype, cell._seed = self.dtype, 0
@@ -121,8 +120,7 @@ class RNN(Layer):
         x = np.full((2, *self._step_shape(input_shape)), 0.5, self.dtype)
         y, _ = cell.forward(x, [np.zeros((2, n), self.dtype) for n in state_sizes(cell)])
         own = tuple(np.shape(y)[1:])
-        steps = list(input_shape)[0]  # noqa: RUF015
-        return (steps, *own) if self.return_sequences else own
+        return (input_shape[0], *own) if self.return_sequences else own
 
     def forward(self, x: Any, training: bool = False, mask: Array | None = None) -> Array:
         """y, step by step."""

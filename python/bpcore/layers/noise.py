@@ -55,7 +55,7 @@ class RandomLayer(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        calls = sum("seed" in attrs and name == self.name for *_, attrs, name in low.nodes)
+        calls = low.count("noise", self.name)
         return low.add(
             "noise",
             inputs,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array, Shape
-from .recurrent_base import Recurrent, told
+from .recurrent_base import Recurrent, cell_attributes
 
 
 class SimpleRNN(Recurrent):
@@ -89,10 +89,9 @@ class SimpleRNN(Recurrent):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
-        functions = {"activation": activation}
         self._set(
             units,
-            functions,
+            {"activation": activation},
             use_bias,
             kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
             recurrent=(recurrent_initializer, recurrent_regularizer, recurrent_constraint),
@@ -104,7 +103,7 @@ class SimpleRNN(Recurrent):
     activation: str
 
     def _attributes(self) -> dict[str, Any]:
-        return told(self.activation)
+        return cell_attributes(self.activation)
 
 
 class LSTM(Recurrent):
@@ -188,10 +187,9 @@ class LSTM(Recurrent):
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.unit_forget_bias = checks.boolean("unit_forget_bias", unit_forget_bias)
-        functions = {"activation": activation, "recurrent_activation": recurrent_activation}
         self._set(
             units,
-            functions,
+            {"activation": activation, "recurrent_activation": recurrent_activation},
             use_bias,
             kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
             recurrent=(recurrent_initializer, recurrent_regularizer, recurrent_constraint),
@@ -212,7 +210,7 @@ class LSTM(Recurrent):
             self.bias.value = value
 
     def _attributes(self) -> dict[str, Any]:
-        return told(self.activation, self.recurrent_activation)
+        return cell_attributes(self.activation, self.recurrent_activation)
 
 
 class GRU(Recurrent):
@@ -295,10 +293,9 @@ class GRU(Recurrent):
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.reset_after = checks.boolean("reset_after", reset_after)
-        functions = {"activation": activation, "recurrent_activation": recurrent_activation}
         self._set(
             units,
-            functions,
+            {"activation": activation, "recurrent_activation": recurrent_activation},
             use_bias,
             kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
             recurrent=(recurrent_initializer, recurrent_regularizer, recurrent_constraint),
@@ -315,5 +312,5 @@ class GRU(Recurrent):
         return (2, width) if self.reset_after else (width,)
 
     def _attributes(self) -> dict[str, Any]:
-        cell = told(self.activation, self.recurrent_activation)
+        cell = cell_attributes(self.activation, self.recurrent_activation)
         return {**cell, "reset_after": self.reset_after}

@@ -182,7 +182,7 @@ class Recurrent(CoreLayer):
             "traced": low.traced,
         }
         x, mask = inputs[0], low.mask(inputs[0])
-        calls = sum(node[0] == self.op and node[4] == self.name for node in low.nodes)
+        calls = low.count(self.op, self.name)
         if self.dropout:
             noise = {"mode": "dropout", "rate": self.dropout, "shape": (1, shapes[0][1])}
             seed = self._noise_seed(2 * calls)
@@ -272,7 +272,8 @@ def _pointwise(name: str, function: Any) -> str:
     return found
 
 
-def told(activation: str, recurrent: str | None = None) -> dict[str, Any]:
+def cell_attributes(activation: str, recurrent: str | None = None) -> dict[str, Any]:
+    """What the core is told of a cell's activations."""
     told: dict[str, Any] = {"activation": activation, "alpha": activations.alpha(activation)}
     if recurrent is not None:
         told.update(recurrent_activation=recurrent, recurrent_alpha=activations.alpha(recurrent))

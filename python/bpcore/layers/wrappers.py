@@ -12,6 +12,7 @@ from ..base import checks
 from ..base.memory import Shape
 from ..errors import ShapeError
 from .base import Layer
+from .cells import adopt
 from .core import CoreLayer
 from .dense import single
 from .merging import Add, Average, Concatenate, Multiply
@@ -27,12 +28,7 @@ class Wrapper(CoreLayer):
 
     def _build_inner(self, input_shape: Any) -> None:
         for prefix, layer in self._inner():
-            layer._dtype, layer._seed = self._dtype, self._seed
-            layer._next_stream = self._next_stream
-            layer.build(input_shape)
-            for p in layer._weights:
-                p._owner, p.local_name = self, prefix + p.local_name
-            self._weights += layer._weights
+            adopt(self, layer, input_shape, prefix)
 
     def convert(self, dtype: str) -> None:
         """Take another dtype, weights included."""
