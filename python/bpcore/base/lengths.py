@@ -69,7 +69,7 @@ def inferred(label: str, compute: Callable[[Any], Shape], input_shape: Any) -> S
     kept = len(short) == len(long) and short[1:] == long[1:]
     if not kept or long[0] - short[0] not in (0, more):
         raise ShapeError(
-            f"{label}: an input of shape {_shown(input_shape)} has no fixed number of steps, but "
+            f"{label}: an input of shape {shown(input_shape)} has no fixed number of steps, but "
             "the shape of the result depends on it in more than its first axis; give the Input a "
             "fixed length, or reduce the steps first, by a recurrent layer or pooling over time"
         )
@@ -77,6 +77,7 @@ def inferred(label: str, compute: Callable[[Any], Shape], input_shape: Any) -> S
     return cast(Shape, (first, *short[1:]))
 
 
-def _shown(shape: Any) -> str:
+def shown(shape: Any) -> str:
+    """A shape or several, with the batch in front, for messages."""
     shapes: Sequence[Any] = shape if isinstance(shape, list) else [shape]
     return " and ".join(f"({', '.join(map(str, ('N', *one)))})" for one in shapes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import graph
 from ..base import checks
+from ..base.lengths import shown
 from ..base.memory import Array, Shape
 from ..errors import ShapeError
 from .base import Layer
@@ -107,8 +108,7 @@ class RNN(Layer):
     def _step_shape(self, input_shape: Any) -> Shape:
         shape = tuple(input_shape)
         if len(shape) < 2:
-            got = ", ".join(map(str, ("N", *shape)))
-            raise ShapeError(f"{self.label}: got x of shape ({got}), expected (N, T, F)")
+            raise ShapeError(f"{self.label}: got x of shape {shown(shape)}, expected (N, T, F)")
         return shape[1:]
 
     def compute_output_shape(self, input_shape: Any) -> Shape:

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import graph
 from ..base import checks
+from ..base.lengths import shown
 from ..base.memory import Shape
 from .core import CoreLayer
 from .dense import single
@@ -211,8 +212,8 @@ class LayerNormalization(_Affine):
         places = sorted(a + rank if a < 0 else a - 1 for a in self.axis)
         if places != list(range(rank - len(places), rank)):
             raise ValueError(
-                f"{self.label}: axis {self.axis} of inputs of shape (N, "
-                f"{', '.join(map(str, shape))}), expected the last axis or the last few"
+                f"{self.label}: axis {self.axis} of inputs of shape {shown(shape)}, expected "
+                "the last axis or the last few"
             )
         return len(places)
 
@@ -342,6 +343,6 @@ def _whole(name: str, value: Any) -> int:
 def _last_axis(layer: Any, axis: int, shape: Shape) -> None:
     if axis not in (-1, len(shape)):
         raise ValueError(
-            f"{layer.label}: axis={axis} of inputs of shape (N, {', '.join(map(str, shape))}), "
+            f"{layer.label}: axis={axis} of inputs of shape {shown(shape)}, "
             "expected the last axis (-1); put the channels last"
         )

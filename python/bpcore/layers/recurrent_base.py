@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import activations, graph
 from ..base import checks, seeding
+from ..base.lengths import shown
 from ..base.memory import Shape
 from ..errors import ShapeError
 from .base import Layer
@@ -89,10 +90,9 @@ class Recurrent(CoreLayer):
         several = isinstance(input_shape, list)
         shape, *states = [tuple(s) for s in input_shape] if several else [tuple(input_shape)]
         if len(shape) != 2:
-            got = ", ".join(map(str, ("N", *shape)))
             raise ShapeError(
-                f"{self.label}: got x of shape ({got}), expected (N, T, F): samples, steps in "
-                "time, features; add an axis with Reshape"
+                f"{self.label}: got x of shape {shown(shape)}, expected (N, T, F): samples, steps "
+                "in time, features; add an axis with Reshape"
             )
         if states and len(states) != self.states:
             raise ShapeError(
@@ -100,10 +100,9 @@ class Recurrent(CoreLayer):
             )
         for name, state in zip("hc", states, strict=False):
             if state != (self.units,):
-                got = ", ".join(map(str, ("N", *state)))
                 raise ShapeError(
-                    f"{self.label}: got the initial state {name} of shape ({got}), expected (N, "
-                    f"{self.units}), as the layer has {self.units} units"
+                    f"{self.label}: got the initial state {name} of shape {shown(state)}, expected "
+                    f"(N, {self.units}), as the layer has {self.units} units"
                 )
         return shape[0], shape[1]
 

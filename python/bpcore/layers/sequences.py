@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import graph
 from ..base import checks
+from ..base.lengths import shown
 from ..base.memory import Shape
 from ..errors import ShapeError
 from .core import CoreLayer
@@ -155,9 +156,7 @@ class RepeatVector(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shape = single(self, input_shape)
         if len(shape) != 1:
-            raise ShapeError(
-                f"{self.label}: got x of shape (N, {', '.join(map(str, shape))}), expected (N, F)"
-            )
+            raise ShapeError(f"{self.label}: got x of shape {shown(shape)}, expected (N, F)")
         return (self.n, *shape)
 
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
@@ -203,8 +202,7 @@ class TappedDelay(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shape = single(self, input_shape)
         if len(shape) != 2:
-            got = ", ".join(map(str, ("N", *shape)))
-            raise ShapeError(f"{self.label}: got x of shape ({got}), expected (N, T, F)")
+            raise ShapeError(f"{self.label}: got x of shape {shown(shape)}, expected (N, T, F)")
         return (shape[0], shape[1] * len(self.lags))
 
     def core_lower(
@@ -243,8 +241,7 @@ class _GlobalPooling1D(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shape = single(self, input_shape)
         if len(shape) != 2:
-            got = ", ".join(map(str, ("N", *shape)))
-            raise ShapeError(f"{self.label}: got x of shape ({got}), expected (N, T, C)")
+            raise ShapeError(f"{self.label}: got x of shape {shown(shape)}, expected (N, T, C)")
         return (1, shape[1]) if self.keepdims else (shape[1],)
 
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:

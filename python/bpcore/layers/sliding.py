@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import graph
 from ..base import checks
+from ..base.lengths import shown
 from ..base.memory import Shape
 from ..errors import ShapeError
 from .core import CoreLayer
@@ -54,7 +55,7 @@ class PositionLayer(CoreLayer):
             if first:
                 letters = letters[-1] + letters[:-1]
             raise ShapeError(
-                f"{self.label}: got x of shape (N, {', '.join(map(str, shape))}), expected "
+                f"{self.label}: got x of shape {shown(shape)}, expected "
                 f"(N, {', '.join(letters)}) because its data_format is {self.data_format!r}; "
                 "reshape x, for example with Reshape"
             )

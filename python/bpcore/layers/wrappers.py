@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import graph
 from ..base import checks
+from ..base.lengths import shown
 from ..base.memory import Shape
 from ..errors import ShapeError
 from .base import Layer
@@ -269,8 +270,7 @@ class TimeDistributed(Wrapper):
     def _step(self, input_shape: Any) -> Shape:
         shape = single(self, input_shape)
         if len(shape) < 2:
-            got = ", ".join(map(str, ("N", *shape)))
-            raise ShapeError(f"{self.label}: got x of shape ({got}), expected (N, T, ...)")
+            raise ShapeError(f"{self.label}: got x of shape {shown(shape)}, expected (N, T, ...)")
         return shape[1:]
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
