@@ -36,7 +36,7 @@ test = sequences(2_000, np.random.default_rng(1))
 
 
 def trained(layer, limit):
-    """The error after so many sequences, or when it is below 0.01."""
+    """The error after `limit` sequences, or when it is below 0.01."""
     model = bp.Sequential([bp.Input((steps, 2)), layer, bp.layers.Dense(1)], seed=0)
     model.compile(bp.optimizers.Adam(5e-3), "mse", gradient_clip_norm=1.0)
     rng, seen, error = np.random.default_rng(0), 0, np.inf

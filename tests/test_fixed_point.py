@@ -63,7 +63,7 @@ def test_golden_numbers(solver, backward):
 
 @pytest.mark.parametrize("k", NEUMANN)
 def test_neumann_terms(k):
-    """As many terms as steps of the iteration, and the error that so many leave."""
+    """As many terms as steps of the iteration, and the error that is left after them."""
     exact = golden(backward="direct")
     exact[0].backward(exact[2])
     layer, _, dh = golden(backward="neumann", backward_iter=k)

@@ -14,7 +14,7 @@ from . import cases
 
 L = bp.layers
 O = bp.optimizers  # noqa: E741
-WIDE = 340  # so many inputs are passed on from thread to thread
+WIDE = 340  # this many inputs are passed on from thread to thread
 N, BATCH = 64, 16
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(N, WIDE)).astype(np.float32), RNG.integers(0, 5, N).astype(np.int32)

@@ -10,7 +10,7 @@ import bpcore as bp
 
 L = bp.layers
 O = bp.optimizers  # noqa: E741
-WIDE, N, BATCH = 340, 48, 16  # so many inputs are passed on from thread to thread
+WIDE, N, BATCH = 340, 48, 16  # this many inputs are passed on from thread to thread
 OPTIMIZERS = {
     "SGD": O.SGD,
     "momentum": lambda rate: O.SGD(rate, momentum=0.9),

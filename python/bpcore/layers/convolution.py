@@ -79,7 +79,7 @@ class _Convolution(SlidingLayer):
         if shape[-1] % self.groups:
             raise ShapeError(
                 f"{self.label}: got x with {shape[-1]} channels, expected a multiple of "
-                f"{self.groups} because it has so many groups; change groups, or the channels of x"
+                f"{self.groups}, the number of its groups; change groups, or the channels of x"
             )
         if self.kernel is not None and self.kernel.shape[-2] * self.groups != shape[-1]:
             raise ShapeError(

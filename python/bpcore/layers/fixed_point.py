@@ -159,8 +159,8 @@ class FixedPoint(Layer):
         return h, own.report()
 
     def _accelerate(self, h: Array, x: Array) -> tuple[Array, Report]:
-        """Anderson (1965), type II with so many differences: the combination of the last steps
-        whose residual is least."""
+        """Anderson (1965), type II with up to `_HISTORY` differences: the combination of the last
+        steps whose residual is least."""
         own = _Progress(len(h))
         kept: list[tuple[Array, Array]] = []  # h, F(h) - h of all rows
         for _ in range(self.max_iter):

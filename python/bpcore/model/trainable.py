@@ -242,7 +242,7 @@ class Trainable(Adjustable, Copying, Differentiable):
         mask : array of bool (N, T), optional
             Which steps of `x` count; by input where there are several.
         bptt : int, optional
-            Truncated backpropagation through time: an update for each window of so many steps.
+            Truncated backpropagation through time: an update every `bptt` steps.
 
         Returns
         -------

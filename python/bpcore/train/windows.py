@@ -126,7 +126,7 @@ def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> 
 
 
 def windows(item: Dataset, every: int) -> Iterator[Dataset]:
-    """Windows of so many steps, but for those in which nothing counts."""
+    """Windows of `every` steps, but for those in which nothing counts."""
     assert item.form is not None
     length = item.form.lengths[0]
     for begin in range(0, length, every):
