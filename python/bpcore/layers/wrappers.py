@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from .. import graph
 from ..base import checks
 from ..base.lengths import shown
@@ -74,6 +72,14 @@ def _layer(what: str, value: Any) -> Layer:
     return value
 
 
+_MERGES: dict[str | None, type[CoreLayer]] = {
+    "concat": Concatenate,
+    "sum": Add,
+    "mul": Multiply,
+    "ave": Average,
+}
+
+
 class Bidirectional(Wrapper):
     """A recurrent layer in both directions of time.
 
@@ -104,7 +110,6 @@ class Bidirectional(Wrapper):
 
     takes_any_length = True
     streams = False
-    _MODES = ("concat", "sum", "mul", "ave", None)
 
     def __init__(
         self,
@@ -117,8 +122,8 @@ class Bidirectional(Wrapper):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
-        if merge_mode not in self._MODES:
-            raise ValueError(f"merge_mode must be one of {self._MODES}, got {merge_mode!r}")
+        if merge_mode not in (modes := (*_MERGES, None)):
+            raise ValueError(f"merge_mode must be one of {modes}, got {merge_mode!r}")
         self.merge_mode = merge_mode
         self.forward_layer = self._recurrent("layer", layer)
         if backward_layer is None:
@@ -183,7 +188,7 @@ class Bidirectional(Wrapper):
             return results
         ys = [result[0] for result in results]
         states = [state for result in results for state in result[1:]]
-        return [*([_merged(self.merge_mode, ys)] if self.merge_mode else ys), *states]
+        return [*([_MERGES[self.merge_mode]()(ys)] if self.merge_mode else ys), *states]
 
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
         """`core_lower` has said it."""
@@ -197,29 +202,10 @@ class Bidirectional(Wrapper):
         for _, layer in self._inner():
             own = layer.compute_output_shape(shapes if several else shapes[0])
             halves.append(layer.core_lower(low, inputs, shapes, own))
-        y = self._join(low, halves, shape)
+        merge = _MERGES[self.merge_mode](name=self.name)
+        y = merge.core_lower(low, halves, [low.shapes[i] for i in halves], shape)
         low.set_masks(y, low.masks_of(halves[0]))
         return y
-
-    def _join(self, low: graph.Lowering, halves: list[int], shape: Shape) -> int:
-        if self.merge_mode == "concat":
-            return low.add("concatenate", halves, shape, self.name, axis=len(shape) - 1)
-        op = "multiply" if self.merge_mode == "mul" else "add"
-        y = low.add(op, halves, shape, self.name)
-        if self.merge_mode == "ave":
-            half = low.add("constant", (), (), self.name, value=np.array(0.5))
-            y = low.add("multiply", (y, half), shape, self.name)
-        return y
-
-
-def _merged(mode: str, ys: list[Any]) -> Any:
-    kinds: dict[str, type[Layer]] = {
-        "concat": Concatenate,
-        "sum": Add,
-        "mul": Multiply,
-        "ave": Average,
-    }
-    return kinds[mode]()(ys)
 
 
 class TimeDistributed(Wrapper):
