@@ -174,16 +174,20 @@ def _fits(found: tuple[int, ...], shape: Shape) -> bool:
     return all(n == size or (size is None and n > 0) for n, size in pairs)
 
 
+def fraction(x: Array) -> tuple[int, ...]:
+    """The place of the first number that is not whole, or ()."""
+    parts: Any = np.argwhere(x != np.floor(x)) if x.dtype.kind == "f" else ()
+    return tuple(int(i) for i in parts[0]) if len(parts) else ()
+
+
 def ids(name: str, x: Array, count: int, layer: str) -> None:
     """Refuse what is no whole number from 0 to count - 1."""
-    if x.dtype.kind == "f":
-        whole = x == np.floor(x)
-        if not whole.all():
-            where = tuple(int(i) for i in np.argwhere(~whole)[0])
-            raise ValueError(
-                f"{name} contains {x[where]} at {list(where)}, expected whole numbers: ids of the "
-                f"Embedding behind input {layer!r}"
-            )
+    where = fraction(x)
+    if where:
+        raise ValueError(
+            f"{name} contains {x[where]} at {list(where)}, expected whole numbers: ids of the "
+            f"Embedding behind input {layer!r}"
+        )
     if x.size and (x.min() < 0 or x.max() >= count):
         where = tuple(int(i) for i in np.argwhere((x < 0) | (x >= count))[0])
         raise ValueError(

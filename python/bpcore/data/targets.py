@@ -120,9 +120,8 @@ def _labels(name: str, y: Array, shape: Shape, layer: str) -> Array:
         )
     if y.dtype.kind == "f":
         arrays.finite(name, y, "float64")
-        whole = y == np.floor(y)
-        if not whole.all():
-            where = tuple(int(i) for i in np.argwhere(~whole)[0])
+        where = arrays.fraction(y)
+        if where:
             raise ValueError(
                 f"{name} contains label {y[where]} at row {where[0]}, expected whole class numbers "
                 f"0..{classes - 1}"
