@@ -29,6 +29,50 @@ def test_standard_scaling_medians_flags_and_levels():
     assert strange[0, 1:].tolist() == [0, 0, 0, 1, 0.5]
 
 
+def test_a_missing_category_is_no_other_value():
+    """Known, unseen and missing: a column each, and never two of them."""
+    prepare = tabular.Preprocessor().fit({"b": ["x", None, "y", "x"]})
+    assert prepare.feature_names == ["b=x", "b=y", "b=other", "b missing"]
+    found = prepare.transform({"b": ["y", "z", None]})
+    assert found.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+def test_missing_numbers_are_medians_not_means():
+    table = {"a": [1.0, 2.0, None, 90.0, 3.0, 4.0]}
+    known = np.array([1.0, 2.0, 90.0, 3.0, 4.0])
+    found = tabular.Preprocessor("standard").fit(table).transform(table)
+    assert found[2, 0] == pytest.approx((3.0 - known.mean()) / known.std(), rel=1e-6)
+    assert found[2, 1] == 1
+
+
+def test_the_most_frequent_levels_have_columns():
+    """64 of 70, and the rarest six are one: the six that come first by name."""
+    words = [f"v{i:02d}" for i in range(70) for _ in range(2 if i < 6 else 3 + i % 5)]
+    prepare = tabular.Preprocessor().fit({"b": words})
+    assert prepare.width == 65
+    found = prepare.transform({"b": [f"v{i:02d}" for i in range(70)]})
+    assert found[:6, 64].all() and not found[6:, 64].any()
+
+
+def test_mean_and_variance_of_many_blocks():
+    """Blocks of unlike means, as of a file that is sorted: NumPy's numbers of all at once."""
+    from bpcore.data import tables
+
+    n = 2 * tables.ROWS + tables.ROWS // 2
+    x = np.linspace(-5, 20, n) + np.random.default_rng(0).normal(size=n)
+    (column,) = tabular.Preprocessor("standard").fit({"x": x}).columns
+    assert column.center == pytest.approx(x.mean(), rel=1e-12)
+    assert column.scale == pytest.approx(x.std(), rel=1e-12)
+
+
+def test_numbers_beyond_those_of_training_stay_where_the_network_has_learned():
+    """By quantiles the least and the largest are those of 1/1000 and 999/1000."""
+    x = np.random.default_rng(0).lognormal(size=5000)
+    prepare = tabular.Preprocessor("quantile").fit({"x": x})
+    low, high = prepare.transform({"x": [-1e9, 1e9]})[:, 0]
+    assert (low, high) == (pytest.approx(-3.0902323, abs=1e-5), pytest.approx(3.0902323, abs=1e-5))
+
+
 def test_quantile_scaling_makes_normal_numbers():
     x = np.exp(np.random.default_rng(0).normal(size=20_000))
     found = tabular.Preprocessor().fit({"x": x}).transform({"x": x})[:, 0]
@@ -204,6 +248,43 @@ def test_members_answer_with_their_mean(monkeypatch, tmp_path):
     held = networks.held_out(200, 0.15, 0, 3)
     assert (held.sum(axis=1) == 30).all() and held.sum(axis=0).max() == 1
     assert [networks.count(None, n) for n in (10, 5000, 10_000, 40_000)] == [8, 8, 4, 1]
+
+
+def test_held_out_answers_are_means_over_those_who_held_out():
+    """Each row by two of four members: their mean, in the target's units."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    model = tabular.TabularRegressor(
+        (8,), members=4, validation_fraction=0.5, epochs=60, dropout=0.0, random_state=0
+    ).fit({"x": x}, 50 + 3 * x)
+    truth, answers = model.held_out_
+    assert len(truth) == 300
+    np.testing.assert_allclose(np.sort(truth), np.sort(50 + 3 * x), rtol=1e-6)
+    assert 1 - np.square(truth - answers).sum() / np.square(truth - truth.mean()).sum() > 0.9
+    slope = np.polyfit(truth - truth.mean(), answers, 1)[0]
+    assert slope == pytest.approx(1, abs=0.1)  # of sums it would be 2
+
+
+def test_sample_weights_belong_to_their_rows():
+    """Rows of weight 0 have the wrong class, and stand among the others in no order."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=600)
+    right = x > 0
+    counts = rng.random(600) > 0.5
+    given = np.where(counts, right, ~right)
+    for members in (1, 3):
+        model = tabular.TabularClassifier((8,), epochs=40, members=members, random_state=0)
+        model.fit({"x": x}, np.where(given, "b", "a"), sample_weight=counts.astype(float))
+        assert (model.predict({"x": x}) == np.where(right, "b", "a")).mean() > 0.9
+
+
+def test_the_score_of_a_regressor_is_r_squared():
+    table, score = people(200)
+    model = tabular.TabularRegressor((6,), epochs=3, members=1, random_state=0)
+    model.fit(table, 100 + score)
+    apart = 100 + score - model.predict(table)
+    assert model.score(table, 100 + score) == pytest.approx(1 - apart.var() / score.var() - (
+        apart.mean() ** 2 / score.var()), rel=1e-9)  # fmt: skip
 
 
 def test_long_tails_are_scaled_by_quantiles():

@@ -153,8 +153,8 @@ class Tabular:
         for k, chosen in enumerate(held):
             model, layers = self._network(recipe, None if seed is None else seed + k)
             part, kept = (x, test) if members == 1 else (x[~chosen], x[chosen])
-            w = None if weight is None else weight[~chosen]
-            history = self._train(model, part, y[~chosen], w, (kept, y[chosen]))
+            weights = None if weight is None else (weight[~chosen], weight[chosen])
+            history = self._train(model, (part, kept), (y[~chosen], y[chosen]), weights)
             learned.append(layers)
             self.histories_.append(history)
             total[chosen] += self._predict(model, kept)
@@ -185,18 +185,21 @@ class Tabular:
         model.compile(rate, self._outputs()[1], metrics=self._monitor())
 
     def _train(
-        self, model: Model, x: Array, y: Array, weight: Any, test: tuple[Array, Array]
+        self, model: Model, xs: tuple[Array, Array], ys: tuple[Array, Array], weights: Any
     ) -> Any:
-        n = len(x) + len(test[0])
+        """Each is a pair: of the rows to train on, and of those that decide when to stop."""
+        n = len(xs[0]) + len(xs[1])
+        given, held = (None, None) if weights is None else weights
         size = self.batch_size or int(np.clip(2 ** np.floor(np.log2(max(n / 50, 1))), 16, 512))
         watch = list(self.callbacks or [])
         told: dict[str, Any] = {}
-        if len(test[0]):
-            told["validation_data"] = (self._inputs(model, test[0]), test[1])
+        if len(xs[1]) and (held is None or held.any()):
+            rest = () if held is None else (held,)
+            told["validation_data"] = (self._inputs(model, xs[1]), ys[1], *rest)
             watch.append(hooks.EarlyStopping(patience=self.patience))
         return model.fit(
-            self._inputs(model, x), y, batch_size=size, epochs=self.epochs, verbose=self.verbose,
-            sample_weight=weight, callbacks=watch, **told,
+            self._inputs(model, xs[0]), ys[0], batch_size=size, epochs=self.epochs,
+            verbose=self.verbose, sample_weight=given, callbacks=watch, **told,
         )  # fmt: skip
 
     def _inputs(self, model: Model, x: Array) -> Any:
