@@ -124,6 +124,16 @@ def test_trajectory_of_quickprop(decay):
         np.testing.assert_allclose(found[-1], B, atol=1e-3)
 
 
+def test_quickprop_grows_at_most_by_mu():
+    """Along a gentle slope a step is mu times the last one, never the far minimum at once."""
+    rate, mu, start = 0.001, 1.75, np.array([900.0, -700.0, 500.0])
+    expected = quickprop(start, 40, rate, mu, 0.0)
+    steps = np.diff(expected, axis=0, prepend=start[None])
+    assert (np.abs(steps[1:4]) > 1.2 * np.abs(steps[:3])).any()  # the rule has a part in it
+    found, _ = minimise(bp.optimizers.Quickprop(rate, mu=mu, decay=0.0), quadratic(), start, 40)
+    np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-11, atol=1e-11)
+
+
 def chained(w):
     return (100 * (w[1:] - w[:-1] ** 2) ** 2 + (1 - w[:-1]) ** 2).sum()
 
@@ -253,6 +263,75 @@ def test_lbfgs_reaches_scipys_minima_with_as_many_evaluations():
 def test_conjugate_gradients_solve_a_quadratic_in_as_many_steps_as_it_has_weights():
     trail, _ = minimise(bp.optimizers.ScaledConjugateGradient(), quadratic(), [5.0, 4.0, -3.0], 6)
     np.testing.assert_allclose(trail[-1], B, atol=1e-5)
+
+
+def moller(f, g, w, steps):
+    """The nine steps of M. Moller, "A scaled conjugate gradient algorithm", 1993."""
+    w, n = np.array(w, float), len(w)
+    scale, raised, success, k = 5e-7, 0.0, True, 1
+    r = p = -g(w)
+    trail, restarts, failures = [], 0, 0
+    for _ in range(steps):
+        square = p @ p
+        if success:
+            sigma = 5e-5 / np.sqrt(square)
+            delta = p @ (g(w + sigma * p) - g(w)) / sigma
+        delta += (scale - raised) * square
+        if delta <= 0:
+            raised = 2 * (scale - delta / square)
+            delta = -delta + scale * square
+            scale = raised
+        mu = p @ r
+        alpha = mu / delta
+        fit = 2 * delta * (f(w) - f(w + alpha * p)) / mu**2
+        success = fit >= 0
+        if success:
+            w = w + alpha * p
+            new, raised = -g(w), 0.0
+            p = new if k % n == 0 else new + (new @ new - new @ r) / mu * p
+            restarts += k % n == 0
+            r, k = new, k + 1
+            if fit >= 0.75:
+                scale /= 4
+        else:
+            raised, failures = scale, failures + 1
+        if fit < 0.25:
+            scale += delta * (1 - fit) / square
+        trail.append(w)
+    return np.array(trail), restarts, failures
+
+
+@pytest.mark.parametrize("start", [[-1.2, 1.0, 0.5], [2.0, -1.0, 1.5]])
+def test_trajectory_of_scaled_conjugate_gradients(start):
+    """Of a function that is no quadratic, beyond restarts and failed steps."""
+    gradient = chained_gradient
+    expected, restarts, failures = moller(chained, gradient, start, 14)
+    assert restarts >= 2 and failures >= 1
+    found, _ = minimise(
+        bp.optimizers.ScaledConjugateGradient(), Function(chained, gradient), start, 14
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("memory", [1, 2, 5])
+def test_lbfgs_remembers_as_many_pairs_as_it_is_told(memory):
+    """Iteration by iteration SciPy's weights, which another number of pairs has not."""
+    scipy = pytest.importorskip("scipy.optimize")
+    value, gradient = conditioned(20, 100)
+    start = [-2.0] * 20
+
+    def theirs(pairs):
+        trail = []
+        options = {"maxcor": pairs, "gtol": 0, "ftol": 0, "maxiter": 12}
+        scipy.minimize(value, start, jac=gradient, method="L-BFGS-B", options=options,
+                       callback=lambda w: trail.append(w.copy()))  # fmt: skip
+        return np.array(trail)
+
+    found, _ = minimise(
+        bp.optimizers.LBFGS(memory=memory, tol=0.0), Function(value, gradient), start, 12
+    )
+    np.testing.assert_allclose(found, theirs(memory), rtol=1e-6, atol=1e-6)
+    assert np.abs(found - theirs(memory + 1)).max() > 1e-3
 
 
 X = np.linspace(-1, 1, 41)[:, None]
