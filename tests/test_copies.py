@@ -41,6 +41,31 @@ def test_clone_is_a_model_of_its_own(rng):
     assert model.optimizer.iterations == 2
 
 
+def test_neither_of_two_clones_sees_the_other_train(rng):
+    """Weights, statistics, shuffles and dropout: each goes the way of a model that was alone."""
+    x, y = rng.normal(size=(30, 4)), rng.normal(size=(30, 2))
+
+    def compiled(model):
+        model.compile("adam", "mse")
+        return model
+
+    alone, model = compiled(made()), compiled(made())
+    twin = compiled(model.clone())
+    for one, other in zip(model.weights, twin.weights, strict=True):
+        assert not np.shares_memory(one.value, other.value)
+    twin.fit(x, y, batch_size=7, epochs=2, verbose=0)
+    twin(x, training=True)
+    model.fit(x, y, batch_size=7, epochs=2, verbose=0)
+    alone.fit(x, y, batch_size=7, epochs=2, verbose=0)
+    support.assert_same(numbered(model), numbered(alone))
+    support.assert_same(numbered(twin), numbered(alone))
+    drawn = alone(x, training=True)
+    for _ in range(3):
+        model(x, training=True)
+    fresh = model.clone()
+    np.testing.assert_array_equal(fresh(x, training=True), drawn)
+
+
 def test_clone_with_new_weights():
     """From the next seed, as a new model has them."""
     bp.set_seed(5)
@@ -73,6 +98,23 @@ def test_polyak_update(rng):
         support.assert_same(numbered(target), numbered(model))
         target.polyak_update(target, 0.3)
         support.assert_same(numbered(target), numbered(model))
+
+
+def test_a_polyak_update_by_1_copies_what_statistics_were_rounded_from(rng):
+    """Data far from 0: a float32 mean alone would shift all predictions."""
+    x = 1e6 + rng.normal(size=(200, 3))
+    pair = []
+    for data in (x, x + 40):
+        scale = L.Normalization()
+        scale.adapt(data)
+        model = bp.Sequential([scale, L.Dense(2)], seed=0)
+        model.build((3,))
+        pair.append(model)
+    model, target = pair
+    expected = (x - x.mean(axis=0)) / x.std(axis=0) @ model.weights[-2].value
+    target.polyak_update(model, 1.0)
+    np.testing.assert_array_equal(target.predict(x), model.predict(x))
+    np.testing.assert_allclose(target.predict(x), expected, atol=1e-3)
 
 
 def test_polyak_update_refuses():

@@ -86,6 +86,10 @@ def change_by_vector(model, x, y):
     model.weights_vector = model.weights_vector
 
 
+def change_by_polyak(model, x, y):
+    model.polyak_update(model.clone(weights=False), 0.5)
+
+
 def change_by_a_model_of_the_same_layers(model, x, y):
     other = bp.Model(model.inputs, model.outputs, dtype="float64", seed=0)
     other.compile("sgd", "mse")

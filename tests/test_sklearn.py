@@ -127,6 +127,47 @@ def test_sample_weights_and_class_weights(weighted):
     np.testing.assert_allclose(c.loss_, d.loss_, rtol=1e-6)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_batches_in_order_take_scikit_learns_steps(solver):
+    """Alpha is divided by the rows of a batch, not of all data."""
+    x, y, _, _ = digits()
+    x, y = x[:240], y[:240]
+    options = {"hidden_layer_sizes": (9,), "activation": "tanh", "alpha": 2.0, "batch_size": 60,
+               "shuffle": False, "max_iter": 3, "random_state": 1, "solver": solver,
+               "learning_rate_init": 0.01, "epsilon": 1e-14}  # fmt: skip
+    a, b = MLPClassifier(**options).fit(x, y), neural_network.MLPClassifier(**options).fit(x, y)
+    for v, w in zip([*a.coefs_, *a.intercepts_], [*b.coefs_, *b.intercepts_], strict=True):
+        np.testing.assert_allclose(v, w, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(a.loss_curve_, b.loss_curve_, rtol=1e-6)
+
+
+def test_early_stopping_weighs_the_rows_it_watches():
+    """Half of the rows have the wrong class and hardly any weight: the others alone are watched."""
+    draw = np.random.default_rng(2)
+    x = draw.normal(size=(600, 3))
+    right, counts = (x[:, 0] > 0).astype(int), draw.random(600) > 0.5
+    net = MLPClassifier((8,), early_stopping=True, random_state=0, learning_rate_init=0.02)
+    net.fit(x, np.where(counts, right, 1 - right), np.where(counts, 1.0, 1e-9))
+    assert net.best_validation_score_ > 0.9 and net.score(x, right) > 0.9
+
+
+def test_lbfgs_sums_over_blocks_of_sparse_rows(monkeypatch):
+    """In blocks of unlike size: the minimum of all rows at once, with weights and penalty."""
+    sparse = pytest.importorskip("scipy.sparse")
+    from bpcore.sklearn import data
+
+    x, y, _, _ = digits()
+    x, y = x[:150], y[:150] % 3
+    weight = np.random.default_rng(0).integers(1, 4, 150)
+    options = {"solver": "lbfgs", "max_iter": 15, "random_state": 0, "hidden_layer_sizes": (8,),
+               "alpha": 0.5}  # fmt: skip
+    monkeypatch.setattr(data, "BLOCK", 64)
+    a = MLPClassifier(**options).fit(sparse.csr_matrix(x), y, weight)
+    b = neural_network.MLPClassifier(**options).fit(x, y, weight)
+    np.testing.assert_allclose(a.loss_, b.loss_, rtol=1e-6)
+    np.testing.assert_allclose(a.coefs_[0], b.coefs_[0], rtol=1e-3, atol=1e-6)
+
+
 def test_stopping_rules_and_curves():
     x, y, _, _ = digits()
     for options in ({"tol": 1e-2}, {"early_stopping": True, "tol": 1e-3},
