@@ -5,6 +5,8 @@ The core works in slices of at most 50 ms, so that Ctrl-C takes effect within 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -184,14 +186,10 @@ class Loop:
         self, epoch: int, solver: solving.Solving, train: Dataset
     ) -> dict[str, float]:
         """One iteration on all of the data; the last one stops the training."""
-        if self.hooks.has_batch_hooks:
-            self.hooks.call("on_train_batch_begin", 0)
         report: dict[str, float] = {}
-        self.trainer.set_data(train.xs, train.ys, train.told)
-        self._guarded(epoch, lambda: report.update(solver.epoch(train)))
-        if self.hooks.has_batch_hooks:
-            logs = self.compilation.measures.logs(self.trainer.results(), final=False)
-            self.hooks.call("on_train_batch_end", 0, logs=logs)
+        with self._told(0):
+            self.trainer.set_data(train.xs, train.ys, train.told)
+            self._guarded(epoch, lambda: report.update(solver.epoch(train)))
         self._stops(epoch, 1)
         if solver.optimizer.stopped:
             self.model.stop_training = True
@@ -219,18 +217,14 @@ class Loop:
         schedule = Rates(self.optimizer)
         while trainer.batch < end and not stop:
             batch = int(trainer.batch)
-            if hooks:
-                self.hooks.call("on_train_batch_begin", batch)
-            rates = schedule.next(self.optimizer.iterations)
-            # A single rate means "for all steps" to the core; the last of a schedule is for one.
-            single = hooks or (rates.size == 1 and not schedule.constant)
-            limit = 1 if single else end - batch
-            if self.saver is not None:
-                limit = min(limit, self.saver.batches_left())
-            self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
-            if hooks:
-                logs = self.compilation.measures.logs(trainer.results(), final=False)
-                self.hooks.call("on_train_batch_end", batch, logs=logs)
+            with self._told(batch):
+                rates = schedule.next(self.optimizer.iterations)
+                # One rate means "for all steps" to the core; the last of a schedule is for one.
+                single = hooks or (rates.size == 1 and not schedule.constant)
+                limit = 1 if single else end - batch
+                if self.saver is not None:
+                    limit = min(limit, self.saver.batches_left())
+                self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if self.saver is not None:
                 self.saver.after_batches(epoch, int(trainer.batch) - batch)
             stop = self._stops(epoch, int(trainer.batch) - batch)
@@ -264,19 +258,15 @@ class Loop:
                     return
 
     def _window(self, epoch: int, trainer: Any, part: Dataset, schedule: Rates, done: int) -> None:
-        if self.hooks.has_batch_hooks:
-            self.hooks.call("on_train_batch_begin", done)
-        rate = float(schedule.next(self.optimizer.iterations)[0])
-        self._guarded(
-            epoch,
-            lambda: trainer.train_step(
-                part.xs, part.ys, part.told, rate, update=True, reset=done == 0, more=True
-            ),
-            batch=done,
-        )
-        if self.hooks.has_batch_hooks:
-            logs = self.compilation.measures.logs(trainer.results(), final=False)
-            self.hooks.call("on_train_batch_end", done, logs=logs)
+        with self._told(done):
+            rate = float(schedule.next(self.optimizer.iterations)[0])
+            self._guarded(
+                epoch,
+                lambda: trainer.train_step(
+                    part.xs, part.ys, part.told, rate, update=True, reset=done == 0, more=True
+                ),
+                batch=done,
+            )
 
     def _trainer_for(self, item: Dataset, goes_on: bool) -> Any:
         """The trainer for a batch, which may be of another length than the one before."""
@@ -292,21 +282,17 @@ class Loop:
         done = 0
         schedule = Rates(self.optimizer)
         for item in batches.epoch(steps):
-            if self.hooks.has_batch_hooks:
-                self.hooks.call("on_train_batch_begin", done)
-            rate = float(schedule.next(self.optimizer.iterations)[0])
-            reset = done == 0
-            trainer = self._trainer_for(item, not reset)
-            self._guarded(
-                epoch,
-                lambda t=trainer, d=item, r=rate, f=reset: t.train_step(
-                    d.xs, d.ys, d.told, r, update=True, reset=f, more=True, largest=d.largest
-                ),
-                batch=done,
-            )
-            if self.hooks.has_batch_hooks:
-                logs = self.compilation.measures.logs(trainer.results(), final=False)
-                self.hooks.call("on_train_batch_end", done, logs=logs)
+            with self._told(done):
+                rate = float(schedule.next(self.optimizer.iterations)[0])
+                reset = done == 0
+                trainer = self._trainer_for(item, not reset)
+                self._guarded(
+                    epoch,
+                    lambda t=trainer, d=item, r=rate, f=reset: t.train_step(
+                        d.xs, d.ys, d.told, r, update=True, reset=f, more=True, largest=d.largest
+                    ),
+                    batch=done,
+                )
             done += 1
             if self._stops(epoch, 1):
                 break
@@ -321,11 +307,23 @@ class Loop:
     def _stops(self, epoch: int, batches: int) -> bool:
         """After a slice or batch: refresh the bar, look at clocks; whether to stop now."""
         if self.progress.due(batches):
-            logs = self.compilation.measures.logs(self.trainer.results(), final=False)
-            self.progress.show(epoch, logs)
+            self.progress.show(epoch, self._logs())
         for item in self.hooks.slice_hooks:
             item.on_train_slice_end()
         return bool(self.model.stop_training)
+
+    def _logs(self) -> dict[str, float]:
+        """Of the epoch so far."""
+        return self.compilation.measures.logs(self.trainer.results(), final=False)
+
+    @contextmanager
+    def _told(self, batch: int) -> Iterator[None]:
+        """Callbacks hear of a batch before and after it, if any wants to."""
+        if self.hooks.has_batch_hooks:
+            self.hooks.call("on_train_batch_begin", batch)
+        yield
+        if self.hooks.has_batch_hooks:
+            self.hooks.call("on_train_batch_end", batch, logs=self._logs())
 
     def _guarded(self, epoch: int, work: Any, batch: int | None = None) -> None:
         try:
