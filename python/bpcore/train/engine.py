@@ -103,16 +103,7 @@ class Engine:
             return self
         found = self.forms.pop(form, None)
         if found is None:
-            found = Engine(
-                self.nodes,
-                self.input_tensors,
-                self.output_tensors,
-                self.dtype,
-                self.compute,
-                self.draws,
-                form,
-                self.signature,
-            )
+            found = self._other(form)
             found.by_chance = self.by_chance
         self.forms[form] = found  # the last one used is the last one
         while len(self.forms) > _KEPT:
@@ -122,8 +113,12 @@ class Engine:
 
     def traced(self, form: Form | None) -> Engine:
         """Another engine of the same weights, to look into recurrent layers."""
-        own = self.nodes, self.input_tensors, self.output_tensors, self.dtype, self.compute
-        return Engine(*own, self.draws, form, self.signature, traced=True)
+        return self._other(form, traced=True)
+
+    def _other(self, form: Form | None, traced: bool = False) -> Engine:
+        ends = self.input_tensors, self.output_tensors
+        own = self.nodes, *ends, self.dtype, self.compute, self.draws
+        return Engine(*own, form, self.signature, traced=traced)
 
     def ends(self) -> list[graph.End]:
         """The outputs, as losses and metrics ask for them."""
