@@ -67,6 +67,12 @@ def takes(function: Callable[..., Any], name: str) -> bool:
     )
 
 
+def called(function: Callable[..., Any], offered: Mapping[str, Any], /, **more: Any) -> Any:
+    """What a user's function gives for those of the offered arguments that it has."""
+    names = inspect.signature(function).parameters
+    return function(**{k: v for k, v in offered.items() if k in names}, **more)
+
+
 class PlainArguments(Plain):
     """Arguments of constructors: arrays become lists, objects their class and ``get_config()``."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from .. import layers
-from ..base import checks
+from ..base import arguments, checks
 from ..base.memory import Array
 from ..model.model import Model
 from ..model.sequential import Sequential
@@ -83,10 +82,8 @@ class Wrapped(BaseEstimator):
             if given.built:
                 made.set_weights(given.get_weights())
         elif callable(given):
-            told = dict(self.model_arguments or {})
-            names = inspect.signature(given).parameters
             offered = {"n_outputs": outputs, "n_features": features, "seed": seed}
-            made = given(**{k: v for k, v in offered.items() if k in names}, **told)
+            made = arguments.called(given, offered, **dict(self.model_arguments or {}))
         else:
             raise TypeError(
                 "model must be a bpcore model, a function that makes one, or None, got "

@@ -231,9 +231,12 @@ class Tabular:
         return self._truths(source.source, values), self._answers(self._raw(source))
 
     # ---- use -------------------------------------------------------------------------------------
-    def _raw(self, table: Any) -> Array:
+    def _need_fit(self) -> None:
         if not hasattr(self, "model_"):
             raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(table, target)")
+
+    def _raw(self, table: Any) -> Array:
+        self._need_fit()
         none = self._predict(self.model_, np.zeros((0, self.preprocessor_.width), np.float32))
         return np.concatenate([none, *self._blocks(open_table(table))])
 
@@ -268,8 +271,7 @@ class Tabular:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, preparation and classes to one file, which `load` reads."""
-        if not hasattr(self, "model_"):
-            raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(table, target)")
+        self._need_fit()
         params = {**self.get_params(), "callbacks": None, "model": None,
                   "hidden": list(self.hidden), "random_state": None}  # fmt: skip
         document = {

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import layers
-from ..base import checks
+from ..base import arguments, checks
 from ..base.memory import Array
 from ..layers.input import Input
 from ..model.model import Model
@@ -122,8 +121,7 @@ def made_by(function: Callable[..., Any], outputs: int, features: int, seed: int
             f"only when the table was read; got {checks.describe(function)}"
         )
     offered = {"n_outputs": outputs, "n_features": features, "seed": seed}
-    names = inspect.signature(function).parameters
-    made = function(**{name: value for name, value in offered.items() if name in names})
+    made = arguments.called(function, offered)
     if not isinstance(made, Model):
         raise TypeError(f"model: the function made {checks.describe(made)}, expected a Model")
     return made
