@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..base import checks
 from ..base.memory import Array, Shape
-from .recurrent_base import Recurrent, cell_attributes
+from .recurrent_base import Recurrent
 
 
 class SimpleRNN(Recurrent):
@@ -99,11 +97,6 @@ class SimpleRNN(Recurrent):
         )
         self._set_results(return_sequences, return_state, go_backwards, stateful)
         self._set_dropout(dropout, recurrent_dropout, seed)
-
-    activation: str
-
-    def _attributes(self) -> dict[str, Any]:
-        return cell_attributes(self.activation)
 
 
 class LSTM(Recurrent):
@@ -198,7 +191,6 @@ class LSTM(Recurrent):
         self._set_results(return_sequences, return_state, go_backwards, stateful)
         self._set_dropout(dropout, recurrent_dropout, seed)
 
-    activation: str
     recurrent_activation: str
 
     def build(self, input_shape: Any) -> None:
@@ -206,11 +198,8 @@ class LSTM(Recurrent):
         super().build(input_shape)
         if self.use_bias and self.unit_forget_bias:
             value: Array = self.bias.value.copy()
-            value[self.units : 2 * self.units] = np.ones(self.units)
+            value[self.units : 2 * self.units] = 1
             self.bias.value = value
-
-    def _attributes(self) -> dict[str, Any]:
-        return cell_attributes(self.activation, self.recurrent_activation)
 
 
 class GRU(Recurrent):
@@ -304,7 +293,6 @@ class GRU(Recurrent):
         self._set_results(return_sequences, return_state, go_backwards, stateful)
         self._set_dropout(dropout, recurrent_dropout, seed)
 
-    activation: str
     recurrent_activation: str
 
     def _bias_shape(self) -> Shape:
@@ -312,5 +300,4 @@ class GRU(Recurrent):
         return (2, width) if self.reset_after else (width,)
 
     def _attributes(self) -> dict[str, Any]:
-        cell = cell_attributes(self.activation, self.recurrent_activation)
-        return {**cell, "reset_after": self.reset_after}
+        return {**super()._attributes(), "reset_after": self.reset_after}

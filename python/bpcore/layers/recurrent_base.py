@@ -23,6 +23,7 @@ class Recurrent(CoreLayer):
     gates: ClassVar[int]
     states: ClassVar[int] = 1
     units: int
+    activation: str
 
     def _set(
         self,
@@ -167,8 +168,13 @@ class Recurrent(CoreLayer):
         return self.core_lower(low, inputs, shapes, shape)
 
     def _attributes(self) -> dict[str, Any]:
-        """What the cell is told."""
-        raise NotImplementedError
+        """What the core is told of the cell."""
+        told: dict[str, Any] = {}
+        for name, alpha in (("activation", "alpha"), ("recurrent_activation", "recurrent_alpha")):
+            function = getattr(self, name, None)  # without gates there is only the first
+            if function is not None:
+                told |= {name: function, alpha: activations.alpha(function)}
+        return told
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
@@ -269,11 +275,3 @@ def _pointwise(name: str, function: Any) -> str:
             f"{checks.describe(function)}; other functions of a cell are written as a cell of RNN"
         )
     return found
-
-
-def cell_attributes(activation: str, recurrent: str | None = None) -> dict[str, Any]:
-    """What the core is told of a cell's activations."""
-    told: dict[str, Any] = {"activation": activation, "alpha": activations.alpha(activation)}
-    if recurrent is not None:
-        told.update(recurrent_activation=recurrent, recurrent_alpha=activations.alpha(recurrent))
-    return told
