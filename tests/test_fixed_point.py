@@ -172,3 +172,34 @@ def test_a_model_as_a_cell_is_not_saved_by_halves(tmp_path):
     model.set_weights([w + 1 for w in before])
     model.load_weights(tmp_path / "w")
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+class Line(L.Layer):
+    """h' = -1.5 h + x, which runs away unless it is damped; keeps the states it is asked about."""
+
+    state_size = 1
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def forward(self, x, states):
+        self.asked.append(float(states[0][0, 0]))
+        return -1.5 * states[0] + x, [-1.5 * states[0] + x]
+
+    def backward(self, dy, dstates):
+        return dy + dstates[0], [-1.5 * (dy + dstates[0])]
+
+
+def test_damping_is_the_share_of_the_old_state():
+    """h <- 0.3 F(h) + 0.7 h goes to x / 2.5 by a factor of 0.3 * -1.5 + 0.7 = 0.25 a step."""
+    line = Line()
+    layer = L.FixedPoint(line, damping=0.7, tol=1e-9, backward="direct", dtype="float64")
+    assert layer([[5.0]])[0, 0] == pytest.approx(2.0, rel=1e-8)
+    told = line.asked[np.flatnonzero(np.isclose(line.asked, 1.5))[0] :]
+    np.testing.assert_allclose(np.subtract(2, told[:8]), 0.5 * 0.25 ** np.arange(8), rtol=1e-6)
+    assert layer.backward(np.array([[1.0]]))[0, 0] == pytest.approx(1 / 2.5)
+    line = Line()
+    layer = L.FixedPoint(line, solver="anderson", damping=0.7, backward="direct", dtype="float64")
+    assert layer([[5.0]])[0, 0] == pytest.approx(2.0, rel=1e-4)
+    assert np.isclose(line.asked, 1.5).any()  # the first step, when there is nothing to combine

@@ -171,12 +171,13 @@ class FixedPoint(Layer):
             residual = np.zeros_like(h)
             residual[rows] = value - h[rows]
             own.note(rows, _length(residual[rows]) / (_length(value) + _TINY), self.tol)
-            new = value if self.damping == 0 else h[rows] + (1 - self.damping) * residual[rows]
+            share = 1 - self.damping
+            new = value if self.damping == 0 else h[rows] + share * residual[rows]
             if kept:
                 dh = np.stack([h[rows] - a[rows] for a, _ in kept], axis=1)
                 dr = np.stack([residual[rows] - r[rows] for _, r in kept], axis=1)
                 weights = _least_squares(dr, residual[rows])
-                new = new - (weights[:, :, None] * (dh + dr)).sum(axis=1)
+                new = new - (weights[:, :, None] * (dh + share * dr)).sum(axis=1)
             kept = [*kept, (h.copy(), residual)][-_HISTORY:]
             h[rows] = new.astype(h.dtype)
         return h, own.report()
