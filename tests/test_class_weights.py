@@ -265,3 +265,27 @@ def test_other_words_are_refused(bad, rng):
     model.compile("sgd", bp.losses.CrossEntropy(class_weight="balanced"))
     with pytest.raises(ValueError, match="class_weight of the loss must be a dict"):
         model.fit(rng.normal(size=(4, 2)), [0, 1, 2, 0], verbose=0)
+
+
+def test_weights_of_classes_count_in_training_alone(rng):
+    """Those given to fit; those of the loss itself count wherever it is evaluated."""
+    x, y = rng.normal(size=(40, 3)), rng.integers(0, 2, 40)
+    xv, yv = rng.normal(size=(30, 3)), rng.integers(0, 2, 30)
+    table = np.array([0.5, 4.0])
+
+    def losses(model, x, y):
+        p = model.predict(x)[np.arange(len(y)), y]
+        return -np.log(p)
+
+    for of_loss in (False, True):
+        model = bp.Sequential([L.Dense(2, "softmax")], dtype="float64", seed=0)
+        loss = bp.losses.CrossEntropy(class_weight=table) if of_loss else "cross_entropy"
+        model.compile(bp.optimizers.SGD(1e-30), loss)
+        told = {} if of_loss else {"class_weight": dict(enumerate(table))}
+        found = model.fit(x, y, validation_data=(xv, yv), verbose=0, **told).history
+        held = table[yv] if of_loss else 1.0
+        np.testing.assert_allclose(found["loss"], (table[y] * losses(model, x, y)).mean())
+        np.testing.assert_allclose(found["val_loss"], (held * losses(model, xv, yv)).mean())
+        split = model.fit(x, y, validation_split=0.25, verbose=0, **told).history
+        held = table[y[30:]] if of_loss else 1.0
+        np.testing.assert_allclose(split["val_loss"], (held * losses(model, x[30:], y[30:])).mean())

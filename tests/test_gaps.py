@@ -61,3 +61,64 @@ def test_a_row_is_the_row_without_its_gaps(make, rng):
         np.testing.assert_allclose(back[0], dx[i, MASK[i]], rtol=1e-11, atol=1e-14)
     for p, g in zip(model.weights, gradients, strict=True):
         np.testing.assert_allclose(p.grad, g, rtol=1e-11, atol=1e-13)
+
+
+def small(*layers):
+    model = bp.Sequential([bp.Input((None, 3)), *layers], dtype="float64", seed=2)
+    model.compile(bp.optimizers.SGD(1e-30), "mse")
+    return model
+
+
+def mean_over(model, x, y, mask):
+    """The loss of `model`, by NumPy: the mean over the steps that count."""
+    return np.square(model.predict(x, mask=mask) - y)[mask].mean()
+
+
+def test_validation_counts_the_steps_of_its_own_mask(rng):
+    """Given beside the data, or divided from them with their rows."""
+    n, steps = MASK.shape
+    x, y = rng.normal(size=(n, steps, 3)), rng.normal(size=(n, steps, 1))
+    model = small(L.GRU(4, return_sequences=True), L.Dense(1))
+    full = np.ones((n, steps), bool)
+    history = model.fit(x, y, validation_data=(x, y, np.ones(n), MASK), verbose=0).history
+    assert history["loss"][0] == pytest.approx(mean_over(model, x, y, full), rel=1e-12)
+    assert history["val_loss"][0] == pytest.approx(mean_over(model, x, y, MASK), rel=1e-12)
+    history = model.fit(x, y, mask=MASK, validation_split=0.5, verbose=0).history
+    for key, rows in (("loss", slice(0, 2)), ("val_loss", slice(2, 4))):
+        expected = mean_over(model, x[rows], y[rows], MASK[rows])
+        assert history[key][0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_windows_of_shuffled_rows_keep_their_masks(rng):
+    """The loss of an epoch of windows, at rate 0, is the mean over all steps that count."""
+    n, steps = MASK.shape
+    x, y = rng.normal(size=(n, steps, 3)), rng.normal(size=(n, steps, 1))
+    model = small(L.GRU(4, return_sequences=True), L.Dense(1))
+    told = {"mask": MASK, "batch_size": 4, "bptt": 3, "verbose": 0}
+    losses = model.fit(x, y, epochs=3, **told).history["loss"]
+    np.testing.assert_allclose(losses, mean_over(model, x, y, MASK), rtol=1e-12)
+
+
+def test_masking_tells_by_all_values_of_a_step(rng):
+    """One value that is the mask's does not hide a step; padding of a list stays hidden, too."""
+    model = small(L.Masking(-1.0), L.SimpleRNN(4))
+    x = rng.normal(size=(1, 5, 3))
+    x[0, 1, 0] = x[0, 3, 2] = -1.0
+    plain = small(L.SimpleRNN(4))
+    plain.set_weights(model.get_weights())
+    np.testing.assert_array_equal(model.predict(x), plain.predict(x))
+    x[0, 2] = -1.0
+    rest = np.delete(x, 2, axis=1)
+    np.testing.assert_allclose(model.predict(x), plain.predict(rest), rtol=1e-13)
+    xs = [x[0], x[0, :2], x[0, 1:]]
+    for one, together in zip(xs, model.predict(xs), strict=True):
+        np.testing.assert_allclose(together, model.predict(one[None])[0], rtol=1e-13)
+
+
+def test_lengths_have_few_buckets():
+    """At most a quarter is padding, and there are four lengths in an octave."""
+    from bpcore.data.sequences import bucket
+
+    found = [bucket(n) for n in range(1, 1025)]
+    assert all(n <= b <= max(n, 1.25 * n) for n, b in enumerate(found, 1))
+    assert len(set(found)) == 8 + 4 * 7 and all(bucket(b) == b for b in found)

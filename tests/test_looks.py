@@ -105,6 +105,20 @@ def test_a_goal_ends_the_fit(rng):
     assert bp.callbacks.Goal("val_accuracy", 0.9).mode == "max"
 
 
+def test_a_goal_is_reached_when_it_is_met():
+    """At a rate of nothing the loss is 1/2 in each epoch, and so is the share of right answers."""
+    model = bp.Sequential([L.Dense(1, kernel_initializer="zeros")], seed=0)
+    model.compile(bp.optimizers.SGD(1e-30), "mse", metrics=["binary_accuracy"])
+    x, y = np.ones((4, 1)), np.array([[0.0], [0.0], [1.0], [1.0]])
+    for monitor, value, mode, epochs in (
+        ("loss", 0.5, "auto", 1), ("loss", 0.4, "auto", 3),
+        ("binary_accuracy", 0.5, "max", 1), ("binary_accuracy", 0.6, "max", 3),
+    ):  # fmt: skip
+        goal = bp.callbacks.Goal(monitor, value, mode)
+        found = model.fit(x, y, epochs=3, callbacks=[goal], verbose=0)
+        assert len(found.epoch) == epochs and goal.reached == (epochs == 1)
+
+
 def test_seconds_of_epochs(rng, tmp_path):
     import time
 

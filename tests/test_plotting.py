@@ -46,6 +46,8 @@ def test_residuals_show_every_row():
     points = left.collections[0].get_offsets()
     np.testing.assert_allclose(points[:, 1] - points[:, 0], 0.1)
     assert sum(bar.get_height() for bar in right.patches) == 50
+    low, high = right.get_xlim()  # answers that are too large lie right of 0
+    assert low < 0.1 < high and sum(b.get_height() for b in right.patches if b.get_x() > 0) == 50
     _, right = plotting.residuals(truth, truth)
     assert sum(bar.get_height() for bar in right.patches) == 50
     with pytest.raises(ValueError, match="axes: got 1, expected 2"):

@@ -220,6 +220,27 @@ def test_train_evaluate_predict_info(tmp_path, capsys):
     assert "is the data itself" in capsys.readouterr().err
 
 
+def test_another_target_and_the_number_of_answers(tmp_path, capsys):
+    """`--target` of evaluate goes before the model's own; the head of answers is not counted."""
+    n = 120
+    x = np.linspace(-1, 1, n)
+    right = np.where(x > 0, "yes", "no")
+    wrong = np.where(x > 0, "no", "yes")
+    data = write(tmp_path / "d.csv", {"x": x, "right": right, "wrong": wrong})
+    train = write(tmp_path / "t.csv", {"x": x, "right": right})
+    model, out = str(tmp_path / "m.st"), tmp_path / "a.csv"
+    told = ["train", str(train), "--target", "right", "--hidden", "8", "--out", model, "--json"]
+    assert cli.main(told) == 0
+    capsys.readouterr()
+    shares = []
+    for more in ([], ["--target", "wrong"]):
+        assert cli.main(["evaluate", model, str(data), "--json", *more]) == 0
+        shares.append(json.loads(capsys.readouterr().out)["accuracy"])
+    assert shares[0] > 0.8 and sum(shares) == pytest.approx(1)
+    assert cli.main(["predict", model, str(data), "-o", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == n
+
+
 def test_regression_as_json_with_a_plot(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     table, score = people(600)

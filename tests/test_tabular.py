@@ -287,6 +287,22 @@ def test_the_score_of_a_regressor_is_r_squared():
         apart.mean() ** 2 / score.var()), rel=1e-9)  # fmt: skip
 
 
+def test_numbers_as_classes_are_in_the_order_of_numbers():
+    x = np.arange(120.0)
+    y = np.array([100, 9, 10, 9])[np.arange(120) % 4]
+    model = tabular.TabularClassifier((4,), epochs=1, members=1, random_state=0)
+    model.fit({"x": x}, y)
+    assert model.classes_.tolist() == [9, 10, 100]
+
+
+def test_patience_ends_a_training_that_learns_nothing():
+    draw = np.random.default_rng(0)
+    model = tabular.TabularClassifier((64,), epochs=400, patience=3, members=1, random_state=0)
+    model.fit({"x": draw.normal(size=200)}, draw.integers(0, 2, 200))
+    best = int(np.argmin(model.history_.history["val_loss"])) + 1
+    assert model.n_iter_ == best + 3 < 400
+
+
 def test_long_tails_are_scaled_by_quantiles():
     x = np.random.default_rng(0).normal(size=2000)
     kinds = [len(c.knots) for c in tabular.Preprocessor().fit({"a": x, "b": np.exp(2 * x)}).columns]
