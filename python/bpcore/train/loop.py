@@ -242,16 +242,12 @@ class Loop:
             for part in windows.windows(subset(train, order[start : start + size]), every):
                 if self.options.steps is not None and done >= self.options.steps:
                     return
-                trainer = self.engine.of(part).trainer("windows", self.compilation)
+                trainer = self._trainer_for(part, done > 0, "windows")
                 if before is None:
                     trainer.reset_states()
                 elif trainer is not before:
                     trainer.set_states(before.states())
                 before = trainer
-                if trainer is not self.trainer:
-                    if done:
-                        trainer.take_results(self.trainer)
-                    self.trainer = trainer
                 self._window(epoch, trainer, part, schedule, done)
                 done += 1
                 if self._stops(epoch, 1):
@@ -268,9 +264,9 @@ class Loop:
                 batch=done,
             )
 
-    def _trainer_for(self, item: Dataset, goes_on: bool) -> Any:
+    def _trainer_for(self, item: Dataset, goes_on: bool, purpose: str = "train") -> Any:
         """The trainer for a batch, which may be of another length than the one before."""
-        trainer = self.engine.of(item).trainer("train", self.compilation)
+        trainer = self.engine.of(item).trainer(purpose, self.compilation)
         if trainer is not self.trainer:
             if goes_on:
                 trainer.take_results(self.trainer)

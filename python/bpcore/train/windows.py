@@ -9,6 +9,7 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
+from ..data import arrays
 from ..data.dataset import Dataset, Form, Valid, batch_size_of
 from .compilation import Compilation
 from .engine import Engine
@@ -117,8 +118,7 @@ def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> 
         valid.append(Valid(part, part.sum(axis=1, dtype=np.int64)))
         some = part.astype(np.float64)
         if w is not None:
-            own = w[:, steps] if w.ndim > 1 else w[:, None]
-            some = own * some.reshape(some.shape + (1,) * (own.ndim - 2))
+            some = arrays.weights_times(w[:, steps] if w.ndim > 1 else w, some)
         ws.append(np.ascontiguousarray(some))
     form = Form(tuple(end - begin for _ in item.form.lengths), item.form.masked)
     ys = [(np.ascontiguousarray(y[:, steps]), labels) for y, labels in item.ys]
