@@ -216,12 +216,8 @@ class Stepwise(Inspectable):
         engine = self._built()
         engine.refresh()
         given = None if gradients is None else self._checked_gradients(gradients)
-        found: list[Array | None] = []
-        for p, active in zip(engine.params, engine.flags, strict=False):
-            if not active:
-                found.append(None)
-            else:
-                found.append(p.grad if given is None else given[p])
+        active = zip(engine.params, engine.flags, strict=False)
+        found = [(p.grad if given is None else given[p]) if moves else None for p, moves in active]
         trainer = engine.trainer("apply", compilation)
         rate = compilation.optimizer.core_rate()
         try:
