@@ -122,3 +122,10 @@ def test_lengths_have_few_buckets():
     found = [bucket(n) for n in range(1, 1025)]
     assert all(n <= b <= max(n, 1.25 * n) for n, b in enumerate(found, 1))
     assert len(set(found)) == 8 + 4 * 7 and all(bucket(b) == b for b in found)
+
+
+def test_a_delay_as_long_as_the_sequence_sees_nothing(rng):
+    x = rng.normal(size=(2, 4, 3))
+    expected = np.zeros((2, 4, 6))
+    expected[:, 3:, 3:] = x[:, :1]
+    np.testing.assert_array_equal(L.TappedDelay([4, 3], dtype="float64")(x), expected)

@@ -329,6 +329,16 @@ def test_what_does_not_go_is_refused_before_any_work(what):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    "option", ["gradient_clip_norm", "gradient_clip_value", "accumulate_steps"]
+)
+def test_what_changes_gradients_is_refused(option):
+    model = net(3, 1)
+    model.compile(LM(), "mse", **{option: 2})
+    with pytest.raises(ValueError, match=f"finds its steps by itself, got {option}=2"):
+        model.fit(X, X, verbose=0)
+
+
 def test_float32_and_rates_and_size_are_refused():
     model = bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)])
     with pytest.raises(ValueError, match="float64"):

@@ -102,6 +102,19 @@ def test_two_tensors_and_arrays(rng):
     np.testing.assert_allclose(product, (x * y).sum(axis=1)[:, None], rtol=1e-13)
 
 
+def test_of_equal_numbers_the_first_takes_the_gradient(rng):
+    x = rng.normal(size=(4, 3))
+    y = np.where(rng.random((4, 3)) > 0.5, x, x + 1)
+    dy = rng.normal(size=(4, 3))
+    for of, wins in ((bp.ops.minimum, x <= y), (bp.ops.maximum, x >= y)):
+        a, b = bp.Input((3,)), bp.Input((3,))
+        model = bp.Model([a, b], of(a, b), dtype="float64")
+        model.forward([x, y])
+        da, db = model.backward(dy)
+        np.testing.assert_array_equal(da, np.where(wins, dy, 0))
+        np.testing.assert_array_equal(db, np.where(wins, 0, dy))
+
+
 def test_no_gradient_through_a_stop(rng):
     """d/dx (stop(x) x) = x, and weights behind a stop have none."""
     a = bp.Input((3,))

@@ -403,6 +403,14 @@ def test_weights_as_one_vector(rng):
     np.testing.assert_array_equal(model.weights_vector, vector[48:])
 
 
+def test_the_vector_of_one_weight_is_a_copy():
+    model = bp.Sequential([bp.Input((2,)), L.Dense(1, use_bias=False)], seed=0)
+    before = model.get_weights()[0]
+    vector = model.weights_vector
+    vector[:] = 9
+    assert support.same_bits(model.weights[0].value, before)
+
+
 def test_loss_and_gradient_at_a_vector(rng):
     """Against differences, and a minimizer's own loop: the solution of least squares."""
     model = bp.Sequential([L.Dense(2)], seed=0, dtype="float64")
