@@ -222,6 +222,54 @@ def test_sigint_ends_seconds_of_work(name):
     assert all(map(support.same_bits, state(model), before))
 
 
+class Gaps:
+    """The longest time between two moments at which a signal of every millisecond is heard."""
+
+    def __enter__(self):
+        self.begun = self.last = time.perf_counter()
+        self.longest = 0.0
+        self.before = signal.signal(signal.SIGALRM, self.ring)
+        signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
+        return self
+
+    def __exit__(self, *error):
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, self.before)
+        self.ring()
+        self.share = self.longest / (self.last - self.begun)
+
+    def ring(self, *_):
+        now = time.perf_counter()
+        self.longest = max(self.longest, now - self.last)
+        self.last = now
+
+
+@UNIX
+@pytest.mark.parametrize("call", ["predict", "gradients"])
+@pytest.mark.parametrize("kind", ["recurrent", "convolution"])
+def test_layers_that_are_no_product_are_cut_by_their_operations(kind, call):
+    """Hundreds for each of their values: forward, backward and gradients of weights."""
+    convolution = bp.layers.Conv2D(256, 3, padding="same")
+    layers, shape = {
+        "recurrent": ([bp.layers.GRU(128)], (200, 1)),
+        "convolution": ([convolution, bp.layers.Flatten()], (4, 4, 256)),
+    }[kind]
+    model = bp.Sequential([*layers, bp.layers.Dense(CLASSES)], seed=3)
+    model.build(shape)
+    model.compile("sgd", "cross_entropy")
+    rows = 1024 if call == "predict" else 256
+    x, y = np.ones((rows, *shape), np.float32), np.zeros(rows, np.int32)
+    with bp.threads(1, exact=True):
+        CALLS[call](model, x, y)  # makes room
+        _core.set_patience(0.03)
+        try:
+            with Gaps() as heard:
+                CALLS[call](model, x, y)
+        finally:
+            _core.set_patience(1.0)
+    assert heard.share < 0.2
+
+
 def test_files_are_written_in_pieces():
     arrays = {"w": np.arange(5_000_000, dtype=np.float64), "b": np.zeros((0, 3))}
     pieces = [bytes(piece) for piece in container.pack({"a": 1}, arrays, 2)]

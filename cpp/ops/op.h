@@ -31,6 +31,8 @@ struct Sizes {
   std::int64_t carried = 0;   // a sample, from batch to batch; it belongs to the caller
   std::int64_t features = 0;  // columns that an op by features may be divided into
   std::int64_t flops = 0;     // a sample, forward
+  std::int64_t together =
+      1;  // samples that a call should have: fewer at once take longer, as it reads all weights for them
 };
 
 enum class Role {

@@ -81,6 +81,7 @@ template <class T> class Recurrent final : public Op<T> {
     this->sizes_.saved = form.steps * step_size_;
     this->sizes_.carried = form.initial ? 0 : cell_->states * units_;
     this->sizes_.flops = 2 * form.steps * (form.in + units_) * width_;
+    this->sizes_.together = kSamplesInStep;
     next_input_ = form.masked ? 2 : 1;
   }
 

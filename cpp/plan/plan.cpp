@@ -16,6 +16,10 @@ template <class T> std::int64_t Step<T>::columns(bool forward) const {
   return product == nullptr ? op->sizes().features : forward ? product->out() : product->in();
 }
 
+template <class T> double Step<T>::operations() const {
+  return kOperationsPerValue * static_cast<double>(size_of(op->sizes().shape)) + static_cast<double>(op->sizes().flops);
+}
+
 template <class T> void Step<T>::forward_columns(const Io<T>& io, const Block& block, T* scratch) const {
   const Product<T>* product = op->as_product();
   if (product == nullptr) return op->forward(io, block, scratch);
@@ -43,11 +47,8 @@ void Step<T>::each_piece(bool forward, bool training, const Block& block, Make m
   const Partition needs = op->partition(training);  // in training with a plan of inference, too
   const bool features = needs == Partition::kFeatures;
   const std::int64_t rows = block.rows.count(), columns = block.columns.count();
-  const std::int64_t size = std::max<std::int64_t>(this->columns(forward), 1);
-  const double values = static_cast<double>(size_of(op->sizes().shape)) / static_cast<double>(size);
-  // Of a row and a column.
-  const double each = product == nullptr ? values * kOperationsPerValue
-                                         : static_cast<double>(product->flops()) / static_cast<double>(size);
+  const double each =
+      operations() / static_cast<double>(std::max<std::int64_t>(this->columns(forward), 1));  // of both 1
   const auto fits = [&](std::int64_t others, std::int64_t least, std::int64_t most) {
     const double count = most_of_a_piece<T>() / std::max(each * static_cast<double>(others), 1.0);
     return std::max(std::min(least, most), count < static_cast<double>(most) ? static_cast<std::int64_t>(count) : most);
@@ -55,7 +56,7 @@ void Step<T>::each_piece(bool forward, bool training, const Block& block, Make m
   const std::int64_t step = features ? kLine : kColumnStep;
   std::int64_t height = needs_all_rows(needs) ? rows : fits(std::max<std::int64_t>(columns, 1), kFewRows, rows);
   const std::int64_t width = product == nullptr && !features ? columns : fits(height, step, columns);
-  if (!needs_all_rows(needs)) height = fits(std::max<std::int64_t>(width, 1), 1, height);
+  if (!needs_all_rows(needs)) height = fits(std::max<std::int64_t>(width, 1), op->sizes().together, height);
   const int down = static_cast<int>((rows + height - 1) / std::max<std::int64_t>(height, 1));
   const int across = std::max(1, static_cast<int>((columns + width - 1) / std::max<std::int64_t>(width, 1)));
   for (int i = 0; i < down; ++i) {
@@ -103,16 +104,21 @@ Plan<T>::Plan(std::shared_ptr<const Graph<T>> graph, std::vector<int> targets, s
 }
 
 template <class T> void Plan<T>::count_operations() {
-  double most = 0;  // of what a call does with a sample, products aside: they are cut by columns too
-  for (std::size_t i = 0; i < graph_->nodes.size(); ++i) {
-    if (!computed_[i]) continue;
-    const double values = kOperationsPerValue * static_cast<double>(graph_->size(static_cast<int>(i)));
-    most = std::max(most, values);
-    operations_ += values;
+  double most = 0;  // of what a call does with a sample
+  std::int64_t least_rows = 1;
+  for (int input : graph_->inputs) {
+    if (!computed(input)) continue;
+    most = std::max(most, kOperationsPerValue * static_cast<double>(graph_->size(input)));
+    operations_ += kOperationsPerValue * static_cast<double>(graph_->size(input));
   }
-  operations_ += static_cast<double>(flops_);
+  for (const Step<T>& step : steps_) {
+    const bool is_cut = step.op->as_product() != nullptr;  // by columns, too: the loss takes its values at once
+    most = std::max(most, step.operations() - (is_cut ? static_cast<double>(step.op->sizes().flops) : 0));
+    operations_ += step.operations();
+    least_rows = std::max(least_rows, step.op->sizes().together);
+  }
   block_rows_ = kRowBlock;
-  while (block_rows_ > 1 && static_cast<double>(block_rows_) * most > most_of_a_piece<T>()) block_rows_ /= 2;
+  while (block_rows_ > least_rows && static_cast<double>(block_rows_) * most > most_of_a_piece<T>()) block_rows_ /= 2;
 }
 
 template <class T> bool Plan<T>::is_long(double samples) const {

@@ -7,7 +7,7 @@
 
 namespace bp {
 
-// Of an op that is no product: one of its values takes as long as this number of a product's operations.
+// Beside an op's flops: to make one of its values takes as long as this number of a product's operations.
 constexpr double kOperationsPerValue = 16;
 // Of long work, the operations (Watch) of a piece: 2 to 20 ms of one core, counted for single precision.
 template <class T> double most_of_a_piece() { return 5e8 * sizeof(float) / sizeof(T) * patience(); }
@@ -31,6 +31,7 @@ template <class T> struct Step {
   // Of some samples; where the partition is by columns, of some of these, too: then backward_columns() comes after
   // prepare_backward() of all samples.
   std::int64_t columns(bool forward) const;
+  double operations() const;  // of a sample in forward, as Watch counts
   void forward_columns(const Io<T>& io, const Block& block, T* scratch) const;
   void prepare_backward(const Io<T>& io, Rows rows) const;
   void backward_columns(const Io<T>& io, const Block& block, T* scratch) const;

@@ -107,17 +107,19 @@ template <class T> void Update<T>::accumulate(std::int64_t t, Team& team, std::i
   if (penalties_.trained()) penalties_.add(at(t), tile.param, tile, g);
 }
 
-// Chunk by chunk, where chunks are runs of samples; else some rows, or columns, of the tile.
+// Chunk by chunk, where chunks are runs of samples; else some rows, or columns, of the tile: not so few that a matrix product
+// starves.
 template <class T>
 void Update<T>::accumulate_in_parts(const ParameterUse& use, const OwnedTile& tile, Team& team, std::int64_t n,
                                     bool add, T* g, T* scratch) {
   constexpr std::int64_t kLine = kAlignment / static_cast<std::int64_t>(sizeof(T));
-  const Op<T>& op = *work_.step(use.step).op;
+  const Step<T>& step = work_.step(use.step);
+  const Op<T>& op = *step.op;
   const Io<T>& io = work_.io(use.step);
   const Product<T>* product = use.slot == Product<T>::kWeights ? op.as_product() : nullptr;
-  const double of_op = product != nullptr ? static_cast<double>(product->flops())
-                                          : kOperationsPerValue * static_cast<double>(size_of(op.sizes().shape));
-  const double each = of_op / static_cast<double>(size_of(work_.param(tile.param).shape));  // of a sample and a weight
+  std::int64_t weights = 0;
+  for (int p : step.params) weights += size_of(work_.param(p).shape);
+  const double each = step.operations() / static_cast<double>(weights);  // of a sample and a weight
   if (const std::int64_t chunk = product == nullptr ? 0 : product->samples_of_a_chunk(); chunk > 0) {
     T* const sum = add ? tile_gradient(team.rank) : g;
     for (Rows some{0, 0}; some.begin < n; some.begin = some.end) {
@@ -129,12 +131,12 @@ void Update<T>::accumulate_in_parts(const ParameterUse& use, const OwnedTile& ti
     return;
   }
   const bool one_row = tile.rows.count() == 1;
-  const std::int64_t size = one_row ? tile.columns.count() : tile.rows.count(), step = one_row ? kLine : 1;
+  const std::int64_t size = one_row ? tile.columns.count() : tile.rows.count(), least = one_row ? kLine : kTileRows;
   const double all = each * static_cast<double>(n * tile.size());
-  const double most = static_cast<double>((size + step - 1) / step);
+  const double most = static_cast<double>((size + least - 1) / least);
   const int parts = static_cast<int>(std::clamp(std::ceil(all / std::max(most_of_a_piece<T>(), 1.0)), 1.0, most));
   for (int i = 0; i < parts; ++i) {
-    const Rows some = split_at(step, size, i, parts);
+    const Rows some = split_at(least, size, i, parts);
     Tile part = tile;
     Rows& axis = one_row ? part.columns : part.rows;
     axis = {axis.begin + some.begin, axis.begin + some.end};
