@@ -354,21 +354,22 @@ class Stop(bp.callbacks.Callback):
         pass
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_killed_fit_on_a_list_goes_on_to_the_same_bits(dropout, rng, tmp_path):
+@pytest.mark.parametrize("dropout, metric", [(0.0, "mae"), (0.2, "mae"), (0.0, "auc")])
+def test_a_killed_fit_on_a_list_goes_on_to_the_same_bits(dropout, metric, rng, tmp_path):
     xs = ragged(rng, rng.integers(1, 40, 60))
-    ys = [x[:, :1] for x in xs]
+    ys = [x[:, :1] > 0 if metric == "auc" else x[:, :1] for x in xs]
+    loss = "binary_cross_entropy" if metric == "auc" else "mse"
 
     def fit(**options):
         model = bp.Sequential(
             [
                 bp.Input((None, 3)),
                 bp.layers.LSTM(6, return_sequences=True, dropout=dropout),
-                bp.layers.Dense(1),
+                bp.layers.Dense(1, "sigmoid" if metric == "auc" else None),
             ],
             seed=2,
         )
-        model.compile("adam", "mse", metrics=["mae"])
+        model.compile("adam", loss, metrics=[metric])
         history = model.fit(xs, ys, batch_size=8, epochs=3, verbose=0, **options)
         return model, history.history
 
@@ -380,7 +381,7 @@ def test_a_killed_fit_on_a_list_goes_on_to_the_same_bits(dropout, rng, tmp_path)
     for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert resumed["loss"] == history["loss"]
-    assert resumed["mae"] == history["mae"]
+    assert resumed[metric] == history[metric]
     # The longest sequence is the model's plan from here on; the diagnosis runs it.
     assert again.diagnose(xs, ys) is not None
 

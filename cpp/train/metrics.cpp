@@ -327,7 +327,7 @@ template <class T> std::int64_t Metric<T>::sums_size() const {
 
 template <class T> std::int64_t Metric<T>::gathered_size(std::int64_t samples) const {
   if (config_.kind != MetricKind::kAuc) return sums_size();
-  return samples * (config_.values / config_.classes) * (2 * columns_ + 1);
+  return samples * config_.steps * (config_.values / config_.classes) * (2 * columns_ + 1);
 }
 
 template <class T> void Metric<T>::check_gathered(const std::vector<double>& values) const {

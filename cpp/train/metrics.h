@@ -48,7 +48,8 @@ template <class T> struct MetricConfig {
   // What the trainer knows of the output.
   Scores scores = Scores::kValues;
   std::int64_t classes = 1;  // of a row
-  std::int64_t values = 0;   // of a sample's target
+  std::int64_t steps = 1;    // of a sample; 1 where the loss is not of steps
+  std::int64_t values = 0;   // of a step's target
 };
 
 template <class T> class Metric {

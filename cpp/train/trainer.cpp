@@ -13,7 +13,8 @@ namespace {
 template <class T> MetricConfig<T> bound(MetricConfig<T> metric, const BoundLoss<T>& loss, const Graph<T>& graph) {
   const Shape& shape = graph.shapes[static_cast<std::size_t>(loss.output)];
   metric.classes = shape.empty() ? 1 : shape.back();
-  metric.values = loss.positions * loss.target_width / std::max<std::int64_t>(loss.config.steps, 1);
+  metric.steps = std::max<std::int64_t>(loss.config.steps, 1);
+  metric.values = loss.positions * loss.target_width / metric.steps;
   if (loss.logits) metric.scores = loss.config.kind == Loss::kCrossEntropyLogits ? Scores::kClassLogits : Scores::kLogits;
   if (loss.config.kind == Loss::kHinge) metric.threshold = 2 * metric.threshold - 1;  // targets -1 and 1, not 0 and 1
   return metric;
