@@ -6,7 +6,7 @@
 //   normalized: u = a / max(|a|, 1e-7), |a|^2 = sum over k of a[p, k]^2, stands in place of a, and the same of b;
 //     da = (du - u (u . du)) / |a|, or du / 1e-7 where |a| is not larger than 1e-7
 // Kept: a, b. Flops a sample: 2 P Q K forward, twice that backward.
-#include "ops/op.h"
+#include "ops/axis.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,21 +16,9 @@ namespace {
 
 constexpr double kLeastNorm = 1e-7;  // Keras' epsilon
 
-// An input as rows along its axis: (outer, K, inner) is the matrix (outer inner, K).
-struct Operand {
-  Operand(const Shape& x, std::size_t axis) : k(x[axis]) {
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      if (i != axis) (i < axis ? outer : inner) *= x[i];
-    }
-  }
-  std::int64_t rows() const { return outer * inner; }
-  std::int64_t size() const { return outer * inner * k; }
-  std::int64_t outer = 1, inner = 1, k;
-};
-
 template <class T> class Dot final : public Op<T> {
  public:
-  Dot(Shape shape, const Operand& a, const Operand& b, bool normalized, Compute compute)
+  Dot(Shape shape, const Axis& a, const Axis& b, bool normalized, Compute compute)
       : in_{a, b}, normalized_(normalized), compute_(compute) {
     this->sizes_.shape = std::move(shape);
     this->sizes_.flops = 2 * a.rows() * b.size();
@@ -119,7 +107,7 @@ template <class T> class Dot final : public Op<T> {
 
   // The rows of an operand of sample r, normalized where that is wanted.
   const T* rows(const Io<T>& io, int side, std::int64_t r, const Parts& at) const {
-    const Operand& in = in_[side];
+    const Axis& in = in_[side];
     const T* x = io.x[static_cast<std::size_t>(side)] + r * in.size();
     if (direct(side)) return x;
     T* u = at.rows[side];
@@ -148,7 +136,7 @@ template <class T> class Dot final : public Op<T> {
   }
 
   void scatter(int side, const T* du, T* dx, bool add) const {
-    const Operand& in = in_[side];
+    const Axis& in = in_[side];
     for (std::int64_t o = 0; o < in.outer; ++o, du += in.k * in.inner, dx += in.k * in.inner) {
       if (!add) {
         kernels<T>().transpose(du, in.k, dx, in.inner, in.inner, in.k);
@@ -160,7 +148,7 @@ template <class T> class Dot final : public Op<T> {
     }
   }
 
-  Operand in_[2];
+  Axis in_[2];  // each input as the matrix (outer inner, K)
   bool normalized_;
   Compute compute_;
 };
@@ -185,7 +173,7 @@ template <class T> OpPtr<T> make_dot(const Node<T>& node) {
   node.expect(xs[0][a] == xs[1][b] && xs[0][a] > 0,
               "the axes of " + to_string(xs[0]) + " and " + to_string(xs[1]) + " differ in length");
   if (shape.empty()) shape.push_back(1);
-  return std::make_unique<Dot<T>>(std::move(shape), Operand(xs[0], a), Operand(xs[1], b), node.flag("normalize"),
+  return std::make_unique<Dot<T>>(std::move(shape), Axis(xs[0], a), Axis(xs[1], b), node.flag("normalize"),
                                   node.compute);
 }
 BP_INSTANTIATE_MAKER(make_dot)

@@ -2,7 +2,7 @@
 //
 //   dx is dy at these places and 0 elsewhere
 // Kept: nothing.
-#include "ops/op.h"
+#include "ops/axis.h"
 
 #include <algorithm>
 
@@ -12,45 +12,43 @@ namespace {
 template <class T> class Slice final : public Op<T> {
  public:
   Slice(const Shape& x, std::size_t axis, std::int64_t start, std::int64_t step, std::int64_t count)
-      : k_(x[axis]), start_(start), step_(step), count_(count) {
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      if (i != axis) (i < axis ? outer_ : inner_) *= x[i];
-    }
+      : axis_(x, axis), start_(start), step_(step), count_(count) {
     this->sizes_.shape = x;
     this->sizes_.shape[axis] = count;
   }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {
-    const T* x = io.x[0] + block.rows.begin * outer_ * k_ * inner_;
-    T* y = io.y + block.rows.begin * outer_ * count_ * inner_;
-    for (std::int64_t r = 0; r < block.rows.count() * outer_; ++r, x += k_ * inner_) {
-      for (std::int64_t j = 0; j < count_; ++j, y += inner_) std::copy_n(x + (start_ + j * step_) * inner_, inner_, y);
+    const auto& [outer, k, inner] = axis_;
+    const T* x = io.x[0] + block.rows.begin * outer * k * inner;
+    T* y = io.y + block.rows.begin * outer * count_ * inner;
+    for (std::int64_t r = 0; r < block.rows.count() * outer; ++r, x += k * inner) {
+      for (std::int64_t j = 0; j < count_; ++j, y += inner) std::copy_n(x + (start_ + j * step_) * inner, inner, y);
     }
   }
 
   void backward(const Io<T>& io, const Block& block, T*) const override {
-    T* dx = io.dx[0] + block.rows.begin * outer_ * k_ * inner_;
-    const T* dy = io.dy + block.rows.begin * outer_ * count_ * inner_;
-    for (std::int64_t r = 0; r < block.rows.count() * outer_; ++r, dx += k_ * inner_) {
-      if (!io.add[0]) std::fill_n(dx, k_ * inner_, T(0));
-      for (std::int64_t j = 0; j < count_; ++j, dy += inner_) {
-        T* to = dx + (start_ + j * step_) * inner_;
-        for (std::int64_t i = 0; i < inner_; ++i) to[i] = io.add[0] ? to[i] + dy[i] : dy[i];
+    const auto& [outer, k, inner] = axis_;
+    T* dx = io.dx[0] + block.rows.begin * outer * k * inner;
+    const T* dy = io.dy + block.rows.begin * outer * count_ * inner;
+    for (std::int64_t r = 0; r < block.rows.count() * outer; ++r, dx += k * inner) {
+      if (!io.add[0]) std::fill_n(dx, k * inner, T(0));
+      for (std::int64_t j = 0; j < count_; ++j, dy += inner) {
+        T* to = dx + (start_ + j * step_) * inner;
+        for (std::int64_t i = 0; i < inner; ++i) to[i] = io.add[0] ? to[i] + dy[i] : dy[i];
       }
     }
   }
 
  private:
-  std::int64_t outer_ = 1, inner_ = 1, k_, start_, step_, count_;
+  Axis axis_;
+  std::int64_t start_, step_, count_;
 };
 
 }  // namespace
 
 template <class T> OpPtr<T> make_slice(const Node<T>& node) {
-  node.expect(node.xs.size() == 1, "slice takes one input");
+  const std::size_t axis = read_axis(node);
   const Shape& x = node.xs[0];
-  const auto axis = static_cast<std::size_t>(node.integer("axis"));
-  node.expect(axis < x.size(), "no axis " + std::to_string(axis) + " in " + to_string(x));
   const std::int64_t start = node.integer("start"), step = node.integer("step"), count = node.integer("count");
   const auto inside = [&](std::int64_t k) { return k >= 0 && k < x[axis]; };
   // The size of what is cut from an array that fits memory: no product can overflow once count does not exceed it.
