@@ -28,10 +28,11 @@ const char* word(Verdict verdict) {
 
 class PySolver {
  public:
-  PySolver(py::object trainer, const std::string& kind, const SolverOptions& options,
-           const std::vector<std::int64_t>& offsets)
+  PySolver(py::object trainer, const std::string& kind, std::map<std::string, double> options,
+           std::vector<std::int64_t> offsets)
       : keep_(std::move(trainer)), trainer_(keep_.cast<TrainerHandle<double>&>()) {
-    solver_ = make_solver(kind, options, trainer_.core().graph(), trainer_.core().config(), offsets);
+    const Trainer<double>& core = trainer_.core();
+    solver_ = make_solver(kind, {std::move(options), core.graph(), core.config(), std::move(offsets)});
   }
 
   const char* iterate() {
@@ -74,7 +75,7 @@ class PySolver {
 
 void bind_solver(py::module_& m) {
   py::class_<PySolver>(m, "Solver")
-      .def(py::init<py::object, const std::string&, const SolverOptions&, const std::vector<std::int64_t>&>(),
+      .def(py::init<py::object, const std::string&, std::map<std::string, double>, std::vector<std::int64_t>>(),
            py::arg("trainer"), py::arg("kind"), py::arg("options"), py::arg("offsets"))
       .def("iterate", &PySolver::iterate)
       .def("report", &PySolver::report)

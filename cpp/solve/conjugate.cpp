@@ -12,11 +12,9 @@ double dot(const double* x, const double* y, std::int64_t n) { return kernels<do
 
 }  // namespace
 
-ScaledConjugate::ScaledConjugate(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-                                 std::shared_ptr<const StepConfig<double>> config,
-                                 const std::vector<std::int64_t>& offsets)
-    : objective_(graph, config, offsets), size_(objective_.size()), tol_(option(options, "tol")), p_(size_),
-      gradient_(size_), next_gradient_(size_), next_(size_) {}
+ScaledConjugate::ScaledConjugate(const Problem& problem)
+    : objective_(problem), size_(objective_.size()), tol_(problem.option("tol")), p_(size_), gradient_(size_),
+      next_gradient_(size_), next_(size_) {}
 
 // p.s at w, by a difference of gradients.
 double ScaledConjugate::curvature(const double* w, double square, const BatchSource<double>& source, const Poll& poll) {

@@ -12,8 +12,7 @@ namespace bp {
 
 class ScaledConjugate final : public Solver {
  public:
-  ScaledConjugate(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-                  std::shared_ptr<const StepConfig<double>> config, const std::vector<std::int64_t>& offsets);
+  explicit ScaledConjugate(const Problem& problem);
 
   Verdict iterate(const BatchSource<double>& source, const Poll& poll) override;
   Numbers report() const override;

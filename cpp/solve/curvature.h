@@ -16,7 +16,7 @@ template <class T> bool has_factor(const BoundLoss<T>& loss);      // H is never
 template <class T> bool has_likelihood(const BoundLoss<T>& loss);  // there is an expected H
 
 // h, of curvature_size(), takes what the other two read. A loss in Python has none: BadInput.
-template <class T> std::int64_t curvature_size(const LossArgs<T>& rows) { return 2 * rows.rows * rows.n; }
+constexpr std::int64_t curvature_size(std::int64_t predicted_values) { return 2 * predicted_values; }
 template <class T> void measure_curvature(const BoundLoss<T>& loss, const LossArgs<T>& rows, bool expected, T* h);
 // out (rows, n) = H u
 template <class T>

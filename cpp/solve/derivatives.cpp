@@ -11,12 +11,6 @@ namespace {
 
 constexpr std::int64_t kChunk = 256;  // samples
 
-template <class T> std::vector<int> predictions_of(const StepConfig<T>& config) {
-  std::vector<int> values;
-  for (const BoundLoss<T>& loss : config.losses) values.push_back(loss.prediction);
-  return values;
-}
-
 template <class T> ConfigPtr<T> no_losses() { return std::make_shared<StepConfig<T>>(); }
 
 // body(head, j) after a backward pass from value j of that head, of the member's rows.
@@ -32,6 +26,20 @@ template <class T, class Body> void each_output(Sweep<T>& sweep, const Part& par
       body(head, j);
     }
   }
+}
+
+// body(output of the graph, row r of the chunk, place of (row of the data, value of the output)), for each value of each
+// output and the member's rows, after a backward pass from that value.
+template <class T, class Body> void each_row_of_outputs(Sweep<T>& sweep, const Part& part, Body body) {
+  const std::vector<int>& outputs = sweep.graph().outputs;
+  each_output(sweep, part, [&](int head, std::int64_t j) {
+    for (std::size_t k = 0; k < outputs.size(); ++k) {
+      if (sweep.plan().root(outputs[k]) != head) continue;
+      for (std::int64_t r = part.mine.begin; r < part.mine.end; ++r) {
+        body(k, r, (part.data.begin + r) * sweep.graph().size(head) + j);
+      }
+    }
+  });
 }
 
 template <class T> int threads_of(const Sweep<T>& sweep, std::int64_t samples, std::int64_t passes) {
@@ -63,14 +71,18 @@ void add_curvature(Sweep<T>& sweep, const Part& part, std::int64_t n, bool expec
     const LossArgs<T> args = sweep.loss_arguments(k, mine, n);
     const std::int64_t size = args.rows * args.n, offset = mine.begin * loss.positions * loss.width;
     measure_curvature(loss, args, expected, work);
-    times_curvature(loss, args, work, u(k) + offset, work + 2 * size);
-    kernels<T>().axpy(T(1), work + 2 * size, to[k] + offset, size);
+    T* const product = work + curvature_size(size);
+    times_curvature(loss, args, work, u(k) + offset, product);
+    kernels<T>().axpy(T(1), product, to[k] + offset, size);
   }
 }
 
 template <class T> std::int64_t curvature_work(const StepConfig<T>& config, std::int64_t samples) {
   std::int64_t most = 1;
-  for (const BoundLoss<T>& loss : config.losses) most = std::max(most, 3 * samples * loss.positions * loss.width);
+  for (const BoundLoss<T>& loss : config.losses) {
+    const std::int64_t size = samples * loss.positions * loss.width;
+    most = std::max(most, curvature_size(size) + size);
+  }
   return most;
 }
 
@@ -100,14 +112,8 @@ void jacobian(const GraphPtr<T>& graph, const Offsets& offsets, const BatchSourc
   const std::int64_t chunk = sweep.together() ? 1 : kChunk;
   sweep.run(source, chunk, threads_of(sweep, source.n, sweep.outputs()), poll, [&](const Part& part) {
     sweep.forward(part);
-    each_output(sweep, part, [&](int head, std::int64_t j) {
-      for (std::size_t k = 0; k < to.size(); ++k) {
-        if (sweep.plan().root(graph->outputs[k]) != head) continue;
-        const std::int64_t size = graph->size(head);
-        for (std::int64_t r = part.mine.begin; r < part.mine.end; ++r) {
-          sweep.accumulate(part, {r, r + 1}, to[k] + ((part.data.begin + r) * size + j) * sweep.size());
-        }
-      }
+    each_row_of_outputs(sweep, part, [&](std::size_t k, std::int64_t r, std::int64_t place) {
+      sweep.accumulate(part, {r, r + 1}, to[k] + place * sweep.size());
     });
   });
 }
@@ -121,22 +127,15 @@ void input_jacobian(const GraphPtr<T>& graph, const BatchSource<T>& source, cons
   const std::int64_t chunk = sweep.together() ? 1 : kChunk;
   sweep.run(source, chunk, threads_of(sweep, source.n, sweep.outputs()), poll, [&](const Part& part) {
     sweep.forward(part);
-    each_output(sweep, part, [&](int head, std::int64_t j) {
-      for (std::size_t k = 0; k < to.size(); ++k) {
-        if (sweep.plan().root(graph->outputs[k]) != head) continue;
-        const std::int64_t size = graph->size(head);
-        for (std::size_t i = 0; i < graph->inputs.size(); ++i) {
-          const int input = graph->inputs[i];
-          const std::int64_t width = graph->size(input);
-          const T* gradient = sweep.plan().computed(input) ? sweep.gradient(input) : nullptr;
-          for (std::int64_t r = part.mine.begin; r < part.mine.end; ++r) {
-            T* const row = to[k][i] + ((part.data.begin + r) * size + j) * width;
-            if (gradient == nullptr) {
-              std::fill_n(row, width, T(0));
-            } else {
-              std::copy_n(gradient + r * width, width, row);
-            }
-          }
+    each_row_of_outputs(sweep, part, [&](std::size_t k, std::int64_t r, std::int64_t place) {
+      for (std::size_t i = 0; i < graph->inputs.size(); ++i) {
+        const int input = graph->inputs[i];
+        const std::int64_t width = graph->size(input);
+        const T* const gradient = sweep.plan().computed(input) ? sweep.gradient(input) : nullptr;
+        if (gradient == nullptr) {
+          std::fill_n(to[k][i] + place * width, width, T(0));
+        } else {
+          std::copy_n(gradient + r * width, width, to[k][i] + place * width);
         }
       }
     });
@@ -146,7 +145,7 @@ void input_jacobian(const GraphPtr<T>& graph, const BatchSource<T>& source, cons
 template <class T>
 void sample_gradients(const GraphPtr<T>& graph, const ConfigPtr<T>& config, const Offsets& offsets,
                       const BatchSource<T>& source, T* to, const Poll& poll) {
-  Sweep<T> sweep(graph, config, predictions_of(*config), offsets);
+  Sweep<T> sweep(graph, config, predictions(*config), offsets);
   sweep.run(source, sweep.together() ? 1 : kChunk, threads_of(sweep, source.n, 1), poll, [&](const Part& part) {
     sweep.forward(part);
     sweep.losses(part, 1, true);
@@ -236,9 +235,9 @@ void gauss_newton_vector(const GraphPtr<T>& graph, const ConfigPtr<T>& config, c
   }
   PlanOptions options;
   options.fuse = false;
-  Sweep<T> plain(graph, config, predictions_of(*config), offsets, options);
+  Sweep<T> plain(graph, config, predictions(*config), offsets, options);
   if (Tangents<T>::missing(plain.plan()).empty()) return gauss_newton_by_tangents(plain, source, expected, v, to, poll);
-  Sweep<T> fused(graph, config, predictions_of(*config), offsets);
+  Sweep<T> fused(graph, config, predictions(*config), offsets);
   gauss_newton_by_rows(fused, source, expected, v, to, poll);
 }
 
@@ -248,7 +247,7 @@ void hessian_vector(const GraphPtr<T>& graph, const ConfigPtr<T>& config, const 
   expect_second_derivatives(*config, *graph);
   PlanOptions options;
   options.fuse = false;
-  Sweep<T> sweep(graph, config, predictions_of(*config), offsets, options);
+  Sweep<T> sweep(graph, config, predictions(*config), offsets, options);
   const std::string missing = Tangents<T>::missing(sweep.plan());
   check(missing.empty(), "layer '" + missing +
                              "' has no second derivative, so there is no exact product with the Hessian; use "

@@ -15,12 +15,10 @@ double dot(const double* x, const double* y, std::int64_t n) { return kernels<do
 
 }  // namespace
 
-Lbfgs::Lbfgs(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-             std::shared_ptr<const StepConfig<double>> config, const std::vector<std::int64_t>& offsets)
-    : objective_(graph, config, offsets), size_(objective_.size()),
-      memory_(static_cast<std::int64_t>(option(options, "memory"))), tol_(option(options, "tol")),
-      s_(checked_mul(memory_, size_)), y_(checked_mul(memory_, size_)), gradient_(size_), next_gradient_(size_),
-      direction_(size_), next_(size_), known_(size_) {}
+Lbfgs::Lbfgs(const Problem& problem)
+    : objective_(problem), size_(objective_.size()), memory_(static_cast<std::int64_t>(problem.option("memory"))),
+      tol_(problem.option("tol")), s_(checked_mul(memory_, size_)), y_(checked_mul(memory_, size_)), gradient_(size_),
+      next_gradient_(size_), direction_(size_), next_(size_), known_(size_) {}
 
 void Lbfgs::find_direction() {
   std::vector<double> factor(static_cast<std::size_t>(count_));

@@ -10,8 +10,7 @@ namespace bp {
 
 class Lbfgs final : public Solver {
  public:
-  Lbfgs(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-        std::shared_ptr<const StepConfig<double>> config, const std::vector<std::int64_t>& offsets);
+  explicit Lbfgs(const Problem& problem);
 
   Verdict iterate(const BatchSource<double>& source, const Poll& poll) override;
   Numbers report() const override;

@@ -10,28 +10,18 @@ double norm(const double* x, std::int64_t n) { return std::sqrt(kernels<double>(
 
 }  // namespace
 
-Levenberg::Levenberg(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-                     std::shared_ptr<const StepConfig<double>> config, const std::vector<std::int64_t>& offsets)
-    : mu_(option(options, "mu")),
-      mu_dec_(option(options, "mu_dec")),
-      mu_inc_(option(options, "mu_inc")),
-      mu_max_(option(options, "mu_max")),
-      min_grad_(option(options, "min_grad")),
-      goal_(option(options, "goal")),
-      marquardt_(option(options, "marquardt") != 0),
-      bayesian_(option(options, "bayesian") != 0),
-      sweep_(graph, config, predictions(*config), offsets),
-      normal_(sweep_),
-      cholesky_(sweep_.size()),
-      size_(sweep_.size()),
-      decay_(size_),
-      matrix_(checked_mul(size_, size_), kUnwritten, "J^T J with its damping"),
-      gradient_(size_),
-      damped_(checked_mul(size_, size_), kUnwritten, "J^T J with its damping"),
-      step_(size_),
+Levenberg::Levenberg(const Problem& problem)
+    : mu_(problem.option("mu")), mu_dec_(problem.option("mu_dec")), mu_inc_(problem.option("mu_inc")),
+      mu_max_(problem.option("mu_max")), min_grad_(problem.option("min_grad")), goal_(problem.option("goal")),
+      marquardt_(problem.option("marquardt") != 0), bayesian_(problem.option("bayesian") != 0),
+      sweep_(problem.graph, problem.config, predictions(*problem.config), problem.offsets), normal_(sweep_),
+      cholesky_(sweep_.size()), size_(sweep_.size()), decay_(size_),
+      matrix_(checked_mul(size_, size_), kUnwritten, "J^T J with its damping"), gradient_(size_),
+      damped_(checked_mul(size_, size_), kUnwritten, "J^T J with its damping"), step_(size_),
       gamma_(static_cast<double>(size_)) {
   expect_one_function(sweep_.plan());
-  for (const BoundLoss<double>& loss : config->losses) {
+  const StepConfig<double>& config = *problem.config;
+  for (const BoundLoss<double>& loss : config.losses) {
     check(has_factor(loss), "got the loss " + describe(loss) +
                                 ", expected a sum of squares (mse, half_squared_error) or a cross entropy of logits, softmax or "
                                 "sigmoid, of which J^T J makes a model; use bpcore.optimizers.LBFGS for other losses");
@@ -41,13 +31,14 @@ Levenberg::Levenberg(const SolverOptions& options, std::shared_ptr<const Graph<d
   }
   check(all_squares_ || !bayesian_, "regularization='bayesian' weighs sums of squares, got a cross entropy; use an l2 "
                                      "regularizer with it");
-  for (std::size_t p = 0; p < config->penalties.size(); ++p) {
-    const PenaltyConfig<double>& penalty = config->penalties[p];
-    check(penalty.l1 == 0 && penalty.user == nullptr, "got an l1 penalty or one in Python on '" + graph->params[p].name +
-                                                             "', expected l2, whose curvature is known; use "
-                                                             "bpcore.optimizers.LBFGS for others");
-    if (offsets[p] < 0) continue;
-    std::fill_n(decay_.data() + offsets[p], size_of(graph->params[p].shape), penalty.l2);
+  for (std::size_t p = 0; p < config.penalties.size(); ++p) {
+    const PenaltyConfig<double>& penalty = config.penalties[p];
+    check(penalty.l1 == 0 && penalty.user == nullptr, "got an l1 penalty or one in Python on '" +
+                                                          problem.graph->params[p].name +
+                                                          "', expected l2, whose curvature is known; use "
+                                                          "bpcore.optimizers.LBFGS for others");
+    if (problem.offsets[p] < 0) continue;
+    std::fill_n(decay_.data() + problem.offsets[p], size_of(problem.graph->params[p].shape), penalty.l2);
   }
 }
 

@@ -19,8 +19,7 @@ namespace bp {
 
 class Levenberg final : public Solver {
  public:
-  Levenberg(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-            std::shared_ptr<const StepConfig<double>> config, const std::vector<std::int64_t>& offsets);
+  explicit Levenberg(const Problem& problem);
 
   Verdict iterate(const BatchSource<double>& source, const Poll& poll) override;
   Numbers report() const override;

@@ -31,7 +31,7 @@ NormalEquations::NormalEquations(Sweep<double>& sweep) : sweep_(sweep), size_(sw
   if (dense_ == nullptr)
     rows_ = Buffer<double>(checked_mul(checked_mul(chunk_, columns_), size_), kUnwritten, "a chunk's rows of J");
   for (const BoundLoss<double>& loss : sweep.config().losses) {
-    curvature_.emplace_back(2 * chunk_ * loss.positions * loss.width, kUnwritten);
+    curvature_.emplace_back(curvature_size(chunk_ * loss.positions * loss.width), kUnwritten);
   }
 }
 
@@ -49,7 +49,7 @@ void NormalEquations::make_rows(const Part& part, std::int64_t n) {
     const BoundLoss<double>& loss = losses[k];
     const std::int64_t size = loss.positions * loss.width;
     const LossArgs<double> args = sweep_.loss_arguments(k, part.mine, n);
-    double* const h = curvature_[k].data() + 2 * part.mine.begin * size;
+    double* const h = curvature_[k].data() + curvature_size(part.mine.begin * size);
     measure_curvature(loss, args, false, h);
     double* const delta = sweep_.gradient(loss.prediction);
     for (std::int64_t position = 0; position < loss.positions; ++position) {

@@ -12,9 +12,8 @@ constexpr std::int64_t kChunk = 256;  // samples
 
 }  // namespace
 
-Objective::Objective(std::shared_ptr<const Graph<double>> graph, std::shared_ptr<const StepConfig<double>> config,
-                     const std::vector<std::int64_t>& offsets)
-    : sweep_(graph, config, predictions(*config), offsets) {
+Objective::Objective(const Problem& problem)
+    : sweep_(problem.graph, problem.config, predictions(*problem.config), problem.offsets) {
   expect_one_function(sweep_.plan());
 }
 

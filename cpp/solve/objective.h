@@ -7,8 +7,7 @@ namespace bp {
 
 class Objective {
  public:
-  Objective(std::shared_ptr<const Graph<double>> graph, std::shared_ptr<const StepConfig<double>> config,
-            const std::vector<std::int64_t>& offsets);
+  explicit Objective(const Problem& problem);
 
   std::int64_t size() const { return sweep_.size(); }
   Sweep<double>& sweep() { return sweep_; }

@@ -14,12 +14,11 @@ std::vector<double> copy(const Buffer<double>& from) { return {from.data(), from
 
 }  // namespace
 
-SignSteps::SignSteps(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-                     std::shared_ptr<const StepConfig<double>> config, const std::vector<std::int64_t>& offsets)
-    : rule_(static_cast<Rule>(static_cast<int>(option(options, "rule")))), rate_(option(options, "learning_rate")),
-      objective_(graph, config, offsets), size_(objective_.size()), gradient_(size_), before_(size_),
-      size_of_step_(size_), step_(size_) {
-  if (rule_ == Rule::kQuickprop) mu_ = option(options, "mu"), decay_ = option(options, "decay");
+SignSteps::SignSteps(const Problem& problem)
+    : rule_(static_cast<Rule>(static_cast<int>(problem.option("rule")))), rate_(problem.option("learning_rate")),
+      objective_(problem), size_(objective_.size()), gradient_(size_), before_(size_), size_of_step_(size_),
+      step_(size_) {
+  if (rule_ == Rule::kQuickprop) mu_ = problem.option("mu"), decay_ = problem.option("decay");
   std::fill_n(size_of_step_.data(), size_, rate_);
 }
 

@@ -17,8 +17,7 @@ class SignSteps final : public Solver {
  public:
   enum class Rule { kRpropMinus, kRpropPlus, kIrpropMinus, kIrpropPlus, kQuickprop };
 
-  SignSteps(const SolverOptions& options, std::shared_ptr<const Graph<double>> graph,
-            std::shared_ptr<const StepConfig<double>> config, const std::vector<std::int64_t>& offsets);
+  explicit SignSteps(const Problem& problem);
 
   Verdict iterate(const BatchSource<double>& source, const Poll& poll) override;
   Numbers report() const override { return {{"gradient_norm", gradient_norm_}, {"step_norm", step_norm_}}; }

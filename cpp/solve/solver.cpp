@@ -9,7 +9,7 @@
 
 namespace bp {
 
-double option(const SolverOptions& options, const char* name) {
+double Problem::option(const char* name) const {
   const auto found = options.find(name);
   check(found != options.end(), std::string("a solver needs the option ") + name);
   return found->second;
@@ -25,12 +25,6 @@ std::vector<double> numbers_of(const Solver::State& state, const char* name, std
   return found->second;
 }
 
-std::vector<int> predictions(const StepConfig<double>& config) {
-  std::vector<int> values;
-  for (const BoundLoss<double>& loss : config.losses) values.push_back(loss.prediction);
-  return values;
-}
-
 void expect_one_function(const Plan<double>& plan) {
   for (const Step<double>& step : plan.steps()) {
     check(!step.op->facts().draws,
@@ -44,14 +38,11 @@ void expect_one_function(const Plan<double>& plan) {
   }
 }
 
-std::unique_ptr<Solver> make_solver(const std::string& kind, const SolverOptions& options,
-                                    std::shared_ptr<const Graph<double>> graph,
-                                    std::shared_ptr<const StepConfig<double>> config,
-                                    const std::vector<std::int64_t>& offsets) {
-  if (kind == "levenberg_marquardt") return std::make_unique<Levenberg>(options, graph, config, offsets);
-  if (kind == "lbfgs") return std::make_unique<Lbfgs>(options, graph, config, offsets);
-  if (kind == "scaled_conjugate_gradient") return std::make_unique<ScaledConjugate>(options, graph, config, offsets);
-  if (kind == "rprop" || kind == "quickprop") return std::make_unique<SignSteps>(options, graph, config, offsets);
+std::unique_ptr<Solver> make_solver(const std::string& kind, const Problem& problem) {
+  if (kind == "levenberg_marquardt") return std::make_unique<Levenberg>(problem);
+  if (kind == "lbfgs") return std::make_unique<Lbfgs>(problem);
+  if (kind == "scaled_conjugate_gradient") return std::make_unique<ScaledConjugate>(problem);
+  if (kind == "rprop" || kind == "quickprop") return std::make_unique<SignSteps>(problem);
   throw BadInput("unknown solver '" + kind + "'");
 }
 

@@ -26,17 +26,19 @@ class Solver {
   virtual void set_state(const State& state) = 0;  // BadInput for what is no state of this solver
 };
 
-// What the user chose, by name.
-using SolverOptions = std::map<std::string, double>;
-std::unique_ptr<Solver> make_solver(const std::string& kind, const SolverOptions& options,
-                                    std::shared_ptr<const Graph<double>> graph,
-                                    std::shared_ptr<const StepConfig<double>> config,
-                                    const std::vector<std::int64_t>& offsets);
+// What a solver is made for.
+struct Problem {
+  std::map<std::string, double> options;  // what the user chose, by name
+  std::shared_ptr<const Graph<double>> graph;
+  std::shared_ptr<const StepConfig<double>> config;
+  std::vector<std::int64_t> offsets;  // by parameter, its place in w; -1: none
 
-double option(const SolverOptions& options, const char* name);
+  double option(const char* name) const;
+};
+std::unique_ptr<Solver> make_solver(const std::string& kind, const Problem& problem);
+
 // `size` finite numbers of a state; BadInput where they are not there.
 std::vector<double> numbers_of(const Solver::State& state, const char* name, std::int64_t size);
-std::vector<int> predictions(const StepConfig<double>& config);  // what the losses read
 
 // BadInput for a layer that is another function at each pass, or in training than in use.
 void expect_one_function(const Plan<double>& plan);

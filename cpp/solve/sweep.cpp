@@ -10,8 +10,8 @@ std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 template <class T>
 std::shared_ptr<const Plan<T>> keeping_plan(std::shared_ptr<const Graph<T>> graph, const StepConfig<T>& config,
                                             const std::vector<int>& heads, PlanOptions options) {
-  std::vector<int> targets = heads;
-  for (const BoundLoss<T>& loss : config.losses) targets.push_back(loss.prediction);
+  std::vector<int> targets = predictions(config);
+  targets.insert(targets.end(), heads.begin(), heads.end());
   options.training = true;
   return std::make_shared<Plan<T>>(std::move(graph), targets, heads, options);
 }

@@ -15,6 +15,12 @@ namespace bp {
 
 using Poll = std::function<void()>;  // called between chunks on the caller's thread; may throw, which ends the work
 
+template <class T> std::vector<int> predictions(const StepConfig<T>& config) {  // what the losses read
+  std::vector<int> values;
+  for (const BoundLoss<T>& loss : config.losses) values.push_back(loss.prediction);
+  return values;
+}
+
 // What a member of a team has of a chunk. Rows of the chunk count from 0.
 struct Part {
   Team& team;
