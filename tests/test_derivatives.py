@@ -259,6 +259,40 @@ def test_a_layer_in_python_has_jacobians_but_no_hessian(rng):
         model.hessian_vector(x, y, v)
 
 
+def test_a_layer_in_python_before_two_outputs(rng):
+    """G = 1/N sum of J^T H J over both losses, whose H are 1 and 2, the second weighed by 3."""
+    a = bp.Input((2,))
+    h = Square()(bp.layers.Dense(3)(a))
+    model = bp.Model(a, [bp.layers.Dense(2)(h), bp.layers.Dense(1)(h)], dtype="float64", seed=0)
+    model.compile("sgd", ["half_squared_error", "mse"], loss_weights=[1.0, 3.0])
+    x, v = rng.normal(size=(4, 2)), rng.normal(size=count(model))
+    ys = [rng.normal(size=(4, 2)), rng.normal(size=(4, 1))]
+    first, second = model.jacobian(x)
+    explicit = np.einsum("nop,noq->pq", first, first) + 6 * np.einsum("nop,noq->pq", second, second)
+    np.testing.assert_allclose(model.gauss_newton_vector(x, ys, v), explicit @ v / 4, rtol=1e-12)
+
+
+def test_many_rows_are_the_sum_of_their_parts(rng):
+    """Rows beyond those that are held at once: results by row are those of the parts, products
+    with matrices of the mean loss their mean."""
+    layers = [bp.Input((2,)), bp.layers.Dense(3, "tanh"), bp.layers.Dense(2)]
+    model = bp.Sequential(layers, dtype="float64", seed=0)
+    model.compile("sgd", "mse")
+    n, cut = 701, 90
+    x, y, v = rng.normal(size=(n, 2)), rng.normal(size=(n, 2)), rng.normal(size=count(model))
+    parts = [slice(i, i + cut) for i in range(0, n, cut)]
+    for by_row in (model.jacobian, model.input_jacobian):
+        apart = np.concatenate([by_row(x[part]) for part in parts])
+        np.testing.assert_allclose(by_row(x), apart, rtol=1e-12)
+    apart = np.concatenate([model.per_sample_gradients(x[part], y[part]) for part in parts])
+    np.testing.assert_allclose(model.per_sample_gradients(x, y), apart, rtol=1e-12)
+    for product in (model.gauss_newton_vector, model.hessian_vector):
+        apart = sum(len(x[part]) * product(x[part], y[part], v) for part in parts) / n
+        np.testing.assert_allclose(product(x, y, v), apart, rtol=1e-11, atol=1e-14)
+    apart = sum(len(x[part]) * model.fisher_vector(x[part], v) for part in parts) / n
+    np.testing.assert_allclose(model.fisher_vector(x, v), apart, rtol=1e-11, atol=1e-14)
+
+
 def test_penalties_are_in_the_hessian(rng):
     layer = bp.layers.Dense(2, kernel_regularizer=bp.regularizers.L2(0.3))
     model = bp.Sequential([bp.Input((3,)), layer], dtype="float64", seed=0)

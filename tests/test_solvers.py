@@ -431,3 +431,19 @@ def test_lbfgs_takes_penalties_and_refuses_dropout():
     random.compile(bp.optimizers.LBFGS(), "mse")
     with pytest.raises(ValueError, match="random layer 'dropout'"):
         random.fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize("make", [bp.optimizers.LBFGS, bp.optimizers.LevenbergMarquardt])
+def test_many_rows_are_least_squares(make):
+    """More rows than are held at once, against the normal equations."""
+    draw = np.random.default_rng(4)
+    x, y = draw.normal(size=(1201, 4)), draw.normal(size=(1201, 2))
+    y += x[:, :2] * np.linspace(0, 5, 1201)[:, None]  # the last rows differ from the first
+    model = bp.Sequential(
+        [bp.Input((4,)), bp.layers.Dense(2, use_bias=False)], dtype="float64", seed=0
+    )
+    model.compile(make(), "mse")
+    history = model.fit(x, y, epochs=60, verbose=0).history
+    best = np.linalg.lstsq(x, y, rcond=None)[0]
+    np.testing.assert_allclose(model.get_weights()[0], best, rtol=1e-5, atol=1e-6)
+    assert history["loss"][-1] == pytest.approx(np.square(x @ best - y).mean(), rel=1e-9)
