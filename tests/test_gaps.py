@@ -129,3 +129,13 @@ def test_a_delay_as_long_as_the_sequence_sees_nothing(rng):
     expected = np.zeros((2, 4, 6))
     expected[:, 3:, 3:] = x[:, :1]
     np.testing.assert_array_equal(L.TappedDelay([4, 3], dtype="float64")(x), expected)
+
+
+def test_weights_by_value_beside_a_mask(rng):
+    """Of as many values as steps: w (N, T, K) and the mask (N, T) meet at their first axes."""
+    x, y = rng.normal(size=(4, 7, 3)), rng.normal(size=(4, 7, 7))
+    w = rng.uniform(0, 2, size=(4, 7, 7))
+    model = small(L.SimpleRNN(7, return_sequences=True))
+    apart = w * np.square(model.predict(x, mask=MASK) - y)
+    found = model.evaluate(x, y, sample_weight=w, mask=MASK)["loss"]
+    assert found == pytest.approx(apart[MASK].mean(), rel=1e-12)
