@@ -65,13 +65,11 @@ template <class T> struct BatchJob {
   std::int64_t step;   // the optimizer's, from 1
   std::uint64_t draw;  // training batches so far: what random layers depend on
 
+  const double* counted = nullptr;  // by output: how many positions of the batch count; null: all of them
+
   // What the losses of an output are summed over.
   double terms(std::size_t k, std::int64_t positions) const {
-    const Valid<T>& valid = source->valid[k];
-    if (valid.count == nullptr) return static_cast<double>(rows.count() * positions);
-    std::int64_t steps = 0;
-    for (std::int64_t r = 0; r < rows.count(); ++r) steps += valid.count[sample(r)];
-    return static_cast<double>(steps * (positions / valid.mask.row_size()));
+    return counted == nullptr ? static_cast<double>(rows.count() * positions) : counted[k];
   }
   std::int64_t sample(std::int64_t row) const {  // of the data, for a row of the batch
     return order == nullptr ? rows.begin + row : order[rows.begin + row];

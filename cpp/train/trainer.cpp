@@ -168,6 +168,27 @@ void Trainer<T>::start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_
   more_ = false;
   has_diverged_ = false;
   if (shuffle) permutation({seed, epoch}, source_.n, order_.data());
+  terms_ = count_terms(batch_size_, shuffle ? order_.data() : nullptr);
+}
+
+template <class T>
+std::vector<double> Trainer<T>::count_terms(std::int64_t batch_size, const std::int64_t* order) const {
+  std::vector<double> terms;
+  const auto is_masked = [](const Valid<T>& valid) { return valid.count != nullptr; };
+  if (std::none_of(source_.valid.begin(), source_.valid.end(), is_masked)) return terms;
+  for (Rows batch{0, 0}; batch.begin < source_.n; batch.begin = batch.end) {
+    batch.end = std::min(batch.begin + batch_size, source_.n);
+    for (std::size_t k = 0; k < source_.valid.size(); ++k) {
+      const Valid<T>& valid = source_.valid[k];
+      std::int64_t positions = config_->losses[k].positions, steps = batch.count();
+      if (is_masked(valid)) {
+        positions /= valid.mask.row_size(), steps = 0;
+        for (std::int64_t i = batch.begin; i < batch.end; ++i) steps += valid.count[order == nullptr ? i : order[i]];
+      }
+      terms.push_back(static_cast<double>(steps * positions));
+    }
+  }
+  return terms;
 }
 
 template <class T> void Trainer<T>::start_part(bool first) {
@@ -225,6 +246,7 @@ template <class T> BatchJob<T> Trainer<T>::next_job(std::int64_t batch, std::int
   job.update = pending + 1 == config_->accumulate_steps || (batch + 1 == n_batches_ && !more_);
   job.gradient_scale = 1.0 / static_cast<double>(pending + 1);
   job.learning_rate = rate;
+  if (!terms_.empty()) job.counted = terms_.data() + static_cast<std::size_t>(batch) * config_->losses.size();
   return job;
 }
 
@@ -371,7 +393,9 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   last_ = own.get();
   has_diverged_ = false;
   own->penalties().refresh();
+  const std::vector<double> terms = count_terms(source_.n, nullptr);
   BatchJob<T> job{};
+  if (!terms.empty()) job.counted = terms.data();
   job.source = &source_;
   job.rows = {0, source_.n};
   job.training = true;
@@ -403,7 +427,9 @@ template <class T> std::string Trainer<T>::describe() {
 template <class T> BatchProfile Trainer<T>::profile() {
   step_.prepare(source_, source_.n, 1, true, static_cast<std::uint64_t>(draws_->get()));
   last_ = &step_;
+  const std::vector<double> terms = count_terms(source_.n, nullptr);
   BatchJob<T> job{};
+  if (!terms.empty()) job.counted = terms.data();
   job.source = &source_;
   job.rows = {0, source_.n};
   job.training = job.update = true;

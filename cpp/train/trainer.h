@@ -88,6 +88,8 @@ template <class T> class Trainer {
   Results<T> results_;
 
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
+  // BatchJob::counted of all batches, one after the other; empty where all positions count.
+  std::vector<double> count_terms(std::int64_t batch_size, const std::int64_t* order) const;
   double add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics);
   void add_penalty(double penalty, std::int64_t n);
   DivergedReport report(std::int64_t batch);
@@ -110,6 +112,7 @@ template <class T> class Trainer {
   DivergedReport diverged_, flaw_;
   bool has_diverged_ = false, has_flaw_ = false;
   Buffer<std::int64_t> order_;
+  std::vector<double> terms_;  // of the epoch's batches, as they are counted
   bool shuffle_ = false, update_ = true, more_ = false;
   std::int64_t batch_size_ = 1, n_batches_ = 0;
   void begin_with_states(TrainingStep<T>& step);
