@@ -73,18 +73,24 @@ template <class T> void Sweep<T>::prepare(const BatchSource<T>& source, std::int
       saved_.emplace_back(checked_mul(chunk, plan().steps()[s].op->sizes().saved), kUnwritten);
     work_.capacity = chunk;
   }
-  std::int64_t size = plan().scratch_size(work_.capacity, work_.capacity);
-  for (std::size_t p = 0; p < offsets_.size(); ++p) {
-    const ParameterView<T>& view = graph().params[p];
-    for (const ParameterUse& use : plan().uses(static_cast<int>(p))) {
-      const Tile whole{{0, view.rows()}, {0, view.row_size()}};
-      size = std::max(size, plan().steps()[at(use.step)].op->accumulate_scratch(use.slot, whole, work_.capacity));
-    }
+  while (static_cast<int>(work_.scratch.size()) < threads) {
+    work_.scratch.emplace_back(align_up<T>(scratch_size(work_.capacity)), kUnwritten);
   }
-  while (static_cast<int>(work_.scratch.size()) < threads) work_.scratch.emplace_back(align_up<T>(size), kUnwritten);
   losses_.prepare(source);
   work_.frame->set_training(false);
   work_.flawed.store(false, std::memory_order_relaxed);
+}
+
+template <class T> std::int64_t Sweep<T>::scratch_size(std::int64_t samples) const {
+  std::int64_t size = plan().scratch_size(samples, samples);
+  for (std::size_t p = 0; p < offsets_.size(); ++p) {
+    const ParameterView<T>& view = graph().params[p];
+    const Tile whole{{0, view.rows()}, {0, view.row_size()}};
+    for (const ParameterUse& use : plan().uses(static_cast<int>(p))) {
+      size = std::max(size, plan().steps()[at(use.step)].op->accumulate_scratch(use.slot, whole, samples));
+    }
+  }
+  return size;
 }
 
 // Whose count is that of the samples over which losses are averaged.

@@ -69,7 +69,7 @@ template <class T> class Sweep {
   T* gradient(int v) { return work_.frame->gradient(v); }  // null: no weight is behind it
   Io<T>& io(std::size_t step) { return work_.frame->io(step); }
   T* scratch(const Part& part) { return work_.scratch[static_cast<std::size_t>(part.team.rank)].data(); }
-  std::int64_t capacity() const { return work_.capacity; }  // of the frame, once run() has begun
+  std::int64_t scratch_size(std::int64_t samples) const;  // of any call of an op, of gradients of whole parameters too
   const std::shared_ptr<const Plan<T>>& shared_plan() const { return work_.plan; }
   double row_loss(std::int64_t row) const;  // of all outputs, weighted; in the unit of one sample
   LossArgs<T> loss_arguments(std::size_t k, Rows rows, std::int64_t n);

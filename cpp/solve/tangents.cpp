@@ -20,22 +20,15 @@ template <class T> std::string Tangents<T>::missing(const Plan<T>& plan) {
 
 template <class T> void Tangents<T>::prepare(std::int64_t capacity, int threads) {
   const Plan<T>& plan = sweep_.plan();
-  std::int64_t largest = 1, scratch = plan.scratch_size(capacity, capacity), parameter = 1;
+  std::int64_t largest = 1;
   for (std::size_t v = 0; v < plan.graph().nodes.size(); ++v) {
     largest = std::max(largest, checked_mul(capacity, plan.graph().size(static_cast<int>(v))));
   }
-  for (std::size_t p = 0; p < plan.graph().params.size(); ++p) {
-    const ParameterView<T>& view = plan.graph().params[p];
-    parameter = std::max(parameter, size_of(view.shape));
-    for (const ParameterUse& use : plan.uses(static_cast<int>(p))) {
-      const Tile whole{{0, view.rows()}, {0, view.row_size()}};
-      scratch = std::max(scratch, plan.steps()[at(use.step)].op->accumulate_scratch(use.slot, whole, capacity));
-    }
-  }
+  for (const ParameterView<T>& view : plan.graph().params) largest = std::max(largest, size_of(view.shape));
   if (capacity > capacity_) {
     capacity_ = 0;
     frame_ = std::make_unique<Frame<T>>(sweep_.shared_plan(), capacity);
-    zeros_ = Buffer<T>(std::max(largest, parameter));
+    zeros_ = Buffer<T>(largest);
     scratch_.clear();
     result_.clear();
     for (int input : plan.graph().inputs) {
@@ -44,8 +37,8 @@ template <class T> void Tangents<T>::prepare(std::int64_t capacity, int threads)
     capacity_ = capacity;
   }
   while (static_cast<int>(scratch_.size()) < threads) {
-    scratch_.emplace_back(align_up<T>(scratch), kUnwritten);
-    result_.emplace_back(std::max(largest, parameter), kUnwritten);
+    scratch_.emplace_back(align_up<T>(sweep_.scratch_size(capacity)), kUnwritten);
+    result_.emplace_back(largest, kUnwritten);
   }
 }
 
