@@ -32,6 +32,8 @@ UNARY = {
     "sum": (ops.sum, lambda x: x.sum(axis=(1, 2))[:, None], -2.0),
     "sum_axis": (lambda t: ops.sum(t, 1), lambda x: x.sum(1), -2.0),
     "mean": (lambda t: ops.mean(t, -1, True), lambda x: x.mean(-1, keepdims=True), -2.0),
+    "mean_axes": (lambda t: ops.mean(t, (1, 2)), lambda x: x.mean((1, 2))[:, None], -2.0),
+    "mean_all": (ops.mean, lambda x: x.mean(axis=(1, 2))[:, None], -2.0),
     "matmul": (
         lambda t: ops.matmul(t, L.Reshape((4, 3))(t)),
         lambda x: x @ x.reshape(-1, 4, 3),
