@@ -348,6 +348,14 @@ def test_bad_vectors_and_losses_are_refused(rng):
         model.fisher_vector(x, np.ones(3))
 
 
+def test_steps_that_do_not_count_are_refused():
+    layers = [bp.layers.Embedding(5, 2, mask_zero=True), bp.layers.GRU(2)]
+    model = bp.Sequential([bp.Input((None,)), *layers], seed=0)
+    for call in (model.jacobian, model.input_jacobian):
+        with pytest.raises(ValueError, match="x holds steps that do not count"):
+            call([[1, 2, 0]])
+
+
 def test_frozen_layers_are_left_out(rng):
     layers = [bp.Input((2,)), bp.layers.Dense(3, "tanh"), bp.layers.Dense(1)]
     model = bp.Sequential(layers, dtype="float64", seed=0)

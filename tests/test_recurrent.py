@@ -203,3 +203,20 @@ def test_recurrent_dropout_is_one_mask_for_all_steps():
     last[:, 3] = 1
     dx = model.backward([last, np.zeros_like(x)])
     np.testing.assert_array_equal(dx, np.stack([masks[0] ** (3 - t) for t in range(4)], axis=1))
+
+
+def test_a_seed_of_its_own_decides_the_masks():
+    """Whatever the model's seed; another one, or none, gives others."""
+
+    def drawn(own, of_model):
+        layer = bp.layers.SimpleRNN(
+            20, activation="linear", kernel_initializer=np.eye(20), dropout=0.5, seed=own,
+            recurrent_initializer=np.eye(20), recurrent_dropout=0.5, return_sequences=True,
+        )  # fmt: skip
+        model = bp.Sequential([bp.Input((3, 20)), layer], seed=of_model)
+        return model.forward(np.ones((4, 3, 20)))
+
+    assert np.array_equal(drawn(7, 0), drawn(7, 1))
+    others = [drawn(8, 0), drawn(None, 0), drawn(None, 1)]
+    for i, other in enumerate(others):
+        assert not any(np.array_equal(other, one) for one in [drawn(7, 0), *others[:i]])
