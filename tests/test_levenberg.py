@@ -150,6 +150,40 @@ def test_cross_entropy_takes_newtons_step_of_a_linear_model():
     np.testing.assert_allclose(np.vstack(model.get_weights()), np.vstack([k, b]) + step, rtol=1e-9)
 
 
+def test_steps_of_sequences_are_rows():
+    """A cross entropy of each step: the path of the same steps as rows of their own, where damping
+    does not see the scale."""
+    draw = np.random.default_rng(2)
+    x, y = draw.normal(size=(9, 4, 3)), draw.integers(0, 3, (9, 4))
+    found = []
+    for shape in ((4, 3), (3,)):
+        layers = [bp.Input(shape), bp.layers.Dense(4, "tanh"), bp.layers.Dense(3)]
+        model = bp.Sequential(layers, dtype="float64", seed=1)
+        model.compile(LM(scaling="marquardt"), "cross_entropy")
+        data = (x, y) if len(shape) == 2 else (x.reshape(36, 3), y.reshape(36))
+        losses = model.fit(*data, epochs=6, verbose=0).history["loss"]
+        found.append([*model.get_weights(), np.array(losses)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+def test_data_that_are_repeated_take_the_same_steps():
+    """Beyond the rows that are held at once; with damping by diag(J^T J) only ratios count, also of
+    the steps that are refused."""
+    x = np.linspace(-1, 1, 90)[:, None]
+    y = np.sin(2 * np.pi * x)
+    found = []
+    for times in (1, 9):
+        model = net(7, 1, seed=3)
+        model.compile(LM(scaling="marquardt"), "mse")
+        data = np.tile(x, (times, 1)), np.tile(y, (times, 1))
+        history = model.fit(*data, epochs=12, verbose=0).history
+        found.append((np.array(history["loss"]), np.array(history["mu"])))
+    assert (np.diff(found[0][1]) > 0).any()
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 def test_l2_penalties_are_part_of_the_objective():
     draw = np.random.default_rng(2)
     x, y = draw.normal(size=(30, 3)), draw.normal(size=(30, 1))
