@@ -39,7 +39,7 @@ class Runnable(Trainable):
         ):
             self._fast = engine.net.call
 
-    def __call__(self, x: Any, *, training: bool = False, out: Any = None) -> Any:
+    def __call__(self, x: Any, training: bool = False, *, out: Any = None) -> Any:
         """The forward pass at the lowest latency: arrays in, arrays out.
 
         NaN and Inf pass through; `predict` reports them. `out` is as in `predict`. Many threads may
@@ -105,9 +105,9 @@ class Runnable(Trainable):
         mask : array of bool (N, T), optional
             Which steps count; for several inputs a list or dict of such.
         """
-        quick = check_finite is True and batch_size == 1024 and mask is None
-        if self._fast is not None and quick:
-            y = self._fast(x, out, True)  # a few rows
+        fast = self._fast
+        if fast is not None and check_finite is True and batch_size == 1024 and mask is None:
+            y = fast(x, out, True)  # a few rows
             if y is not None:
                 return y
         engine = self._built()
