@@ -33,8 +33,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
-    sources = [str(p) for p in sorted(Path("cpp").rglob("*")) if p.suffix in (".h", ".cpp")]
-    session.run("clang-format", "--dry-run", *sources)
+    session.run(".ci/format", "--check", external=True)
 
 
 def _runtime(compiler: str, name: str) -> str:

@@ -15,6 +15,7 @@ CPP, PYTHON = support.ROOT / "cpp", support.ROOT / "python" / "bpcore"
 ROOMS = ("base", "simd", "kernels", "ops", "plan", "train", "solve", "bind")
 LIMIT = 500
 LIMITS = {"vec.h": 700}  # the vector wrappers
+WIDTH = 120
 
 
 def sources(*suffixes):
@@ -86,6 +87,9 @@ def test_files_are_of_a_readable_size():
                  *support.ROOT.glob("bench/**/*.py")]:  # fmt: skip
         lines = path.read_text(encoding="utf-8").splitlines()
         assert len(lines) <= LIMITS.get(path.name, LIMIT), f"{path.name} has {len(lines)} lines"
+        if path.suffix != ".py":  # those are ruff's
+            wide = [k for k, line in enumerate(lines, 1) if len(line) > WIDTH]
+            assert not wide, f"{path.name}: lines {wide} are longer than {WIDTH}"
         if path.suffix == ".py" and len(lines) < 2:
             continue
         # a .cpp may begin with its own header, which says what both are

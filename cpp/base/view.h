@@ -6,7 +6,9 @@
 namespace bp {
 
 // clang-format off
-enum class DType : int { kBool, kInt8, kInt16, kInt32, kInt64, kUint8, kUint16, kUint32, kUint64, kFloat16, kFloat32, kFloat64 };
+enum class DType : int {
+  kBool, kInt8, kInt16, kInt32, kInt64, kUint8, kUint16, kUint32, kUint64, kFloat16, kFloat32, kFloat64
+};
 // clang-format on
 
 constexpr int kMaxRank = 16;

@@ -29,9 +29,9 @@ template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight,
 template <class T> MetricConfig<T> parse_metric(const py::tuple& tuple, const Shape& shape) {
   // clang-format off
   static const std::pair<const char*, MetricKind> kNames[] = {
-      {"accuracy", MetricKind::kAccuracy}, {"top_k", MetricKind::kTopK}, {"binary_accuracy", MetricKind::kBinaryAccuracy},
-      {"counts", MetricKind::kCounts}, {"auc", MetricKind::kAuc}, {"mae", MetricKind::kMae},
-      {"mse", MetricKind::kMse}, {"r2", MetricKind::kR2}, {"python", MetricKind::kUser}};
+      {"accuracy", MetricKind::kAccuracy}, {"binary_accuracy", MetricKind::kBinaryAccuracy},
+      {"top_k", MetricKind::kTopK}, {"counts", MetricKind::kCounts}, {"auc", MetricKind::kAuc},
+      {"mae", MetricKind::kMae}, {"mse", MetricKind::kMse}, {"r2", MetricKind::kR2}, {"python", MetricKind::kUser}};
   // clang-format on
   const auto name = tuple[0].cast<std::string>();
   const py::dict options(tuple[1]);

@@ -3,8 +3,8 @@
 //
 //   direct    B is read where it lies (rows of n), A too: small and medium products, x W and x^T delta.
 //   packed    B is copied (or transposed) into panels, which are near when they are used and serve several tiles.
-//   swapped   C^T = B^T A^T: for delta W^T with few rows delta and the result are transposed instead of the larger W; for
-//             x^T delta with few columns the rows of C fill the vectors better.
+//   swapped   C^T = B^T A^T: for delta W^T with few rows delta and the result are transposed instead of the larger W;
+//             for x^T delta with few columns the rows of C fill the vectors better.
 #pragma once
 
 #include "kernels/gemm_tile.h"
@@ -153,7 +153,7 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
   return plan;
 }
 
-// ---- the most scratch that a product of up to these sizes takes: each bound grows with m, n and k ------------------------
+// ---- the most scratch that a product of up to these sizes takes: each bound grows with m, n and k -------------------
 
 BP_INLINE std::int64_t larger(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 

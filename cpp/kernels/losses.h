@@ -73,7 +73,7 @@ template <class T> BP_INLINE Vec<T> smooth_binary(Vec<T> t, T smoothing) {  // t
   return fma(t, Vec<T>(T(1) - smoothing), Vec<T>(smoothing * T(0.5)));
 }
 
-// -(t log p + (1 - t) log(1 - p));  (p - t) / (p (1 - p)).  With a weight q of what is true, q t in place of the first t:
+// -(t log p + (1 - t) log(1 - p));  (p - t) / (p (1 - p)).  With a weight q of what is true, q t for the first t:
 // -(q t log p + (1 - t) log(1 - p));  ((1 - t) p - q t (1 - p)) / (p (1 - p))
 template <class T> struct BinaryCrossEntropy {
   static constexpr bool kMean = true;

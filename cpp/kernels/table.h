@@ -44,9 +44,10 @@ enum class Compute : int { kFull, kBfloat16 };
 template <class T> struct Products {
   void (*run)(const Matmul<T>&);
   // In elements; they look at sizes, strides and flags only.
-  std::int64_t (*scratch)(const Matmul<T>&);       // of this product
-  std::int64_t (*most_scratch)(const Matmul<T>&);  // enough for it, and for any that is no larger in m, n and k and has the
-                                                   // same flags, or no add; grows with the sizes, whatever the strides
+  std::int64_t (*scratch)(const Matmul<T>&);  // of this product
+  // Enough for it, and for any that is no larger in m, n and k and has the same flags, or no add; grows with the sizes,
+  // whatever the strides.
+  std::int64_t (*most_scratch)(const Matmul<T>&);
 };
 
 // ---- pointwise activations: a = f(z) --------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 // numerics contract (docs/numerics.md): they depend on the shape of a sample and on nothing else.
 //
 //   (N, F)        a chunk is 1,024 samples
-//   (N, .., F)    P positions a sample, the product of the axes between: a chunk is 8 samples by 128 positions, in the order
-//                 sample, position. Chunks are cut at multiples of both and follow in the order samples, positions. A longer
-//                 sequence whose further positions add zeros moves no cut: padding changes no bit.
+//   (N, .., F)    P positions a sample, the product of the axes between: a chunk is 8 samples by 128 positions, in the
+//                 order sample, position. Chunks are cut at multiples of both and follow in the order samples,
+//                 positions. A longer sequence whose further positions add zeros moves no cut: padding changes no bit.
 // Each chunk is one chain, and the chunks' sums are added in order.
 #pragma once
 

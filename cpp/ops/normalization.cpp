@@ -2,7 +2,8 @@
 // mean square normalization (Zhang, Sennrich 2019).
 //
 //   a sample is (S, P, G, W): for each s and g the P x W values are one set; gamma, beta (G W, optional)
-//     layer, rms: the last axes are one set: P = G = 1, W their product; group: S = 1, P positions, G groups of W channels
+//     layer, rms: the last axes are one set: P = G = 1, W their product
+//     group: S = 1, P positions, G groups of W channels
 //   u = (x - m) / sqrt(v + epsilon), m the set's mean (0 for rms), v the mean of (x - m)^2;  y = u gamma + beta
 //   g = dy gamma;  dx = (g - mean(g) - u mean(g u)) / sqrt(v + epsilon)  (rms: without mean(g))
 //   dgamma = sum of dy u, dbeta = sum of dy, over N, S, P

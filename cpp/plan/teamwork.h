@@ -5,8 +5,8 @@
 
 namespace bp {
 
-// Rows a thread takes through all layers at once: enough that copying a layer's weights into panels is a small part (784-512-
-// 512-10: 3 % faster than with 128), few enough that a layer's activations stay in a 1 MB level-2 cache (256 rows x 512
+// Rows a thread takes through all layers at once: enough that copying a layer's weights into panels is a small part
+// (784-512-512-10: 3 % faster than with 128), few enough that a layer's activations stay in a 1 MB level-2 cache (256 rows x 512
 // floats = 512 KB).
 constexpr std::int64_t kRowBlock = 256;
 

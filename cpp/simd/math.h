@@ -55,7 +55,6 @@ template <> struct MathFacts<double> {
   static constexpr double kExp[] = {  // error of expm1 2^-56
       0x1.af632ad6abee8p-26, 0x1.289186d6aea07p-22, 0x1.71ddf6b3f10d1p-19, 0x1.a019b90bc3fbdp-16, 0x1.a01a01b00c2c6p-13,
       0x1.6c16c1788c44dp-10, 0x1.111111110f803p-7,  0x1.5555555553d62p-5,  0x1.5555555555558p-3,  0x1.0000000000001p-1};
-// clang-format on
   static constexpr double kLog[] = {  // error of the log 2^-59
       0x1.2b66348e33534p-3, 0x1.39fd3334ef199p-3, 0x1.7462be32a26a9p-3, 0x1.c71c62c206598p-3,
       0x1.2492492e0f05ep-2, 0x1.99999999951c0p-2, 0x1.5555555555558p-1};
@@ -75,6 +74,7 @@ template <> struct MathFacts<double> {
       0x1.5b6187db40798p-5,  0x1.2056d5b87a87cp-4,  0x1.9243a85c0d218p-4,  0x1.fe4fe4f1c8e08p-4,  0x1.2bd775a29b43ap-3,
       0x1.4b0a14da96e63p-3,  0x1.5aa3593143b6bp-3,  0x1.5aa359384a0e8p-3};
 };
+// clang-format on
 
 // Horner's rule, highest power first.
 template <class T, int kCount> BP_INLINE Vec<T> polynomial(Vec<T> x, const T (&coefficients)[kCount]) {
@@ -88,7 +88,9 @@ template <class T, int kCount> BP_INLINE Vec<T> polynomial(Vec<T> x, const T (&c
 template <class T> BP_INLINE Vec<T> clamp(Vec<T> x, T low, T high) { return min(Vec<T>(high), max(Vec<T>(low), x)); }
 
 // x = n ln 2 + r, |r| <= ln(2)/2 (Cody and Waite 1980); `rounded` holds n in its low bits.
-template <class T> struct ExpParts { Vec<T> rounded, n, r; };
+template <class T> struct ExpParts {
+  Vec<T> rounded, n, r;
+};
 template <class T> BP_INLINE ExpParts<T> exp_parts(Vec<T> x) {
   using F = MathFacts<T>;
   const Vec<T> magic(F::kMagic);
@@ -130,7 +132,9 @@ template <class T> BP_INLINE Vec<T> log_sum(Vec<T> k, Vec<T> f) {
 }
 
 // Exponent and mantissa of a positive normal x: x = m 2^k with sqrt(1/2) <= m < sqrt(2).
-template <class T> struct LogParts { Vec<T> k, m; };
+template <class T> struct LogParts {
+  Vec<T> k, m;
+};
 template <class T> BP_INLINE LogParts<T> log_parts(Vec<T> x) {
   using F = MathFacts<T>;
   using Lane = typename LaneInt<T>::type;
@@ -191,7 +195,9 @@ template <class T> BP_INLINE Vec<T> tanh(Vec<T> x) {
 }
 
 // With e = exp(-|x|) and q = e / (1 + e): 1 - q for x >= 0, e - e q for x < 0 (which loses less than q itself).
-template <class T> struct SigmoidParts { Vec<T> value, q; };  // the derivative is q - q^2, without cancellation
+template <class T> struct SigmoidParts {
+  Vec<T> value, q;
+};  // the derivative is q - q^2, without cancellation
 template <class T> BP_INLINE SigmoidParts<T> sigmoid_from(Vec<T> x, Vec<T> e) {
   const Vec<T> one(T(1)), base = select(x < Vec<T>(T(0)), e, one), q = e / (one + e);
   return {fnma(q, base, base), q};
@@ -199,9 +205,7 @@ template <class T> BP_INLINE SigmoidParts<T> sigmoid_from(Vec<T> x, Vec<T> e) {
 template <class T> BP_INLINE Vec<T> sigmoid(Vec<T> x) { return sigmoid_from(x, exp(-abs(x))).value; }
 
 // log(1 + e^x) = max(x, 0) + log(1 + exp(-|x|)).
-template <class T> BP_INLINE Vec<T> softplus_from(Vec<T> x, Vec<T> e) {
-  return max(Vec<T>(T(0)), x) + log1p_unit(e);
-}
+template <class T> BP_INLINE Vec<T> softplus_from(Vec<T> x, Vec<T> e) { return max(Vec<T>(T(0)), x) + log1p_unit(e); }
 template <class T> BP_INLINE Vec<T> softplus(Vec<T> x) { return softplus_from(x, exp(-abs(x))); }
 
 // erfc(t) / exp(-t^2) for t >= 0, a polynomial in 1 / (1 + c t); ct = c * t.
@@ -220,7 +224,9 @@ template <class T> BP_INLINE Vec<T> erf(Vec<T> x) {
 }
 
 // Phi(x) = erfc(-x / sqrt 2) / 2, to a few ULP relative near 0 and above, absolute far below; also exp(-x^2/2).
-template <class T> struct NormalCdf { Vec<T> phi, gauss; };
+template <class T> struct NormalCdf {
+  Vec<T> phi, gauss;
+};
 template <class T> BP_INLINE NormalCdf<T> normal_cdf(Vec<T> x) {
   constexpr T kScale = static_cast<T>(MathFacts<T>::kErfcC * 0.70710678118654752440);
   NormalCdf<T> result;

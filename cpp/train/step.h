@@ -1,8 +1,8 @@
 // One training step, in its five phases and with its two barriers. See docs/architecture.md.
 //
-//   forward, loss, backward   by blocks of samples: a thread takes its samples through all steps (schedule.h, outputs.h)
+//   forward, loss, backward   by blocks of samples: a thread takes its own through all steps (schedule.h, outputs.h)
 //   ---- barrier: every delta is known, no weight has changed
-//   accumulate, update        by tiles of parameters: a tile's gradient meets the optimizer while it is in cache (update.h)
+//   accumulate, update        by tiles of parameters: a tile's gradient meets the optimizer while in cache (update.h)
 //   ---- barrier
 // A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient norm,
 // accumulation over batches, or a caller who wants the gradients, materialise them and put a barrier before update. Penalties
