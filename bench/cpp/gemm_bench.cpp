@@ -91,7 +91,12 @@ void optimizer(benchmark::State& state, bp::Optimizer kind) {
   const Array<float> w(kElements), g(kElements), s0(kElements), s1(kElements), s2(kElements);
   for (std::int64_t i = 0; i < kElements; ++i) s0.get()[i] = s1.get()[i] = s2.get()[i] = 1e-3f;
   const bp::OptimizerConfig config = bp::default_config(kind);
-  const bp::UpdateArgs<float> args{1, kElements, kElements, w.get(), g.get(), {s0.get(), s1.get(), s2.get()},
+  const bp::UpdateArgs<float> args{1,
+                                   kElements,
+                                   kElements,
+                                   w.get(),
+                                   g.get(),
+                                   {s0.get(), s1.get(), s2.get()},
                                    bp::hyper_at<float>(config, config.learning_rate, 10)};
   for (auto _ : state) {
     kernels<float>().update[static_cast<int>(kind)](args);
@@ -101,8 +106,9 @@ void optimizer(benchmark::State& state, bp::Optimizer kind) {
 }
 
 const std::int64_t kShapes[][3] = {  // m, k, n: layers of small and medium networks, then squares
-    {32, 784, 128}, {128, 512, 512}, {256, 2048, 2048}, {64, 64, 64}, {784, 32, 128}, {10, 784, 30}, {32, 128, 10},
-    {64, 2048, 10}, {4096, 64, 64}, {512, 512, 512}, {2048, 2048, 2048}, {1, 64, 64}, {32, 13, 32}};
+    {32, 784, 128},     {128, 512, 512}, {256, 2048, 2048}, {64, 64, 64},   {784, 32, 128},
+    {10, 784, 30},      {32, 128, 10},   {64, 2048, 10},    {4096, 64, 64}, {512, 512, 512},
+    {2048, 2048, 2048}, {1, 64, 64},     {32, 13, 32}};
 
 template <class T> void register_products(const std::string& type) {
   const char* forms[] = {"x_w", "xt_delta", "delta_wt"};

@@ -46,7 +46,8 @@ struct Bench {
     for (std::size_t i = 0; i + 1 < network.sizes.size(); ++i) {
       add_dense(nodes, params, *config, network, i);
     }
-    const auto graph = std::make_shared<const bp::Graph<float>>(nodes, std::vector<int>{static_cast<int>(nodes.size()) - 1}, params);
+    const auto graph =
+        std::make_shared<const bp::Graph<float>>(nodes, std::vector<int>{static_cast<int>(nodes.size()) - 1}, params);
     bp::LossConfig<float> loss;
     loss.kind = bp::Loss::kCrossEntropy;
     config->losses.push_back(bp::bind_loss<float>(*graph, graph->outputs[0], loss));
@@ -127,7 +128,9 @@ int main(int argc, char** argv) {
   bp::select_tier("");
   for (const Network& network : kNetworks) {
     benchmark::RegisterBenchmark(network.name, [&network](benchmark::State& state) { step(state, network); })
-        ->Arg(1)->Arg(2)->UseRealTime();
+        ->Arg(1)
+        ->Arg(2)
+        ->UseRealTime();
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

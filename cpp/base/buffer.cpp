@@ -13,8 +13,9 @@
 namespace bp {
 namespace {
 
-// Rows of a large weight lie on pages of their own. In pages of this size, where the system has them, a product over all rows
-// finds them without walks through the page table (1024-2048-2048-100: 1 to 2 %). Smaller arrays would waste most of one.
+// Rows of a large weight lie on pages of their own. In pages of this size, where the system has them, a product over
+// all rows finds them without walks through the page table (1024-2048-2048-100: 1 to 2 %). Smaller arrays would waste
+// most of one.
 constexpr std::int64_t kHugePage = 2 << 20;
 
 }  // namespace

@@ -79,8 +79,8 @@ inline Rows split_at(std::int64_t step, std::int64_t n, int rank, int parts) {
   return {std::min(steps.begin * step, n), std::min(steps.end * step, n)};
 }
 
-// Of columns: a cache line of floats times four, so that no two threads write one line and only the last share has a short
-// vector.
+// Of columns: a cache line of floats times four, so that no two threads write one line and only the last share has a
+// short vector.
 constexpr std::int64_t kColumnStep = 64;
 inline Rows split_columns(std::int64_t n, int rank, int parts) { return split_at(kColumnStep, n, rank, parts); }
 

@@ -1,5 +1,5 @@
-// A count that outlives whoever raises it, and that other threads may look at meanwhile; on a cache line of its own, as it is
-// written at every batch.
+// A count that outlives whoever raises it, and that other threads may look at meanwhile; on a cache line of its own, as
+// it is written at every batch.
 #pragma once
 
 #include <atomic>

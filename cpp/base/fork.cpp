@@ -17,9 +17,7 @@ std::uint64_t this_thread() {
   return number;
 }
 
-bool is_here(std::uint64_t who) {
-  return (who & kForks) == (fork_count & kForks) || who >> kForkBits == survivor;
-}
+bool is_here(std::uint64_t who) { return (who & kForks) == (fork_count & kForks) || who >> kForkBits == survivor; }
 
 void before_fork() { free_in_children().lock(); }
 void in_parent() { free_in_children().unlock(); }

@@ -9,17 +9,18 @@ namespace bp {
 
 int forks();  // on the way from the process that loaded this library to this one
 
-// For what other threads may be in the middle of when one of them forks. It is free in the child, and what it guards whole.
+// For what other threads may be in the middle of when one of them forks. It is free in the child, and what it guards
+// whole.
 std::mutex& free_in_children();
 
 // One thread at a time. A thread that a fork left behind in the parent process is no longer inside.
 class Gate {
  public:
-  std::uint64_t enter();         // for leave(); 0 if a thread is inside, be it this one
+  std::uint64_t enter();          // for leave(); 0 if a thread is inside, be it this one
   void leave(std::uint64_t who);  // nothing happens if someone has come in after a fork
-  bool held() const;      // by a thread of this process
-  bool mine() const;      // by this thread
-  bool deserted() const;  // whoever was inside stayed in the parent process, in the middle of things
+  bool held() const;              // by a thread of this process
+  bool mine() const;              // by this thread
+  bool deserted() const;          // whoever was inside stayed in the parent process, in the middle of things
 
  private:
   std::atomic<std::uint64_t> inside_{0};

@@ -23,10 +23,10 @@ namespace {
 
 std::atomic<int> wanted_threads{0};  // below 0: exactly its magnitude
 
-// Who waits spins this many pauses (10-50 us), then gives its core to whoever else wants it, for 0.1 ms, before it sleeps:
-// shares of a step differ by tens of microseconds, and to be woken takes as long (784-512-512-10: 2 to 3 %). But threads
-// that wait for a Python callback, or that share a core with another member, must not burn it; and of those that are awake
-// a busy system lets each wait for its turn, milliseconds, while one that was asleep goes on at once.
+// Who waits spins this many pauses (10-50 us), then gives its core to whoever else wants it, for 0.1 ms, before it
+// sleeps: shares of a step differ by tens of microseconds, and to be woken takes as long (784-512-512-10: 2 to 3 %).
+// But threads that wait for a Python callback, or that share a core with another member, must not burn it; and of those
+// that are awake a busy system lets each wait for its turn, milliseconds, while one that was asleep goes on at once.
 constexpr int kSpins = 1000;
 constexpr std::chrono::microseconds kYielding{100}, kAsleep{50};
 

@@ -1,9 +1,9 @@
 // Teams of threads: the only room that knows OpenMP.
 //
-// A team runs one function on every member. Members meet at barriers; an exception in one member ends the team's work at
-// the next barrier and is thrown again by run_team (OpenMP itself would end the process). On entry each member gets the
-// same floating-point environment (round to nearest, denormals flushed, no traps), whatever its thread had, and on exit
-// its own back: so results depend neither on which thread did the work nor on the caller's state.
+// A team runs one function on every member. Members meet at barriers; an exception in one member ends the team's work
+// at the next barrier and is thrown again by run_team (OpenMP itself would end the process). On entry each member gets
+// the same floating-point environment (round to nearest, denormals flushed, no traps), whatever its thread had, and on
+// exit its own back: so results depend neither on which thread did the work nor on the caller's state.
 #pragma once
 
 #include <atomic>
@@ -69,8 +69,8 @@ class Team {
     arrival_ = state_.arrive(size);
     arrived_ = true;
   }
-  // Between two parts of long work, each of about this number of operations (Watch), before anything is changed that nobody
-  // is to see half done: here the work ends if its caller no longer wants it, or another member has failed.
+  // Between two parts of long work, each of about this number of operations (Watch), before anything is changed that
+  // nobody is to see half done: here the work ends if its caller no longer wants it, or another member has failed.
   void look(double operations) {
     state_.check();
     if (rank == 0) watch_.after(operations);  // the caller's thread

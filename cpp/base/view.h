@@ -16,10 +16,10 @@ constexpr int kMaxRank = 16;
 struct ArrayView {
   const char* data = nullptr;
   DType dtype = DType::kFloat32;
-  bool swapped = false;                 // not this machine's byte order
-  int rank = 0;                         // shape[0] counts samples
+  bool swapped = false;  // not this machine's byte order
+  int rank = 0;          // shape[0] counts samples
   std::int64_t shape[kMaxRank] = {};
-  std::int64_t stride[kMaxRank] = {};   // bytes
+  std::int64_t stride[kMaxRank] = {};  // bytes
 
   std::int64_t rows() const { return rank > 0 ? shape[0] : 1; }
   std::int64_t row_size() const {

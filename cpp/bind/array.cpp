@@ -19,7 +19,8 @@ DType dtype_of(const py::dtype& dtype, const std::string& what) {
   if (kind == 'f' && size == 2) return DType::kFloat16;
   if (kind == 'f' && size == 4) return DType::kFloat32;
   if (kind == 'f' && size == 8) return DType::kFloat64;
-  throw py::type_error(what + ": got dtype '" + std::string(py::str(dtype)) + "', expected bool, integers or floats of at most 64 bits");
+  throw py::type_error(what + ": got dtype '" + std::string(py::str(dtype)) +
+                       "', expected bool, integers or floats of at most 64 bits");
 }
 
 }  // namespace

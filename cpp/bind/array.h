@@ -15,8 +15,8 @@ namespace py = pybind11;
 // Any real array, of any strides and byte order. TypeError for other dtypes: nothing is converted here.
 ArrayView view_of(const py::array& array, const std::string& what);
 
-// The owner of an array's memory, kept from freeing it while the core is at it: x.resize(..., refcheck=False) is an error
-// where weak references point to x.
+// The owner of an array's memory, kept from freeing it while the core is at it: x.resize(..., refcheck=False) is an
+// error where weak references point to x.
 py::weakref holding(const py::array& array);
 
 template <class T> bool is_aligned(const py::array& array) {
@@ -27,14 +27,13 @@ template <class T> bool is_aligned(const py::array& array) {
 template <class T> T* writable_data(const py::array& array, const std::string& what) {
   const bool fits = array.dtype().equal(py::dtype::of<T>()) && (array.flags() & py::array::c_style) != 0 &&
                     is_aligned<T>(array) && array.writeable();
-  if (!fits) throw py::type_error(what + ": expected a writable C-contiguous array of dtype " +
-                                  std::string(py::str(py::dtype::of<T>())));
+  if (!fits)
+    throw py::type_error(what + ": expected a writable C-contiguous array of dtype " +
+                         std::string(py::str(py::dtype::of<T>())));
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
-inline Shape shape_of(const py::array& array) {
-  return Shape(array.shape(), array.shape() + array.ndim());
-}
+inline Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
 template <class T> py::array_t<T> copy_out(const T* data, const Shape& shape) {
   py::array_t<T> out(std::vector<py::ssize_t>(shape.begin(), shape.end()));
@@ -49,7 +48,7 @@ inline Shape with_rows(std::int64_t n, const Shape& sample) {
 }
 
 void set_memory_error(const std::bad_alloc& error);  // MemoryError, which says for what where that is known
-PyObject* array_type();  // numpy.ndarray
+PyObject* array_type();                              // numpy.ndarray
 py::array empty_aligned(const Shape& shape, const py::dtype& dtype);  // zero-filled, on a cache line
 
 template <class T> T get_or(const py::dict& dict, const char* key, T fallback) {

@@ -1,6 +1,6 @@
 // Counter: a count that the core raises and Python reads.
-#include "base/check.h"
 #include "base/counter.h"
+#include "base/check.h"
 #include "bind/parts.h"
 
 namespace bp {
@@ -8,7 +8,8 @@ namespace {
 
 // What counts up by one at a time and is to have room for it.
 void set_counter(Counter& counter, std::int64_t value) {
-  check(value >= 0 && value <= std::int64_t{1} << 62, "a counter: got " + std::to_string(value) + ", expected 0 to 2^62");
+  check(value >= 0 && value <= std::int64_t{1} << 62,
+        "a counter: got " + std::to_string(value) + ", expected 0 to 2^62");
   counter.set(value);
 }
 

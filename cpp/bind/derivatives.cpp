@@ -1,4 +1,5 @@
-// Jacobians, gradients of samples and products with curvature matrices, as functions of a network or of a trainer's data.
+// Jacobians, gradients of samples and products with curvature matrices, as functions of a network or of a trainer's
+// data.
 #include "solve/derivatives.h"
 
 #include "bind/network.h"

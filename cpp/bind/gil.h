@@ -1,9 +1,9 @@
 // Giving the GIL away, taking it back, and calling Python, in threads that the interpreter's end may meet.
 //
-// A daemon thread that asks for the GIL when the interpreter has begun to end never gets it. CPython before 3.14 ends such a
-// thread by pthread_exit, which unwinds its stack as an exception would: a destructor on the way is noexcept, so that it ends
-// the process ("terminate called"), and whoever owns Python objects would release them without the GIL. Here the thread stays
-// where it is until the process ends, as with CPython 3.14.
+// A daemon thread that asks for the GIL when the interpreter has begun to end never gets it. CPython before 3.14 ends
+// such a thread by pthread_exit, which unwinds its stack as an exception would: a destructor on the way is noexcept, so
+// that it ends the process ("terminate called"), and whoever owns Python objects would release them without the GIL.
+// Here the thread stays where it is until the process ends, as with CPython 3.14.
 #pragma once
 
 #include <pybind11/pybind11.h>

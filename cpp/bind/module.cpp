@@ -30,7 +30,8 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   bp::bind_rehearsal(m);
 }
 
-// Before anything of pybind11's, which waits for the GIL that it holds where a subinterpreter shares that with the first one.
+// Before anything of pybind11's, which waits for the GIL that it holds where a subinterpreter shares that with the
+// first one.
 extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
   if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit_core();
   PyErr_SetString(PyExc_ImportError,

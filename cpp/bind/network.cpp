@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
-#include "bind/user_code.h"
 #include "bind/parts.h"
+#include "bind/user_code.h"
 
 namespace bp {
 namespace {
@@ -282,8 +282,8 @@ void bind_network(py::module_& m) {
          const std::vector<std::tuple<int, int, int, py::array>>& shifts,
          const std::vector<std::shared_ptr<Counter>>& changes) -> py::object {
         const auto make = [&]<class T>(T) {
-          return py::cast(std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute, shifts,
-                                                   changes));
+          return py::cast(
+              std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute, shifts, changes));
         };
         if (dtype == "float32") return make(0.0f);
         if (dtype == "float64") return make(0.0);

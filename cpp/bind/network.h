@@ -30,8 +30,8 @@ template <class T> class Network {
   std::vector<RowReader<T>> readers(const std::vector<py::array>& xs, std::int64_t* n) const;
   py::list forward(const std::vector<py::array>& xs, bool training, const py::object& outs, std::uint64_t draw,
                    bool commit);
-  // The shortest way: few rows of T as the network wants them, one input, one output. Null for anything else, whatever it
-  // is: the caller then takes the long way, which also finds the words for what is wrong.
+  // The shortest way: few rows of T as the network wants them, one input, one output. Null for anything else, whatever
+  // it is: the caller then takes the long way, which also finds the words for what is wrong.
   PyObject* call(PyObject* x, PyObject* out, bool check_finite);
 
  private:

@@ -2,7 +2,8 @@
 //
 //   penalties    by parameter: None, (l1, l2), or (call, gradient): call(with_gradient) returns the value and fills the
 //                gradient
-//   constraints  by parameter: None, ("norm", low, high, rate, outer, axes, inner), ("non_negative",), ("python", call):
+//   constraints  by parameter: None, ("norm", low, high, rate, outer, axes, inner), ("non_negative",), ("python",
+//   call):
 //                call(w) returns what w, an array of its own, is to become
 //   groups       (learning_rate_factor, weight_decay) each; group_of has the number of each parameter's
 // All may be left out.

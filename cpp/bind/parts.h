@@ -19,6 +19,7 @@ void bind_tools(py::module_& m);
 void bind_rehearsal(py::module_& m);
 
 OptimizerConfig parse_optimizer(const py::dict& dict);
-template <class T> Compute parse_compute(const std::string& name);  // "", T's own or "bfloat16"; throws where it cannot be had
+template <class T>
+Compute parse_compute(const std::string& name);  // "", T's own or "bfloat16"; throws where it cannot be had
 
 }  // namespace bp

@@ -39,16 +39,11 @@ template <class T> class PyPasses {
   // "" if backward may come, or why not.
   const char* obstacle() const {
     switch (passes_->state()) {
-      case Passes<T>::State::kNone:
-        return "none";
-      case Passes<T>::State::kUsed:
-        return "used";
-      case Passes<T>::State::kChanged:
-        return "changed";
-      case Passes<T>::State::kForeign:
-        return "foreign";
-      default:
-        return "";
+      case Passes<T>::State::kNone: return "none";
+      case Passes<T>::State::kUsed: return "used";
+      case Passes<T>::State::kChanged: return "changed";
+      case Passes<T>::State::kForeign: return "foreign";
+      default: return "";
     }
   }
 
@@ -120,7 +115,8 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def(py::init<std::shared_ptr<Network<T>>, std::shared_ptr<Counter>>(), py::arg("net"), py::arg("draws"))
       .def("forward", &P::forward, py::arg("xs"), py::arg("training"))
       .def("backward", &P::backward, py::arg("dys"), py::arg("grads"), py::arg("inputs"))
-      .def_property_readonly("rows", [](const P& p) { return p.rows(); }, "Of the pass that is kept.")
+      .def_property_readonly(
+          "rows", [](const P& p) { return p.rows(); }, "Of the pass that is kept.")
       .def_property_readonly("obstacle", &P::obstacle)
       .def_property_readonly("deserted", &P::deserted);
 }

@@ -15,7 +15,8 @@ template <class T> std::vector<const T*> data_of(const std::vector<Dense<T>>& ar
   return data;
 }
 
-// (ys, dxs, dws, ws): outputs, gradients of the inputs and of the parameters, and the parameters after a training batch.
+// (ys, dxs, dws, ws): outputs, gradients of the inputs and of the parameters, and the parameters after a training
+// batch.
 template <class T>
 py::tuple rehearse(const Network<T>& net, const std::vector<Dense<T>>& xs, const std::vector<Dense<T>>& dys,
                    std::int64_t block, std::int64_t piece, std::int64_t shift, std::uint16_t pattern, bool add,
@@ -34,7 +35,8 @@ py::tuple rehearse(const Network<T>& net, const std::vector<Dense<T>>& xs, const
     check(shape_of(w_back[p]) == graph.params[p].shape, "an array of another shape");
   }
   const FloatEnvironment environment;
-  Rehearsal<T> run(net.graph(), data_of(xs), data_of(dys), data_of(w_back), n, Terms{block, piece, shift, pattern, add});
+  Rehearsal<T> run(net.graph(), data_of(xs), data_of(dys), data_of(w_back), n,
+                   Terms{block, piece, shift, pattern, add});
   py::list ys, dxs, dws, ws;
   for (int v : graph.outputs) {
     ys.append(copy_out(run.value(v), with_rows(n, graph.shapes[static_cast<std::size_t>(v)])));

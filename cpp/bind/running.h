@@ -1,4 +1,5 @@
-// What calls into the core that run for some time share: the GIL given away, and what was not finite, as Python is told.
+// What calls into the core that run for some time share: the GIL given away, and what was not finite, as Python is
+// told.
 #pragma once
 
 #include "base/fork.h"

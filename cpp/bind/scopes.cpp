@@ -1,9 +1,9 @@
-// With blocks whose ends no interrupt can part from what is between them: gates, which keep the calls of one model apart, a
-// number of threads for some time, calls that are due at the end, and objects that an error must not change.
+// With blocks whose ends no interrupt can part from what is between them: gates, which keep the calls of one model
+// apart, a number of threads for some time, calls that are due at the end, and objects that an error must not change.
 //
-// What a scope has begun is over with its `with` block, or else with the object: an interrupt may come after the object has
-// been made and before its block has begun (CPython looks at signals between the two from 3.14 on), and then the object dies,
-// as nothing holds it.
+// What a scope has begun is over with its `with` block, or else with the object: an interrupt may come after the object
+// has been made and before its block has begun (CPython looks at signals between the two from 3.14 on), and then the
+// object dies, as nothing holds it.
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -40,8 +40,8 @@ bool python_ends() {
 #endif
 }
 
-// Asleep for a part of the time it has waited already, at most a millisecond: no lock that a fork or a signal could leave in
-// disorder, for what seldom happens.
+// Asleep for a part of the time it has waited already, at most a millisecond: no lock that a fork or a signal could
+// leave in disorder, for what seldom happens.
 std::unique_ptr<Turn> wait(const std::shared_ptr<Gate>& gate) {
   using namespace std::chrono;
   const auto start = steady_clock::now();
@@ -80,8 +80,8 @@ class ThreadCount {
   std::vector<Wish> before_;  // by block, if one object serves for several inside of each other
 };
 
-// A scope whose end matters: where __exit__ was not called, as after an exception that a trace function raised, the object's
-// own end is that of a block that failed.
+// A scope whose end matters: where __exit__ was not called, as after an exception that a trace function raised, the
+// object's own end is that of a block that failed.
 template <class Scope> class Ending {
  public:
   void enter() { inside_ = true; }
@@ -105,8 +105,8 @@ template <class Scope> class Ending {
   bool inside_ = false;
 };
 
-// Calls all of them, whatever some raise; the first exception comes after the last call, or as a warning if there is one
-// under way, which is the one to see.
+// Calls all of them, whatever some raise; the first exception comes after the last call, or as a warning if there is
+// one under way, which is the one to see.
 class Finally : public Ending<Finally> {
  public:
   Finally(py::list calls, std::string what) : calls_(std::move(calls)), what_(std::move(what)) {}

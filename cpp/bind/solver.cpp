@@ -10,18 +10,12 @@ namespace {
 
 const char* word(Verdict verdict) {
   switch (verdict) {
-    case Verdict::kGoesOn:
-      return "";
-    case Verdict::kGoal:
-      return "goal";
-    case Verdict::kFlat:
-      return "flat";
-    case Verdict::kStuck:
-      return "stuck";
-    case Verdict::kTolerance:
-      return "tolerance";
-    case Verdict::kNotFinite:
-      return "not finite";
+    case Verdict::kGoesOn: return "";
+    case Verdict::kGoal: return "goal";
+    case Verdict::kFlat: return "flat";
+    case Verdict::kStuck: return "stuck";
+    case Verdict::kTolerance: return "tolerance";
+    case Verdict::kNotFinite: return "not finite";
   }
   return "";
 }

@@ -31,7 +31,8 @@ template <class T> class PyStream {
     const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr);
     const std::int64_t size = net_->graph()->size(net_->graph()->inputs[0]);
     const bool native = type->type_num == py::detail::npy_format_descriptor<T>::value && type->byteorder != '>';
-    const bool fits = x.size() == rows() * size && (x.ndim() == 2 ? x.shape(0) == rows() : x.ndim() == 1 && rows() == 1);
+    const bool fits =
+        x.size() == rows() * size && (x.ndim() == 2 ? x.shape(0) == rows() : x.ndim() == 1 && rows() == 1);
     if ((x.flags() & kPlain) != kPlain || !native || !fits) return nullptr;
     const T* from = static_cast<const T*>(x.data());
     if (!kernels<T>().all_finite(from, x.size())) return nullptr;
@@ -73,7 +74,8 @@ template <class T> class PyStream {
   std::vector<std::string> names() {
     std::vector<std::string> all;
     Frame<T>& frame = stream_.frame();
-    for (std::size_t i = 0; i < frame.carried_count(); ++i) all.push_back(stream_.plan().steps()[frame.carried(i).step].name);
+    for (std::size_t i = 0; i < frame.carried_count(); ++i)
+      all.push_back(stream_.plan().steps()[frame.carried(i).step].name);
     return all;
   }
 
@@ -103,7 +105,8 @@ template <class T> PyObject* quick_function(PyObject* capsule, PyObject* x) {
 
 // A plain C function: pybind11's dispatch would take as long as a small network.
 template <class T> py::object make_quick(const std::shared_ptr<PyStream<T>>& stream) {
-  static PyMethodDef method{"quick", quick_function<T>, METH_O, "quick(x): y, or None where the long way has to be taken"};
+  static PyMethodDef method{"quick", quick_function<T>, METH_O,
+                            "quick(x): y, or None where the long way has to be taken"};
   auto* share = new std::shared_ptr<PyStream<T>>(stream);
   const auto capsule = py::reinterpret_steal<py::object>(PyCapsule_New(stream.get(), nullptr, [](PyObject* self) {
     delete static_cast<std::shared_ptr<PyStream<T>>*>(PyCapsule_GetContext(self));

@@ -27,14 +27,16 @@ int find_name(const std::string& name, int count, const std::function<std::strin
 }
 
 int find_activation(const std::string& name) {
-  return find_name(name, static_cast<int>(Activation::kCount),
-                   [](int i) { return std::string(activation_name(static_cast<Activation>(i))); }, "activation");
+  return find_name(
+      name, static_cast<int>(Activation::kCount),
+      [](int i) { return std::string(activation_name(static_cast<Activation>(i))); }, "activation");
 }
 
 template <class T> using Dense = py::array_t<T, py::array::c_style>;
 
 template <class T> py::array math(const std::string& name, const Dense<T>& x) {
-  const int which = find_name(name, static_cast<int>(Math::kCount), [](int i) { return std::string(kMathNames[i]); }, "function");
+  const int which =
+      find_name(name, static_cast<int>(Math::kCount), [](int i) { return std::string(kMathNames[i]); }, "function");
   py::array_t<T> y(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()));
   kernels<T>().math[which](x.data(), y.mutable_data(), x.size());
   return y;
@@ -46,7 +48,8 @@ template <class T> py::array activation(const std::string& name, const Dense<T>&
   return y;
 }
 
-template <class T> py::array activation_grad(const std::string& name, const Dense<T>& x, const Dense<T>& dy, double alpha) {
+template <class T>
+py::array activation_grad(const std::string& name, const Dense<T>& x, const Dense<T>& dy, double alpha) {
   check(x.size() == dy.size(), "x and dy differ in size");
   const int which = find_activation(name);
   const T slope = static_cast<T>(alpha);
@@ -76,7 +79,8 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
   p.chunk = chunk;
   check(out.is_none() || py::isinstance<Dense<T>>(out), "out is not a contiguous array of the operands' dtype");
   py::array_t<T> c = out.is_none() ? py::array_t<T>({p.m, p.n}) : py::reinterpret_borrow<py::array_t<T>>(out);
-  check(!goes_on || (!out.is_none() && bias.is_none() && chunk == 0 && !tb), "goes_on needs out and B as it is, and no more");
+  check(!goes_on || (!out.is_none() && bias.is_none() && chunk == 0 && !tb),
+        "goes_on needs out and B as it is, and no more");
   p.goes_on = goes_on;
   check(c.ndim() == 2 && c.shape(0) == p.m && c.shape(1) == p.n, "out does not fit");
   p.c = c.mutable_data();
@@ -102,9 +106,8 @@ template <class T> void bind_kernels(py::module_& m) {
   m.def("activation_grad", &activation_grad<T>, py::arg("name"), py::arg("x").noconvert(), py::arg("dy").noconvert(),
         py::arg("alpha") = 0.0);
   m.def("matmul", &matmul<T>, py::arg("a").noconvert(), py::arg("b").noconvert(), py::arg("transpose_a") = false,
-        py::arg("transpose_b") = false, py::arg("bias") = py::none(), py::arg("chunk") = 0,
-        py::arg("compute") = "", py::arg("threads") = 1, py::arg("out") = py::none(),
-        py::arg("goes_on") = false);
+        py::arg("transpose_b") = false, py::arg("bias") = py::none(), py::arg("chunk") = 0, py::arg("compute") = "",
+        py::arg("threads") = 1, py::arg("out") = py::none(), py::arg("goes_on") = false);
 }
 
 // The greatest magnitude, or a dict about what is not finite.
@@ -142,8 +145,8 @@ py::object label_range(const Dense<std::int32_t>& labels, std::int32_t classes) 
   return py::none();
 }
 
-// AS 241 (Wichura 1988), PPND16: the normal quantile to about 1e-16, from uniforms by log and sqrt kernels of the core, so
-// that a seed gives the same weights with every C library.
+// AS 241 (Wichura 1988), PPND16: the normal quantile to about 1e-16, from uniforms by log and sqrt kernels of the core,
+// so that a seed gives the same weights with every C library.
 py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first);
 
 void check_numbers(std::int64_t n, std::int64_t first) {
@@ -151,23 +154,32 @@ void check_numbers(std::int64_t n, std::int64_t first) {
 }
 
 void bind_random(py::module_& m) {
-  m.def("uniform", [](std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first) {
-    check_numbers(n, first);
-    py::array_t<double> out(n);
-    uniform({seed, stream}, first, n, out.mutable_data());
-    return out;
-  }, py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("first") = 0);
+  m.def(
+      "uniform",
+      [](std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first) {
+        check_numbers(n, first);
+        py::array_t<double> out(n);
+        uniform({seed, stream}, first, n, out.mutable_data());
+        return out;
+      },
+      py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("first") = 0);
   m.def("normal", &normal, py::arg("seed"), py::arg("stream"), py::arg("n"), py::arg("first") = 0);
-  m.def("permutation", [](std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
-    py::array_t<std::int64_t> out(n);
-    permutation({seed, stream}, n, out.mutable_data());
-    return out;
-  }, py::arg("seed"), py::arg("stream"), py::arg("n"));
-  m.def("philox", [](std::uint64_t seed, std::uint64_t stream, std::uint64_t counter) {
-    std::uint32_t out[4];
-    RandomStream{seed, stream}.block(counter, out);
-    return py::make_tuple(out[0], out[1], out[2], out[3]);
-  }, py::arg("seed"), py::arg("stream"), py::arg("counter"));
+  m.def(
+      "permutation",
+      [](std::uint64_t seed, std::uint64_t stream, std::int64_t n) {
+        py::array_t<std::int64_t> out(n);
+        permutation({seed, stream}, n, out.mutable_data());
+        return out;
+      },
+      py::arg("seed"), py::arg("stream"), py::arg("n"));
+  m.def(
+      "philox",
+      [](std::uint64_t seed, std::uint64_t stream, std::uint64_t counter) {
+        std::uint32_t out[4];
+        RandomStream{seed, stream}.block(counter, out);
+        return py::make_tuple(out[0], out[1], out[2], out[3]);
+      },
+      py::arg("seed"), py::arg("stream"), py::arg("counter"));
 }
 
 // Coefficients of P/Q in increasing powers, as published.
@@ -248,7 +260,8 @@ py::dict config() {
 // Told the time, in seconds, instead of looking at a clock: for tests on a simulated machine.
 void bind_crew(py::module_& m) {
   const auto at = [](double now) {
-    return Crew::Clock::time_point(std::chrono::duration_cast<Crew::Clock::duration>(std::chrono::duration<double>(now)));
+    return Crew::Clock::time_point(
+        std::chrono::duration_cast<Crew::Clock::duration>(std::chrono::duration<double>(now)));
   };
   py::class_<Crew>(m, "Crew")
       .def(py::init<>())
@@ -296,8 +309,8 @@ void blend(const std::vector<py::array>& targets, const std::vector<py::array>& 
 
 OptimizerConfig parse_optimizer(const py::dict& dict) {
   const auto kind = dict["kind"].cast<std::string>();
-  OptimizerConfig config = default_config(static_cast<Optimizer>(
-      find_name(kind, static_cast<int>(Optimizer::kCount), optimizer_name_at, "optimizer")));
+  OptimizerConfig config = default_config(
+      static_cast<Optimizer>(find_name(kind, static_cast<int>(Optimizer::kCount), optimizer_name_at, "optimizer")));
   // clang-format off
   const std::pair<const char*, double*> numbers[] = {
       {"learning_rate", &config.learning_rate}, {"momentum", &config.momentum}, {"beta_1", &config.beta_1},
@@ -322,13 +335,18 @@ template Compute parse_compute<float>(const std::string& name);
 template Compute parse_compute<double>(const std::string& name);
 
 void bind_tools(py::module_& m) {
-  m.def("empty", [](const Shape& shape, const py::object& dtype) { return empty_aligned(shape, py::dtype::from_args(dtype)); },
-        py::arg("shape"), py::arg("dtype"));
-  m.def("select_tier", [](const std::string& wanted) -> std::string {
-    const char* name = select_tier(wanted.c_str());
-    if (name == nullptr) throw std::runtime_error("this CPU cannot run the instruction set '" + wanted + "'");
-    return name;
-  }, py::arg("name"));
+  m.def(
+      "empty",
+      [](const Shape& shape, const py::object& dtype) { return empty_aligned(shape, py::dtype::from_args(dtype)); },
+      py::arg("shape"), py::arg("dtype"));
+  m.def(
+      "select_tier",
+      [](const std::string& wanted) -> std::string {
+        const char* name = select_tier(wanted.c_str());
+        if (name == nullptr) throw std::runtime_error("this CPU cannot run the instruction set '" + wanted + "'");
+        return name;
+      },
+      py::arg("name"));
   m.def("config", &config);
   m.def("set_num_threads", &set_num_threads, py::arg("n"), py::arg("exact") = false);
   m.def("exact_threads", &exact_threads);

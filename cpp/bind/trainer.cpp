@@ -2,10 +2,10 @@
 #include "bind/trainer.h"
 
 #include "bind/gathered.h"
+#include "bind/measures.h"
 #include "bind/network.h"
 #include "bind/parameters.h"
 #include "bind/running.h"
-#include "bind/measures.h"
 
 namespace bp {
 namespace {
@@ -35,8 +35,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       config->losses.push_back(bind_loss<T>(graph, graph.outputs[k], std::move(loss)));
       all_metrics.emplace_back();
       for (py::handle metric : py::list(metrics[k])) {
-        all_metrics.back().push_back(
-            parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric), row_of(shape, config->losses.back().config.steps)));
+        all_metrics.back().push_back(parse_metric<T>(py::reinterpret_borrow<py::tuple>(metric),
+                                                     row_of(shape, config->losses.back().config.steps)));
         const BoundLoss<T>& bound = config->losses.back();
         check(bound.target_width == bound.width || Metric<T>(all_metrics.back().back()).needs_values(),
               "a metric does not go with a loss of several values per target");
@@ -98,7 +98,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     keep_data_ = std::move(keep);
   }
 
-  // Row numbers of targets that only code of the user's looks at: an array with a method of its own (data/free_targets.py).
+  // Row numbers of targets that only code of the user's looks at: an array with a method of its own
+  // (data/free_targets.py).
   void rows_in_python(std::size_t k, const py::array& y) {
     const bool plain = reinterpret_cast<PyObject*>(Py_TYPE(y.ptr())) == array_type();
     const py::object take = plain ? py::object() : y.attr("take_rows");
@@ -116,8 +117,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     held_data_.clear();
   }
 
-  void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
-                   bool update) {
+  void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch,
+                   std::int64_t first_batch, bool update) {
     trainer_->reset_results();
     trainer_->start_epoch(batch_size, shuffle, seed, epoch, first_batch, update);
   }
@@ -139,8 +140,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     raise_if_diverged();
   }
 
-  double train_step(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, double rate, bool update,
-                    bool reset, bool more, const std::vector<double>& largest) {
+  double train_step(const std::vector<py::array>& xs, const py::list& ys, const py::list& weights, double rate,
+                    bool update, bool reset, bool more, const std::vector<double>& largest) {
     const OneBatch data(*this, xs, ys, weights, largest);
     if (reset) trainer_->reset_results();
     if (more) {
@@ -182,8 +183,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     return py::make_tuple(loss, params, inputs);
   }
 
-  // The update alone, from gradients by parameter; None for those that are not trained. None, or what is not finite: the number
-  // of a gradient, or the name of a parameter whose penalty it is. Then nothing is changed.
+  // The update alone, from gradients by parameter; None for those that are not trained. None, or what is not finite:
+  // the number of a gradient, or the name of a parameter whose penalty it is. Then nothing is changed.
   py::object apply(const py::list& gradients, double rate) {
     const Graph<T>& graph = *net_->graph();
     check(gradients.size() == graph.params.size(), "apply: one gradient for each parameter");
@@ -294,7 +295,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
 
   py::list states() {
     py::list all;
-    for (const auto& of : trainer_->states()) all.append(py::array_t<T>(static_cast<py::ssize_t>(of.size()), of.data()));
+    for (const auto& of : trainer_->states())
+      all.append(py::array_t<T>(static_cast<py::ssize_t>(of.size()), of.data()));
     return all;
   }
   void set_states(std::vector<std::vector<T>> states) { trainer_->set_states(std::move(states)); }
@@ -316,7 +318,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
 
   Target<T> target(const py::array& y, bool labels, const BoundLoss<T>& loss, std::int64_t n) const {
     Target<T> target;
-    check(y.ndim() >= 1 && y.shape(0) == n, "y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
+    check(y.ndim() >= 1 && y.shape(0) == n,
+          "y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
     if (!labels) {
       target.dense = RowReader<T>(view_of(y, "y"));
       const std::int64_t expected = loss.positions * loss.target_width;
@@ -327,8 +330,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     const Loss kind = loss.config.kind;
     check(kind == Loss::kCrossEntropy || kind == Loss::kCrossEntropyLogits || loss.config.user != nullptr,
           "class labels go with cross_entropy");
-    check(y.dtype().equal(py::dtype::of<std::int32_t>()) && (y.flags() & py::array::c_style) != 0 && is_aligned<std::int32_t>(y) &&
-              y.size() == n * loss.positions,
+    check(y.dtype().equal(py::dtype::of<std::int32_t>()) && (y.flags() & py::array::c_style) != 0 &&
+              is_aligned<std::int32_t>(y) && y.size() == n * loss.positions,
           "labels: expected an aligned C-contiguous int32 array of one label per prediction");
     target.label = static_cast<const std::int32_t*>(y.data());
     return target;
@@ -421,8 +424,8 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("set_states", &P::set_states, py::arg("states"))
       .def("reset_states", [](P& trainer) { trainer.core().reset_states(); })
       .def("take_results", &P::take_results, py::arg("other"))
-      .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false, py::arg("seed") = 0,
-           py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
+      .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false,
+           py::arg("seed") = 0, py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
       .def("run", &P::run, py::arg("learning_rates"), py::arg("max_batches") = -1, py::arg("seconds") = 0.05)
       .def("train_step", &P::train_step, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("learning_rate"),
            py::arg("update") = true, py::arg("reset") = true, py::arg("more") = false,
@@ -448,14 +451,14 @@ template <class T> void bind(py::module_& m, const char* name) {
 }
 
 template <class T>
-py::object make(const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
-                const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm,
-                double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters, std::shared_ptr<Counter> steps,
-                std::shared_ptr<Counter> draws) {
-  return py::cast(new PyTrainer<T>(net.cast<std::shared_ptr<Network<T>>>(), losses, loss_weights, metrics, optimizer, slots,
-                                   clip_norm, clip_value, accumulate_steps, fuse, parameters, std::move(steps),
-                                   std::move(draws)),
-                  py::return_value_policy::take_ownership);
+py::object make(const py::object& net, const py::list& losses, const std::vector<double>& loss_weights,
+                const py::list& metrics, const py::object& optimizer, const std::vector<std::vector<py::array>>& slots,
+                double clip_norm, double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters,
+                std::shared_ptr<Counter> steps, std::shared_ptr<Counter> draws) {
+  return py::cast(
+      new PyTrainer<T>(net.cast<std::shared_ptr<Network<T>>>(), losses, loss_weights, metrics, optimizer, slots,
+                       clip_norm, clip_value, accumulate_steps, fuse, parameters, std::move(steps), std::move(draws)),
+      py::return_value_policy::take_ownership);
 }
 
 // A fact about one of an optimizer's slots.
@@ -478,19 +481,22 @@ void bind_trainer(py::module_& m) {
   bind<double>(m, "TrainerFloat64");
   m.def(
       "Trainer",
-      [](const py::object& net, const py::list& losses, const std::vector<double>& loss_weights, const py::list& metrics,
-         const py::object& optimizer, const std::vector<std::vector<py::array>>& slots, double clip_norm, double clip_value,
-         int accumulate_steps, bool fuse, const py::dict& parameters, std::optional<std::shared_ptr<Counter>> steps,
-         std::optional<std::shared_ptr<Counter>> draws) {
+      [](const py::object& net, const py::list& losses, const std::vector<double>& loss_weights,
+         const py::list& metrics, const py::object& optimizer, const std::vector<std::vector<py::array>>& slots,
+         double clip_norm, double clip_value, int accumulate_steps, bool fuse, const py::dict& parameters,
+         std::optional<std::shared_ptr<Counter>> steps, std::optional<std::shared_ptr<Counter>> draws) {
         const auto maker = py::isinstance<Network<float>>(net) ? make<float> : make<double>;
-        return maker(net, losses, loss_weights, metrics, optimizer, slots, clip_norm, clip_value, accumulate_steps, fuse,
-                     parameters, steps.value_or(std::make_shared<Counter>()), draws.value_or(std::make_shared<Counter>()));
+        return maker(net, losses, loss_weights, metrics, optimizer, slots, clip_norm, clip_value, accumulate_steps,
+                     fuse, parameters, steps.value_or(std::make_shared<Counter>()),
+                     draws.value_or(std::make_shared<Counter>()));
       },
-      py::arg("net"), py::arg("losses"), py::arg("loss_weights"), py::arg("metrics"), py::arg("optimizer"), py::arg("slots"),
-      py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0, py::arg("accumulate_steps") = 1,
-      py::arg("fuse") = true, py::arg("parameters") = py::dict(), py::arg("steps") = py::none(),
-      py::arg("draws") = py::none());
-  m.def("slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); }, py::arg("optimizer"));
+      py::arg("net"), py::arg("losses"), py::arg("loss_weights"), py::arg("metrics"), py::arg("optimizer"),
+      py::arg("slots"), py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0,
+      py::arg("accumulate_steps") = 1, py::arg("fuse") = true, py::arg("parameters") = py::dict(),
+      py::arg("steps") = py::none(), py::arg("draws") = py::none());
+  m.def(
+      "slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); },
+      py::arg("optimizer"));
   def_slot(m, "slot_name", slot_name);
   def_slot(m, "slot_initial_value", slot_initial_value);
   def_slot(m, "slot_lowest", slot_lowest);

@@ -14,11 +14,10 @@ namespace bp {
 // The callable runs with the GIL and under the caller's exceptions; what it raises ends the step before any update.
 template <class T> class PythonLayer final : public UserLayer<T> {
  public:
-  // node: forward(xs, training) -> y, backward(dy) -> [dx], shape (of a sample of y), grads (an array for each parameter).
+  // node: forward(xs, training) -> y, backward(dy) -> [dx], shape (of a sample of y), grads (an array for each
+  // parameter).
   PythonLayer(const py::handle& node, std::string name)
-      : forward_(node.attr("forward")),
-        backward_(node.attr("backward")),
-        name_(std::move(name)),
+      : forward_(node.attr("forward")), backward_(node.attr("backward")), name_(std::move(name)),
         shape_(node.attr("shape").cast<Shape>()) {
     for (py::handle grad : py::list(node.attr("grads"))) {
       grads_.push_back(py::reinterpret_borrow<py::array>(grad));
@@ -83,7 +82,8 @@ py::tuple batch_arrays(const OutputBatch<T>& batch, const Shape& sample, const p
                                    : py::object(copy_out(batch.target, target_shape));
   }
   const Shape weight_shape(target_shape.begin(), target_shape.begin() + 1 + batch.weight_axes);
-  py::object weight = batch.weight != nullptr ? py::object(copy_out(batch.weight, weight_shape)) : py::object(py::none());
+  py::object weight =
+      batch.weight != nullptr ? py::object(copy_out(batch.weight, weight_shape)) : py::object(py::none());
   return py::make_tuple(truth, copy_out(batch.prediction, shape), weight);
 }
 

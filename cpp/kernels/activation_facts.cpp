@@ -9,16 +9,14 @@ bool activation_keeps_z(Activation f) {
     case Activation::kGelu:
     case Activation::kGeluTanh:
     case Activation::kSilu:
-    case Activation::kMish:
-      return true;
-    default:
-      return false;
+    case Activation::kMish: return true;
+    default: return false;
   }
 }
 
 const char* activation_name(Activation f) {
-  static const char* const kNames[] = {"linear", "sigmoid", "hard_sigmoid", "tanh", "relu", "leaky_relu",
-                                       "relu6",  "elu",     "selu",         "celu", "gelu", "gelu_tanh",
+  static const char* const kNames[] = {"linear", "sigmoid", "hard_sigmoid", "tanh",     "relu",       "leaky_relu",
+                                       "relu6",  "elu",     "selu",         "celu",     "gelu",       "gelu_tanh",
                                        "silu",   "mish",    "softplus",     "softsign", "exponential"};
   static_assert(sizeof(kNames) / sizeof(kNames[0]) == static_cast<int>(Activation::kCount));
   return kNames[static_cast<int>(f)];

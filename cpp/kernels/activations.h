@@ -46,9 +46,7 @@ template <class T> struct Tanh {
 template <class T> struct Relu {
   static constexpr bool kKeepsZ = false;
   static BP_INLINE Vec<T> f(Vec<T> z, Vec<T>) { return max(broadcast<T>(0), z); }
-  static BP_INLINE Vec<T> df(Vec<T> a, Vec<T>) {
-    return select(a > broadcast<T>(0), broadcast<T>(1), broadcast<T>(0));
-  }
+  static BP_INLINE Vec<T> df(Vec<T> a, Vec<T>) { return select(a > broadcast<T>(0), broadcast<T>(1), broadcast<T>(0)); }
 };
 
 // z > 0 ? z : alpha z;  a > 0 ? 1 : alpha. alpha >= 0, so that a has the sign of z.
@@ -76,9 +74,7 @@ template <class T> struct Elu {
   static BP_INLINE Vec<T> f(Vec<T> z, Vec<T> alpha) {
     return select(z > broadcast<T>(0), z, alpha * expm1_below_zero(z));
   }
-  static BP_INLINE Vec<T> df(Vec<T> a, Vec<T> alpha) {
-    return select(a > broadcast<T>(0), broadcast<T>(1), a + alpha);
-  }
+  static BP_INLINE Vec<T> df(Vec<T> a, Vec<T> alpha) { return select(a > broadcast<T>(0), broadcast<T>(1), a + alpha); }
 };
 
 // lambda elu(z; alpha) with the constants that keep mean 0 and variance 1 (Klambauer et al. 2017)

@@ -7,20 +7,16 @@
 
 namespace bp::BP_TIER {
 
-template <class T, template <class> class F>
-static void forward(const T* z, T* a, std::int64_t n, T alpha) {
+template <class T, template <class> class F> static void forward(const T* z, T* a, std::int64_t n, T alpha) {
   const Vec<T> slope(alpha);
-  each_vector<T>(n, [&](auto at) __attribute__((always_inline)) {
-    at.store(a, F<T>::f(at.load(z), slope));
-  });
+  each_vector<T>(n, [&](auto at) __attribute__((always_inline)) { at.store(a, F<T>::f(at.load(z), slope)); });
 }
 
 template <class T, template <class> class F>
 static void backward(const T* kept, const T* da, T* dz, std::int64_t n, T alpha) {
   const Vec<T> slope(alpha);
-  each_vector<T>(n, [&](auto at) __attribute__((always_inline)) {
-    at.store(dz, at.load(da) * F<T>::df(at.load(kept), slope));
-  });
+  each_vector<T>(
+      n, [&](auto at) __attribute__((always_inline)) { at.store(dz, at.load(da) * F<T>::df(at.load(kept), slope)); });
 }
 
 template <class T, template <class> class F> static void add(Kernels<T>& table, Activation which) {

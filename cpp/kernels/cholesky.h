@@ -1,9 +1,9 @@
-// Cholesky's factorization A = U^T U of a symmetric positive definite matrix, and solutions with it, in a fixed order of
-// operations: LAPACK's bits depend on threads and CPU.
+// Cholesky's factorization A = U^T U of a symmetric positive definite matrix, and solutions with it, in a fixed order
+// of operations: LAPACK's bits depend on threads and CPU.
 //
-// Recursive halves: A = (A11 A12; . A22): U11 of A11, U12 = U11^-T A12, then A22 - U12^T U12; so nearly all of the n^3 / 3
-// flops are products. Backward stable as any order of Cholesky's sums: |A - U^T U| <= c n eps |A| (Higham, "Accuracy and
-// stability of numerical algorithms", 10.1).
+// Recursive halves: A = (A11 A12; . A22): U11 of A11, U12 = U11^-T A12, then A22 - U12^T U12; so nearly all of the n^3
+// / 3 flops are products. Backward stable as any order of Cholesky's sums: |A - U^T U| <= c n eps |A| (Higham,
+// "Accuracy and stability of numerical algorithms", 10.1).
 #pragma once
 
 #include <functional>
@@ -18,8 +18,8 @@ template <class T> class Cholesky {
   explicit Cholesky(std::int64_t n);
   std::int64_t size() const { return n_; }
 
-  // a (n, n), rows `stride` apart: only the upper triangle is read and written. False where it is not positive definite.
-  // poll is called now and then, and may throw.
+  // a (n, n), rows `stride` apart: only the upper triangle is read and written. False where it is not positive
+  // definite. poll is called now and then, and may throw.
   bool factor(T* a, std::int64_t stride, const std::function<void()>& poll = {});
   // b (n) becomes A^-1 b.
   void solve(const T* u, std::int64_t stride, T* b) const;

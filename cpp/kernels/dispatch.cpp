@@ -33,7 +33,8 @@ struct Tier {
 void fill_v4(Kernels<float>& single, Kernels<double>& full) {
   v4::fill_table(single, full);
   if (!__builtin_cpu_supports("avx512bf16")) return;
-  single.products[static_cast<int>(Compute::kBfloat16)] = {bf16::matmul, bf16::matmul_scratch, bf16::matmul_most_scratch};
+  single.products[static_cast<int>(Compute::kBfloat16)] = {bf16::matmul, bf16::matmul_scratch,
+                                                           bf16::matmul_most_scratch};
 }
 #endif
 
@@ -42,9 +43,9 @@ const Tier kTiers[] = {
 #if defined(__x86_64__)
     {"v4", fill_v4, true,
      [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-     }},
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}},
     {"v3", v3::fill_table, true,
      [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"); }},
     {"baseline", baseline::fill_table, false, [] { return true; }},

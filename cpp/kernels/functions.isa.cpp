@@ -1,9 +1,9 @@
 // Functions of single values that are no activations: f and its derivative df side by side, both of z.
 //
-// sin, cos: z = k pi/2 + r, |r| <= pi/4, with pi/2 in three parts whose first products with k are exact (Cody and Waite 1980;
-// parts and polynomials of Cephes' sin.c, S. Moshier), so z may be as large as 1e4 in float and 1e9 in double; beyond, digits
-// are lost. A power with a whole exponent up to 1024 is made of products, so that z may be negative; any other is
-// e^(alpha log z). df at a kink: abs 0. NaN in gives NaN out.
+// sin, cos: z = k pi/2 + r, |r| <= pi/4, with pi/2 in three parts whose first products with k are exact (Cody and Waite
+// 1980; parts and polynomials of Cephes' sin.c, S. Moshier), so z may be as large as 1e4 in float and 1e9 in double;
+// beyond, digits are lost. A power with a whole exponent up to 1024 is made of products, so that z may be negative; any
+// other is e^(alpha log z). df at a kink: abs 0. NaN in gives NaN out.
 #include "kernels/table.h"
 #include "simd/loops.h"
 #include "simd/math.h"
@@ -17,9 +17,9 @@ template <class T> struct Turns {  // sin and cos of r, and the quadrant, -2 to 
 };
 template <class T> static BP_INLINE Turns<T> turns(Vec<T> z) {
   constexpr T kSine[] = {T(1.58962301576546568060e-10), T(-2.50507477628578072866e-8), T(2.75573136213857245213e-6),
-                         T(-1.98412698295895385996e-4), T(8.33333333332211858878e-3), T(-1.66666666666666307295e-1)};
-  constexpr T kCosine[] = {T(-1.13585365213876817300e-11), T(2.08757008419747316778e-9), T(-2.75573141792967388112e-7),
-                           T(2.48015872888517045348e-5), T(-1.38888888888730564116e-3), T(4.16666666666665929218e-2)};
+                         T(-1.98412698295895385996e-4), T(8.33333333332211858878e-3),  T(-1.66666666666666307295e-1)};
+  constexpr T kCosine[] = {T(-1.13585365213876817300e-11), T(2.08757008419747316778e-9),  T(-2.75573141792967388112e-7),
+                           T(2.48015872888517045348e-5),   T(-1.38888888888730564116e-3), T(4.16666666666665929218e-2)};
   constexpr bool kSingle = sizeof(T) == 4;
   constexpr double kHigh = kSingle ? 1.5703125 : 1.57079625129699707031;
   constexpr double kMiddle = kSingle ? 4.837512969970703125e-4 : 7.54978941586159635336e-8;
@@ -86,12 +86,11 @@ template <class T> static BP_INLINE Vec<T> power(Vec<T> z, T alpha) {
 }
 template <class T> struct Power {  // z^alpha
   static BP_INLINE Vec<T> f(Vec<T> z, T alpha) { return power(z, alpha); }
-  static BP_INLINE Vec<T> df(Vec<T> z, T alpha) {
-    return alpha == 0 ? all<T>(0) : Vec<T>(alpha) * power(z, alpha - 1);
-  }
+  static BP_INLINE Vec<T> df(Vec<T> z, T alpha) { return alpha == 0 ? all<T>(0) : Vec<T>(alpha) * power(z, alpha - 1); }
 };
 
-// Hard thresholds, straight through: the derivative is that of the line within [-1, 1] (Bengio et al. 2013, Hubara et al. 2016).
+// Hard thresholds, straight through: the derivative is that of the line within [-1, 1] (Bengio et al. 2013, Hubara et
+// al. 2016).
 template <class T> static BP_INLINE Vec<T> within_one(Vec<T> z) {
   return select(abs(z) <= all<T>(1), all<T>(1), all<T>(0));
 }
@@ -111,9 +110,8 @@ template <class T, template <class> class F> static void forward(const T* z, T* 
 }
 template <class T, template <class> class F>
 static void backward(const T* z, const T* dy, T* dz, std::int64_t n, T alpha) {
-  each_vector<T>(n, [&](auto at) __attribute__((always_inline)) {
-    at.store(dz, at.load(dy) * F<T>::df(at.load(z), alpha));
-  });
+  each_vector<T>(
+      n, [&](auto at) __attribute__((always_inline)) { at.store(dz, at.load(dy) * F<T>::df(at.load(z), alpha)); });
 }
 template <class T, template <class> class F> static void add(Kernels<T>& table, Function which) {
   table.function[static_cast<int>(which)] = forward<T, F>;

@@ -1,4 +1,5 @@
-// C = op(A) op(B) with operands rounded to bfloat16 and sums in single precision; struct Matmul in table.h is the contract.
+// C = op(A) op(B) with operands rounded to bfloat16 and sums in single precision; struct Matmul in table.h is the
+// contract.
 //
 // Compiled once, for CPUs with AVX512_BF16. An element is one chain of two-product steps over the pairs (k, k + 1),
 // k even, in increasing order: whatever the tile, block or thread. A is converted as a whole, B panel by panel.
@@ -76,7 +77,8 @@ std::int64_t matmul_most_scratch(const Matmul<float>& p) {
   constexpr std::int64_t kWidth = Vec<Pair>::kWidth;
   if (p.m <= 0 || p.n <= 0) return 0;
   const std::int64_t pairs = ceil_div(p.k, 2), depth = most_depth<Pair>(pairs, p.chunk / 2, p.rate != 0);
-  const std::int64_t a = p.a_transposed ? pairs * (round_up(p.m, kWidth) + kWidth) : p.m * (round_up(pairs, kWidth) + kWidth);
+  const std::int64_t a =
+      p.a_transposed ? pairs * (round_up(p.m, kWidth) + kWidth) : p.m * (round_up(pairs, kWidth) + kWidth);
   return a + most_panels<Pair>(p.m, pairs, p.n, depth) + (p.add && p.rate == 0 ? p.m * p.n : 0);
 }
 

@@ -66,7 +66,8 @@ template <class T> static void packed(const Matmul<T>& p, const Plan& plan) {
     }
     block.a = a_panels;
   };
-  // Not where A was given transposed: short pieces so far apart that they share few sets of L2, and would not stay there.
+  // Not where A was given transposed: short pieces so far apart that they share few sets of L2, and would not stay
+  // there.
   const Source<T> a = p.a_transposed ? Source<T>{} : Source<T>{p.a, p.lda, p.k, p.m, true};
   stream<T>(r, plan.blocks, a, {p.b, p.ldb, p.k, p.n, p.b_transposed}, lay_a, pack_panel<T>, p.scratch);
 }

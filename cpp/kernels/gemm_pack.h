@@ -1,9 +1,9 @@
 // Copies of operands into the order in which the micro-kernel reads them.
 //
 // A panel of B holds whole vectors of columns, `vecs` of them, for every step p, zero past n. A panel of A holds `rows`
-// rows for every step, if A is given transposed; else its rows are copied as they are. Packing pays where the original's
-// stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides near a multiple of 4096 bytes share sets) or where
-// B has to be transposed.
+// rows for every step, if A is given transposed; else its rows are copied as they are. Packing pays where the
+// original's stride makes lines collide in L1 (48 KB, 64 sets of 64 bytes: strides near a multiple of 4096 bytes share
+// sets) or where B has to be transposed.
 #pragma once
 
 #include "kernels/gemm_plan.h"
@@ -12,8 +12,7 @@
 namespace bp::BP_TIER {
 
 // panel[p * vecs * W + j] = b[p * ldb + j] for j < n, else 0.
-template <class T>
-void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, T* panel) {
+template <class T> void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t vecs = vectors<T>(n), full = n / kWidth, tail = n % kWidth;
   for (std::int64_t p = 0; p < k; ++p) {
@@ -26,8 +25,7 @@ void pack_b(const T* b, std::int64_t ldb, std::int64_t k, std::int64_t n, T* pan
 }
 
 // The same from the transpose: panel[p * vecs * W + j] = bt[j * ldbt + p].
-template <class T>
-void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int64_t n, T* panel) {
+template <class T> void pack_b_transposed(const T* bt, std::int64_t ldbt, std::int64_t k, std::int64_t n, T* panel) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t vecs = vectors<T>(n), ld = vecs * kWidth;
   for (std::int64_t v = 0; v < vecs; ++v) {
@@ -57,9 +55,9 @@ void copy_rows(const T* a, std::int64_t lda, std::int64_t rows, std::int64_t k, 
   }
 }
 
-// All panels of a given transposed, tiles.parts of tiles.of(y) rows each: panel[p * rows + i] = a[p * lda + i]. Steps are the
-// outer loop, because each is on a page of its own. Whole vectors are stored, but for the last step: up to a vector more than
-// the last panel is written.
+// All panels of a given transposed, tiles.parts of tiles.of(y) rows each: panel[p * rows + i] = a[p * lda + i]. Steps
+// are the outer loop, because each is on a page of its own. Whole vectors are stored, but for the last step: up to a
+// vector more than the last panel is written.
 template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Split& tiles, std::int64_t k, T* panels) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t all = tiles.parts * tiles.size + tiles.larger;

@@ -1,7 +1,7 @@
 // Operands of a product in single precision -> matrices and panels of pairs of bfloat16.
 //
-// Two neighbouring values of k are one 32-bit element, so a matrix of pairs has half as many steps of k and the tiles of
-// gemm_tile.h serve it as it is.
+// Two neighbouring values of k are one 32-bit element, so a matrix of pairs has half as many steps of k and the tiles
+// of gemm_tile.h serve it as it is.
 #pragma once
 
 #include "simd/pairs.h"
@@ -48,7 +48,8 @@ inline void pair_columns(const float* x, std::int64_t ldx, std::int64_t k, std::
   }
 }
 
-// The panel of pack_b_transposed, pairs made on the way: panel[p * vecs * W + j] from xt[j * ldxt + 2p], xt[j * ldxt + 2p + 1].
+// The panel of pack_b_transposed, pairs made on the way: panel[p * vecs * W + j] from xt[j * ldxt + 2p], xt[j * ldxt +
+// 2p + 1].
 inline void pair_transposed(const float* xt, std::int64_t ldxt, std::int64_t k, std::int64_t n, Pair* panel) {
   constexpr std::int64_t kWidth = Vec<float>::kWidth;
   const std::int64_t vecs = vectors<Pair>(n), ld = vecs * kWidth, pairs = ceil_div(k, 2);

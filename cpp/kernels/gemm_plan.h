@@ -16,17 +16,18 @@ enum class Path { kDirect, kPacked, kSwapped };
 
 // Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes.
 constexpr std::int64_t kShortBytes = 2816, kFewBytes = 733 * 1024, kRemoteBytes = 3 << 20;
-// Otherwise: steps of k, this long because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212 GFLOP/s);
-// a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block having that number of rows; a quarter of
-// B, so that the memory for it stays small beside B, but for small ones); A's block beside it.
-constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024, kBlockABytes = 384 * 1024;
-constexpr std::int64_t kDirectBytes = 256 * 1024;  // a quarter of L2: B up to this is read where it lies
-constexpr std::int64_t kL1Bytes = 32 * 1024;       // what a tile sweep may count on
-constexpr std::int64_t kFarBytes = 1024 * 1024;   // no longer in L2
-constexpr std::int64_t kAliasBytes = 4096;         // 64 sets x 64 bytes: rows this far apart share one set of L1
-constexpr std::int64_t kAliasRows = 8;             // of its 8 to 12 ways
+// Otherwise: steps of k, this long because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212
+// GFLOP/s); a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block having that number of
+// rows; a quarter of B, so that the memory for it stays small beside B, but for small ones); A's block beside it.
+constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024,
+                       kBlockABytes = 384 * 1024;
+constexpr std::int64_t kDirectBytes = 256 * 1024;         // a quarter of L2: B up to this is read where it lies
+constexpr std::int64_t kL1Bytes = 32 * 1024;              // what a tile sweep may count on
+constexpr std::int64_t kFarBytes = 1024 * 1024;           // no longer in L2
+constexpr std::int64_t kAliasBytes = 4096;                // 64 sets x 64 bytes: rows this far apart share one set of L1
+constexpr std::int64_t kAliasRows = 8;                    // of its 8 to 12 ways
 constexpr std::int64_t kTurnedBytes = (512 + 64) * 1024;  // of delta^T: W passes once for each part of it
-constexpr std::int64_t kSwapRows = 96;             // rows of C^T transposed back at a time, while they are in L1
+constexpr std::int64_t kSwapRows = 96;                    // rows of C^T transposed back at a time, while they are in L1
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t at_most(std::int64_t a, std::int64_t limit) { return a < limit ? a : limit; }
@@ -115,10 +116,10 @@ BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std
 struct Plan {
   Path path;
   bool pack_a, totals;
-  std::int64_t turned;                              // swapped: rows of C at once
-  Blocks blocks;                                    // packed
-  std::int64_t copied_lda;                          // of A's rows where they are copied
-  std::int64_t a_at, totals_at, scratch;            // offsets into the scratch (packed B at 0) and its size, in elements
+  std::int64_t turned;                    // swapped: rows of C at once
+  Blocks blocks;                          // packed
+  std::int64_t copied_lda;                // of A's rows where they are copied
+  std::int64_t a_at, totals_at, scratch;  // offsets into the scratch (packed B at 0) and its size, in elements
 };
 
 template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
@@ -178,7 +179,8 @@ template <class T> BP_INLINE std::int64_t most_packed(const Matmul<T>& p) {
   const std::int64_t depth = most_depth<T>(p.k, p.chunk, p.add && (p.chunk == 0 || p.rate != 0));
   const std::int64_t b = most_panels<T>(p.m, p.k, p.n, depth);
   if (p.n <= 8 * kWidth) return b;
-  // A's rows are copied two lines longer than the depth at most, in blocks of at most this number of bytes, and of the tile's rows.
+  // A's rows are copied two lines longer than the depth at most, in blocks of at most this number of bytes, and of the
+  // tile's rows.
   const std::int64_t block = larger(kBlockABytes / kBytes + max_tile_rows(2) * depth, kFewBytes / kBytes);
   return b + at_most(p.m * depth, block) + 2 * kLine<T> * p.m + kWidth;
 }

@@ -1,8 +1,8 @@
 // The packed product: B goes through panels, each packed once for each block of k and used by all rows of A.
 //
-// While the tiles of one panel are computed they ask for lines of the next, and those of the last panels for the next block
-// of A: as many as go beside the arithmetic, so that the memory that they come from is not waited for. Where rows of B lie
-// in a line the first tile of a panel packs it on its way.
+// While the tiles of one panel are computed they ask for lines of the next, and those of the last panels for the next
+// block of A: as many as go beside the arithmetic, so that the memory that they come from is not waited for. Where rows
+// of B lie in a line the first tile of a panel packs it on its way.
 #pragma once
 
 #include "kernels/gemm_sweep.h"
@@ -21,9 +21,9 @@ template <class T> Source<T> rows_of(Source<T> a, std::int64_t part, std::int64_
   return a;
 }
 
-// whole: the product, C and what its chains start from; b: all of B; a: of A^T if its columns may be asked for, else of no
-// depth. lay_a(region, i, k) says where the region's rows and steps of A lie, from row i and step k; pack(source, panel)
-// packs a panel that no tile can.
+// whole: the product, C and what its chains start from; b: all of B; a: of A^T if its columns may be asked for, else of
+// no depth. lay_a(region, i, k) says where the region's rows and steps of A lie, from row i and step k; pack(source,
+// panel) packs a panel that no tile can.
 template <class T, class LayA, class Pack>
 void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, const Source<T>& b, LayA lay_a, Pack pack,
             T* panels) {
@@ -54,8 +54,10 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
         r.max_rows = tallest_tile<T>(r);
         lay_a(r, i, k);
       }
-      // The block of A to come. While B's panels are packed they come first, so one that stays for all groups has no turn.
-      const std::int64_t a_k = last_y ? next_k : k, asking = at_most(ceil_div(end - group, panel_columns), kPanelsAhead);
+      // The block of A to come. While B's panels are packed they come first, so one that stays for all groups has no
+      // turn.
+      const std::int64_t a_k = last_y ? next_k : k,
+                         asking = at_most(ceil_div(end - group, panel_columns), kPanelsAhead);
       Source<T> next_rows{};
       if (far_a && a_k < whole.k) next_rows = block_of(a, a_k, last_y ? 0 : i + r.m, heights.of(last_y ? 0 : y + 1));
       for (std::int64_t j = group; j < end; j += panel_columns) {

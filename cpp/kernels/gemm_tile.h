@@ -4,15 +4,16 @@
 // shape gives the same bits. One step of k: 2 * kRows * kVecs * W flops for kRows + kVecs loads. The error of an
 // element is that of its chain: |error| <= k u (|A| |B|), u = 2^-24 or 2^-53.
 //
-// T is what A and B hold, SumOf<T> what C holds: the same but for pairs of bfloat16, of which a step takes two values of k.
+// T is what A and B hold, SumOf<T> what C holds: the same but for pairs of bfloat16, of which a step takes two values
+// of k.
 #pragma once
 
 #include "simd/transpose.h"
 
 namespace bp::BP_TIER {
 
-// Masked loads cost nothing (AVX-512) or a place in the multipliers' queue (AVX2: 512^3 at 94 % of the peak without, 86 % with
-// them in every step); on the other tiers the edge of B is packed.
+// Masked loads cost nothing (AVX-512) or a place in the multipliers' queue (AVX2: 512^3 at 94 % of the peak without, 86
+// % with them in every step); on the other tiers the edge of B is packed.
 #if defined(__AVX2__)
 constexpr bool kMaskedLoads = true;
 #else
@@ -24,8 +25,8 @@ constexpr bool kMasksAreFree = true;
 constexpr bool kMasksAreFree = false;
 #endif
 
-// The tallest tile of this width in vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1 =
-// 31 of 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in
+// The tallest tile of this width in vectors: accumulators + B vectors + one broadcast fit the registers (14 * 2 + 2 + 1
+// = 31 of 32, 6 * 2 + 2 + 1 = 15 of 16). Wide and low tiles are for matrices of 1 to 3 rows, which need 8 chains in
 // flight to hide the FMA's latency (4 cycles, two a cycle).
 constexpr std::int64_t kLineBytes = 64;
 template <class T> constexpr std::int64_t kLine = kLineBytes / static_cast<std::int64_t>(sizeof(T));  // elements
@@ -45,8 +46,8 @@ template <class T> struct SumOfElement {
 };
 template <class T> using SumOf = typename SumOfElement<T>::Type;
 
-// Lines that will be needed later: a tile asks for those from at[0] to at[count - 1], in each stretch of kLine steps `step`
-// bytes further, up to `end`. Few at a time: about 20 may be under way, and one more stops everything.
+// Lines that will be needed later: a tile asks for those from at[0] to at[count - 1], in each stretch of kLine steps
+// `step` bytes further, up to `end`. Few at a time: about 20 may be under way, and one more stops everything.
 constexpr std::int64_t kMostSoon = 16;
 struct Soon {
   std::int64_t count, step, end;
@@ -55,21 +56,21 @@ struct Soon {
 
 template <class T> struct TileArgs {
   std::int64_t k;
-  const T* a;                      // row i, step p: a[i * a_step + p], or a[p * a_step + i] where rows are contiguous
+  const T* a;  // row i, step p: a[i * a_step + p], or a[p * a_step + i] where rows are contiguous
   std::int64_t a_step;
-  const T* b;                      // step p: b[p * ldb ...]
+  const T* b;  // step p: b[p * ldb ...]
   std::int64_t ldb;
-  T* panel;                        // of tiles that pack: step p of B is left at panel[p * kVecs * W ...]
-  const SumOf<T>* start;           // what the chains start from (bias with stride 0, or C itself); null: 0
+  T* panel;               // of tiles that pack: step p of B is left at panel[p * kVecs * W ...]
+  const SumOf<T>* start;  // what the chains start from (bias with stride 0, or C itself); null: 0
   std::int64_t start_stride;
   SumOf<T>* c;
   std::int64_t ldc;
-  const SumOf<T>* next_c;          // of the tile to come, asked for while the chains run; or null
-  const Soon* soon;                // of tiles that ask; null: nothing
-  std::int64_t tail;               // valid lanes of the last vector, 1..W
-  bool masked_b;                   // B itself ends there, else it is padded
-  bool add;                        // c += sum, else c = sum
-  SumOf<T> rate;                   // not 0: c -= rate * sum
+  const SumOf<T>* next_c;  // of the tile to come, asked for while the chains run; or null
+  const Soon* soon;        // of tiles that ask; null: nothing
+  std::int64_t tail;       // valid lanes of the last vector, 1..W
+  bool masked_b;           // B itself ends there, else it is padded
+  bool add;                // c += sum, else c = sum
+  SumOf<T> rate;           // not 0: c -= rate * sum
 };
 
 template <class T> using TileFn = void (*)(const TileArgs<T>&);
@@ -77,8 +78,7 @@ template <class T> using TileFn = void (*)(const TileArgs<T>&);
 // Keeps the compiler from rewriting address arithmetic into one pointer per row, which would spill.
 #define BP_OPAQUE(pointer) asm("" : "+r"(pointer))
 
-template <class T, int kVecs>
-BP_INLINE void load_edge(const T* p, std::int64_t tail, Vec<T> (&row)[kVecs]) {
+template <class T, int kVecs> BP_INLINE void load_edge(const T* p, std::int64_t tail, Vec<T> (&row)[kVecs]) {
   BP_UNROLL(8)
   for (int v = 0; v < kVecs - 1; ++v) row[v] = load(p + v * Vec<T>::kWidth);
   row[kVecs - 1] = load_n(p + (kVecs - 1) * Vec<T>::kWidth, tail);
@@ -98,22 +98,23 @@ BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVec
   }
 }
 
-// The next tile's C is asked for while the chains run: its lines are far away when the block before has passed over them,
-// and its chains may start from them. Four rows at a time, or fewer beside other lines (Soon), because all at once would keep A
-// and B waiting. Not worth the instructions below kPrefetchDepth steps (a tile of C is about as many lines as 14 steps of k are
-// cycles).
+// The next tile's C is asked for while the chains run: its lines are far away when the block before has passed over
+// them, and its chains may start from them. Four rows at a time, or fewer beside other lines (Soon), because all at
+// once would keep A and B waiting. Not worth the instructions below kPrefetchDepth steps (a tile of C is about as many
+// lines as 14 steps of k are cycles).
 constexpr std::int64_t kPrefetchDepth = 64;
-// Rows of B that lie apart are asked for this number of steps ahead: they may be in another core's cache, as the weights
-// that its update left there. A panel's lines follow each other, which the hardware sees.
+// Rows of B that lie apart are asked for this number of steps ahead: they may be in another core's cache, as the
+// weights that its update left there. A panel's lines follow each other, which the hardware sees.
 constexpr std::int64_t kStepsAhead = 4;
-// The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. What is
-// packed may come from memory, in rows too far apart for the hardware to follow: this number of them is asked for ahead.
+// The first tile of a column can pack B's panel on its way, for those below it: two stores a step beside 28 FMAs. What
+// is packed may come from memory, in rows too far apart for the hardware to follow: this number of them is asked for
+// ahead.
 constexpr std::int64_t kPackStepsAhead = 16;
 template <class T> constexpr bool kTilesPack = kMaskedLoads && SumOfElement<T>::kValues == 1;
 constexpr int kMostPackingVecs = 2;  // with more there are too few rows for tiles to pack or to ask ahead
 
-// B is read by whole vectors; with the last one masked, at B's edge (where masks are not free a kind of its own, which asks
-// too); by tiles that ask for other lines (Soon); masked, packed on the way, and asking too.
+// B is read by whole vectors; with the last one masked, at B's edge (where masks are not free a kind of its own, which
+// asks too); by tiles that ask for other lines (Soon); masked, packed on the way, and asking too.
 enum class TileKind { kWhole, kEdge, kAsks, kPacks, kCount };
 
 template <class T, int kRows, int kVecs>
@@ -148,11 +149,11 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, TileKind kKind> v
   Vec<SumOf<T>> acc[kRows][kVecs];
   tile_begin<T, kRows, kVecs>(t, acc);
   const char* row[kGroups];
-  const std::int64_t stride = kContiguousRows ? static_cast<std::int64_t>(sizeof(T))
-                                              : t.a_step * static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t stride =
+      kContiguousRows ? static_cast<std::int64_t>(sizeof(T)) : t.a_step * static_cast<std::int64_t>(sizeof(T));
   const std::int64_t stride_3 = 3 * stride;
-  const std::int64_t step = kContiguousRows ? t.a_step * static_cast<std::int64_t>(sizeof(T))
-                                            : static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t step =
+      kContiguousRows ? t.a_step * static_cast<std::int64_t>(sizeof(T)) : static_cast<std::int64_t>(sizeof(T));
   BP_UNROLL(4)
   for (int g = 0; g < kGroups; ++g) row[g] = reinterpret_cast<const char*>(t.a) + 4 * g * stride;
   const T* b = t.b;

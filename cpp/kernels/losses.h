@@ -12,7 +12,9 @@ namespace bp::BP_TIER {
 template <class T> constexpr T kProbabilityEps = sizeof(T) == 4 ? T(1e-7) : T(1e-15);
 template <class T> constexpr T kLargest = sizeof(T) == 4 ? T(0x1.fffffep127) : T(0x1.fffffffffffffp1023);
 
-template <class T> struct Term { Vec<T> l, d; };
+template <class T> struct Term {
+  Vec<T> l, d;
+};
 
 // (p - t)^2;  2 (p - t)
 template <class T> struct MeanSquaredError {

@@ -7,8 +7,8 @@
 //                         dm = r exp(-s / 2) / K, ds = (1 - r^2) / (2 K); the row is K means m, K log-variances s
 //
 // s is the label smoothing of the cross entropies. A label y stands for the distribution that is 1 at y. The others
-// are in kernels/losses.h. Sums follow kernels/reduce.h. A row or term of weight 0 has loss 0 and delta 0 even where its
-// loss overflows.
+// are in kernels/losses.h. Sums follow kernels/reduce.h. A row or term of weight 0 has loss 0 and delta 0 even where
+// its loss overflows.
 #include "kernels/losses.h"
 
 #include "kernels/reduce.h"
@@ -28,8 +28,7 @@ template <class T> BP_INLINE T weight_of(const LossArgs<T>& u, std::int64_t r) {
 template <class T> class RowWeight {
  public:
   BP_INLINE RowWeight(const LossArgs<T>& u, std::int64_t r, T share)
-      : terms_(u.weigh_terms ? u.weight + r * u.targets : nullptr),
-        row_(terms_ != nullptr ? T(1) : weight_of(u, r)),
+      : terms_(u.weigh_terms ? u.weight + r * u.targets : nullptr), row_(terms_ != nullptr ? T(1) : weight_of(u, r)),
         gain_(row_ * u.scale / share) {}
   template <class At> BP_INLINE Vec<T> term(At at, Vec<T> loss) const {
     return terms_ != nullptr ? weigh(at.load(terms_), loss) : loss;
@@ -99,28 +98,28 @@ template <class T> static void quantile(const LossArgs<T>& u) {
     const RowWeight<T> weight(u, r, share);
     RowSum<T> sum;
     const auto add = [&](auto at, int q, std::int64_t start, Vec<T> level, Vec<T> target)
-                         __attribute__((always_inline)) {
+        __attribute__((always_inline)) {
       const Term<T> term = Pinball<T>(level)(at.load(p + start), target);
       sum.add(q, at.keep(weight.term(at, term.l), broadcast<T>(0)));
       if (delta != nullptr) at.store(delta + start, term.d * weight.gain(at));
     };
     if (u.targets == 1) {  // levels are the lanes
-      each_block<T>(u.n, [&](auto at, int q) __attribute__((always_inline)) {
-        add(at, q, 0, at.load(u.options), Vec<T>(*t));
-      });
+      each_block<T>(
+          u.n, [&](auto at, int q) __attribute__((always_inline)) { add(at, q, 0, at.load(u.options), Vec<T>(*t)); });
     } else {
       for (std::int64_t start = 0; start < u.n; start += u.targets) {
         const Vec<T> level(u.options[start / u.targets]);
-        each_block<T>(u.targets, [&](auto at, int q) __attribute__((always_inline)) {
-          add(at, q, start, level, at.load(t));
-        });
+        each_block<T>(
+            u.targets, [&](auto at, int q) __attribute__((always_inline)) { add(at, q, start, level, at.load(t)); });
       }
     }
     u.row_loss[r] = weight.row(sum.total() / share);
   }
 }
 
-template <class T> struct GaussianTerm { Vec<T> l, dm, ds; };
+template <class T> struct GaussianTerm {
+  Vec<T> l, dm, ds;
+};
 
 // No finite input gives NaN: the residual is held finite, and exp(-s / 2) is at most 1 / sqrt(epsilon).
 template <class T> BP_INLINE GaussianTerm<T> gaussian_term(const LossArgs<T>& u, Vec<T> m, Vec<T> s, Vec<T> t) {
@@ -180,8 +179,7 @@ template <class T> struct Targets {
   Vec<T> keep, spread;
   BP_INLINE Targets(const LossArgs<T>& u, std::int64_t r)
       : row(u.label == nullptr ? u.target + r * u.n : nullptr),
-        label(u.label != nullptr ? static_cast<T>(u.label[r]) : T(-1)),
-        keep(T(1) - u.options[0]),
+        label(u.label != nullptr ? static_cast<T>(u.label[r]) : T(-1)), keep(T(1) - u.options[0]),
         spread(u.options[0] / static_cast<T>(u.n)) {}
   template <class At> BP_INLINE Vec<T> load(At at) const {
     if (row != nullptr) return fma(at.load(row), keep, spread);
@@ -212,13 +210,14 @@ template <class T> static void cross_entropy(const LossArgs<T>& u) {
 }
 
 // Sums of one row of logits.
-template <class T> struct LogitSums { T exps, targets, linear; };  // sum e, sum t', sum t' (z - m)
+template <class T> struct LogitSums {
+  T exps, targets, linear;
+};  // sum e, sum t', sum t' (z - m)
 
 // z - m, held finite so that a target of 0 takes it to 0.
 template <class T> BP_INLINE Vec<T> shift(Vec<T> z, Vec<T> m) { return max(Vec<T>(-kLargest<T>), z - m); }
 
-template <class T, class At>
-BP_INLINE Vec<T> add_logits(At at, int q, Vec<T> shifted, Vec<T> t, RowSum<T>* sums) {
+template <class T, class At> BP_INLINE Vec<T> add_logits(At at, int q, Vec<T> shifted, Vec<T> t, RowSum<T>* sums) {
   const Vec<T> zero = broadcast<T>(0), e = exp(shifted);
   sums[0].add(q, at.keep(e, zero));
   sums[1].add(q, at.keep(t, zero));

@@ -1,7 +1,7 @@
 // Normalization: statistics of columns over a batch, of sets of values within a sample, and what follows from them.
 //
-// Column kernels see (rows, n) with leading dimension ld, one chain per column over the rows in order. Set kernels see one
-// set as `runs` runs of `width` values, `stride` apart; their sums have fixed lanes (kernels/reduce.h).
+// Column kernels see (rows, n) with leading dimension ld, one chain per column over the rows in order. Set kernels see
+// one set as `runs` runs of `width` values, `stride` apart; their sums have fixed lanes (kernels/reduce.h).
 #include "kernels/reduce.h"
 #include "kernels/table.h"
 

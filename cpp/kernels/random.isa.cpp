@@ -47,7 +47,8 @@ static void random_group(std::uint64_t seed, std::uint64_t stream, std::uint64_t
   __builtin_memcpy(out, result, sizeof result);
 }
 
-static void random_bits(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, std::uint32_t* out) {
+static void random_bits(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n,
+                        std::uint32_t* out) {
   std::int64_t i = 0;
   for (; i + kGroup <= n; i += kGroup) random_group(seed, stream, group++, out + i);
   if (i == n) return;
@@ -71,8 +72,8 @@ template <class T> static BP_INLINE Vec<T> polynomial(Vec<T> x, T c0, T c1, T c2
   return fma(fma(fma(Vec<T>(c3), x, Vec<T>(c2)), x, Vec<T>(c1)), x, Vec<T>(c0));
 }
 
-// The normal quantile of u in (0, 1): AS 241, PPND7 (Wichura 1988), about 1e-7. u is never nearer to an end than 2^-24, so
-// the far tail of the algorithm is left out.
+// The normal quantile of u in (0, 1): AS 241, PPND7 (Wichura 1988), about 1e-7. u is never nearer to an end than 2^-24,
+// so the far tail of the algorithm is left out.
 template <class T> static BP_INLINE Vec<T> normal_quantile(Vec<T> u) {
   const Vec<T> q = u - Vec<T>(T(0.5)), one(T(1));
   const Vec<T> r = fnma(q, q, Vec<T>(T(0.180625)));
@@ -85,8 +86,8 @@ template <class T> static BP_INLINE Vec<T> normal_quantile(Vec<T> u) {
 }
 
 template <class T>
-static void random_normal(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, T mean, T deviation,
-                          T* out) {
+static void random_normal(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, T mean,
+                          T deviation, T* out) {
   std::uint32_t bits[kGroup];
   T u[kGroup];
   for (std::int64_t i = 0; i < n; i += kGroup) {
@@ -97,9 +98,8 @@ static void random_normal(std::uint64_t seed, std::uint64_t stream, std::uint64_
       u[k] = (static_cast<T>(static_cast<std::int32_t>(bits[k] >> 9)) + T(0.5)) * T(0x1p-23);
     }
     T* to = out + i;
-    each_vector<T>(count, [&](auto at) {
-      at.store(to, fma(normal_quantile<T>(at.load(u)), Vec<T>(deviation), Vec<T>(mean)));
-    });
+    each_vector<T>(
+        count, [&](auto at) { at.store(to, fma(normal_quantile<T>(at.load(u)), Vec<T>(deviation), Vec<T>(mean))); });
   }
 }
 

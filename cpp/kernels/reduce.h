@@ -11,7 +11,7 @@
 namespace bp::BP_TIER {
 
 template <class T> constexpr std::int64_t kBlock = 64 / static_cast<std::int64_t>(sizeof(T));  // virtual lanes
-constexpr int kParts = 64 / kVecBytes;                                                          // registers of a block
+constexpr int kParts = 64 / kVecBytes;                                                         // registers of a block
 
 // Where a part of a row lies, and which of its lanes do (all of them in WholePart).
 template <class T> struct WholePart : Full<T> {

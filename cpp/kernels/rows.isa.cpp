@@ -58,9 +58,8 @@ template <class T> static void softmax_back(const T* y, const T* dy, T* dx, std:
       sum.add(q, at.load(dy) * at.load(y));  // lanes past the end read 0
     });
     const Vec<T> dot(sum.total());
-    each_block<T>(n, [&](auto at, int) __attribute__((always_inline)) {
-      at.store(dx, at.load(y) * (at.load(dy) - dot));
-    });
+    each_block<T>(
+        n, [&](auto at, int) __attribute__((always_inline)) { at.store(dx, at.load(y) * (at.load(dy) - dot)); });
   }
 }
 
@@ -69,20 +68,15 @@ template <class T> static void log_softmax(const T* x, T* y, std::int64_t rows, 
     if (n <= kBlock<T>) {
       Vec<T> e[kParts] = {}, shifted[kParts] = {};
       const Vec<T> log_sum_exp = log(Vec<T>(shifted_exp_short(x, n, e, shifted)));
-      each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) {
-        at.store(y, shifted[q] - log_sum_exp);
-      });
+      each_part<T>(0, n, [&](auto at, int q) __attribute__((always_inline)) { at.store(y, shifted[q] - log_sum_exp); });
       continue;
     }
     const Vec<T> m(row_max(x, n));
     RowSum<T> sum;
-    each_block<T>(n, [&](auto at, int q) __attribute__((always_inline)) {
-      sum.add(q, at.keep(exp(at.load(x) - m), zero<T>()));
-    });
+    each_block<T>(
+        n, [&](auto at, int q) __attribute__((always_inline)) { sum.add(q, at.keep(exp(at.load(x) - m), zero<T>())); });
     const Vec<T> log_sum_exp = log(Vec<T>(sum.total()));
-    each_block<T>(n, [&](auto at, int) __attribute__((always_inline)) {
-      at.store(y, (at.load(x) - m) - log_sum_exp);
-    });
+    each_block<T>(n, [&](auto at, int) __attribute__((always_inline)) { at.store(y, (at.load(x) - m) - log_sum_exp); });
   }
 }
 
@@ -91,9 +85,8 @@ template <class T> static void log_softmax_back(const T* y, const T* dy, T* dx, 
     RowSum<T> sum;
     each_block<T>(n, [&](auto at, int q) __attribute__((always_inline)) { sum.add(q, at.load(dy)); });
     const Vec<T> total(sum.total());
-    each_block<T>(n, [&](auto at, int) __attribute__((always_inline)) {
-      at.store(dx, fnma(exp(at.load(y)), total, at.load(dy)));
-    });
+    each_block<T>(n, [&](auto at, int)
+                         __attribute__((always_inline)) { at.store(dx, fnma(exp(at.load(y)), total, at.load(dy))); });
   }
 }
 

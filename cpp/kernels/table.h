@@ -15,27 +15,27 @@ struct Runs {
 };
 
 // ---- matrix products ------------------------------------------------------------------------------------------------
-// C (m x n) = op(A) (m x k) op(B) (k x n), C row-major. Each element is one FMA chain over k in increasing order; it starts
-// at bias[j] (0 without bias), or at what C holds (goes_on). With chunk > 0 the chain is restarted every `chunk` steps and
-// the chunks' sums are added in order (for sums over the batch); with add, the finished sum is added to what C holds, or
-// taken from it rate times over.
+// C (m x n) = op(A) (m x k) op(B) (k x n), C row-major. Each element is one FMA chain over k in increasing order; it
+// starts at bias[j] (0 without bias), or at what C holds (goes_on). With chunk > 0 the chain is restarted every `chunk`
+// steps and the chunks' sums are added in order (for sums over the batch); with add, the finished sum is added to what
+// C holds, or taken from it rate times over.
 template <class T> struct Matmul {
   std::int64_t m, n, k;
-  const T* a;           // (m, k) with leading dimension lda, or (k, m) if a_transposed
+  const T* a;  // (m, k) with leading dimension lda, or (k, m) if a_transposed
   std::int64_t lda;
   bool a_transposed;
-  const T* b;           // (k, n) with leading dimension ldb, or (n, k) if b_transposed
+  const T* b;  // (k, n) with leading dimension ldb, or (n, k) if b_transposed
   std::int64_t ldb;
   bool b_transposed;
-  T* c;                 // (m, n) with leading dimension ldc
+  T* c;  // (m, n) with leading dimension ldc
   std::int64_t ldc;
-  const T* bias;        // (n) or null; not together with chunk or add
+  const T* bias;  // (n) or null; not together with chunk or add
   bool add;
-  T rate;               // with add, of one chunk: C - rate * sum in one rounding, where it is not 0
-  bool goes_on;         // not together with bias, add, chunk or b_transposed; for bfloat16 from an even k
-  std::int64_t chunk;   // 0: one chain over all of k
-  Runs soon;            // a hint, taken where B is read as it lies
-  T* scratch;           // as much as Products says, 64-byte aligned
+  T rate;              // with add, of one chunk: C - rate * sum in one rounding, where it is not 0
+  bool goes_on;        // not together with bias, add, chunk or b_transposed; for bfloat16 from an even k
+  std::int64_t chunk;  // 0: one chain over all of k
+  Runs soon;           // a hint, taken where B is read as it lies
+  T* scratch;          // as much as Products says, 64-byte aligned
 };
 
 // What the operands of matrix products are rounded to: nothing, or bfloat16.
@@ -71,19 +71,19 @@ enum class Loss : int {
 // clang-format on
 
 template <class T> struct LossArgs {
-  std::int64_t rows, n;         // n = parts * targets
-  std::int64_t targets;         // values of a target row; a prediction row holds `parts` blocks of this width
-  const T* prediction;          // (rows, n); logits for the *Logits losses
-  const T* target;              // (rows, targets), or null when label is given (the cross entropies)
-  const std::int32_t* label;    // (rows), or null
-  const T* weight;              // (rows), or null for 1; with weigh_terms (rows, targets), not for the cross entropies
-  bool weigh_terms;             // of several targets a row each has a weight of its own
-  T* row_loss;                  // (rows): weight * loss of the row, or the row's loss of weighted terms
-  T* delta;                     // (rows, n): scale * weight * d loss / d prediction; null: not wanted
+  std::int64_t rows, n;       // n = parts * targets
+  std::int64_t targets;       // values of a target row; a prediction row holds `parts` blocks of this width
+  const T* prediction;        // (rows, n); logits for the *Logits losses
+  const T* target;            // (rows, targets), or null when label is given (the cross entropies)
+  const std::int32_t* label;  // (rows), or null
+  const T* weight;            // (rows), or null for 1; with weigh_terms (rows, targets), not for the cross entropies
+  bool weigh_terms;           // of several targets a row each has a weight of its own
+  T* row_loss;                // (rows): weight * loss of the row, or the row's loss of weighted terms
+  T* delta;                   // (rows, n): scale * weight * d loss / d prediction; null: not wanted
   T scale;
-  const T* options;             // huber: delta; cross entropies: label_smoothing; quantile: one level a block;
-                                // gaussian_nll: smallest log-variance, constant
-  const T* positive;            // (n), binary cross entropies: weights of what is true; or null for 1
+  const T* options;   // huber: delta; cross entropies: label_smoothing; quantile: one level a block;
+                      // gaussian_nll: smallest log-variance, constant
+  const T* positive;  // (n), binary cross entropies: weights of what is true; or null for 1
 };
 
 // ---- optimizer updates: w and its slots from g, in place ------------------------------------------------------------
@@ -100,7 +100,7 @@ template <class T> struct Hyper {  // one step's constants; train/optimizer.cpp 
   T l2_decay;         // g += l2_decay * w first (PyTorch's weight_decay)
   T decoupled_decay;  // w *= decoupled_decay first (AdamW: 1 - learning_rate * weight_decay); 1 for none
   T step_size, inv_sqrt_correction_2;  // Adam family: learning_rate / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t)
-  T extra[4];         // what only one optimizer needs; its struct in kernels/update.h names them
+  T extra[4];                          // what only one optimizer needs; its struct in kernels/update.h names them
 };
 
 template <class T> struct UpdateArgs {
@@ -132,7 +132,8 @@ template <class T> struct Kernels {
   // a = f(z); a may be z. `alpha` is the slope or scale of leaky_relu, elu, celu.
   void (*activate[static_cast<int>(Activation::kCount)])(const T* z, T* a, std::int64_t n, T alpha);
   // dz = da * f'(.), from z or from a, as activation_keeps_z() says; dz may be da.
-  void (*activate_back[static_cast<int>(Activation::kCount)])(const T* kept, const T* da, T* dz, std::int64_t n, T alpha);
+  void (*activate_back[static_cast<int>(Activation::kCount)])(const T* kept, const T* da, T* dz, std::int64_t n,
+                                                              T alpha);
 
   // y = f(z); alpha: the exponent of a power. dz = dy f'(z). y may be z, dz may be dy.
   void (*function[static_cast<int>(Function::kCount)])(const T* z, T* y, std::int64_t n, T alpha);
@@ -149,25 +150,30 @@ template <class T> struct Kernels {
   void (*math[static_cast<int>(Math::kCount)])(const T* x, T* y, std::int64_t n);
 
   // y = a op b; step 0 broadcasts that operand's first element. y may be a or b.
-  void (*binary[static_cast<int>(Binary::kCount)])(const T* a, int a_step, const T* b, int b_step, T* y, std::int64_t n);
-  void (*axpy)(T alpha, const T* x, T* y, std::int64_t n);               // y += alpha x
-  void (*scale)(T alpha, T* y, std::int64_t n);                          // y *= alpha
+  void (*binary[static_cast<int>(Binary::kCount)])(const T* a, int a_step, const T* b, int b_step, T* y,
+                                                   std::int64_t n);
+  void (*axpy)(T alpha, const T* x, T* y, std::int64_t n);  // y += alpha x
+  void (*scale)(T alpha, T* y, std::int64_t n);             // y *= alpha
   // db (n) = sum over rows of (rows, n); chains of `chunk` rows (0: one) added in order.
-  void (*column_sum)(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk, Chain chain);
+  void (*column_sum)(const T* x, std::int64_t ldx, T* db, std::int64_t rows, std::int64_t n, std::int64_t chunk,
+                     Chain chain);
   bool (*all_finite)(const T* x, std::int64_t n);
   T (*max_abs)(const T* x, std::int64_t n);  // NaN if there is one
 
   // Normalization; the formulas are in normalize.isa.cpp. Column kernels: (rows, n) with leading dimension ld.
   void (*column_dot)(const T* x, const T* shift, const T* y, std::int64_t ld, T* out, std::int64_t rows, std::int64_t n,
                      std::int64_t chunk, Chain chain);
-  void (*affine_rows)(const T* x, T* y, std::int64_t ld, std::int64_t rows, std::int64_t n, const T* shift, const T* scale,
+  void (*affine_rows)(const T* x, T* y, std::int64_t ld, std::int64_t rows, std::int64_t n, const T* shift,
+                      const T* scale,
                       const T* offset);  // y may be x
   void (*column_normalize_back)(const T* x, const T* dy, T* dx, std::int64_t ld, std::int64_t rows, std::int64_t n,
                                 const T* shift, const T* mean_dy, const T* slope, const T* factor, bool add);
   T (*normalize_set)(const T* x, T* y, SetShape set, bool centred, T epsilon);
-  void (*normalize_set_back)(const T* y, const T* dy, const T* gamma, T* dx, SetShape set, bool centred, T inverse, bool add);
+  void (*normalize_set_back)(const T* y, const T* dy, const T* gamma, T* dx, SetShape set, bool centred, T inverse,
+                             bool add);
 
-  // Cells of recurrent layers; the formulas are in recurrent.isa.cpp. Gates of a sample follow each other, n values each.
+  // Cells of recurrent layers; the formulas are in recurrent.isa.cpp. Gates of a sample follow each other, n values
+  // each.
   void (*multiply_add)(const T* a, const T* b, T* y, std::int64_t n);  // y += a b
   void (*lstm_cell)(const T* gates, T* c, std::int64_t n);
   void (*lstm_cell_back)(const T* gates, const T* before, const T* tc, const T* dh, T* dc, T* delta, std::int64_t n);
@@ -176,11 +182,12 @@ template <class T> struct Kernels {
 
   // Numbers 64 group .. 64 group + n - 1 of a random stream: bits; below or above as their bits are < threshold or not;
   // normal deviates.
-  void (*random_bits)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, std::uint32_t* out);
-  void (*random_choice)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, std::uint32_t threshold,
-                        T below, T above, T* out);
-  void (*random_normal)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, T mean, T deviation,
-                        T* out);
+  void (*random_bits)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n,
+                      std::uint32_t* out);
+  void (*random_choice)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n,
+                        std::uint32_t threshold, T below, T above, T* out);
+  void (*random_normal)(std::uint64_t seed, std::uint64_t stream, std::uint64_t group, std::int64_t n, T mean,
+                        T deviation, T* out);
 
   // Norms of parameters, in double: 32 fixed lanes, then in order; of columns: one chain over the rows of each.
   double (*sum_squares)(const T* x, std::int64_t n);
@@ -189,8 +196,8 @@ template <class T> struct Kernels {
   void (*scale_columns)(const T* factor, T* x, std::int64_t ldx, std::int64_t rows, std::int64_t n);
   void (*add_decay)(T l1, T l2, const T* w, T* g, std::int64_t n);  // g += l1 sign(w) + 2 l2 w, sign(0) = 0
 
-  // Cholesky and triangular solves, the small blocks; the formulas are in triangular.isa.cpp. factor: false where A is not
-  // positive definite; solve: n <= 8.
+  // Cholesky and triangular solves, the small blocks; the formulas are in triangular.isa.cpp. factor: false where A is
+  // not positive definite; solve: n <= 8.
   bool (*factor)(T* a, std::int64_t lda, std::int64_t n);
   void (*solve)(const T* u, std::int64_t ldu, T* b, std::int64_t ldb, std::int64_t n, std::int64_t m);
   T (*dot)(const T* x, const T* y, std::int64_t n);
@@ -202,8 +209,8 @@ template <class T> struct Kernels {
 // The table of the tier in use. Set by select_tier(), once, before anything else runs.
 template <class T> const Kernels<T>& kernels();
 
-bool activation_keeps_z(Activation f);       // else its derivative comes from a
-const char* activation_name(Activation f);   // docs and API name; aliases are resolved in Python
+bool activation_keeps_z(Activation f);        // else its derivative comes from a
+const char* activation_name(Activation f);    // docs and API name; aliases are resolved in Python
 const char* select_tier(const char* wanted);  // "", "baseline", "v3", "v4", "neon"; null if this CPU cannot run it
 const char* supported_tier(int i);            // the i-th best this CPU can run; null after the last
 const char* tier_name();

@@ -1,4 +1,5 @@
-// The small blocks of a Cholesky factorization and of triangular solves; kernels/cholesky.cpp puts them together by products.
+// The small blocks of a Cholesky factorization and of triangular solves; kernels/cholesky.cpp puts them together by
+// products.
 //
 //   factor   A (n, n) symmetric, its upper triangle given: A = U^T U, U over A; column after column, right-looking
 //   solve    U^T X = B, X over B (n, m); row after row: x_i = (b_i - sum u_ki x_k) / u_ii, k increasing

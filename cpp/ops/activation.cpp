@@ -1,4 +1,5 @@
-// activation: y = f(x), pointwise.  dx = dy * f'(x).  Kept: y, or x where f' needs it. The formulas: kernels/activations.h.
+// activation: y = f(x), pointwise.  dx = dy * f'(x).  Kept: y, or x where f' needs it. The formulas:
+// kernels/activations.h.
 #include <algorithm>
 #include <cmath>
 
@@ -8,8 +9,7 @@ namespace bp {
 namespace {
 
 // f''(z), from z and a = f(z). At a kink it is that of the side whose slope df takes.
-template <class T>
-void second_derivative(Activation f, const T* z, const T* a, T* d, std::int64_t n, T alpha) {
+template <class T> void second_derivative(Activation f, const T* z, const T* a, T* d, std::int64_t n, T alpha) {
   const auto each = [&](auto g) {
     for (std::int64_t i = 0; i < n; ++i) d[i] = g(i);
   };
@@ -17,18 +17,13 @@ void second_derivative(Activation f, const T* z, const T* a, T* d, std::int64_t 
   constexpr T kNormal = T(0.39894228040143267794), kCubic = T(0.044715), kSlope = T(0.79788456080286535588);
   constexpr T kLambdaAlpha = T(1.7580993408473768599);
   switch (f) {
-    case Activation::kSigmoid:
-      return each([&](std::int64_t i) { return a[i] * (T(1) - a[i]) * (T(1) - T(2) * a[i]); });
-    case Activation::kTanh:
-      return each([&](std::int64_t i) { return T(-2) * a[i] * (T(1) - a[i] * a[i]); });
-    case Activation::kElu:
-      return each([&](std::int64_t i) { return z[i] > 0 ? T(0) : a[i] + alpha; });
-    case Activation::kSelu:
-      return each([&](std::int64_t i) { return z[i] > 0 ? T(0) : a[i] + kLambdaAlpha; });
+    case Activation::kSigmoid: return each([&](std::int64_t i) { return a[i] * (T(1) - a[i]) * (T(1) - T(2) * a[i]); });
+    case Activation::kTanh: return each([&](std::int64_t i) { return T(-2) * a[i] * (T(1) - a[i] * a[i]); });
+    case Activation::kElu: return each([&](std::int64_t i) { return z[i] > 0 ? T(0) : a[i] + alpha; });
+    case Activation::kSelu: return each([&](std::int64_t i) { return z[i] > 0 ? T(0) : a[i] + kLambdaAlpha; });
     case Activation::kCelu:
       return each([&](std::int64_t i) { return z[i] > 0 ? T(0) : (a[i] / alpha + T(1)) / alpha; });
-    case Activation::kExponential:
-      return each([&](std::int64_t i) { return a[i]; });
+    case Activation::kExponential: return each([&](std::int64_t i) { return a[i]; });
     case Activation::kSoftsign:
       return each([&](std::int64_t i) {
         const T rest = T(1) - std::abs(a[i]);

@@ -8,7 +8,8 @@
 //   otherwise, and always when frozen: m, v in place of mu, s2; dx = dy gamma / sqrt(v + epsilon)
 //   inverse    y = x sqrt(v + epsilon) + m, frozen
 //   shifted    frozen, with neither gamma nor beta: x comes without m (RowReader::subtract), y = x / sqrt(v + epsilon)
-// Kept: mu, 1 / sqrt(s2 + epsilon), s2 and the two sums, once a batch. Flops a sample: about 7 an element, twice that back.
+// Kept: mu, 1 / sqrt(s2 + epsilon), s2 and the two sums, once a batch. Flops a sample: about 7 an element, twice that
+// back.
 #include "ops/op.h"
 
 #include <algorithm>

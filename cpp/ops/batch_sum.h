@@ -1,5 +1,5 @@
-// Sums over the batch, in chunks: single precision would lose the tail of a long chain of additions. The chunks are part of the
-// numerics contract (docs/numerics.md): they depend on the shape of a sample and on nothing else.
+// Sums over the batch, in chunks: single precision would lose the tail of a long chain of additions. The chunks are
+// part of the numerics contract (docs/numerics.md): they depend on the shape of a sample and on nothing else.
 //
 //   (N, F)        a chunk is 1,024 samples
 //   (N, .., F)    P positions a sample, the product of the axes between: a chunk is 8 samples by 128 positions, in the
@@ -22,16 +22,16 @@ class BatchChunks {
   static constexpr std::int64_t kRows = 1024, kSamples = 8, kPositions = 128;
 
   enum class Layout { kDense, kDenseInPairs, kApart };
-  // x: a sample, its last axis the columns. In pairs: of products that take the terms of a sum two by two, which must not
-  // come from two samples. Apart: samples do not follow each other in memory.
+  // x: a sample, its last axis the columns. In pairs: of products that take the terms of a sum two by two, which must
+  // not come from two samples. Apart: samples do not follow each other in memory.
   explicit BatchChunks(const Shape& x, bool in_pairs = false)
       : BatchChunks(x, in_pairs ? Layout::kDenseInPairs : Layout::kDense) {}
   BatchChunks(const Shape& x, Layout layout) {
     if (x.size() < 2) return;
     for (std::size_t axis = 0; axis + 1 < x.size(); ++axis) positions_ *= x[axis];
     samples_ = kSamples;
-    in_pieces_ = positions_ > kPositions || layout == Layout::kApart ||
-                 (layout == Layout::kDenseInPairs && positions_ % 2 != 0);
+    in_pieces_ =
+        positions_ > kPositions || layout == Layout::kApart || (layout == Layout::kDenseInPairs && positions_ % 2 != 0);
   }
 
   std::int64_t positions() const { return positions_; }
@@ -51,8 +51,8 @@ class BatchChunks {
   void dot_columns(const T* x, const T* shift, const T* y, std::int64_t ld, Rows samples, std::int64_t n, T* out,
                    bool add, T* scratch) const;
 
-  // out (n) = or += the sum over some samples; scratch as above. one(rows, chain, to): `to` = the sum over neighbouring rows,
-  // the first of which goes on from `to` if chain is Chain::kGoesOn.
+  // out (n) = or += the sum over some samples; scratch as above. one(rows, chain, to): `to` = the sum over neighbouring
+  // rows, the first of which goes on from `to` if chain is Chain::kGoesOn.
   template <class T, class One>
   void sum_pieces(Rows samples, std::int64_t n, T* out, bool add, T* scratch, One one) const;
 

@@ -5,11 +5,12 @@
 //   y = f(z)   delta = dy f'(z), written over dy
 //   dx[i, c] = sum over p, t with at(p, t) = i, and k, of delta[p, k] w[t, c, k]
 //   dw[t, c, k] = sum over samples and p of x[at(p, t), c] delta[p, k]      db = sum of delta
-// depthwise: each channel is a group, w (R, S, C, M) of M filters a channel, K = C M: the same numbers in the same order.
-// Each is a matrix product with a panel: for some positions of one sample what their windows see, R S C/G values a position.
-// The panel is made in scratch, a part at a time; windows of one pixel need none. An element of z is one chain over taps and
-// channels; dx adds the windows' chains over k in the order of positions and taps; dw and db are summed in the batch's chunks.
-// Kept: x, y, and z where f' needs it. Flops a sample: 2 P Q R S C/G K forward, twice that backward and accumulate.
+// depthwise: each channel is a group, w (R, S, C, M) of M filters a channel, K = C M: the same numbers in the same
+// order. Each is a matrix product with a panel: for some positions of one sample what their windows see, R S C/G values
+// a position. The panel is made in scratch, a part at a time; windows of one pixel need none. An element of z is one
+// chain over taps and channels; dx adds the windows' chains over k in the order of positions and taps; dw and db are
+// summed in the batch's chunks. Kept: x, y, and z where f' needs it. Flops a sample: 2 P Q R S C/G K forward, twice
+// that backward and accumulate.
 #include "ops/windows.h"
 
 #include <algorithm>
@@ -17,8 +18,8 @@
 namespace bp {
 namespace {
 
-// A panel of 32,768 floats is 128 KB and stays in the level-2 cache beside the filters; with fewer than 28 rows the matrix
-// kernel, which wants two register tiles of up to 14, starves.
+// A panel of 32,768 floats is 128 KB and stays in the level-2 cache beside the filters; with fewer than 28 rows the
+// matrix kernel, which wants two register tiles of up to 14, starves.
 constexpr std::int64_t kPanelSize = 1 << 15, kPanelRows = 28;
 
 template <class T> class Convolution final : public Op<T> {
@@ -95,7 +96,8 @@ template <class T> class Convolution final : public Op<T> {
 
   void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
     if (param == 1) {
-      return bias_chunks_.template sum_columns<T>(io.dy + tile.columns.begin, filters_, rows, tile.size(), g, add, scratch);
+      return bias_chunks_.template sum_columns<T>(io.dy + tile.columns.begin, filters_, rows, tile.size(), g, add,
+                                                  scratch);
     }
     T* const panel = scratch + weight_chunks_.template scratch<T>(tile.size());
     T* const rest = panel + panel_size(piece(), tile.rows.count());
@@ -149,7 +151,9 @@ template <class T> class Convolution final : public Op<T> {
     products().run(p);
   }
   std::int64_t piece() const { return std::min(positions_, BatchChunks::kPositions); }
-  std::int64_t panel_size(std::int64_t rows, std::int64_t depth) const { return direct_ ? 0 : align_up<T>(rows * depth); }
+  std::int64_t panel_size(std::int64_t rows, std::int64_t depth) const {
+    return direct_ ? 0 : align_up<T>(rows * depth);
+  }
   bool keeps_z() const { return function_ != Activation::kLinear && activation_keeps_z(function_); }
 
   void find_delta(const Io<T>& io, Rows rows) const {
@@ -199,7 +203,8 @@ template <class T> class Convolution final : public Op<T> {
     }
   }
 
-  // What the windows at some positions see in a group's channels of the sample x, some taps and channels of it: a matrix.
+  // What the windows at some positions see in a group's channels of the sample x, some taps and channels of it: a
+  // matrix.
   const T* look(const T* x, Rows part, std::int64_t g, Rows depth, T* panel, std::int64_t& stride) const {
     if (direct_) {
       stride = windows_.channels;
@@ -216,14 +221,16 @@ template <class T> class Convolution final : public Op<T> {
   }
 
   void scatter(const T* panel, Rows part, std::int64_t g, T* dx) const {
-    each_run(part, g, {0, depth_}, [&](std::int64_t row, std::int64_t column, Rows seen, std::int64_t, std::int64_t to) {
-      const T* const from = panel + row * depth_ + column;
-      for (std::int64_t j = seen.begin; j < seen.end; ++j) dx[to + j] += from[j];
-    });
+    each_run(part, g, {0, depth_},
+             [&](std::int64_t row, std::int64_t column, Rows seen, std::int64_t, std::int64_t to) {
+               const T* const from = panel + row * depth_ + column;
+               for (std::int64_t j = seen.begin; j < seen.end; ++j) dx[to + j] += from[j];
+             });
   }
 
-  // Calls run(row of the panel, column, seen, n, at) for the n values of each run of taps that are neighbours in x: a row of
-  // the window where its columns and channels are, else one tap. seen: those inside of x, where value j is x[at + j].
+  // Calls run(row of the panel, column, seen, n, at) for the n values of each run of taps that are neighbours in x: a
+  // row of the window where its columns and channels are, else one tap. seen: those inside of x, where value j is x[at
+  // + j].
   template <class Run> void each_run(Rows part, std::int64_t g, Rows depth, Run run) const {
     const Windows::Axis &rows = windows_.rows, &columns = windows_.columns;
     const bool whole = groups_ == 1 && columns.dilation == 1;

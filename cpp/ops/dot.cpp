@@ -1,4 +1,5 @@
-// dot: y[p, q] = sum over k of a[p, k] b[q, k], of each sample alone: products along one axis of two tensors (Keras' Dot).
+// dot: y[p, q] = sum over k of a[p, k] b[q, k], of each sample alone: products along one axis of two tensors (Keras'
+// Dot).
 //
 //   a (N, .., K, ..)  b (N, .., K, ..);  P, Q = products of the other axes of a, of b
 //   y (N, other axes of a, other axes of b), or (N, 1) where there are none

@@ -1,7 +1,8 @@
 // embedding: a row of a table for every id.
 //
 //   x (N, ..) ids (ops/ids.h)   w (V, D)   y (N, .., D) = w[x]
-//   dw[v] = sum of dy over samples and positions whose id is v; ids have no gradient.  Cost: copies of D values a position.
+//   dw[v] = sum of dy over samples and positions whose id is v; ids have no gradient.  Cost: copies of D values a
+//   position.
 #include "ops/ids.h"
 #include "ops/op.h"
 

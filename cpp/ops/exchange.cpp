@@ -1,4 +1,5 @@
-// exchange: the first axes of a sample and the others change places, as channels do that come before or after positions.
+// exchange: the first axes of a sample and the others change places, as channels do that come before or after
+// positions.
 //
 //   x (N, A, B)  y (N, B, A);  A, B = products of the first `split` axes and of the others
 //   y[b, a] = x[a, b]          dx[a, b] = dy[b, a]          Cost: a copy.

@@ -41,9 +41,9 @@ template <class T> class PointwiseFunction final : public Op<T> {
 
 template <class T> OpPtr<T> make_function(const Node<T>& node) {
   static const std::pair<const char*, Function> kNames[] = {
-      {"sin", Function::kSin},       {"cos", Function::kCos}, {"log", Function::kLog},
-      {"sqrt", Function::kSqrt},     {"square", Function::kSquare}, {"abs", Function::kAbs},
-      {"power", Function::kPower},   {"step", Function::kStep},     {"sign", Function::kSign}};
+      {"sin", Function::kSin},     {"cos", Function::kCos},       {"log", Function::kLog},
+      {"sqrt", Function::kSqrt},   {"square", Function::kSquare}, {"abs", Function::kAbs},
+      {"power", Function::kPower}, {"step", Function::kStep},     {"sign", Function::kSign}};
   node.expect(node.xs.size() == 1, "a function takes one input");
   const std::string wanted = node.text("function");
   const T alpha = static_cast<T>(node.number("alpha", 0));

@@ -1,5 +1,5 @@
-// Whole numbers in arrays of T, as their bits: float32 could not tell ids above 2^24 apart. An input that is marked as ids is
-// gathered so, and only ops that read ids may use it.
+// Whole numbers in arrays of T, as their bits: float32 could not tell ids above 2^24 apart. An input that is marked as
+// ids is gathered so, and only ops that read ids may use it.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// add, subtract, multiply, divide, maximum, minimum: y = a op b, pointwise with NumPy's broadcasting over the axes of a sample.
+// add, subtract, multiply, divide, maximum, minimum: y = a op b, pointwise with NumPy's broadcasting over the axes of a
+// sample.
 //
 //   add       da = dy                db = dy
 //   subtract  da = dy                db = -dy
@@ -98,7 +99,8 @@ template <class T> class Merge final : public Op<T> {
     }
   }
 
-  // Operands one at a time, of any broadcasting: multiply a_t b + a b_t, divide (a_t - y b_t) / b, else the chosen one's.
+  // Operands one at a time, of any broadcasting: multiply a_t b + a b_t, divide (a_t - y b_t) / b, else the chosen
+  // one's.
   void forward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T*) const override {
     each_value(rows, [&](std::int64_t i, std::int64_t ia, std::int64_t ib) {
       const T a = io.x[0][ia], b = io.x[1][ib], at = t.x[0][ia], bt = t.x[1][ib];
@@ -177,9 +179,7 @@ template <class T> class Merge final : public Op<T> {
         }
         break;
       case Binary::kMaximum:
-      case Binary::kMinimum:
-        mask(dy, a, b, side, g, rows.count());
-        break;
+      case Binary::kMinimum: mask(dy, a, b, side, g, rows.count()); break;
       default:
         std::copy_n(dy, n, g);
         if (kind_ == Binary::kSubtract && side == 1) kernels<T>().scale(T(-1), g, n);
@@ -219,12 +219,9 @@ struct Kind {
   Binary function;
   bool chains;  // of any number of inputs, from left to right
 };
-constexpr Kind kKinds[] = {{"add", Binary::kAdd, true},
-                           {"subtract", Binary::kSubtract, false},
-                           {"multiply", Binary::kMultiply, true},
-                           {"divide", Binary::kDivide, false},
-                           {"maximum", Binary::kMaximum, true},
-                           {"minimum", Binary::kMinimum, true}};
+constexpr Kind kKinds[] = {{"add", Binary::kAdd, true},           {"subtract", Binary::kSubtract, false},
+                           {"multiply", Binary::kMultiply, true}, {"divide", Binary::kDivide, false},
+                           {"maximum", Binary::kMaximum, true},   {"minimum", Binary::kMinimum, true}};
 
 const Kind* find_kind(const std::string& op) {
   const auto* found =

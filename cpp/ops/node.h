@@ -1,7 +1,7 @@
 // What the graph says of a node, and how an operation is made from it.
 //
-// An attribute has a name and one of six kinds; the maker of an op reads those that it knows, and a node with a further one
-// is refused. So an op may be told whatever it needs without a field here or a line in bind/.
+// An attribute has a name and one of six kinds; the maker of an op reads those that it knows, and a node with a further
+// one is refused. So an op may be told whatever it needs without a field here or a line in bind/.
 #pragma once
 
 #include <map>
@@ -36,8 +36,8 @@ template <class T> struct NodeSpec {
   Compute compute = Compute::kFull;  // what the operands of matrix products are rounded to, in the whole graph
 };
 
-// A node as the maker of its op sees it: shapes of a sample of each input and of the parameters, and the attributes. Those of
-// another kind, and missing ones that have no fallback, are BadInput.
+// A node as the maker of its op sees it: shapes of a sample of each input and of the parameters, and the attributes.
+// Those of another kind, and missing ones that have no fallback, are BadInput.
 template <class T> class Node {
  public:
   Node(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws)
@@ -74,8 +74,8 @@ template <class T> class Node {
 // By the row of ops/table.cpp; BadInput when shapes or attributes do not fit.
 template <class T> OpPtr<T> make_op(const NodeSpec<T>& spec, const Shapes& xs, const Shapes& ws);
 
-// An op that takes any number of inputs but computes with two, as a chain of pairs from left to right; any other as it is.
-// In `inputs` -1 stands for the node before in the list, -2 for the one before that.
+// An op that takes any number of inputs but computes with two, as a chain of pairs from left to right; any other as it
+// is. In `inputs` -1 stands for the node before in the list, -2 for the one before that.
 template <class T> std::vector<NodeSpec<T>> in_pairs(NodeSpec<T> spec);
 
 std::string to_string(const Shape& shape);

@@ -1,5 +1,6 @@
-// noise: random in training, y = x otherwise. A number depends on (seed, draw, row, place in the sample) alone, so neither
-// threads nor a resumed run change it; nor do positions that padding adds at the end of a sample (.., F) of several axes.
+// noise: random in training, y = x otherwise. A number depends on (seed, draw, row, place in the sample) alone, so
+// neither threads nor a resumed run change it; nor do positions that padding adds at the end of a sample (.., F) of
+// several axes.
 //
 //   dropout           y = x m,      m = 0 with probability r, else 1 / (1 - r)     (Srivastava et al. 2014; inverted)
 //   alpha_dropout     y = x m + c,  with probability r m = 0, c = a s + b, else m = a, c = b; s = -1.7581, a = ((1 - r)
@@ -80,7 +81,8 @@ template <class T> class Noise final : public Op<T> {
   }
 
  private:
-  // Sixty-four numbers each. Where a sample has positions, samples lie as far apart as the longest would be, 2^34 values.
+  // Sixty-four numbers each. Where a sample has positions, samples lie as far apart as the longest would be, 2^34
+  // values.
   static std::int64_t groups_of(const Shape& mask) {
     const auto axes = mask.end() - std::find_if(mask.begin(), mask.end(), [](std::int64_t n) { return n != 1; });
     return axes > 1 ? std::int64_t{1} << 28 : (size_of(mask) + 63) / 64;
@@ -90,15 +92,12 @@ template <class T> class Noise final : public Op<T> {
     const auto group = static_cast<std::uint64_t>(row * groups_);
     switch (mode_) {
       case Mode::kDropout:
-      case Mode::kAlpha:
-        kernels<T>().random_choice(seed_, io.draw, group, mask_, threshold_, T(0), kept_, m);
-        break;
+      case Mode::kAlpha: kernels<T>().random_choice(seed_, io.draw, group, mask_, threshold_, T(0), kept_, m); break;
       case Mode::kGaussianDropout:
         kernels<T>().random_normal(seed_, io.draw, group, mask_, T(1), static_cast<T>(std::sqrt(rate_ / (1 - rate_))),
                                    m);
         break;
-      case Mode::kGaussian:
-        kernels<T>().random_normal(seed_, io.draw, group, mask_, T(0), static_cast<T>(rate_), m);
+      case Mode::kGaussian: kernels<T>().random_normal(seed_, io.draw, group, mask_, T(0), static_cast<T>(rate_), m);
     }
   }
   void multiply(const T* x, const T* m, T* y) const {

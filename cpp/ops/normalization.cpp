@@ -1,5 +1,5 @@
-// normalization: each sample alone, over sets of its values: layer (Ba, Kiros, Hinton 2016), group (Wu, He 2018) and root
-// mean square normalization (Zhang, Sennrich 2019).
+// normalization: each sample alone, over sets of its values: layer (Ba, Kiros, Hinton 2016), group (Wu, He 2018) and
+// root mean square normalization (Zhang, Sennrich 2019).
 //
 //   a sample is (S, P, G, W): for each s and g the P x W values are one set; gamma, beta (G W, optional)
 //     layer, rms: the last axes are one set: P = G = 1, W their product
@@ -24,16 +24,9 @@ template <class T> class Normalization final : public Op<T> {
  public:
   Normalization(const Shape& x, Geometry geometry, BatchChunks chunks, bool centred, bool scale, bool center,
                 double epsilon, std::int64_t columns)
-      : g_(geometry),
-        chunks_(chunks),
-        row_(g_.groups * g_.width),
-        size_(size_of(x)),
-        sets_(g_.outer * g_.groups),
-        centred_(centred),
-        gamma_(scale ? 0 : -1),
-        beta_(center ? (scale ? 1 : 0) : -1),
-        epsilon_(static_cast<T>(epsilon)),
-        columns_(columns) {
+      : g_(geometry), chunks_(chunks), row_(g_.groups * g_.width), size_(size_of(x)), sets_(g_.outer * g_.groups),
+        centred_(centred), gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1),
+        epsilon_(static_cast<T>(epsilon)), columns_(columns) {
     this->sizes_.shape = x;
     this->sizes_.saved = size_ + sets_;
     this->sizes_.flops = 8 * size_;
@@ -115,7 +108,8 @@ template <class T> class Normalization final : public Op<T> {
         const T inverse = u[size_ + k], share = T(1) / static_cast<T>(g_.positions * g_.width);
         T mean = 0, mean_t = 0, dot = 0, dot_t = 0, slope = 0;
         each([&](std::int64_t i) {
-          mean += g(i), mean_t += gt(i), dot += g(i) * u[i], dot_t += gt(i) * u[i] + g(i) * ut[i], slope += u[i] * xt[i];
+          mean += g(i), mean_t += gt(i), dot += g(i) * u[i], dot_t += gt(i) * u[i] + g(i) * ut[i],
+              slope += u[i] * xt[i];
         });
         if (!centred_) mean = mean_t = 0;
         each([&](std::int64_t i) {
@@ -142,7 +136,9 @@ template <class T> class Normalization final : public Op<T> {
  private:
   // The parameter's value at place i of a sample.
   T of(const Io<T>& io, int param, std::int64_t i, T none) const {
-    return param < 0 || io.w[static_cast<std::size_t>(param)] == nullptr ? none : io.w[static_cast<std::size_t>(param)][i % row_];
+    return param < 0 || io.w[static_cast<std::size_t>(param)] == nullptr
+               ? none
+               : io.w[static_cast<std::size_t>(param)][i % row_];
   }
 
   void accumulate(const Io<T>& io, int param, std::int64_t begin, std::int64_t n, Rows rows, T* g, bool add,

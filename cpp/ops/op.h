@@ -1,7 +1,7 @@
 // The contract of an operation. All sizes are said before any data exists; the plan owns every buffer.
 //
-// An op says its sizes and facts when it is made, and computes forward, backward and the gradients of its parameters for
-// whatever part it is asked: it starts no threads, allocates nothing and keeps nothing.
+// An op says its sizes and facts when it is made, and computes forward, backward and the gradients of its parameters
+// for whatever part it is asked: it starts no threads, allocates nothing and keeps nothing.
 #pragma once
 
 #include <limits>
@@ -42,9 +42,9 @@ enum class Role {
   kAlias,     // is the memory of its input, seen in another shape
 };
 
-// Who runs an op: any thread any samples; every thread all samples but its share of the result's columns, between barriers
-// (the plan's choice for large products); the same by features, for an op whose columns need all samples (even one thread may
-// not take them in parts); one thread the whole batch, between barriers. Bits do not depend on it.
+// Who runs an op: any thread any samples; every thread all samples but its share of the result's columns, between
+// barriers (the plan's choice for large products); the same by features, for an op whose columns need all samples (even
+// one thread may not take them in parts); one thread the whole batch, between barriers. Bits do not depend on it.
 enum class Partition { kRows, kColumns, kFeatures, kWhole };
 inline bool by_columns(Partition p) { return p == Partition::kColumns || p == Partition::kFeatures; }
 inline bool needs_all_rows(Partition p) { return p == Partition::kFeatures || p == Partition::kWhole; }
@@ -54,8 +54,8 @@ enum class Ending { kPlain, kActivated, kSigmoid, kSoftmax, kLogSoftmax };
 inline bool is_probability(Ending ending) { return ending >= Ending::kSigmoid; }
 
 // How the derivatives of an op are derived once more, for exact products with the Hessian (in use, not in training).
-// kAffine: forward is affine in its inputs and, for fixed inputs, in its trained parameters; what follows from that is found
-// by its own forward, backward and accumulate. kOwn: by its tangent functions.
+// kAffine: forward is affine in its inputs and, for fixed inputs, in its trained parameters; what follows from that is
+// found by its own forward, backward and accumulate. kOwn: by its tangent functions.
 enum class Differential { kNone, kAffine, kOwn };
 
 // What others ask of an op; nobody asks for its name.
@@ -72,8 +72,8 @@ struct Facts {
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
   double alpha = 0;                           // and its slope or scale
   Differential differential = Differential::kNone;
-  // A sample's gradient of a parameter is at most this multiple of |x| (or 1) |dy|. Infinite: unknown, and each update is
-  // tried.
+  // A sample's gradient of a parameter is at most this multiple of |x| (or 1) |dy|. Infinite: unknown, and each update
+  // is tried.
   double steepness = std::numeric_limits<double>::infinity();
 };
 
@@ -81,9 +81,9 @@ struct Facts {
 template <class T> struct Io {
   std::vector<const T*> x;
   T* y = nullptr;
-  T* saved = nullptr;  // null where nothing is to be kept for backward
-  const T* carried = nullptr;  // where samples begin; null: there is no batch before
-  T* carries = nullptr;        // where they end, for the batch behind; null: not wanted
+  T* saved = nullptr;                    // null where nothing is to be kept for backward
+  const T* carried = nullptr;            // where samples begin; null: there is no batch before
+  T* carries = nullptr;                  // where they end, for the batch behind; null: not wanted
   const std::int64_t* length = nullptr;  // of each sample's sequence; null: all of it
   T* dy = nullptr;        // complete when backward runs; backward may overwrite it, and accumulate finds it so
   std::vector<T*> dx;     // null: not wanted
@@ -123,8 +123,8 @@ template <class T> class Op {
   virtual void forward(const Io<T>& io, const Block& block, T* scratch) const = 0;
   virtual void backward(const Io<T>& io, const Block& block, T* scratch) const = 0;
 
-  // The gradient of a parameter's tile, summed over some samples, goes to g, compact and row-major. Called after backward()
-  // of these samples. An op that runs on the whole batch gives the sum over the whole batch only.
+  // The gradient of a parameter's tile, summed over some samples, goes to g, compact and row-major. Called after
+  // backward() of these samples. An op that runs on the whole batch gives the sum over the whole batch only.
   virtual std::int64_t accumulate_scratch(int param, const Tile& tile, std::int64_t rows) const {
     (void)param, (void)tile, (void)rows;
     return 0;
@@ -132,8 +132,9 @@ template <class T> class Op {
   virtual void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const {
     (void)io, (void)param, (void)tile, (void)rows, (void)g, (void)add, (void)scratch;
   }
-  // The derivatives of forward, backward and accumulate in a direction: t has the arrays of io, for derivatives. t.x and t.w
-  // (null: 0) lead to t.y; t.dy to t.dx, before backward() of these rows, which may overwrite dy; g is of the whole parameter.
+  // The derivatives of forward, backward and accumulate in a direction: t has the arrays of io, for derivatives. t.x
+  // and t.w (null: 0) lead to t.y; t.dy to t.dx, before backward() of these rows, which may overwrite dy; g is of the
+  // whole parameter.
   virtual void forward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T* scratch) const {
     (void)io, (void)t, (void)rows, (void)scratch;
   }
@@ -151,8 +152,8 @@ template <class T> class Op {
     (void)next;
     return false;
   }
-  // Forward, backward and the gradient of its first parameter as a matrix product each (ops/product.h), to be divided by
-  // rows, columns, depth and tiles; null if they are none.
+  // Forward, backward and the gradient of its first parameter as a matrix product each (ops/product.h), to be divided
+  // by rows, columns, depth and tiles; null if they are none.
   virtual const Product<T>* as_product() const { return nullptr; }
 
  protected:

@@ -1,8 +1,8 @@
 // place: positions of the result take values of the input: zeros around it, a part of it, or each value several times.
 //
 //   x (N, H, W, C)  y (N, P, Q, C), of sequences (N, T, C), (N, Q, C)
-//   y[p, q] = x[(p - before) / repeat, (q - before) / repeat], rounded down, 0 outside of x; each axis has its own numbers
-//   dx[i, j] = sum of dy over the positions that take x[i, j], in their order                     Cost: a copy.
+//   y[p, q] = x[(p - before) / repeat, (q - before) / repeat], rounded down, 0 outside of x; each axis has its own
+//   numbers dx[i, j] = sum of dy over the positions that take x[i, j], in their order                     Cost: a copy.
 #include "ops/op.h"
 
 #include <algorithm>
@@ -67,7 +67,8 @@ template <class T> class Place final : public Op<T> {
 template <class T> OpPtr<T> make_place(const Node<T>& node) {
   node.expect(node.xs.size() == 1 && (node.xs[0].size() == 2 || node.xs[0].size() == 3),
               "place takes one input, (N, T, C) or (N, H, W, C)");
-  const Shape &x = node.xs[0], out = node.integers("out"), before = node.integers("before"), repeat = node.integers("repeat");
+  const Shape &x = node.xs[0], out = node.integers("out"), before = node.integers("before"),
+              repeat = node.integers("repeat");
   const std::size_t rank = x.size() - 1;
   node.expect(out.size() == rank && before.size() == rank && repeat.size() == rank, "expected a number for each axis");
   Placed rows, columns;

@@ -1,8 +1,9 @@
 // pool_steps: the mean or the largest of a sequence's values, channel by channel, over the steps that count.
 //
 //   x (N, .., C), P positions   mask (N, P), optional: 0 where a step does not count   y (N, C)
-//   mean   y = sum of x_p over the n positions that count / n, in order (0 of none);  dx_p = dy / n, 0 where p does not count
-//   most   y = max of x_p;  dx_p = dy at the first position that has it, 0 elsewhere.  Kept: nothing. Flops a sample: P C.
+//   mean   y = sum of x_p over the n positions that count / n, in order (0 of none);  dx_p = dy / n, 0 where p does not
+//   count most   y = max of x_p;  dx_p = dy at the first position that has it, 0 elsewhere.  Kept: nothing. Flops a
+//   sample: P C.
 #include "ops/op.h"
 
 #include <algorithm>

@@ -1,13 +1,13 @@
-// A layer whose forward, backward and gradient are a matrix product each, and all that is done with one: it is divided by
-// rows (samples), by columns of the result, by depth (the terms of its sums) or by tiles of the weights.
+// A layer whose forward, backward and gradient are a matrix product each, and all that is done with one: it is divided
+// by rows (samples), by columns of the result, by depth (the terms of its sums) or by tiles of the weights.
 //
 //   M = samples times positions (the axes between)
 //   z (M, O) = x (M, I) w + b     y = f(z)
 //   delta = dy f'(z)              written over dy
 //   dx = delta w^T                dw = x^T delta, db = sum of delta over M
 // transposed: w (O, I), the weights of another layer: w^T in place of w, and dw = delta^T x.
-// Whatever the part, an element of z and dx is one chain over all terms, and of dw the chains of the batch's chunks: bits do
-// not depend on how the work was divided.
+// Whatever the part, an element of z and dx is one chain over all terms, and of dw the chains of the batch's chunks:
+// bits do not depend on how the work was divided.
 #pragma once
 
 #include "ops/op.h"
@@ -15,16 +15,18 @@
 namespace bp {
 
 // A thread that takes its rows of a product with B (k x n) reads, and packs, all of B. From a megabyte of it on it is
-// cheaper to take all rows and part of B's columns, and to wait at a barrier (1024-2048-2048-100, batch 256: measured 27
-// against 22 ms).
+// cheaper to take all rows and part of B's columns, and to wait at a barrier (1024-2048-2048-100, batch 256: measured
+// 27 against 22 ms).
 constexpr std::int64_t kColumnWeights = 1 << 18, kColumnWidth = 256;
 constexpr bool columns_pay(std::int64_t k, std::int64_t n) { return k * n >= kColumnWeights && n >= kColumnWidth; }
 
-// Rows of a gradient that a thread takes at once: a few starve the matrix kernel, which wants two register tiles of up to 14.
+// Rows of a gradient that a thread takes at once: a few starve the matrix kernel, which wants two register tiles of up
+// to 14.
 constexpr std::int64_t kTileRows = 28;
 
-// Cuts C = op(A) op(B) down to some of its rows, some of its columns, some of the terms of its sums (those after the first
-// ones go on from what C holds). In place: a copy would wait for the stores before it, in products of a microsecond.
+// Cuts C = op(A) op(B) down to some of its rows, some of its columns, some of the terms of its sums (those after the
+// first ones go on from what C holds). In place: a copy would wait for the stores before it, in products of a
+// microsecond.
 template <class T> void take_rows(Matmul<T>& p, Rows rows) {
   p.m = rows.count();
   p.a += rows.begin * (p.a_transposed ? 1 : p.lda);
@@ -87,7 +89,8 @@ template <class T> class Product {
   void gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T* g, bool add, T* scratch) const;
   void bias_gradient(const ProductArrays<T>& at, Rows samples, Rows columns, T* g, bool add, T* scratch) const;
   // Plain gradient descent without an array for the gradient: w -= rate times it in one rounding, with the bits of
-  // gradient() and the optimizer's update, for a tile of any height and samples that are one chunk. w is the whole matrix.
+  // gradient() and the optimizer's update, for a tile of any height and samples that are one chunk. w is the whole
+  // matrix.
   void subtract_gradient(const ProductArrays<T>& at, Rows samples, const Tile& tile, T rate, T* w, T* scratch) const;
 
  private:

@@ -1,19 +1,18 @@
-// simple_rnn, lstm, gru: a cell (ops/recurrent_cells.h) along the axis of time, and backpropagation through time (P. Werbos
-// 1990).
+// simple_rnn, lstm, gru: a cell (ops/recurrent_cells.h) along the axis of time, and backpropagation through time (P.
+// Werbos 1990).
 //
 //   x (N, T, F)   W (F, G U)   R (U, G U)   b (G U), for gru with reset_after (2, G U): b and b'
-//   y (N, T, U) with `sequences`, else (N, U): the last h. `states`: (N, T + S, U) or (N, 1 + S, U): after y h (and c) behind the
-//   last step
-//   further inputs, in this order, as attributes say: `masked` (N, T), 0 where a step does not count; `initial` h0 (N, U) (and
-//   c0); `dropped` (N, U), factors of h in the products with R, the same for all steps
-//   z_t = x_t W + b;  h_t, c_t = cell(z_t, h_{t-1}, c_{t-1});  backwards: from the last step to the first, y_t at its place
-//   A step that does not count leaves h and c as they are, and y_t is 0.
-//   delta_t = dL/dz_t back through time;  dx_t = delta_t W^T
-//   dW = sum of x_t^T delta_t, dR = sum of p_t^T delta_t, db = sum of delta_t over samples and steps (p_t: h_{t-1}, dropped)
+//   y (N, T, U) with `sequences`, else (N, U): the last h. `states`: (N, T + S, U) or (N, 1 + S, U): after y h (and c)
+//   behind the last step further inputs, in this order, as attributes say: `masked` (N, T), 0 where a step does not
+//   count; `initial` h0 (N, U) (and c0); `dropped` (N, U), factors of h in the products with R, the same for all steps
+//   z_t = x_t W + b;  h_t, c_t = cell(z_t, h_{t-1}, c_{t-1});  backwards: from the last step to the first, y_t at its
+//   place A step that does not count leaves h and c as they are, and y_t is 0. delta_t = dL/dz_t back through time;
+//   dx_t = delta_t W^T dW = sum of x_t^T delta_t, dR = sum of p_t^T delta_t, db = sum of delta_t over samples and steps
+//   (p_t: h_{t-1}, dropped)
 // The steps behind a sample's last that counts are not computed. A thread takes its samples through all steps.
 // Carried from batch to batch, where that is wanted: h (and c).
-// Kept by step: gates (G U), which backward turns into delta, p (U), for lstm c_{t-1} (U), for gru what is apart (U), h_{t-1}
-// (U) if it differs from p. Flops a sample: 2 T (F + U) G U forward, twice that backward and accumulate.
+// Kept by step: gates (G U), which backward turns into delta, p (U), for lstm c_{t-1} (U), for gru what is apart (U),
+// h_{t-1} (U) if it differs from p. Flops a sample: 2 T (F + U) G U forward, twice that backward and accumulate.
 #include "ops/recurrent_cells.h"
 
 namespace bp {

@@ -49,8 +49,8 @@ template <class T> struct CellStep {
   T* z = nullptr;                // (m, G U)
   bool keeps = false;            // what backward needs is to be left where the following point, a row each
   RowPointers<T> gates{}, aux{};
-  // Backward: h, c are dL/dh', dL/dc' and become what reaches h and c past the products; z becomes delta, what reached the
-  // products with R, as gates do for those with W; dp what reached p.
+  // Backward: h, c are dL/dh', dL/dc' and become what reaches h and c past the products; z becomes delta, what reached
+  // the products with R, as gates do for those with W; dp what reached p.
   RowPointers<const T> h_before{}, operand_before{}, c_before{};
   T* dp = nullptr;
   T* scratch = nullptr;

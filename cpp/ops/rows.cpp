@@ -1,6 +1,7 @@
 // rows: a part of each sample, along its first axis; with `drop` it is one row, without that axis.
 //
-//   x (N, R, ..)   y (N, end - begin, ..) or (N, ..)   y_i = x_{begin + i};  dx_{begin + i} = dy_i, 0 elsewhere.  Cost: a copy.
+//   x (N, R, ..)   y (N, end - begin, ..) or (N, ..)   y_i = x_{begin + i};  dx_{begin + i} = dy_i, 0 elsewhere.  Cost:
+//   a copy.
 #include "ops/op.h"
 
 #include <algorithm>

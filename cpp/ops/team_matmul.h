@@ -1,5 +1,5 @@
-// One matrix product by a team of threads, cut as the layers and the training step cut theirs; and the limit that it can
-// be compared with.
+// One matrix product by a team of threads, cut as the layers and the training step cut theirs; and the limit that it
+// can be compared with.
 #pragma once
 
 #include "kernels/table.h"

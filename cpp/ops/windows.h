@@ -1,4 +1,5 @@
-// Windows that slide over an image: an output position sees R x S values of each channel of its input, zeros outside of it.
+// Windows that slide over an image: an output position sees R x S values of each channel of its input, zeros outside of
+// it.
 //
 //   x (N, H, W, C), or (N, T, C), an image of height 1;  output positions (P, Q);  input row and column of a tap:
 //   row = p stride - before + r dilation, column = q stride - before + s dilation
@@ -29,12 +30,14 @@ struct Windows {
   }
 };
 
-// By the attributes `strides`, `dilation` (of one or two axes) and `padding` (before and after, an axis after the other).
+// By the attributes `strides`, `dilation` (of one or two axes) and `padding` (before and after, an axis after the
+// other).
 template <class T> Windows read_windows(const Node<T>& node, const Shape& taps) {
   node.expect(node.xs.size() == 1 && (node.xs[0].size() == 2 || node.xs[0].size() == 3),
               node.op + " takes one input, (N, T, C) or (N, H, W, C)");
   const Shape& x = node.xs[0];
-  const Shape strides = node.integers("strides"), dilation = node.integers("dilation"), padding = node.integers("padding");
+  const Shape strides = node.integers("strides"), dilation = node.integers("dilation"),
+              padding = node.integers("padding");
   const std::size_t rank = x.size() - 1;
   node.expect(taps.size() == rank && strides.size() == rank && dilation.size() == rank && padding.size() == 2 * rank,
               "windows, strides, dilation or padding are not of as many axes as " + to_string(x));
@@ -47,8 +50,8 @@ template <class T> Windows read_windows(const Node<T>& node, const Shape& taps) 
     node.expect(axis.taps > 0 && axis.stride > 0 && axis.dilation > 0 && axis.before >= 0 && axis.after >= 0,
                 "windows, strides and dilation are at least 1, padding is at least 0");
     node.expect(checked_mul(axis.taps, axis.dilation) > 0 && axis.in + axis.before + axis.after >= axis.reach(),
-                "a window reaches over " + std::to_string(axis.reach()) + " values of an axis that has, with padding, " +
-                    std::to_string(axis.in + axis.before + axis.after));
+                "a window reaches over " + std::to_string(axis.reach()) +
+                    " values of an axis that has, with padding, " + std::to_string(axis.in + axis.before + axis.after));
   }
   size_of({windows.rows.out(), windows.columns.out(), windows.channels, windows.rows.taps, windows.columns.taps});
   return windows;

@@ -28,8 +28,8 @@ template <class T> class Frame {
   // From now on ops carry states from batch to batch: the first batch begins with zeros.
   void carry();
   bool carries() const { return !carried_.empty(); }
-  void keep_carried();   // of the batch that is done, for the next one
-  void drop_carried();   // the next batch begins with zeros
+  void keep_carried();  // of the batch that is done, for the next one
+  void drop_carried();  // the next batch begins with zeros
   std::size_t carried_count() const { return carried_.size(); }
   // Of the i-th op that carries something: its step's name, numbers a sample, and where they are.
   struct Carried {
@@ -42,8 +42,8 @@ template <class T> class Frame {
   void bind_input(int v, const T* data);
 
   void forward(std::size_t step, Rows rows, T* scratch) { plan_->steps()[step].forward_rows(io_[step], rows, scratch); }
-  // Op::commit of all steps, after a training batch of n samples. params: where each of the graph's parameters lies; without
-  // it statistics that would not be finite are BadStatistics, and nothing moves.
+  // Op::commit of all steps, after a training batch of n samples. params: where each of the graph's parameters lies;
+  // without it statistics that would not be finite are BadStatistics, and nothing moves.
   void commit(std::int64_t n, const std::vector<T*>& params);
   void commit(std::int64_t n);
   double largest_kept() const;  // greatest magnitude of what is there to commit; NaN if there is one

@@ -63,7 +63,8 @@ template <class T, class S, bool kSwapped> void run(const char* src, std::int64_
 // Whole numbers as the bits of ids.
 template <class T, class S, bool kSwapped> void run_ids(const char* src, std::int64_t stride, std::int64_t n, T* dst) {
   for (std::int64_t i = 0; i < n; ++i) {
-    const auto value = convert<std::conditional_t<std::is_same_v<S, Half>, float, S>>(fetch<S, kSwapped>(src + i * stride));
+    const auto value =
+        convert<std::conditional_t<std::is_same_v<S, Half>, float, S>>(fetch<S, kSwapped>(src + i * stride));
     constexpr double kMost = 0x1p30;  // and -1 stands for all that is out of range: an op refuses it
     const bool fits = static_cast<double>(value) >= 0 && static_cast<double>(value) <= kMost;
     set_id(fits ? static_cast<std::int64_t>(value) : -1, dst + i);
@@ -80,28 +81,17 @@ template <class T, class S> Run<T> pick(bool swapped, bool ids) {
 template <class T> Run<T> pick_run(DType dtype, bool swapped, bool ids = false) {
   switch (dtype) {
     case DType::kBool:
-    case DType::kUint8:
-      return pick<T, std::uint8_t>(false, ids);
-    case DType::kInt8:
-      return pick<T, std::int8_t>(false, ids);
-    case DType::kInt16:
-      return pick<T, std::int16_t>(swapped, ids);
-    case DType::kInt32:
-      return pick<T, std::int32_t>(swapped, ids);
-    case DType::kInt64:
-      return pick<T, std::int64_t>(swapped, ids);
-    case DType::kUint16:
-      return pick<T, std::uint16_t>(swapped, ids);
-    case DType::kUint32:
-      return pick<T, std::uint32_t>(swapped, ids);
-    case DType::kUint64:
-      return pick<T, std::uint64_t>(swapped, ids);
-    case DType::kFloat16:
-      return pick<T, Half>(swapped, ids);
-    case DType::kFloat32:
-      return pick<T, float>(swapped, ids);
-    case DType::kFloat64:
-      return pick<T, double>(swapped, ids);
+    case DType::kUint8: return pick<T, std::uint8_t>(false, ids);
+    case DType::kInt8: return pick<T, std::int8_t>(false, ids);
+    case DType::kInt16: return pick<T, std::int16_t>(swapped, ids);
+    case DType::kInt32: return pick<T, std::int32_t>(swapped, ids);
+    case DType::kInt64: return pick<T, std::int64_t>(swapped, ids);
+    case DType::kUint16: return pick<T, std::uint16_t>(swapped, ids);
+    case DType::kUint32: return pick<T, std::uint32_t>(swapped, ids);
+    case DType::kUint64: return pick<T, std::uint64_t>(swapped, ids);
+    case DType::kFloat16: return pick<T, Half>(swapped, ids);
+    case DType::kFloat32: return pick<T, float>(swapped, ids);
+    case DType::kFloat64: return pick<T, double>(swapped, ids);
   }
   throw BadInput("unknown dtype");
 }
@@ -218,8 +208,8 @@ template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows,
     for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) read_row(view_.data + r * stride, dst);
     return;
   }
-  // Shuffled rows miss the caches; the ones to come, of the next batch too, are asked for ahead: whole if they are short, the
-  // hardware sees the run of a long one. A miss takes about 100 ns, a short row 5.
+  // Shuffled rows miss the caches; the ones to come, of the next batch too, are asked for ahead: whole if they are
+  // short, the hardware sees the run of a long one. A miss takes about 100 ns, a short row 5.
   constexpr std::int64_t kAhead = 20, kShort = 192;
   const std::int64_t bytes = run_bytes_ > 0 && run_bytes_ < kShort ? run_bytes_ : 1;
   for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) {
@@ -232,8 +222,8 @@ namespace {
 
 constexpr double kOperations = 4;  // to convert a value and to look at it, as Watch counts
 
-// The greatest magnitude after conversion, or one that is not finite; by blocks of about 64 KB, on as many threads as that is
-// worth.
+// The greatest magnitude after conversion, or one that is not finite; by blocks of about 64 KB, on as many threads as
+// that is worth.
 template <class T> double largest_of(const RowReader<T>& reader) {
   constexpr std::int64_t kBlockBytes = 64 << 10, kBytesPerThread = 1 << 20;
   const std::int64_t row = reader.row_size() * static_cast<std::int64_t>(sizeof(T));
@@ -252,7 +242,8 @@ template <class T> double largest_of(const RowReader<T>& reader) {
       const T* values = direct == nullptr ? block.data() : direct + r * reader.row_size();
       const auto here = static_cast<double>(kernels<T>().max_abs(values, rows.count() * reader.row_size()));
       double most = largest.load(std::memory_order_relaxed);
-      while (!(here <= most) && most <= kMost && !largest.compare_exchange_weak(most, here, std::memory_order_relaxed)) {
+      while (!(here <= most) && most <= kMost &&
+             !largest.compare_exchange_weak(most, here, std::memory_order_relaxed)) {
       }
       team.look(kOperations * static_cast<double>(rows.count() * reader.row_size()));
     }

@@ -1,4 +1,5 @@
-// Rows of a user's array, converted to T, wherever they are and whatever they are made of. Nothing is copied as a whole.
+// Rows of a user's array, converted to T, wherever they are and whatever they are made of. Nothing is copied as a
+// whole.
 #pragma once
 
 #include <memory>
@@ -9,7 +10,8 @@
 
 namespace bp {
 
-// What a value is read without: in double where it is so large that T would round away what tells values apart, else in T.
+// What a value is read without: in double where it is so large that T would round away what tells values apart, else in
+// T.
 struct Offset {
   double value;
   bool wide;

@@ -35,10 +35,11 @@ template <class T> int Graph<T>::append(NodeSpec<T> spec) {
   const bool view = op->facts().role == Role::kAlias;
   for (int input : nodes.back().inputs) {
     const bool ids = facts[static_cast<std::size_t>(input)].ids;
-    check(view || ids == op->facts().takes_ids,
-          nodes.back().name + (ids ? ": takes numbers, and its input holds ids, which go to an Embedding alone; give the "
-                                     "model a second input with the same data"
-                                   : ": takes ids, which only an input of the model can hold"));
+    check(
+        view || ids == op->facts().takes_ids,
+        nodes.back().name + (ids ? ": takes numbers, and its input holds ids, which go to an Embedding alone; give the "
+                                   "model a second input with the same data"
+                                 : ": takes ids, which only an input of the model can hold"));
   }
   shapes.push_back(op->sizes().shape);
   facts.push_back(op->facts());

@@ -192,7 +192,8 @@ template <class T> bool Plan<T>::fuse(Step<T>& before, int node, const Op<T>& op
   computed_[at(before.output)] = 0;
   before.output = node;
   const bool pointwise = op.facts().pointwise != Activation::kCount;
-  fusions_.push_back(before.name + " + " + (pointwise ? activation_name(op.facts().pointwise) : graph_->nodes[at(node)].name));
+  fusions_.push_back(before.name + " + " +
+                     (pointwise ? activation_name(op.facts().pointwise) : graph_->nodes[at(node)].name));
   return true;
 }
 

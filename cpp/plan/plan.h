@@ -69,7 +69,7 @@ template <class T> class Plan {
   int last_use(int value) const { return last_use_[static_cast<std::size_t>(value)]; }
   std::int64_t flops() const { return flops_; }
   double operations() const { return operations_; }  // of a sample in forward, as Watch counts
-  bool is_long(double samples) const;  // forward of this number: then calls are cut into pieces
+  bool is_long(double samples) const;                // forward of this number: then calls are cut into pieces
   bool mostly_by_columns() const { return 2 * column_flops_ > flops_; }
   // Enough for any forward or backward call: of up to `rows` samples at once, or of a batch where all are needed.
   std::int64_t scratch_size(std::int64_t rows, std::int64_t batch) const;

@@ -1,7 +1,7 @@
 // A plan run on the worst terms that the contract of operations (ops/op.h) allows, for the tests: every array is an
-// allocation of its own between guards, begins off the cache line (but for scratch) and is full of a pattern before it is
-// written; samples come in blocks, the last block first; columns and tiles come in pieces. Nothing of that may change a
-// bit, and no guard may be touched.
+// allocation of its own between guards, begins off the cache line (but for scratch) and is full of a pattern before it
+// is written; samples come in blocks, the last block first; columns and tiles come in pieces. Nothing of that may
+// change a bit, and no guard may be touched.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ template <class T> class Guarded {
 
 template <class T> class Rehearsal {
  public:
-  // xs, dys: of n samples, by the graph's inputs and outputs; w_back: by parameter, what backward reads in its place, or
-  // empty.
+  // xs, dys: of n samples, by the graph's inputs and outputs; w_back: by parameter, what backward reads in its place,
+  // or empty.
   Rehearsal(const std::shared_ptr<const Graph<T>>& graph, const std::vector<const T*>& xs,
             const std::vector<const T*>& dys, const std::vector<const T*>& w_back, std::int64_t n, const Terms& terms);
 

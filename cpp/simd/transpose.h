@@ -20,7 +20,9 @@ template <class T, int... kIndex> BP_INLINE Vec<T> shuffle2(Vec<T> a, Vec<T> b) 
 
 template <int... kLane> struct Lanes {};
 template <int kCount, int... kLane> struct FirstLanes : FirstLanes<kCount - 1, kCount - 1, kLane...> {};
-template <int... kLane> struct FirstLanes<0, kLane...> { using Type = Lanes<kLane...>; };
+template <int... kLane> struct FirstLanes<0, kLane...> {
+  using Type = Lanes<kLane...>;
+};
 
 template <class T, int kStep, int... kLane> BP_INLINE void swap_blocks(Vec<T>& a, Vec<T>& b, Lanes<kLane...>) {
   constexpr int kWidth = Vec<T>::kWidth;

@@ -1,7 +1,8 @@
 // Vec<T>: one SIMD register of float or double, on GCC/Clang vector extensions with the few intrinsics they lack.
 //
-// The width is the tier's (16, 32 or 64 bytes). All operators are IEEE-754 correctly rounded, so an expression gives the
-// same bits at every width; fma() is one rounding on every tier but the x86-64 baseline, which has no such instruction.
+// The width is the tier's (16, 32 or 64 bytes). All operators are IEEE-754 correctly rounded, so an expression gives
+// the same bits at every width; fma() is one rounding on every tier but the x86-64 baseline, which has no such
+// instruction.
 #pragma once
 
 #include <cstdint>
@@ -97,9 +98,7 @@ template <class T> struct Vec {
 template <class T> BP_INLINE IntVec<T> to_bits(Vec<T> a) {
   return reinterpret_cast<typename Native<typename LaneInt<T>::type>::type>(a.v);
 }
-template <class T> BP_INLINE Vec<T> from_bits(IntVec<T> a) {
-  return reinterpret_cast<typename Native<T>::type>(a.v);
-}
+template <class T> BP_INLINE Vec<T> from_bits(IntVec<T> a) { return reinterpret_cast<typename Native<T>::type>(a.v); }
 
 // Where the condition's bits are set a, elsewhere b.
 template <class T> BP_INLINE Vec<T> select(IntVec<T> condition, Vec<T> a, Vec<T> b) {
@@ -285,7 +284,9 @@ template <class T> BP_INLINE Vec<T> scale_by_power_of_2(Vec<T> y, Vec<T> n) {
 #endif
 
 // All lanes combined in the tree (i, i + width/2), (i, i + width/4), ...; op(a, b) works on scalars and native vectors.
-template <class T> struct Quarter { typedef T type __attribute__((vector_size(16), may_alias)); };
+template <class T> struct Quarter {
+  typedef T type __attribute__((vector_size(16), may_alias));
+};
 template <class Op> BP_INLINE float fold_quarter(typename Quarter<float>::type a, Op op) {
   return op(op(float(a[0]), float(a[2])), op(float(a[1]), float(a[3])));
 }

@@ -2,8 +2,8 @@
 //
 //   s = (g(w + sigma p) - g(w)) / sigma, sigma = 5e-5 / |p|;  delta = p.s + (lambda - lambda_bar) |p|^2, made positive
 //   alpha = mu / delta, mu = p.r, r = -g;  Delta = 2 delta (E(w) - E(w + alpha p)) / mu^2, how well the parabola fits
-//   Delta >= 0: the step is taken, p = r' + beta p, beta = (|r'|^2 - r'.r) / mu (each P steps p = r'); >= 3/4: lambda /= 4
-//   Delta < 1/4: lambda += delta (1 - Delta) / |p|^2
+//   Delta >= 0: the step is taken, p = r' + beta p, beta = (|r'|^2 - r'.r) / mu (each P steps p = r'); >= 3/4: lambda
+//   /= 4 Delta < 1/4: lambda += delta (1 - Delta) / |p|^2
 #pragma once
 
 #include "solve/objective.h"

@@ -30,14 +30,10 @@ template <class T> T second(Loss kind, const LossArgs<T>& u, std::int64_t r, std
   const T positive = u.positive != nullptr ? u.positive[j] : T(1);
   const auto smooth = [&](T t) { return t * (T(1) - u.options[0]) + u.options[0] / T(2); };
   switch (kind) {
-    case Loss::kMeanSquaredError:
-      return T(2) * share;
-    case Loss::kHalfSquaredError:
-      return T(1);
-    case Loss::kHuber:
-      return std::abs(z - target()) <= u.options[0] ? share : T(0);
-    case Loss::kLogCosh:
-      return (T(1) - f * f) * share;
+    case Loss::kMeanSquaredError: return T(2) * share;
+    case Loss::kHalfSquaredError: return T(1);
+    case Loss::kHuber: return std::abs(z - target()) <= u.options[0] ? share : T(0);
+    case Loss::kLogCosh: return (T(1) - f * f) * share;
     case Loss::kBinaryCrossEntropy: {
       const T p = held(z), t = expected ? p : smooth(target());
       return (positive * t / (p * p) + (T(1) - t) / ((T(1) - p) * (T(1) - p))) * share;
@@ -58,8 +54,7 @@ template <class T> T second(Loss kind, const LossArgs<T>& u, std::int64_t r, std
       const T q = std::max(T(1e-7), z + T(1e-7));
       return (expected ? std::max(z, T(0)) : target()) / (q * q) * share;
     }
-    default:
-      return T(0);  // straight: mean_absolute_error, hinge, quantile
+    default: return T(0);  // straight: mean_absolute_error, hinge, quantile
   }
 }
 
@@ -101,8 +96,8 @@ template <class T> bool is_sum_of_squares(const BoundLoss<T>& loss) {
 
 template <class T> bool has_factor(const BoundLoss<T>& loss) {
   const Loss kind = loss.config.kind;
-  return is_sum_of_squares(loss) || (loss.config.user == nullptr && (kind == Loss::kCrossEntropyLogits ||
-                                                                         kind == Loss::kBinaryCrossEntropyLogits));
+  return is_sum_of_squares(loss) || (loss.config.user == nullptr &&
+                                     (kind == Loss::kCrossEntropyLogits || kind == Loss::kBinaryCrossEntropyLogits));
 }
 
 template <class T> bool has_likelihood(const BoundLoss<T>& loss) {
@@ -116,10 +111,8 @@ template <class T> bool has_likelihood(const BoundLoss<T>& loss) {
     case Loss::kCrossEntropyLogits:
     case Loss::kKlDivergence:
     case Loss::kPoisson:
-    case Loss::kGaussianNll:
-      return true;
-    default:
-      return false;
+    case Loss::kGaussianNll: return true;
+    default: return false;
   }
 }
 
@@ -185,12 +178,12 @@ void factor_of_curvature(const BoundLoss<T>& loss, const LossArgs<T>& rows, cons
   }
 }
 
-#define BP_INSTANTIATE_CURVATURE(T)                                                                \
-  template bool is_sum_of_squares(const BoundLoss<T>&);                                            \
-  template bool has_factor(const BoundLoss<T>&);                                                   \
-  template bool has_likelihood(const BoundLoss<T>&);                                               \
-  template void measure_curvature(const BoundLoss<T>&, const LossArgs<T>&, bool, T*);              \
-  template void times_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, const T*, T*);  \
+#define BP_INSTANTIATE_CURVATURE(T)                                                               \
+  template bool is_sum_of_squares(const BoundLoss<T>&);                                           \
+  template bool has_factor(const BoundLoss<T>&);                                                  \
+  template bool has_likelihood(const BoundLoss<T>&);                                              \
+  template void measure_curvature(const BoundLoss<T>&, const LossArgs<T>&, bool, T*);             \
+  template void times_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, const T*, T*); \
   template void factor_of_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, std::int64_t, T*);
 BP_INSTANTIATE_CURVATURE(float)
 BP_INSTANTIATE_CURVATURE(double)

@@ -1,10 +1,12 @@
 // The curvature of a loss in its prediction: of each row of n values the Hessian H (n, n), times vectors, and as S S^T.
 //
 //   squares, huber, log_cosh, poisson, cross entropies of probabilities, binary cross entropy   H is diagonal
-//   cross_entropy of logits   H = T (diag(p) - p p^T), p = softmax(z), T the sum of the target; S = sqrt(T) (I - p 1^T) diag(sqrt p)
-//   gaussian_nll              2 x 2 for each mean m and log-variance s: (a, -r a; -r a, r^2 a / 2), a = exp(-s), r = m - t
-// each times the row's (or term's) weight and LossArgs::scale, as its deltas are. Expected: the mean over targets that the
-// model's own distribution gives (the Fisher matrix of the prediction), for losses that are the logarithm of a likelihood.
+//   cross_entropy of logits   H = T (diag(p) - p p^T), p = softmax(z), T the sum of the target; S = sqrt(T) (I - p 1^T)
+//   diag(sqrt p) gaussian_nll              2 x 2 for each mean m and log-variance s: (a, -r a; -r a, r^2 a / 2), a =
+//   exp(-s), r = m - t
+// each times the row's (or term's) weight and LossArgs::scale, as its deltas are. Expected: the mean over targets that
+// the model's own distribution gives (the Fisher matrix of the prediction), for losses that are the logarithm of a
+// likelihood.
 #pragma once
 
 #include "train/loss.h"

@@ -28,8 +28,8 @@ template <class T, class Body> void each_output(Sweep<T>& sweep, const Part& par
   }
 }
 
-// body(output of the graph, row r of the chunk, place of (row of the data, value of the output)), for each value of each
-// output and the member's rows, after a backward pass from that value.
+// body(output of the graph, row r of the chunk, place of (row of the data, value of the output)), for each value of
+// each output and the member's rows, after a backward pass from that value.
 template <class T, class Body> void each_row_of_outputs(Sweep<T>& sweep, const Part& part, Body body) {
   const std::vector<int>& outputs = sweep.graph().outputs;
   each_output(sweep, part, [&](int head, std::int64_t j) {

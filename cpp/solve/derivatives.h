@@ -1,5 +1,6 @@
 // Derivatives of a network over a data set beyond the gradient: Jacobians, gradients of samples, products of the
-// Gauss-Newton, Fisher and Hessian matrices with a vector. Vectors are of all trained parameters (Sweep); samples in order.
+// Gauss-Newton, Fisher and Hessian matrices with a vector. Vectors are of all trained parameters (Sweep); samples in
+// order.
 #pragma once
 
 #include "solve/sweep.h"
@@ -22,13 +23,13 @@ void input_jacobian(const GraphPtr<T>& graph, const BatchSource<T>& source, cons
 template <class T>
 void sample_gradients(const GraphPtr<T>& graph, const ConfigPtr<T>& config, const Offsets& offsets,
                       const BatchSource<T>& source, T* to, const Poll& poll);
-// to (P) = mean over the samples of J^T H J v; H the losses' curvature in the predictions, expected: its mean over targets
-// of the model's own distribution (the Fisher matrix), which reads no targets.
+// to (P) = mean over the samples of J^T H J v; H the losses' curvature in the predictions, expected: its mean over
+// targets of the model's own distribution (the Fisher matrix), which reads no targets.
 template <class T>
 void gauss_newton_vector(const GraphPtr<T>& graph, const ConfigPtr<T>& config, const Offsets& offsets,
                          const BatchSource<T>& source, bool expected, const T* v, T* to, const Poll& poll);
-// to (P) = the Hessian of the mean loss with penalties times v, exactly. BadInput where an op, loss or penalty has no second
-// derivative.
+// to (P) = the Hessian of the mean loss with penalties times v, exactly. BadInput where an op, loss or penalty has no
+// second derivative.
 template <class T>
 void hessian_vector(const GraphPtr<T>& graph, const ConfigPtr<T>& config, const Offsets& offsets,
                     const BatchSource<T>& source, const T* v, T* to, const Poll& poll);

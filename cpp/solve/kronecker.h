@@ -1,9 +1,11 @@
-// J^T J of nets whose weights are all of dense layers, each used once, from activations and deltas instead of rows of J.
+// J^T J of nets whose weights are all of dense layers, each used once, from activations and deltas instead of rows of
+// J.
 //
 //   a_l (R) a layer's input with a 1 for the bias, d_lm (O) its delta of column m:  dz_m / dw_l(i, k) = a_l(i) d_lm(k)
-//   Q of layers l, l' at (i, k), (j, k') = sum over samples of a_l(i) a_l'(j) S(k, k'),  S = sum over m of d_lm(k) d_l'm(k')
-// a product of (i j, samples) with (samples, k k'): its work does not depend on the number of outputs. Of a layer with itself
-// only i <= j and k <= k' are computed. Samples in chunks, whose sums are added in order.
+//   Q of layers l, l' at (i, k), (j, k') = sum over samples of a_l(i) a_l'(j) S(k, k'),  S = sum over m of d_lm(k)
+//   d_l'm(k')
+// a product of (i j, samples) with (samples, k k'): its work does not depend on the number of outputs. Of a layer with
+// itself only i <= j and k <= k' are computed. Samples in chunks, whose sums are added in order.
 #pragma once
 
 #include "solve/sweep.h"

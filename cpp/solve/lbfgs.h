@@ -1,4 +1,5 @@
-// L-BFGS (Liu & Nocedal 1989): the direction from the last pairs s = dw, y = dg by two loops, a strong Wolfe step along it.
+// L-BFGS (Liu & Nocedal 1989): the direction from the last pairs s = dw, y = dg by two loops, a strong Wolfe step along
+// it.
 //
 //   d = -H g, H from the pairs, H_0 = s.y / y.y of the last one; without pairs d = -g, first step min(1, 1 / |g|)
 //   A pair with s.y <= eps y.y is left out. A line without decrease is tried once more along -g, then it is the end.

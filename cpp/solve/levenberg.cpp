@@ -22,15 +22,17 @@ Levenberg::Levenberg(const Problem& problem)
   expect_one_function(sweep_.plan());
   const StepConfig<double>& config = *problem.config;
   for (const BoundLoss<double>& loss : config.losses) {
-    check(has_factor(loss), "got the loss " + describe(loss) +
-                                ", expected a sum of squares (mse, half_squared_error) or a cross entropy of logits, softmax or "
-                                "sigmoid, of which J^T J makes a model; use bpcore.optimizers.LBFGS for other losses");
+    check(has_factor(loss),
+          "got the loss " + describe(loss) +
+              ", expected a sum of squares (mse, half_squared_error) or a cross entropy of logits, softmax or "
+              "sigmoid, of which J^T J makes a model; use bpcore.optimizers.LBFGS for other losses");
     all_squares_ &= is_sum_of_squares(loss);
     halves_ |= loss.config.kind == Loss::kHalfSquaredError;
     outputs_ += loss.positions * loss.width;
   }
-  check(all_squares_ || !bayesian_, "regularization='bayesian' weighs sums of squares, got a cross entropy; use an l2 "
-                                     "regularizer with it");
+  check(all_squares_ || !bayesian_,
+        "regularization='bayesian' weighs sums of squares, got a cross entropy; use an l2 "
+        "regularizer with it");
   for (std::size_t p = 0; p < config.penalties.size(); ++p) {
     const PenaltyConfig<double>& penalty = config.penalties[p];
     check(penalty.l1 == 0 && penalty.user == nullptr, "got an l1 penalty or one in Python on '" +
@@ -56,7 +58,7 @@ double Levenberg::objective(double loss, const double* w, const Weights& by) con
 void Levenberg::gather(const double* w, const Weights& by) {
   const double scale = by.errors * by.unit / 2;
   for (std::int64_t i = 0; i < size_; ++i) {
-    const double *from = normal_.matrix() + i * size_;
+    const double* from = normal_.matrix() + i * size_;
     double* to = matrix_.data() + i * size_;
     for (std::int64_t j = i; j < size_; ++j) to[j] = scale * from[j];
     to[i] += scale * 2 * decay_[i] + by.prior;

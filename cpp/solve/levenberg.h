@@ -1,5 +1,5 @@
-// Levenberg-Marquardt (Hagan & Menhaj 1994; the rules of MATLAB's trainlm), and with Bayesian regularisation (MacKay 1992;
-// Foresee & Hagan 1997).
+// Levenberg-Marquardt (Hagan & Menhaj 1994; the rules of MATLAB's trainlm), and with Bayesian regularisation (MacKay
+// 1992; Foresee & Hagan 1997).
 //
 //   F(w) = sum of e^2 over samples and outputs, Q = J^T J, g = J^T e
 //   (Q + mu I) d = -g, or (Q + mu diag Q) d = -g;  F(w + d) < F(w): taken, mu *= mu_dec; else mu *= mu_inc and again,

@@ -1,9 +1,9 @@
-// Gauss-Newton's matrix of a data set: Q = sum of J_n^T H_n J_n over the samples, H = S S^T the curvature of the losses in
-// the predictions (solve/curvature.h), and the gradient. For squared errors J^T J and J^T e, but for a factor.
+// Gauss-Newton's matrix of a data set: Q = sum of J_n^T H_n J_n over the samples, H = S S^T the curvature of the losses
+// in the predictions (solve/curvature.h), and the gradient. For squared errors J^T J and J^T e, but for a factor.
 //
-// Rows j = (S^T J) of a chunk are made by backpropagation of the columns of S, one column for all samples at a time, and
-// Q += j^T j is a product (Wilamowski & Yu, 2010): J is never stored. Of dense layers
-// not even rows of it are made (solve/kronecker.h). Memory: Q, P^2, and what a chunk takes.
+// Rows j = (S^T J) of a chunk are made by backpropagation of the columns of S, one column for all samples at a time,
+// and Q += j^T j is a product (Wilamowski & Yu, 2010): J is never stored. Of dense layers not even rows of it are made
+// (solve/kronecker.h). Memory: Q, P^2, and what a chunk takes.
 #pragma once
 
 #include "solve/curvature.h"
@@ -17,8 +17,8 @@ class NormalEquations {
   // Every loss has a factor: BadInput otherwise. Each matrix of P^2 takes 8 P^2 bytes.
   explicit NormalEquations(Sweep<double>& sweep);
 
-  // At the weights as they are. Returns the mean loss (without penalties); afterwards matrix() and gradient() are those of
-  // the mean loss: Q in its upper triangle, P x P.
+  // At the weights as they are. Returns the mean loss (without penalties); afterwards matrix() and gradient() are those
+  // of the mean loss: Q in its upper triangle, P x P.
   double evaluate(const BatchSource<double>& source, const Poll& poll);
   double loss(const BatchSource<double>& source, const Poll& poll);  // alone
 

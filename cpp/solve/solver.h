@@ -1,4 +1,5 @@
-// What all batch solvers are to a loop of epochs: an iteration over all of the data, what it says of itself, and its state.
+// What all batch solvers are to a loop of epochs: an iteration over all of the data, what it says of itself, and its
+// state.
 #pragma once
 
 #include <map>
@@ -18,11 +19,11 @@ class Solver {
   using State = std::map<std::string, std::vector<double>>;
 
   virtual ~Solver() = default;
-  // One iteration from the weights as they are; they change when it is accepted, and only then: after an exception, which
-  // poll may throw at any time, they are what they were.
+  // One iteration from the weights as they are; they change when it is accepted, and only then: after an exception,
+  // which poll may throw at any time, they are what they were.
   virtual Verdict iterate(const BatchSource<double>& source, const Poll& poll) = 0;
-  virtual Numbers report() const = 0;  // of the last iteration
-  virtual State state() const = 0;     // all that the next iteration takes from the ones before
+  virtual Numbers report() const = 0;              // of the last iteration
+  virtual State state() const = 0;                 // all that the next iteration takes from the ones before
   virtual void set_state(const State& state) = 0;  // BadInput for what is no state of this solver
 };
 

@@ -1,9 +1,9 @@
-// Passes over a data set for whoever solves or differentiates: rows in chunks of a fixed size, forward that keeps, backward
-// from any deltas, gradients of any rows. Memory is that of a chunk, whatever the number of rows.
+// Passes over a data set for whoever solves or differentiates: rows in chunks of a fixed size, forward that keeps,
+// backward from any deltas, gradients of any rows. Memory is that of a chunk, whatever the number of rows.
 //
-// The trained parameters are one vector w (P): each in C order, where the caller's offsets say. Layers are in inference mode.
-// Bits do not depend on the number of threads: a row's values and deltas depend on no other row, chunks depend on shapes
-// alone, and an element of a sum belongs to one thread, which adds the chunks in order.
+// The trained parameters are one vector w (P): each in C order, where the caller's offsets say. Layers are in inference
+// mode. Bits do not depend on the number of threads: a row's values and deltas depend on no other row, chunks depend on
+// shapes alone, and an element of a sum belongs to one thread, which adds the chunks in order.
 #pragma once
 
 #include <functional>
@@ -53,7 +53,8 @@ template <class T> class Sweep {
   template <class Body>
   void run(const BatchSource<T>& source, std::int64_t chunk, int threads, const Poll& poll, Body&& body);
 
-  // Of the member's rows, in this order. Losses: their values, and where wanted the deltas of their mean over n samples.
+  // Of the member's rows, in this order. Losses: their values, and where wanted the deltas of their mean over n
+  // samples.
   void forward(const Part& part);
   void gather_targets(const Part& part, std::int64_t n);
   void losses(const Part& part, std::int64_t n, bool deltas);

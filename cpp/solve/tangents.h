@@ -1,8 +1,9 @@
-// Derivatives in a direction v of the weights of all that a sweep computes (Pearlmutter 1994): of the values beside forward,
-// of the deltas beside backward, of the gradient: the exact product of the Hessian with v.
+// Derivatives in a direction v of the weights of all that a sweep computes (Pearlmutter 1994): of the values beside
+// forward, of the deltas beside backward, of the gradient: the exact product of the Hessian with v.
 //
 //   affine ops, F(x, w) and B(dy, w):  y_t = F(x_t, w) - F(0, w) + F(x, v) - F(x, 0)
-//                                     dx_t = B(dy_t, w) + B(dy, v) - B(dy, 0),  dw_t = A(x, dy_t) + A(x_t, dy) - A(0, dy)
+//                                     dx_t = B(dy_t, w) + B(dy, v) - B(dy, 0),  dw_t = A(x, dy_t) + A(x_t, dy) - A(0,
+//                                     dy)
 //   others by their tangent functions (ops/op.h)
 #pragma once
 

@@ -6,12 +6,13 @@
 namespace bp {
 namespace {
 
-constexpr double kEpsilon = 1e-7;  // Keras' backend.epsilon()
+constexpr double kEpsilon = 1e-7;           // Keras' backend.epsilon()
 constexpr std::int64_t kColumnBlock = 512;  // columns whose sums wait on the stack: 4 KB, and 2 KB of a row of floats
 
 template <class T> double factor_of(const ConstraintConfig<T>& config, double norm) {
   const double clipped = std::min(std::max(norm, config.low), config.high);
-  if (clipped == norm || config.rate == 0) return 1;  // within the bounds: else each update would take a part of kEpsilon
+  if (clipped == norm || config.rate == 0)
+    return 1;  // within the bounds: else each update would take a part of kEpsilon
   return (config.rate * clipped + (1 - config.rate) * norm) / (kEpsilon + norm);
 }
 
@@ -52,7 +53,8 @@ template <class T> void constrain(const ConstraintConfig<T>& config, const Shape
     kernels<T>().binary[static_cast<int>(Binary::kMaximum)](x, 1, &zero, 0, x, mine.count());
   } else if (config.kind == Constraint::kNorm) {
     const std::int64_t columns = config.outer * config.inner;
-    const Rows mine = config.inner == 1 ? split(columns, team.rank, team.size) : split_columns(columns, team.rank, team.size);
+    const Rows mine =
+        config.inner == 1 ? split(columns, team.rank, team.size) : split_columns(columns, team.rank, team.size);
     constrain_norm(config, w, mine);
   } else if (config.kind == Constraint::kUser && team.rank == 0) {
     config.user->run(w);

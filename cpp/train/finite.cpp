@@ -9,7 +9,8 @@ namespace {
 template <class T> double number(T x) { return static_cast<double>(x); }
 
 // Below half a unit in the last place of the largest number, with room for the rounding of what leads there.
-template <class T> constexpr double kMostAdded = kLargest<T> / 8 * static_cast<double>(std::numeric_limits<T>::epsilon());
+template <class T>
+constexpr double kMostAdded = kLargest<T> / 8 * static_cast<double>(std::numeric_limits<T>::epsilon());
 
 // v = mu v + u, |u| <= most_u, from any v: it grows up to most_u / (1 - mu), or shrinks from where it was.
 template <class T> double velocity(T mu, double before, double most_u) {
@@ -29,17 +30,13 @@ template <class T> bool surely_finite(const OptimizerConfig& config, const Hyper
   const double rate = number(h.learning_rate), decay = std::abs(number(h.decoupled_decay));
   double step = kLargest<T>;
   switch (config.kind) {
-    case Optimizer::kSgd:
-      step = rate * g;
-      break;
+    case Optimizer::kSgd: step = rate * g; break;
     case Optimizer::kMomentum:
     case Optimizer::kNesterov:
       most[0] = velocity(h.momentum, most[0], g);
       step = rate * (g + most[0]);
       break;
-    case Optimizer::kAdagrad:
-      step = rate * unit(h, g);
-      break;
+    case Optimizer::kAdagrad: step = rate * unit(h, g); break;
     case Optimizer::kRmsprop: {
       const bool momentum = h.extra[0] != T(0), centered = h.extra[1] != T(0);
       if (momentum) most[1] = velocity(h.momentum, most[1], unit(h, g));
@@ -48,7 +45,8 @@ template <class T> bool surely_finite(const OptimizerConfig& config, const Hyper
       break;
     }
     case Optimizer::kAdadelta: {
-      // u^2 (1 - rho) <= d + epsilon, or g^2 (d + epsilon) / epsilon where s underflows: d may grow by as much each step.
+      // u^2 (1 - rho) <= d + epsilon, or g^2 (d + epsilon) / epsilon where s underflows: d may grow by as much each
+      // step.
       const double rest = number(h.one_minus_beta_2), epsilon = number(h.epsilon);
       const double below = std::sqrt(number(std::numeric_limits<T>::min()) / rest);  // g whose s underflows
       const double most_u2 = (most[1] + epsilon) * std::max(1.01 / rest, below * below / epsilon);
@@ -67,14 +65,9 @@ template <class T> bool surely_finite(const OptimizerConfig& config, const Hyper
       most[0] = std::max(most[0], g);
       step = unit(h, std::abs(number(h.extra[0])) * g + std::abs(number(h.extra[1])) * most[0]);
       break;
-    case Optimizer::kLion:
-      step = rate;
-      break;
-    case Optimizer::kRprop:
-      step = most[1] = std::max(most[1], number(h.extra[3]));
-      break;
-    case Optimizer::kCount:
-      break;
+    case Optimizer::kLion: step = rate; break;
+    case Optimizer::kRprop: step = most[1] = std::max(most[1], number(h.extra[3])); break;
+    case Optimizer::kCount: break;
   }
   slots->step = step;
   return g * g <= kMostAdded<T> && step <= kMostAdded<T> && decay <= 1;  // false if one of them is NaN

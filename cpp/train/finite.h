@@ -1,8 +1,8 @@
-// Whether an update surely leaves finite numbers behind: from bounds of its gradients and of the optimizer's slots alone, so
-// that nothing has to be tried. Where the answer is no, the update may be fine all the same.
+// Whether an update surely leaves finite numbers behind: from bounds of its gradients and of the optimizer's slots
+// alone, so that nothing has to be tried. Where the answer is no, the update may be fine all the same.
 //
-// A finite number stays finite if less than half a unit in the last place of the largest number is added to it. So what has
-// to be bounded is how far a step may go, not where the weights are.
+// A finite number stays finite if less than half a unit in the last place of the largest number is added to it. So what
+// has to be bounded is how far a step may go, not where the weights are.
 #pragma once
 
 #include <limits>
@@ -20,8 +20,9 @@ struct SlotBounds {
   double step = 0;              // how far the last update moved a weight, at most
 };
 
-// Of parameters with these constants, gradients (after decay) up to g and slots within the bounds, which it moves on to after
-// the update.
-template <class T> bool surely_finite(const OptimizerConfig& config, const Hyper<T>& hyper, double g, SlotBounds* slots);
+// Of parameters with these constants, gradients (after decay) up to g and slots within the bounds, which it moves on to
+// after the update.
+template <class T>
+bool surely_finite(const OptimizerConfig& config, const Hyper<T>& hyper, double g, SlotBounds* slots);
 
 }  // namespace bp

@@ -32,19 +32,19 @@ template <class T> struct BatchSource {
 
 template <class T> struct StepConfig {
   std::vector<BoundLoss<T>> losses;
-  std::vector<int> handed;  // values whose gradients the caller hands in, in place of losses
+  std::vector<int> handed;         // values whose gradients the caller hands in, in place of losses
   std::vector<char> needs_values;  // by output: some metric wants what predict() returns
   OptimizerConfig optimizer;
   bool has_optimizer = false;
   std::vector<std::vector<T*>> slots;  // by parameter
   std::vector<ParameterGroup> groups;  // empty: the optimizer's own numbers for all; else group_of is by parameter
   std::vector<int> group_of;
-  std::vector<PenaltyConfig<T>> penalties;    // by parameter, or empty
+  std::vector<PenaltyConfig<T>> penalties;       // by parameter, or empty
   std::vector<ConstraintConfig<T>> constraints;  // by parameter, or empty
   double clip_norm = 0, clip_value = 0;
   int accumulate_steps = 1;
   bool fuse = true;
-  bool carries = false;  // states go from training batch to training batch
+  bool carries = false;            // states go from training batch to training batch
   bool between_may_throw = false;  // some metric is code of the user's
 
   int group(int param) const { return groups.empty() ? 0 : group_of[static_cast<std::size_t>(param)]; }
@@ -55,12 +55,12 @@ template <class T> struct BatchJob {
   const BatchSource<T>* source;
   const std::int64_t* order;
   Rows rows;
-  bool training;          // false: evaluation, forward and loss only
-  bool update;            // false: gradients only, into the materialised arrays
-  bool add_gradients;     // to those of earlier batches
-  bool commit;            // running statistics move
+  bool training;           // false: evaluation, forward and loss only
+  bool update;             // false: gradients only, into the materialised arrays
+  bool add_gradients;      // to those of earlier batches
+  bool commit;             // running statistics move
   bool wrt_inputs = true;  // backward goes on to the inputs, where the plan has their gradients
-  double gradient_scale;  // 1 / number of batches accumulated, applied at the update
+  double gradient_scale;   // 1 / number of batches accumulated, applied at the update
   double learning_rate;
   std::int64_t step;   // the optimizer's, from 1
   std::uint64_t draw;  // training batches so far: what random layers depend on
@@ -76,15 +76,15 @@ template <class T> struct BatchJob {
   }
 };
 
-// Where the first value that is not finite stands; tensor: input, weight, output, loss, penalty, delta, gradient (of a weight),
-// statistics (of the layer, after the batch) or update (of a weight, or of the optimizer's state).
+// Where the first value that is not finite stands; tensor: input, weight, output, loss, penalty, delta, gradient (of a
+// weight), statistics (of the layer, after the batch) or update (of a weight, or of the optimizer's state).
 struct NonFinite {
   std::string layer, tensor;
   std::int64_t row = -1;  // of the batch
 };
 
-// The rows of the next batch, to be asked for ahead: shuffled rows come from far away. None if a thread's share would crowd
-// the level-2 cache, or rows are so short that the gather itself asks for them in time.
+// The rows of the next batch, to be asked for ahead: shuffled rows come from far away. None if a thread's share would
+// crowd the level-2 cache, or rows are so short that the gather itself asks for them in time.
 template <class T> Rows next_batch(const BatchJob<T>& job, int threads) {
   constexpr std::int64_t kPrefetchedValues = 16 << 10, kLongRow = 48;
   if (job.order == nullptr) return {0, 0};

@@ -21,8 +21,8 @@ const std::pair<const char*, Loss> kNames[] = {
     {"gaussian_nll", Loss::kGaussianNll},
 };
 
-// Whether a value is made of probabilities: a softmax or a sigmoid, seen through ops that keep them so, all of whose inputs
-// (constants aside) are.
+// Whether a value is made of probabilities: a softmax or a sigmoid, seen through ops that keep them so, all of whose
+// inputs (constants aside) are.
 template <class T> bool made_of_probabilities(const Graph<T>& graph, int value) {
   const Facts& facts = graph.facts[static_cast<std::size_t>(value)];
   if (is_probability(facts.ending)) return true;
@@ -48,16 +48,12 @@ template <class T> std::pair<T, T> target_range(const LossConfig<T>& config) {
   constexpr T kNoEnd = std::numeric_limits<T>::infinity();
   if (config.user != nullptr) return {-kNoEnd, kNoEnd};
   switch (config.kind) {
-    case Loss::kBinaryCrossEntropy:
-      return {T(0), T(1)};
+    case Loss::kBinaryCrossEntropy: return {T(0), T(1)};
     case Loss::kCrossEntropy:
     case Loss::kKlDivergence:
-    case Loss::kPoisson:
-      return {T(0), kNoEnd};
-    case Loss::kHinge:
-      return {T(-1), T(1)};
-    default:
-      return {-kNoEnd, kNoEnd};
+    case Loss::kPoisson: return {T(0), kNoEnd};
+    case Loss::kHinge: return {T(-1), T(1)};
+    default: return {-kNoEnd, kNoEnd};
   }
 }
 
@@ -113,9 +109,11 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
     const auto columns = static_cast<std::int64_t>(config.options.size()) - 1;
     check(columns == 1 || (!shape.empty() && columns == shape.back()),
           "binary_cross_entropy: got " + std::to_string(columns) + " pos_weights for an output of " + to_string(shape));
-    for (std::int64_t i = 0; i < size; ++i) bound.positive.push_back(bound.options[static_cast<std::size_t>(1 + i % columns)]);
+    for (std::int64_t i = 0; i < size; ++i)
+      bound.positive.push_back(bound.options[static_cast<std::size_t>(1 + i % columns)]);
   }
-  if (config.user != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence)) return of_steps(std::move(bound), size);
+  if (config.user != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence))
+    return of_steps(std::move(bound), size);
   if (!binary && !shape.empty()) {
     bound.width = bound.target_width = shape.back();
     bound.positions = bound.width == 0 ? 0 : size / bound.width;

@@ -21,7 +21,7 @@ template <class T> struct LossConfig {
   std::vector<double> options;          // as LossArgs has them
   int point = 0;                        // the block that metrics compare with the target
   double weight = 1;                    // of this output in the total
-  std::int64_t steps = 0;               // the output's first axis, where a step is what the loss is of; 0: it is of a sample
+  std::int64_t steps = 0;  // the output's first axis, where a step is what the loss is of; 0: it is of a sample
   std::shared_ptr<UserLoss<T>> user;
 };
 
@@ -40,14 +40,13 @@ template <class T> struct BoundLoss {
 
   // Whether the values of a row may have weights of their own: a cross entropy is one number for a row.
   bool weighs_values() const {
-    return config.user != nullptr ||
-           (config.kind != Loss::kCrossEntropy && config.kind != Loss::kCrossEntropyLogits);
+    return config.user != nullptr || (config.kind != Loss::kCrossEntropy && config.kind != Loss::kCrossEntropyLogits);
   }
   bool bounded() const { return low > -std::numeric_limits<T>::infinity(); }
 };
 
-// softmax or log_softmax before cross_entropy, sigmoid before binary_cross_entropy: the loss takes the logits and its delta
-// is p - t. No activation at the end: the outputs are logits. Anything else: probabilities.
+// softmax or log_softmax before cross_entropy, sigmoid before binary_cross_entropy: the loss takes the logits and its
+// delta is p - t. No activation at the end: the outputs are logits. Anything else: probabilities.
 template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, LossConfig<T> config);
 template <class T> std::string describe(const BoundLoss<T>& loss);
 

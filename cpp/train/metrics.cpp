@@ -52,10 +52,8 @@ template <class T> bool Metric<T>::needs_values() const {
     case MetricKind::kMae:
     case MetricKind::kMse:
     case MetricKind::kR2:
-    case MetricKind::kUser:
-      return true;
-    default:
-      return false;
+    case MetricKind::kUser: return true;
+    default: return false;
   }
 }
 
@@ -76,12 +74,9 @@ template <class T> bool Metric<T>::weighs_values() const {
   switch (config_.kind) {
     case MetricKind::kAccuracy:
     case MetricKind::kTopK:
-    case MetricKind::kAuc:
-      return false;
-    case MetricKind::kCounts:
-      return config_.labels;
-    default:
-      return true;
+    case MetricKind::kAuc: return false;
+    case MetricKind::kCounts: return config_.labels;
+    default: return true;
   }
 }
 
@@ -112,21 +107,12 @@ template <class T> void Metric<T>::add(const OutputBatch<T>& all) {
           add_counts(batch, part, weight);
         }
         break;
-      case MetricKind::kAuc:
-        add_scores(batch, part, weight);
-        break;
-      case MetricKind::kR2:
-        add_r2(batch, part, weight);
-        break;
+      case MetricKind::kAuc: add_scores(batch, part, weight); break;
+      case MetricKind::kR2: add_r2(batch, part, weight); break;
       case MetricKind::kAccuracy:
-      case MetricKind::kTopK:
-        add_value(share_of_hits(batch, part), weight);
-        break;
-      case MetricKind::kBinaryAccuracy:
-        add_value(share_on_side(batch, part), weight);
-        break;
-      default:
-        add_value(mean_error(batch, part), weight);
+      case MetricKind::kTopK: add_value(share_of_hits(batch, part), weight); break;
+      case MetricKind::kBinaryAccuracy: add_value(share_on_side(batch, part), weight); break;
+      default: add_value(mean_error(batch, part), weight);
     }
   }
 }
@@ -136,8 +122,8 @@ template <class T> Rows Metric<T>::rows_of(const OutputBatch<T>& b, std::int64_t
   return {part * rows, (part + 1) * rows};
 }
 
-// What is compared with cut_, and ranked: growing with the probability of each column. Of logits the log-odds, which do not
-// run into each other at 0 and 1.
+// What is compared with cut_, and ranked: growing with the probability of each column. Of logits the log-odds, which do
+// not run into each other at 0 and 1.
 template <class T> const double* Metric<T>::scores_of(const OutputBatch<T>& b, std::int64_t row) {
   const std::int64_t n = config_.classes;
   const T* z = b.score + row * n;

@@ -1,7 +1,8 @@
 // Metrics of one output, gathered batch by batch in sample order: the sums do not depend on threads or batch size.
 //
-// A sample's values are rows of `classes` (the last axis of the output). A row is one class of several, the largest value
-// that of the predicted class; or, with `labels`, each of its columns is a label of its own that is true or false.
+// A sample's values are rows of `classes` (the last axis of the output). A row is one class of several, the largest
+// value that of the predicted class; or, with `labels`, each of its columns is a label of its own that is true or
+// false.
 #pragma once
 
 #include <memory>
@@ -69,7 +70,8 @@ template <class T> class Metric {
   // auc: by column {area, positives, negatives}, the area NaN where one of the others is 0;
   // r2: 4 x values {sum w, mean y, sum w (y - mean)^2, sum w (y - p)^2}.
   std::vector<double> state() const;
-  // All that has been gathered, for a checkpoint: the sums; of auc by row the scores, the weight, and which are positive.
+  // All that has been gathered, for a checkpoint: the sums; of auc by row the scores, the weight, and which are
+  // positive.
   std::vector<double> gathered() const;
   std::int64_t gathered_size(std::int64_t samples) const;  // how many numbers that is after a number of samples
   // BadInput for what gathered() cannot have given; the caller has compared its size.
@@ -83,8 +85,8 @@ template <class T> class Metric {
     bool positive;
   };
 
-  // A part of the batch is what one weight belongs to, a sample where there are none: which rows, or which values of all
-  // the batch's are its own, and what each kind makes of them.
+  // A part of the batch is what one weight belongs to, a sample where there are none: which rows, or which values of
+  // all the batch's are its own, and what each kind makes of them.
   Rows rows_of(const OutputBatch<T>& batch, std::int64_t part) const;
   double share_of_hits(const OutputBatch<T>& batch, std::int64_t part) const;
   double share_on_side(const OutputBatch<T>& batch, std::int64_t part);

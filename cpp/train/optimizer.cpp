@@ -36,7 +36,8 @@ const Row& row(Optimizer kind) { return kRows[static_cast<int>(kind)]; }
 
 // Whether the constants depend on the step, not only on the rate.
 bool counts_steps(Optimizer kind) {
-  return kind == Optimizer::kAdam || kind == Optimizer::kAmsgrad || kind == Optimizer::kAdamax || kind == Optimizer::kNadam;
+  return kind == Optimizer::kAdam || kind == Optimizer::kAmsgrad || kind == Optimizer::kAdamax ||
+         kind == Optimizer::kNadam;
 }
 
 // mu_t = beta_1 (1 - 0.5 * 0.96^(t psi)), PyTorch's NAdam.

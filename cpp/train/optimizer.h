@@ -14,15 +14,15 @@ namespace bp {
 struct OptimizerConfig {
   Optimizer kind = Optimizer::kSgd;
   double learning_rate = 0.01;
-  double momentum = 0.0;             // momentum, nesterov, rmsprop
+  double momentum = 0.0;  // momentum, nesterov, rmsprop
   double beta_1 = 0.9, beta_2 = 0.999;
   double epsilon = 1e-8;
-  double rho = 0.99;                 // rmsprop, adadelta
+  double rho = 0.99;  // rmsprop, adadelta
   double weight_decay = 0.0;
-  bool decoupled_decay = false;      // AdamW, Lion: w *= 1 - lr weight_decay; else g += weight_decay w
-  bool centered = false;             // rmsprop
-  std::int64_t began = 0;            // the step before which the slots hold nothing: bias corrections count from it
-  double momentum_decay = 0.004;     // nadam's psi
+  bool decoupled_decay = false;   // AdamW, Lion: w *= 1 - lr weight_decay; else g += weight_decay w
+  bool centered = false;          // rmsprop
+  std::int64_t began = 0;         // the step before which the slots hold nothing: bias corrections count from it
+  double momentum_decay = 0.004;  // nadam's psi
   double eta_minus = 0.5, eta_plus = 1.2, step_min = 1e-6, step_max = 50.0;  // rprop
 };
 
@@ -41,15 +41,16 @@ struct NadamProduct {
 OptimizerConfig default_config(Optimizer kind);
 const char* optimizer_name(Optimizer kind);
 
-int slot_count(const OptimizerConfig& config);                              // at most kMaxSlots
-const char* slot_name(const OptimizerConfig& config, int slot);             // for checkpoints: "momentum", "square", ...
-double slot_initial_value(const OptimizerConfig& config, int slot);         // 0, but rprop's step: learning_rate
+int slot_count(const OptimizerConfig& config);                       // at most kMaxSlots
+const char* slot_name(const OptimizerConfig& config, int slot);      // for checkpoints: "momentum", "square", ...
+double slot_initial_value(const OptimizerConfig& config, int slot);  // 0, but rprop's step: learning_rate
 
 double slot_lowest(const OptimizerConfig& config, int slot);  // 0 for mean squares, norms and steps
 
 // The constants of step `step` (from 1), computed in double.
 template <class T>
-Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int64_t step, NadamProduct* cache = nullptr);
+Hyper<T> hyper_at(const OptimizerConfig& config, double learning_rate, std::int64_t step,
+                  NadamProduct* cache = nullptr);
 
 // The constants of a step by group; without groups the optimizer's own, as group 0.
 template <class T> class StepHyper {

@@ -56,7 +56,8 @@ template <class T> void Outputs<T>::prepare(const BatchSource<T>& source) {
 }
 
 // Targets and weights are read in place, batch by batch. What was in order when the caller looked at it may have been
-// changed since, by another thread or by a callback, and a label is a place in memory: so each batch looks at its own copy.
+// changed since, by another thread or by a callback, and a label is a place in memory: so each batch looks at its own
+// copy.
 template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
   const BatchSource<T>& source = *job.source;
   const Rows from{job.rows.begin + rows.begin, job.rows.begin + rows.end};
@@ -87,10 +88,12 @@ template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& layer, const std::string& found, std::int64_t row, const std::string& expected) {
-  throw BadInput("output '" + layer + "': got " + found + " at row " + std::to_string(row) + ", expected " + expected +
-                 "; it was in order when the call began: arrays are read in place, so give copies of what another thread or "
-                 "a callback writes to");
+[[noreturn]] void refuse(const std::string& layer, const std::string& found, std::int64_t row,
+                         const std::string& expected) {
+  throw BadInput(
+      "output '" + layer + "': got " + found + " at row " + std::to_string(row) + ", expected " + expected +
+      "; it was in order when the call began: arrays are read in place, so give copies of what another thread or "
+      "a callback writes to");
 }
 
 template <class T> std::string number(T value) {
@@ -119,13 +122,15 @@ template <class T> void Outputs<T>::check_target(std::size_t k, Rows rows, const
   const T* const target = outputs_[k].target.data();
   const T low = loss.low, high = loss.high;
   const std::int64_t size = loss.positions * loss.target_width, begin = rows.begin * size, end = rows.end * size;
-  const auto outside = [=](T t) { return (t < low) | (t > high); };  // NaN is not: the loss becomes NaN, and is reported
+  const auto outside = [=](T t) {
+    return (t < low) | (t > high);
+  };  // NaN is not: the loss becomes NaN, and is reported
   bool any = false;
   for (std::int64_t i = begin; i < end; ++i) any |= outside(target[i]);
   if (!any) return;
   const std::int64_t i = std::find_if(target + begin, target + end, outside) - target;
-  refuse(work_.graph->nodes[static_cast<std::size_t>(loss.output)].name, "target " + number(target[i]), job.sample(i / size),
-         number(low) + " to " + number(high));
+  refuse(work_.graph->nodes[static_cast<std::size_t>(loss.output)].name, "target " + number(target[i]),
+         job.sample(i / size), number(low) + " to " + number(high));
 }
 
 template <class T> void Outputs<T>::check_weight(std::size_t k, Rows rows, const BatchJob<T>& job) const {
@@ -220,14 +225,9 @@ template <class T> void Outputs<T>::link_values(std::size_t k, Rows rows) {
     return;
   }
   switch (loss.link) {
-    case Link::kSoftmax:
-      kernels<T>().softmax(z, y, count, loss.width);
-      break;
-    case Link::kLogSoftmax:
-      kernels<T>().log_softmax(z, y, count, loss.width);
-      break;
-    default:
-      kernels<T>().activate[static_cast<int>(Activation::kSigmoid)](z, y, count * loss.width, T(0));
+    case Link::kSoftmax: kernels<T>().softmax(z, y, count, loss.width); break;
+    case Link::kLogSoftmax: kernels<T>().log_softmax(z, y, count, loss.width); break;
+    default: kernels<T>().activate[static_cast<int>(Activation::kSigmoid)](z, y, count * loss.width, T(0));
   }
 }
 

@@ -1,5 +1,5 @@
-// The model's outputs in a training step: the targets and weights of a batch, its losses, the first deltas, and what metrics
-// look at.
+// The model's outputs in a training step: the targets and weights of a batch, its losses, the first deltas, and what
+// metrics look at.
 #pragma once
 
 #include "train/workspace.h"
@@ -17,7 +17,7 @@ template <class T> class Outputs {
   // Value and, in training, delta of some samples; notes what is not finite.
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
   LossArgs<T> arguments(std::size_t k, Rows rows, const BatchJob<T>& job);  // what its kernel takes
-  OutputBatch<T> batch(std::size_t k, std::int64_t n) const;  // the last one, of n samples
+  OutputBatch<T> batch(std::size_t k, std::int64_t n) const;                // the last one, of n samples
   const T* row_loss(std::size_t k) const { return outputs_[k].row_loss.data(); }
   const BoundLoss<T>& bound(std::size_t k) const { return work_.config->losses[k]; }
 

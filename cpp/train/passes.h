@@ -1,8 +1,8 @@
-// A step in parts, for loops of the caller's own: a forward pass that keeps what backward needs, and a backward pass from
-// gradients at the outputs that the caller hands in. The update alone is Trainer::apply.
+// A step in parts, for loops of the caller's own: a forward pass that keeps what backward needs, and a backward pass
+// from gradients at the outputs that the caller hands in. The update alone is Trainer::apply.
 //
-// One pass is kept, and backward uses it up: it overwrites what forward left. A pass belongs to the weights that it was made
-// with and to the thread that made it.
+// One pass is kept, and backward uses it up: it overwrites what forward left. A pass belongs to the weights that it was
+// made with and to the thread that made it.
 #pragma once
 
 #include <optional>
@@ -18,8 +18,8 @@ template <class T> class Passes {
 
   Passes(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<Counter> draws);
 
-  // All rows of the source as one batch. In training it is the next draw, and running statistics move. Says where the first
-  // value stands that is not finite: then nothing is kept, and nothing has moved.
+  // All rows of the source as one batch. In training it is the next draw, and running statistics move. Says where the
+  // first value stands that is not finite: then nothing is kept, and nothing has moved.
   std::optional<NonFinite> forward(const BatchSource<T>& source, bool training);
   const T* output(std::size_t k) { return step_.value(graph_->outputs[k]); }
   std::int64_t rows() const { return n_; }
@@ -28,8 +28,8 @@ template <class T> class Passes {
 
   // dL/dy by output, as many rows as forward had; the output and row of the first that is not finite, if there is one.
   std::optional<std::pair<std::size_t, std::int64_t>> take_deltas(const std::vector<RowReader<T>>& dys);
-  // Adds the gradients of trainable parameters to arrays by parameter (an empty list: leaves them out), and finds those of the
-  // inputs or leaves them out. Says what was not finite: then nothing was added.
+  // Adds the gradients of trainable parameters to arrays by parameter (an empty list: leaves them out), and finds those
+  // of the inputs or leaves them out. Says what was not finite: then nothing was added.
   std::optional<NonFinite> backward(const std::vector<T*>& to, bool inputs);
   const T* input_gradient(std::size_t k) { return step_.gradient(graph_->inputs[k]); }  // null: zeros
 

@@ -34,8 +34,8 @@ template <class T> double Penalties<T>::call() {
   for (std::size_t p = 0; p < configs_.size(); ++p) {
     if (configs_[p].user == nullptr || !graph_.params[p].trainable) continue;
     call_value_[p] = configs_[p].user->run(true);
-    const double here = static_cast<double>(
-        kernels<T>().max_abs(configs_[p].user->gradient(), size_of(graph_.params[p].shape)));
+    const double here =
+        static_cast<double>(kernels<T>().max_abs(configs_[p].user->gradient(), size_of(graph_.params[p].shape)));
     if (!is_finite(p)) return std::nan("");
     most = std::max(most, here);
   }
@@ -61,7 +61,8 @@ template <class T> void Penalties<T>::add(std::size_t tile, int param, const Til
       kernels<T>().axpy(T(1), config.user->gradient() + offset, g, n);
       continue;
     }
-    kernels<T>().add_decay(static_cast<T>(config.proximal ? 0 : config.l1), static_cast<T>(config.l2), view.value + offset, g, n);
+    kernels<T>().add_decay(static_cast<T>(config.proximal ? 0 : config.l1), static_cast<T>(config.l2),
+                           view.value + offset, g, n);
     value += decay_value(config, view.value + offset, n);
   }
   tile_value_[tile] = value;
@@ -87,7 +88,7 @@ template <class T> double Penalties<T>::value_now(bool frozen_only) const {
     const ParameterView<T>& param = graph_.params[p];
     if (frozen_only && param.trainable) continue;
     total += configs_[p].user != nullptr ? configs_[p].user->run(false)
-                                             : decay_value(configs_[p], param.value, size_of(param.shape));
+                                         : decay_value(configs_[p], param.value, size_of(param.shape));
   }
   return total;
 }

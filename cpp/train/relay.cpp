@@ -6,8 +6,8 @@
 namespace bp {
 namespace {
 
-// Rows in a block: whole tiles of the product (6 rows on v3, up to 14 on v4), few in a small batch, because the second thread
-// waits for the first one's first block.
+// Rows in a block: whole tiles of the product (6 rows on v3, up to 14 on v4), few in a small batch, because the second
+// thread waits for the first one's first block.
 constexpr std::int64_t kRelayRows = 6, kMostRelayRows = 12, kBlocks = 8;
 constexpr std::int64_t kLastRows = 4;             // in the last one, after which nobody has more to do than its rows
 constexpr std::int64_t kRelayWeights = 16 << 10;  // at least: fewer travel in no time
@@ -153,8 +153,8 @@ template <class T> T Relay<T>::largest_input(const Team& team, Rows rows) const 
   return most;
 }
 
-// The first thread asks while it waits for the others' deltas, the others while they wait for its first block. 784-30-10:
-// 6.2 -> 6.0 us.
+// The first thread asks while it waits for the others' deltas, the others while they wait for its first block.
+// 784-30-10: 6.2 -> 6.0 us.
 template <class T> void Relay<T>::look_ahead(const Team& team, const BatchJob<T>& job) const {
   const Rows next = next_batch(job, team.size), columns = legs_[at(team.size)][at(team.rank)].depth;
   for (std::int64_t r = next.begin; r < next.end; ++r) job.source->xs[at(input_)].prefetch(job.order[r], columns);
@@ -186,8 +186,8 @@ template <class T> Rows Relay<T>::pass(Team& team, const BatchJob<T>& job, T* sc
   };
   const Rows mine{from(team.rank), from(team.rank + 1)};
   const auto counted = static_cast<std::int64_t>(job.draw - first_draw_) * kBatchBlocks;  // with the batches before
-  // Shuffled rows are gathered block by block, while the product of one block asks for the rows of the next: 784-128-64-10
-  // 4 %, 784-128-10 3 % faster than all at once.
+  // Shuffled rows are gathered block by block, while the product of one block asks for the rows of the next:
+  // 784-128-64-10 4 %, 784-128-10 3 % faster than all at once.
   const bool streams = job.order != nullptr && n > kMostRelayRows;
   if (team.rank > 0) {  // while the first thread is at its first block
     if (!streams) gather_columns({0, n});

@@ -1,10 +1,10 @@
 // The first layer's forward pass as a relay, for few samples of many values (784-30-10, batch 10).
 //
-// Samples shared out, every thread would read all weights, half of which another core has just written, and in the update
-// columns of data that another thread gathered. Here a thread has the rows of the weights whose tiles it updates, and the
-// columns of the data that meet them: both stay in its cache. The sums go from thread to thread by blocks of rows, each adds
-// its part to every chain, so an element is the chain that one thread would compute. What travels is the layer's output, and
-// the next batch may start while another thread still updates rows of its own.
+// Samples shared out, every thread would read all weights, half of which another core has just written, and in the
+// update columns of data that another thread gathered. Here a thread has the rows of the weights whose tiles it
+// updates, and the columns of the data that meet them: both stay in its cache. The sums go from thread to thread by
+// blocks of rows, each adds its part to every chain, so an element is the chain that one thread would compute. What
+// travels is the layer's output, and the next batch may start while another thread still updates rows of its own.
 #pragma once
 
 #include <array>
@@ -21,8 +21,8 @@ template <class T> class Relay {
   Relay(const Workspace<T>& work, Outputs<T>& outputs);
 
   int param() const { return param_; }  // the step's weights; -1: it cannot
-  // The legs: each thread of a team has the rows of the weights that it updates, and rows of the batch for the other steps,
-  // so that all threads have the same work.
+  // The legs: each thread of a team has the rows of the weights that it updates, and rows of the batch for the other
+  // steps, so that all threads have the same work.
   void share_out(const Tiles<T>& tiles);
   // Room for batches of n samples on teams of up to `threads` threads, where passing on pays.
   void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);

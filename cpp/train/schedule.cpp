@@ -104,11 +104,8 @@ void Schedule<T>::make_all(std::size_t first, std::size_t end, Rows mine, Team& 
 template <class T> void Schedule<T>::make(const Call& call, Rows rows, Team& team, const BatchJob<T>& job, T* scratch) {
   if (!wanted(call, job)) return;
   switch (call.phase) {
-    case Phase::kGather:
-      work_.gather(rows, job);
-      return outputs_.gather(rows, job);
-    case Phase::kLoss:
-      return outputs_.loss(static_cast<std::size_t>(call.index), rows, job);
+    case Phase::kGather: work_.gather(rows, job); return outputs_.gather(rows, job);
+    case Phase::kLoss: return outputs_.loss(static_cast<std::size_t>(call.index), rows, job);
     case Phase::kForward: {
       if (!long_) return work_.frame->forward(static_cast<std::size_t>(call.index), rows, scratch);
       const Step<T>& step = work_.step(call.index);
@@ -117,8 +114,7 @@ template <class T> void Schedule<T>::make(const Call& call, Rows rows, Team& tea
     case Phase::kPrepare:
       work_.step(call.index).prepare_backward(work_.io(call.index), rows);
       return check_delta(call.index, rows, team, job.rows.count());
-    case Phase::kBackward:
-      break;
+    case Phase::kBackward: break;
   }
   const Step<T>& step = work_.step(call.index);
   if (call.partition == Partition::kColumns) {  // one thread: all columns of these rows
@@ -158,9 +154,9 @@ template <class T> T Schedule<T>::largest_input(int step, std::size_t input, Row
   return kernels<T>().max_abs(work_.io(step).x[input] + rows.begin * width, rows.count() * width);
 }
 
-// A step's gradients are calm while max |x| max |delta| (samples in the batch) is at most calm_, x being 1 for a bias. What is
-// known of the whole data spares the look at the batch's, unless delta is so large that something may be wrong with them: they
-// are read in place, and may have changed.
+// A step's gradients are calm while max |x| max |delta| (samples in the batch) is at most calm_, x being 1 for a bias.
+// What is known of the whole data spares the look at the batch's, unless delta is so large that something may be wrong
+// with them: they are read in place, and may have changed.
 template <class T> void Schedule<T>::check_delta(int s, Rows rows, const Team& team, std::int64_t batch) {
   const Step<T>& step = work_.step(s);
   if (step.params.empty()) return;

@@ -1,9 +1,9 @@
-// The first half of a training step: forward, loss and backward as a list of calls, who makes each of them on which rows, and
-// where the team meets in between.
+// The first half of a training step: forward, loss and backward as a list of calls, who makes each of them on which
+// rows, and where the team meets in between.
 //
-// It also looks, at each delta, whether it is finite, and whether gradients could be so large that an update is in doubt.
-// By blocks of samples a thread takes its samples through all calls without waiting for another. A call by columns, or one
-// that sees the whole batch, stands between two barriers.
+// It also looks, at each delta, whether it is finite, and whether gradients could be so large that an update is in
+// doubt. By blocks of samples a thread takes its samples through all calls without waiting for another. A call by
+// columns, or one that sees the whole batch, stands between two barriers.
 #pragma once
 
 #include "plan/teamwork.h"

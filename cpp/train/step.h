@@ -4,10 +4,10 @@
 //   ---- barrier: every delta is known, no weight has changed
 //   accumulate, update        by tiles of parameters: a tile's gradient meets the optimizer while in cache (update.h)
 //   ---- barrier
-// A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient norm,
-// accumulation over batches, or a caller who wants the gradients, materialise them and put a barrier before update. Penalties
-// join a tile's gradient as it is accumulated; constraints follow the update, after one more barrier. A wide first layer is
-// passed from thread to thread in forward, which leaves nothing to see here (relay.h).
+// A step that needs the whole batch (a layer in Python) splits the first part by further barriers. A global gradient
+// norm, accumulation over batches, or a caller who wants the gradients, materialise them and put a barrier before
+// update. Penalties join a tile's gradient as it is accumulated; constraints follow the update, after one more barrier.
+// A wide first layer is passed from thread to thread in forward, which leaves nothing to see here (relay.h).
 #pragma once
 
 #include "base/crew.h"
@@ -19,8 +19,8 @@ template <class T> class TrainingStep {
  public:
   TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, bool wrt_inputs);
 
-  // Before each run: batches of up to n samples of the source, by teams of up to `threads` threads, of which each batch may
-  // take another number (tests/cpp/teams.cpp). Allocates; run() never does.
+  // Before each run: batches of up to n samples of the source, by teams of up to `threads` threads, of which each batch
+  // may take another number (tests/cpp/teams.cpp). Allocates; run() never does.
   void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);
   int threads(std::int64_t n, bool training) const;  // worth waking for n samples, if nobody else is on the machine
   double seconds(std::int64_t n, bool training) const { return seconds_for(flops(n, training)); }  // perhaps
@@ -33,10 +33,11 @@ template <class T> class TrainingStep {
   // The update alone, from the gradients of earlier batches; job.rows is empty. Returns the same, as does apply().
   bool finish(Team& team, const BatchJob<T>& job);
 
-  // The step in parts, after prepare(), where the config names values whose gradients are handed in: forward, which keeps what
-  // backward needs; backward from what stands in gradient() of those values, with the gradients of the parameters added to
-  // arrays by parameter (none: left out) and with those of the inputs or without (job.wrt_inputs). Each says whether all was
-  // finite; if not, no gradient was added. And the update alone, from gradients in arrays by parameter.
+  // The step in parts, after prepare(), where the config names values whose gradients are handed in: forward, which
+  // keeps what backward needs; backward from what stands in gradient() of those values, with the gradients of the
+  // parameters added to arrays by parameter (none: left out) and with those of the inputs or without (job.wrt_inputs).
+  // Each says whether all was finite; if not, no gradient was added. And the update alone, from gradients in arrays by
+  // parameter.
   bool forward(const BatchJob<T>& job, int threads, Crew& crew);
   bool backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to, Crew& crew);
   bool apply(const BatchJob<T>& job, const std::vector<const T*>& from);
@@ -45,7 +46,8 @@ template <class T> class TrainingStep {
   OutputBatch<T> output(std::size_t k, std::int64_t n) const { return outputs_.batch(k, n); }
   const T* row_loss(std::size_t k) const { return outputs_.row_loss(k); }
   T* value(int v) { return work_.frame->value(v); }
-  // What the op that makes value v keeps of each sample, and how many numbers that are; null: nothing, or there is none.
+  // What the op that makes value v keeps of each sample, and how many numbers that are; null: nothing, or there is
+  // none.
   const T* saved(int v, std::int64_t* size) const {
     const auto& steps = work_.plan->steps();
     for (std::size_t s = 0; s < steps.size(); ++s) {

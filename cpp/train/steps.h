@@ -1,5 +1,5 @@
-// A batch of sequences, seen step by step: each step of a sample is a row, and those that do not count are left out where
-// they must not be seen.
+// A batch of sequences, seen step by step: each step of a sample is a row, and those that do not count are left out
+// where they must not be seen.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,8 @@ template <class T> class ValidRows {
       if (all.valid[i] != T(0)) rows_.push_back(i);
     }
     const std::int64_t width = batch_.positions * batch_.width, targets = batch_.positions * batch_.target_width;
-    take(batch_.score, width, &score_), take(batch_.prediction, width, &prediction_), take(batch_.point, targets, &point_);
+    take(batch_.score, width, &score_), take(batch_.prediction, width, &prediction_),
+        take(batch_.point, targets, &point_);
     take(batch_.target, targets, &target_), take(batch_.label, batch_.positions, &label_);
     take(batch_.weight, batch_.weights, &weight_);
     batch_.n = static_cast<std::int64_t>(rows_.size());

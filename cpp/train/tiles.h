@@ -1,5 +1,5 @@
-// The trained parameters as tiles: each belongs to one thread of a team, which sums its gradient over the batch and updates
-// it while it is in the cache.
+// The trained parameters as tiles: each belongs to one thread of a team, which sums its gradient over the batch and
+// updates it while it is in the cache.
 #pragma once
 
 #include "plan/graph.h"
@@ -7,8 +7,8 @@
 namespace bp {
 
 constexpr std::int64_t kSlabColumns = 512;  // a wider matrix of parameters is cut into slabs of columns
-// A tile's gradient, its weights and the optimizer's slots should fit the level-2 cache together: 4 x 32 KB of floats. But
-// a tile of few rows starves the matrix kernel, which wants kTileRows.
+// A tile's gradient, its weights and the optimizer's slots should fit the level-2 cache together: 4 x 32 KB of floats.
+// But a tile of few rows starves the matrix kernel, which wants kTileRows.
 constexpr std::int64_t kTileElements = 8192;
 
 struct OwnedTile : Tile {

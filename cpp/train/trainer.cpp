@@ -15,7 +15,8 @@ template <class T> MetricConfig<T> bound(MetricConfig<T> metric, const BoundLoss
   metric.classes = shape.empty() ? 1 : shape.back();
   metric.steps = std::max<std::int64_t>(loss.config.steps, 1);
   metric.values = loss.positions * loss.target_width / metric.steps;
-  if (loss.logits) metric.scores = loss.config.kind == Loss::kCrossEntropyLogits ? Scores::kClassLogits : Scores::kLogits;
+  if (loss.logits)
+    metric.scores = loss.config.kind == Loss::kCrossEntropyLogits ? Scores::kClassLogits : Scores::kLogits;
   if (loss.config.kind == Loss::kHinge) metric.threshold = 2 * metric.threshold - 1;  // targets -1 and 1, not 0 and 1
   return metric;
 }
@@ -77,8 +78,8 @@ void Trainer<T>::check_results(const Results<T>& results,
             std::to_string(metrics.size()) + " outputs, expected " + std::to_string(config_->losses.size()));
   check(results.samples == samples_done(), "gathered: got " + std::to_string(results.samples) + " samples, expected " +
                                                std::to_string(samples_done()) + ", those of the batches done");
-  check(results.terms.size() == results.loss.size(), "gathered: got " + std::to_string(results.terms.size()) +
-                                                         " counts of terms, expected one for each loss");
+  check(results.terms.size() == results.loss.size(),
+        "gathered: got " + std::to_string(results.terms.size()) + " counts of terms, expected one for each loss");
   const auto sizes = gathered_sizes();
   for (std::size_t k = 0; k < sizes.size(); ++k) {
     const std::string where = "gathered: output " + std::to_string(k) + ": ";

@@ -16,29 +16,31 @@ struct DivergedReport {
 };
 
 template <class T> struct Results {
-  std::vector<double> loss;  // by output: sum of weight * loss, over samples (of each its mean over positions) or over steps
+  std::vector<double>
+      loss;  // by output: sum of weight * loss, over samples (of each its mean over positions) or over steps
   std::vector<double> terms;  // by output: how many samples, or steps where the loss is of steps
-  double penalty = 0;        // sum over samples of their batch's penalty
+  double penalty = 0;         // sum over samples of their batch's penalty
   std::int64_t samples = 0;
-  double last_loss = 0;      // of the last batch, all outputs and penalties
+  double last_loss = 0;  // of the last batch, all outputs and penalties
 };
 
 template <class T> class Trainer {
  public:
   Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepConfig<T>> config,
-          std::vector<std::vector<MetricConfig<T>>> metrics, std::shared_ptr<Counter> steps = std::make_shared<Counter>(),
+          std::vector<std::vector<MetricConfig<T>>> metrics,
+          std::shared_ptr<Counter> steps = std::make_shared<Counter>(),
           std::shared_ptr<Counter> draws = std::make_shared<Counter>());
 
   void set_data(BatchSource<T> source);  // and an epoch of its own is to be started
   void drop_data();                      // without a look at them; samples() stay, for who asks for the last values
-  void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch, std::int64_t first_batch,
-                   bool update);
+  void start_epoch(std::int64_t batch_size, bool shuffle, std::uint64_t seed, std::uint64_t epoch,
+                   std::int64_t first_batch, bool update);
   // A data set that is one batch of an epoch whose other batches come later: gradients go on accumulating.
   void start_part(bool first);
   // Updates with the gradients that still wait when an epoch ends, or is ended, between two updates.
   void flush(double rate);
-  // Trains until the epoch ends, the rates are used up, max_batches are done (< 0: no limit) or the time is over. One rate
-  // serves for all steps. Returns the batches done; after a flaw, diverged() says where.
+  // Trains until the epoch ends, the rates are used up, max_batches are done (< 0: no limit) or the time is over. One
+  // rate serves for all steps. Returns the batches done; after a flaw, diverged() says where.
   std::int64_t run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds);
   // Gradients of the loss on all of the data as one batch; nothing is updated. Returns the loss.
   double gradients(bool wrt_inputs, bool training);
@@ -58,7 +60,8 @@ template <class T> class Trainer {
   // Goes on from what such a trainer has gathered; what is refused changes nothing.
   void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics);
 
-  // What ops carry from batch to batch: of each an array (rows, numbers). The next batch begins with zeros, or with these.
+  // What ops carry from batch to batch: of each an array (rows, numbers). The next batch begins with zeros, or with
+  // these.
   void reset_states();
   void set_states(std::vector<std::vector<T>> states) { given_states_ = std::move(states); }
   std::vector<std::vector<T>> states();
@@ -103,7 +106,7 @@ template <class T> class Trainer {
   std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<StepConfig<T>> config_;
   TrainingStep<T> step_;
-  Crews crews_[3];  // of evaluations, training, gradients
+  Crews crews_[3];                                     // of evaluations, training, gradients
   std::unique_ptr<TrainingStep<T>> gradient_step_[2];  // without and with gradients of the inputs
   TrainingStep<T>* last_ = nullptr;
   std::vector<std::vector<Metric<T>>> metrics_;
@@ -117,7 +120,7 @@ template <class T> class Trainer {
   std::int64_t batch_size_ = 1, n_batches_ = 0;
   void begin_with_states(TrainingStep<T>& step);
   std::vector<std::vector<T>> given_states_;  // empty: none
-  double still_penalty_ = 0;  // of an evaluation, where no weight changes
+  double still_penalty_ = 0;                  // of an evaluation, where no weight changes
 };
 
 }  // namespace bp

@@ -10,7 +10,9 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
-template <class T> double largest(const T* x, std::int64_t n) { return static_cast<double>(kernels<T>().max_abs(x, n)); }
+template <class T> double largest(const T* x, std::int64_t n) {
+  return static_cast<double>(kernels<T>().max_abs(x, n));
+}
 
 // A bound that NaN, once seen, has left for good.
 void raise(double* most, double value) { *most = value <= *most ? *most : std::isnan(value) ? kInfinity : value; }
@@ -31,8 +33,8 @@ TrialUpdate<T>::TrialUpdate(Workspace<T>& work, const Tiles<T>& tiles)
   limit_weights();
 }
 
-// Decay and penalties join the gradient: weight_decay w + l1 sign(w) + 2 l2 w. Norms are sums of squares in double, and scale
-// a column up to `low` over 1e-7 at most. What a constraint in Python does nobody knows.
+// Decay and penalties join the gradient: weight_decay w + l1 sign(w) + 2 l2 w. Norms are sums of squares in double, and
+// scale a column up to `low` over 1e-7 at most. What a constraint in Python does nobody knows.
 template <class T> void TrialUpdate<T>::limit_weights() {
   const StepConfig<T>& config = *work_.config;
   weight_limit_.assign(work_.graph->params.size(), kInfinity);
@@ -40,7 +42,8 @@ template <class T> void TrialUpdate<T>::limit_weights() {
     if (!work_.graph->params[p].trainable) continue;
     double decay = 0, constant = 0;
     if (config.has_optimizer && !config.optimizer.decoupled_decay) {
-      decay = config.groups.empty() ? config.optimizer.weight_decay : config.groups[at(config.group_of[p])].weight_decay;
+      decay =
+          config.groups.empty() ? config.optimizer.weight_decay : config.groups[at(config.group_of[p])].weight_decay;
     }
     if (!config.penalties.empty()) {
       constant = std::abs(config.penalties[p].l1);
@@ -66,7 +69,7 @@ template <class T> void TrialUpdate<T>::prepare() {
     memory_.clear();
   }
   used_ = false;
-  most_weight_ = kInfinity;  // the caller may have set others
+  most_weight_ = kInfinity;                                                        // the caller may have set others
   if (!work_.config->has_optimizer || changes_ == work_.graph->changes()) return;  // nor has another trainer moved them
   bounds_ = {};
   for (std::size_t p = 0; p < own_.slots.size(); ++p) {

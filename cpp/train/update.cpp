@@ -107,8 +107,8 @@ template <class T> void Update<T>::accumulate(std::int64_t t, Team& team, std::i
   if (penalties_.trained()) penalties_.add(at(t), tile.param, tile, g);
 }
 
-// Chunk by chunk, where chunks are runs of samples; else some rows, or columns, of the tile: not so few that a matrix product
-// starves.
+// Chunk by chunk, where chunks are runs of samples; else some rows, or columns, of the tile: not so few that a matrix
+// product starves.
 template <class T>
 void Update<T>::accumulate_in_parts(const ParameterUse& use, const OwnedTile& tile, Team& team, std::int64_t n,
                                     bool add, T* g, T* scratch) {
@@ -161,7 +161,8 @@ template <class T> void Update<T>::look_at(std::int64_t t, const T* g) {
   }
 }
 
-// The proximal step of an l1 penalty, after a step of its rate: w = sign(w) max(|w| - rate l1, 0), which has exact zeros.
+// The proximal step of an l1 penalty, after a step of its rate: w = sign(w) max(|w| - rate l1, 0), which has exact
+// zeros.
 template <class T> void soften(const UpdateArgs<T>& args, T threshold) {
   for (std::int64_t row = 0; row < args.rows; ++row) {
     T* w = args.w + row * args.stride;
@@ -186,12 +187,13 @@ template <class T> void Update<T>::apply(std::int64_t t, const T* g, const Weigh
   for (std::size_t s = 0; s < slots.size(); ++s) args.slot[s] = slots[s] + offset;
   args.hyper = hyper_.of(work_.config->group(tile.param));
   kernels<T>().update[static_cast<int>(work_.config->optimizer.kind)](args);
-  if (const double l1 = penalties_.proximal(tile.param); l1 > 0) soften(args, static_cast<T>(l1) * args.hyper.learning_rate);
+  if (const double l1 = penalties_.proximal(tile.param); l1 > 0)
+    soften(args, static_cast<T>(l1) * args.hyper.learning_rate);
 }
 
-// Plain gradient descent on a wide matrix needs no array for the gradient: a product's tile goes from its registers into the
-// weights, as w - rate g in one rounding, like the update. Narrow ones are faster in two steps, by 5 to 20 %, but for those of
-// a relay, which no other core has read (784-30-10: 6.0 -> 5.8 us).
+// Plain gradient descent on a wide matrix needs no array for the gradient: a product's tile goes from its registers
+// into the weights, as w - rate g in one rounding, like the update. Narrow ones are faster in two steps, by 5 to 20 %,
+// but for those of a relay, which no other core has read (784-30-10: 6.0 -> 5.8 us).
 template <class T> std::int64_t Update<T>::most_in_place(int param) const {
   const StepConfig<T>& config = *work_.config;
   const auto& uses = work_.plan->uses(param);
@@ -224,8 +226,8 @@ template <class T> void Update<T>::run_in_place(Rows run, const Team& team, std:
   product_of(p).subtract_gradient(arrays, {0, n}, tile, rate, work_.param(p).value, scratch);
 }
 
-// All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner. Adam
-// on 784-128-10 with two threads: 57 -> 55 us a step.
+// All threads have read the weights in the forward pass; while the gradient is computed they come back to their owner.
+// Adam on 784-128-10 with two threads: 57 -> 55 us a step.
 template <class T> void Update<T>::prefetch_weights(const OwnedTile& tile) const {
   const std::int64_t width = work_.param(tile.param).row_size();
   if (tile.columns.count() != width || tile.size() > kTileElements) return;  // more at once cost more than they save
@@ -357,9 +359,10 @@ template <class T> void Update<T>::add_gradients(Team& team, std::int64_t n, con
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     T* g = before ? gradients_.data() + tiles_[t].offset : tile_gradient(team.rank);
     if (!before) accumulate(t, team, n, false, g, scratch);
-    each_run(tiles_[t], work_.param(tiles_[t].param), [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t size) {
-      kernels<T>().axpy(T(1), g + at_tile, to[at(tiles_[t].param)] + at_param, size);
-    });
+    each_run(tiles_[t], work_.param(tiles_[t].param),
+             [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t size) {
+               kernels<T>().axpy(T(1), g + at_tile, to[at(tiles_[t].param)] + at_param, size);
+             });
   }
 }
 

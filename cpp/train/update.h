@@ -1,6 +1,6 @@
-// The second half of a training step: the gradient of each tile of the parameters over the whole batch, and the optimizer's
-// update of it. Fused, a tile's gradient need not leave the cache; materialised, all gradients are written out first: for a
-// global norm, for accumulation over batches, or because someone wants them.
+// The second half of a training step: the gradient of each tile of the parameters over the whole batch, and the
+// optimizer's update of it. Fused, a tile's gradient need not leave the cache; materialised, all gradients are written
+// out first: for a global norm, for accumulation over batches, or because someone wants them.
 #pragma once
 
 #include "train/relay.h"
@@ -25,21 +25,24 @@ template <class T> class Update {
   Penalties<T>& penalties() { return penalties_; }
   const Constraints<T>& constraints() const { return constraints_; }
 
-  // Before the barrier that the others wait for, on every member: the constants of the step, and a doubt if the update may
-  // leave numbers that are not finite.
+  // Before the barrier that the others wait for, on every member: the constants of the step, and a doubt if the update
+  // may leave numbers that are not finite.
   void look(const Team& team, const BatchJob<T>& job);
 
-  // Accumulate and update, on every member of the team: gradients alone where the job wants no update. Of long work begin()
-  // accumulates, in parts between which it looks whether it is still wanted; after it no member can be interrupted.
+  // Accumulate and update, on every member of the team: gradients alone where the job wants no update. Of long work
+  // begin() accumulates, in parts between which it looks whether it is still wanted; after it no member can be
+  // interrupted.
   void begin(Team& team, const BatchJob<T>& job);
   void run(Team& team, const BatchJob<T>& job);
-  // In place of run() where there is a doubt: on a copy, and whether all of it is finite; if so, the copy may take over.
+  // In place of run() where there is a doubt: on a copy, and whether all of it is finite; if so, the copy may take
+  // over.
   bool try_out(Team& team, const BatchJob<T>& job);
   void take_over(const Team& team, const BatchJob<T>& job) { trial_.take_over(team, job); }
   NonFinite flaw() const;  // on one thread: why it was not
 
-  // The update's two halves on their own: the batch's gradients are added to arrays of the caller's, penalties left out; and
-  // gradients are taken from such arrays into the materialised ones, penalties added. By parameter, null: not trained.
+  // The update's two halves on their own: the batch's gradients are added to arrays of the caller's, penalties left
+  // out; and gradients are taken from such arrays into the materialised ones, penalties added. By parameter, null: not
+  // trained.
   void add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to);  // none, where one is not finite: a flaw
   void take_gradients(Team& team, const std::vector<const T*>& from);         // a doubt, where one is not calm
 
@@ -86,7 +89,7 @@ template <class T> class Update {
   bool materialise_ = false, long_ = false;
   Buffer<T> gradients_;
   std::vector<double> tile_norm_;
-  std::atomic<std::int64_t> bad_tile_;  // the first one whose gradient is known not to be finite, or the end
+  std::atomic<std::int64_t> bad_tile_;    // the first one whose gradient is known not to be finite, or the end
   std::vector<Buffer<T>> tile_gradient_;  // by thread
 };
 

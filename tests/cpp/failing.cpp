@@ -1,5 +1,5 @@
-// Preloaded by test_out_of_memory.py: the n-th allocation fails, and what the core allocates lies before a page that nobody
-// may touch.
+// Preloaded by test_out_of_memory.py: the n-th allocation fails, and what the core allocates lies before a page that
+// nobody may touch.
 #include <sys/mman.h>
 #include <unistd.h>
 #include <cerrno>

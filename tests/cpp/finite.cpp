@@ -1,6 +1,6 @@
-// Where surely_finite() says yes, does every update leave finite weights and slots, within the bounds it gives? All optimizers
-// with constants of all sizes, both dtypes, each tier: weights up to the largest number, gradients of 0, of the size of a
-// subnormal number and up to the bound, for some hundred steps. And it does say yes to the defaults.
+// Where surely_finite() says yes, does every update leave finite weights and slots, within the bounds it gives? All
+// optimizers with constants of all sizes, both dtypes, each tier: weights up to the largest number, gradients of 0, of
+// the size of a subnormal number and up to the bound, for some hundred steps. And it does say yes to the defaults.
 // usage: finite [count]; ends with 1 at the first that is not so.
 #include <algorithm>
 #include <cmath>
@@ -69,9 +69,10 @@ template <class T> int train(const bp::OptimizerConfig& config, double g, double
     bool good = bp::kernels<T>().all_finite(w.data(), kElements);
     for (std::size_t s = 0; s < slots.size(); ++s) good &= bp::kernels<T>().all_finite(slots[s].data(), kElements);
     if (good) continue;
-    std::printf("%s, %s, %zu bytes: rate %g, epsilon %g, momentum %g, betas %g %g, rho %g, g %g, slots from %g: step %d\n",
-                bp::tier_name(), bp::optimizer_name(config.kind), sizeof(T), config.learning_rate, config.epsilon,
-                config.momentum, config.beta_1, config.beta_2, config.rho, g, first, step);
+    std::printf(
+        "%s, %s, %zu bytes: rate %g, epsilon %g, momentum %g, betas %g %g, rho %g, g %g, slots from %g: step %d\n",
+        bp::tier_name(), bp::optimizer_name(config.kind), sizeof(T), config.learning_rate, config.epsilon,
+        config.momentum, config.beta_1, config.beta_2, config.rho, g, first, step);
     return 1;
   }
   return 0;
@@ -91,7 +92,8 @@ template <class T> bool all_finite(int count) {
       if (train<T>(random_config(kind, sizeof(T) == 4 ? 38 : 300), g, first, &sure) != 0) return false;
     }
     if (sure < 20L * count) {
-      std::printf("%s, %zu bytes: sure of %ld steps of %d trainings\n", bp::optimizer_name(kind), sizeof(T), sure, count);
+      std::printf("%s, %zu bytes: sure of %ld steps of %d trainings\n", bp::optimizer_name(kind), sizeof(T), sure,
+                  count);
       return false;
     }
   }

@@ -43,7 +43,8 @@ struct Tier {
   bp::Kernels<float> single;
   bp::Kernels<double> full;
   template <class T> const bp::Kernels<T>& table() const {
-    if constexpr (sizeof(T) == 4) return single; else return full;
+    if constexpr (sizeof(T) == 4) return single;
+    else return full;
   }
 };
 
@@ -187,8 +188,8 @@ int main(int argc, char** argv) {
     Case s{};
     s.m = size(), s.n = size(), s.k = size();
     if (shape % 50 == 9) s.k = 500 + std::int64_t(random() % 1200), s.m += 30, s.n += 30;  // blocks of k
-    if (shape % 97 == 9) s.n += 500;  // blocks of n
-    if (shape % 61 == 9) s.m += 400;  // blocks of m
+    if (shape % 97 == 9) s.n += 500;                                                       // blocks of n
+    if (shape % 61 == 9) s.m += 400;                                                       // blocks of m
     s.a_transposed = random() % 2, s.b_transposed = random() % 2;
     s.pad_a = pick(0, 0, 1, 5), s.pad_b = pick(0, 0, 1, 3), s.pad_c = pick(0, 0, 1, 7);
     if (shape % 7 == 0) s.pad_a = 1024 - (s.a_transposed ? s.m : s.k) % 1024;  // strides that collide in L1
@@ -198,10 +199,12 @@ int main(int argc, char** argv) {
       s.n = 129 + std::int64_t(random() % 200), s.k = 16 * pick(5, 17, 21, 126);
     }
     if (shape % 101 == 5) {  // few rows and a far B
-      s.m = 15 + std::int64_t(random() % 40), s.n = 900 + std::int64_t(random() % 100), s.k = 900 + std::int64_t(random() % 200);
+      s.m = 15 + std::int64_t(random() % 40), s.n = 900 + std::int64_t(random() % 100),
+      s.k = 900 + std::int64_t(random() % 200);
     }
     if (shape % 40 == 17) {  // blocks of m, k and n
-      s.m = 120 + std::int64_t(random() % 100), s.n = 140 + std::int64_t(random() % 150), s.k = 700 + std::int64_t(random() % 900);
+      s.m = 120 + std::int64_t(random() % 100), s.n = 140 + std::int64_t(random() % 150),
+      s.k = 700 + std::int64_t(random() % 900);
     }
     if (shape % 40 == 37) {  // and copies of A
       s.m = 180 + std::int64_t(random() % 70), s.n = 140 + std::int64_t(random() % 150), s.k = pick(1024, 1024, 1500);
@@ -216,7 +219,7 @@ int main(int argc, char** argv) {
     s.bias = !s.add && s.chunk == 0 && random() % 2;
     s.goes_on = !s.add && !s.bias && !s.b_transposed && s.chunk == 0 && random() % 2;
     if (s.add && s.chunk == 0 && random() % 2) s.rate = 0.25;  // exact
-    if (shape % 19 == 3) {  // goes on where C^T would be cheaper
+    if (shape % 19 == 3) {                                     // goes on where C^T would be cheaper
       s.m = 64 + std::int64_t(random() % 100), s.n = pick(1, 5, 17, 33), s.k = 20 + std::int64_t(random() % 200);
       s.a_transposed = s.goes_on = true, s.b_transposed = s.add = s.bias = false, s.chunk = 0, s.rate = 0;
     }

@@ -37,7 +37,8 @@ struct Network {
   std::shared_ptr<const bp::Graph<T>> graph;
   std::int64_t in;
 
-  // mixed: Dense, Scale, BatchNormalization, GELU, Dropout, LayerNormalization for each hidden layer, else Dense and GELU.
+  // mixed: Dense, Scale, BatchNormalization, GELU, Dropout, LayerNormalization for each hidden layer, else Dense and
+  // GELU.
   explicit Network(const std::vector<std::int64_t>& sizes, bool mixed = false) : in(sizes[0]) {
     add("input", "x").attributes = {{"shape", bp::Shape{in}}};
     for (std::size_t i = 1; i < sizes.size(); ++i) {
@@ -55,7 +56,8 @@ struct Network {
         params[params.size() - 2].trainable = params.back().trainable = false;
         bp::NodeSpec<T>& statistics = add("batch_normalization", "batch" + number);
         statistics.params = latest(4);
-        statistics.attributes = {{"mode", "batch"}, {"scale", kTrue}, {"center", kTrue}, {"epsilon", 1e-3}, {"momentum", 0.9}};
+        statistics.attributes = {
+            {"mode", "batch"}, {"scale", kTrue}, {"center", kTrue}, {"epsilon", 1e-3}, {"momentum", 0.9}};
       }
       if (last) break;
       add("activation", "gelu" + number).attributes = {{"function", "gelu"}};

@@ -1,7 +1,7 @@
-// Short training runs on three threads for the thread sanitizer: rows, relay, columns and slabs, evaluation beside training,
-// a global gradient norm, accumulation over batches, statistics of batches and samples, random masks, penalties and
-// constraints, and many threads predicting with one network.
-// Build with -DBP_SANITIZE=thread (Clang and its OpenMP runtime); usage: race; a race ends it with the sanitizer's status.
+// Short training runs on three threads for the thread sanitizer: rows, relay, columns and slabs, evaluation beside
+// training, a global gradient norm, accumulation over batches, statistics of batches and samples, random masks,
+// penalties and constraints, and many threads predicting with one network. Build with -DBP_SANITIZE=thread (Clang and
+// its OpenMP runtime); usage: race; a race ends it with the sanitizer's status.
 #include <cstdio>
 #include <thread>
 #include <vector>

@@ -1,6 +1,7 @@
-// Does the scratch that is asked for once hold every product that may then come? For random sizes, flags and strides, of both
-// types and each tier: the bound is enough for any product that is no larger, and grows with each size. Then dense layers: by
-// rows, by columns, and the tiles of their gradients. usage: scratch [count]; ends with 1 at the first that does not fit.
+// Does the scratch that is asked for once hold every product that may then come? For random sizes, flags and strides,
+// of both types and each tier: the bound is enough for any product that is no larger, and grows with each size. Then
+// dense layers: by rows, by columns, and the tiles of their gradients. usage: scratch [count]; ends with 1 at the first
+// that does not fit.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -85,7 +86,8 @@ template <class T> bool layer_fits(const Layer& layer, std::int64_t capacity) {
     p.a_transposed = true, p.chunk = bp::BatchChunks::kRows, p.add = toss();
     if (!fits("gradient", product.gradient_scratch(tile, capacity), p)) return false;
     p.k = std::min(p.k, bp::BatchChunks::kRows), p.add = true, p.rate = 1;
-    if (!fits("descent", product.subtraction_scratch(tile, std::min(capacity, bp::BatchChunks::kRows)), p)) return false;
+    if (!fits("descent", product.subtraction_scratch(tile, std::min(capacity, bp::BatchChunks::kRows)), p))
+      return false;
   }
   return true;
 }

@@ -1,6 +1,7 @@
-// The number of threads may change at any batch: what prepare() lays out once, for the most threads there will be, serves every
-// smaller team, whichever came before, without an allocation and without a change of bits. Twelve batches of several networks
-// by teams of ever another size against the same by one thread. usage: teams; ends with 1 where bits differ.
+// The number of threads may change at any batch: what prepare() lays out once, for the most threads there will be,
+// serves every smaller team, whichever came before, without an allocation and without a change of bits. Twelve batches
+// of several networks by teams of ever another size against the same by one thread. usage: teams; ends with 1 where
+// bits differ.
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -35,9 +36,8 @@ std::vector<std::vector<T>> train(const std::vector<std::int64_t>& sizes, std::i
     job.gradient_scale = 1.0 / options.accumulate;
     job.draw = static_cast<std::uint64_t>(b);
     bool sound = false;
-    bp::run_team(team(b), [&](bp::Team& members) {
-      step.run(members, job, [&](bool all_finite) { sound = all_finite; });
-    });
+    bp::run_team(team(b),
+                 [&](bp::Team& members) { step.run(members, job, [&](bool all_finite) { sound = all_finite; }); });
     if (!sound) std::exit(2);
     job.step += job.update;
   }
@@ -50,8 +50,8 @@ std::vector<std::vector<T>> train(const std::vector<std::int64_t>& sizes, std::i
 bool same(const std::vector<std::int64_t>& sizes, std::int64_t batch, const Options& options) {
   const auto expected = train(sizes, batch, options, [](int) { return 1; });
   const std::function<int(int)> teams[] = {
-      [](int b) { return b % kMost + 1; },         // 1 2 3 4 1 2 ..
-      [](int b) { return kMost - b % kMost; },     // 4 3 2 1 4 3 ..
+      [](int b) { return b % kMost + 1; },           // 1 2 3 4 1 2 ..
+      [](int b) { return kMost - b % kMost; },       // 4 3 2 1 4 3 ..
       [](int b) { return b % 3 == 1 ? kMost : 2; },  // 2 4 2 2 4 2 ..
   };
   for (const auto& team : teams) {
@@ -72,8 +72,8 @@ int main() {
   bp::select_tier("");
   bp::set_num_threads(kMost);
   const auto sgd = bp::Optimizer::kSgd;
-  const bool all = same({784, 30, 10}, 10, {}) &&                     // the first layer passed from thread to thread
-                   same({784, 30, 10}, 10, {.optimizer = sgd}) &&     // and updated in place
+  const bool all = same({784, 30, 10}, 10, {}) &&                      // the first layer passed from thread to thread
+                   same({784, 30, 10}, 10, {.optimizer = sgd}) &&      // and updated in place
                    same({200, 90, 600, 6}, 21, {.optimizer = sgd}) &&  // wide weights updated in place
                    same({784, 128, 10}, 64, {.clip = 0.1}) && same({200, 90, 6}, 50, {.mixed = true}) &&
                    same({100, 700, 600, 10}, 16, {.accumulate = 2}) && same({100, 300, 10}, 64, {.penalised = true}) &&

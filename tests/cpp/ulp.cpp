@@ -128,7 +128,11 @@ template <class T> T input(const Function& f, std::uint64_t index, bool all) {
   return x;
 }
 
-template <class T> struct Worst { double ulp = 0; T at = 0; std::uint64_t hash = 0; };
+template <class T> struct Worst {
+  double ulp = 0;
+  T at = 0;
+  std::uint64_t hash = 0;
+};
 
 template <class T, class W>
 void sweep_chunk(const Function& f, const std::vector<Tier>& tiers, std::uint64_t first, std::uint64_t count, bool all,
@@ -184,9 +188,9 @@ bool sweep(const Function& f, const std::vector<Tier>& tiers, std::uint64_t samp
       hash = worst[t].hash;
     }
     std::printf("%-8s %-6s %-8s max %.4f ULP at %.17g (%a)  hash %016llx%s\n", f.name,
-                sizeof(T) == 4 ? "float" : "double", tiers[t].name, worst[t].ulp,
-                static_cast<double>(worst[t].at), static_cast<double>(worst[t].at),
-                static_cast<unsigned long long>(worst[t].hash), fine ? "" : "  FAILED");
+                sizeof(T) == 4 ? "float" : "double", tiers[t].name, worst[t].ulp, static_cast<double>(worst[t].at),
+                static_cast<double>(worst[t].at), static_cast<unsigned long long>(worst[t].hash),
+                fine ? "" : "  FAILED");
     good = good && fine;
   }
   std::fflush(stdout);

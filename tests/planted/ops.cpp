@@ -1,6 +1,6 @@
-// The broken operations that prove the checks of tests/helpers/rows.py: y = x w, w (C) over the last axis, with one fault
-// that the attribute `fault` names. This file takes the place of cpp/ops/table.cpp in a build with BP_PLANTED, which is for
-// `nox -s planted` alone; no other build has it.
+// The broken operations that prove the checks of tests/helpers/rows.py: y = x w, w (C) over the last axis, with one
+// fault that the attribute `fault` names. This file takes the place of cpp/ops/table.cpp in a build with BP_PLANTED,
+// which is for `nox -s planted` alone; no other build has it.
 #define make_op make_sound_op
 #include "ops/table.cpp"
 #undef make_op
