@@ -10,6 +10,7 @@ void bind_counter(py::module_& m);
 void bind_diverged(py::module_& m);
 void bind_scopes(py::module_& m);
 void bind_network(py::module_& m);
+void bind_optimizers(py::module_& m);
 void bind_trainer(py::module_& m);
 void bind_stream(py::module_& m);
 void bind_passes(py::module_& m);

@@ -6,6 +6,7 @@
 #include "base/threads.h"
 #include "base/watch.h"
 #include "bind/gil.h"
+#include "bind/names.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
 #include "ops/team_matmul.h"
@@ -18,13 +19,6 @@ namespace {
 
 constexpr const char* kMathNames[] = {"exp", "log", "log1p", "tanh", "sigmoid", "erf", "softplus", "sqrt"};
 static_assert(std::size(kMathNames) == static_cast<std::size_t>(Math::kCount));
-
-int find_name(const std::string& name, int count, const std::function<std::string(int)>& name_of, const char* what) {
-  for (int i = 0; i < count; ++i) {
-    if (name_of(i) == name) return i;
-  }
-  throw py::value_error(std::string("unknown ") + what + " '" + name + "'");
-}
 
 int find_activation(const std::string& name) {
   return find_name(
@@ -277,14 +271,7 @@ void bind_crew(py::module_& m) {
       .def("explain", &Crew::explain);
 }
 
-std::string optimizer_name_at(int i) { return optimizer_name(static_cast<Optimizer>(i)); }
 std::string activation_name_at(int i) { return activation_name(static_cast<Activation>(i)); }
-
-std::vector<std::string> all_names(int count, std::string (*name_at)(int)) {
-  std::vector<std::string> names;
-  for (int i = 0; i < count; ++i) names.push_back(name_at(i));
-  return names;
-}
 
 // w <- (1 - tau) w + tau source, for all arrays; they are the weights of two models, so of equal shapes and dtypes.
 template <class T> void blend_pair(const py::array& target, const py::array& source, double tau) {
@@ -306,23 +293,6 @@ void blend(const std::vector<py::array>& targets, const std::vector<py::array>& 
 }
 
 }  // namespace
-
-OptimizerConfig parse_optimizer(const py::dict& dict) {
-  const auto kind = dict["kind"].cast<std::string>();
-  OptimizerConfig config = default_config(
-      static_cast<Optimizer>(find_name(kind, static_cast<int>(Optimizer::kCount), optimizer_name_at, "optimizer")));
-  // clang-format off
-  const std::pair<const char*, double*> numbers[] = {
-      {"learning_rate", &config.learning_rate}, {"momentum", &config.momentum}, {"beta_1", &config.beta_1},
-      {"beta_2", &config.beta_2}, {"epsilon", &config.epsilon}, {"rho", &config.rho},
-      {"weight_decay", &config.weight_decay}, {"momentum_decay", &config.momentum_decay}};
-  // clang-format on
-  for (const auto& [name, number] : numbers) *number = get_or(dict, name, *number);
-  config.decoupled_decay = get_or(dict, "decoupled", config.decoupled_decay);
-  config.centered = get_or(dict, "centered", config.centered);
-  config.began = get_or(dict, "began", config.began);
-  return config;
-}
 
 template <class T> Compute parse_compute(const std::string& name) {
   if (name.empty() || name == (sizeof(T) == 4 ? "float32" : "float64")) return Compute::kFull;
@@ -360,7 +330,6 @@ void bind_tools(py::module_& m) {
   m.def("label_range", &label_range, py::arg("labels").noconvert(), py::arg("n_classes"));
   m.def("set_patience", [](double scale) { patience_scale = scale; }, py::arg("scale"));
   m.def("activation_names", [] { return all_names(static_cast<int>(Activation::kCount), activation_name_at); });
-  m.def("optimizer_names", [] { return all_names(static_cast<int>(Optimizer::kCount), optimizer_name_at); });
   m.def("loss_names", &loss_names);
   bind_crew(m);
   bind_random(m);

@@ -461,19 +461,6 @@ py::object make(const py::object& net, const py::list& losses, const std::vector
       py::return_value_policy::take_ownership);
 }
 
-// A fact about one of an optimizer's slots.
-template <class F> void def_slot(py::module_& m, const char* name, F of) {
-  m.def(
-      name,
-      [of](const py::dict& optimizer, int slot) {
-        const OptimizerConfig config = parse_optimizer(optimizer);
-        check(slot >= 0 && slot < slot_count(config),
-              "slot: got " + std::to_string(slot) + ", expected 0 to " + std::to_string(slot_count(config) - 1));
-        return of(config, slot);
-      },
-      py::arg("optimizer"), py::arg("slot"));
-}
-
 }  // namespace
 
 void bind_trainer(py::module_& m) {
@@ -494,12 +481,6 @@ void bind_trainer(py::module_& m) {
       py::arg("slots"), py::kw_only(), py::arg("clip_norm") = 0.0, py::arg("clip_value") = 0.0,
       py::arg("accumulate_steps") = 1, py::arg("fuse") = true, py::arg("parameters") = py::dict(),
       py::arg("steps") = py::none(), py::arg("draws") = py::none());
-  m.def(
-      "slot_count", [](const py::dict& optimizer) { return slot_count(parse_optimizer(optimizer)); },
-      py::arg("optimizer"));
-  def_slot(m, "slot_name", slot_name);
-  def_slot(m, "slot_initial_value", slot_initial_value);
-  def_slot(m, "slot_lowest", slot_lowest);
 }
 
 }  // namespace bp
