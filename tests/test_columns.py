@@ -56,6 +56,29 @@ def test_another_order_is_put_right(frame, xy):
     assert held.evaluate(other, y) == held.evaluate(x, y)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_was_adapted_to_a_frame_says_the_order(frame, xy, late):
+    """Before the first fit too, whether the model was made before or after; also from its file."""
+    x, y = xy
+    x = x * [1, 10, 100] + [0, 5, 7]
+    scale = L.Normalization()
+    if not late:
+        scale.adapt(frame(x, "abc"))
+    model = bp.Sequential([bp.Input((3,)), scale, L.Dense(2)], seed=0)
+    if late:
+        scale.adapt(frame(x, "abc"))
+    model.compile("sgd", "mse")
+    other = frame(x[:, [2, 0, 1]], "cab")
+    assert np.array_equal(model.predict(other), model.predict(x))
+    with pytest.raises(ValueError, match="not expected: 'd'"):
+        model.fit(frame(x, "abd"), y, verbose=0)
+    twin = bp.Sequential.from_config(model.get_config())
+    twin.set_weights(model.get_weights())
+    assert np.array_equal(twin.predict(other), model.predict(x))
+    model.fit(other, y, verbose=0, shuffle=False)
+    assert not np.array_equal(model.get_weights()[-1], twin.get_weights()[-1])
+
+
 def test_other_columns_are_refused(frame, xy):
     x, y = xy
     model = model_of()

@@ -40,11 +40,15 @@ class Ends:
         The model was made with a list, so that even a single part may come in a list.
     columns : list of (tuple of str, or None)
         Of the frames that the model was trained with; None where it was none.
+    adapted : list of list of objects with `columns`
+        By end: what was adapted to data of its own before, right behind it. The columns of that
+        frame are the end's, until it has some.
     """
 
     def __init__(self, names: Sequence[str], shapes: Sequence[Shape], listed: bool = False) -> None:
         self.names, self.shapes, self.listed = list(names), list(shapes), listed
         self.columns: list[Columns | None] = [None] * len(self.names)
+        self.adapted: list[list[Any]] = [[] for _ in self.names]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,6 +61,9 @@ class Ends:
 
     def tables(self, name: str, value: Any) -> list[tuple[str, Table]]:
         """The parts converted, the columns of frames in the order of the model's."""
+        for k, layers in enumerate(self.adapted):
+            for layer in layers:
+                self.columns[k] = self.columns[k] or layer.columns
         parts = zip(self.parts(name, value), self.columns, self.shapes, strict=True)
         return [self.table(label, part, columns, s) for (label, part), columns, s in parts]
 
@@ -474,8 +481,8 @@ def _in_columns(label: str, table: Table, known: Columns | None) -> Table:
     strange = [column for column in found if column not in known]
     raise ValueError(
         f"{label} has columns {_listed(found)}, expected {_listed(known)}, with which the model "
-        f"was trained (missing: {_listed(missing)}; not expected: {_listed(strange)}); rename the "
-        f"columns, or pass {label}.to_numpy() to have them read by position"
+        f"was trained or adapted (missing: {_listed(missing)}; not expected: {_listed(strange)}); "
+        f"rename the columns, or pass {label}.to_numpy() to have them read by position"
     )
 
 

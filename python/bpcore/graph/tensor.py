@@ -22,6 +22,7 @@ class Layer(Protocol):
 
     is_input: bool
     stateful: bool
+    columns: tuple[str, ...] | None
 
     @property
     def name(self) -> str:

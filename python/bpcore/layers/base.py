@@ -79,6 +79,7 @@ class Layer(arguments.Configured):
     streams = True
     # Whether it goes on from batch to batch of a training.
     stateful = False
+    columns: tuple[str, ...] | None = None  # of the frame that the layer was adapted to
     # Whether a call gives a list, which a Sequential cannot hand on.
     several_outputs: bool = False
     # Why a file cannot hold it, if so.

@@ -97,9 +97,11 @@ class Normalization(CoreLayer):
     def adapt(self, x: Any) -> None:
         """Take mean and variance of the last axis from data, an array (N, ...) of real numbers.
 
-        Sums are in float64. Builds the layer if it is not built.
+        Sums are in float64. Builds the layer if it is not built. The columns of a frame are kept:
+        a model that has the layer right behind an input brings frames into their order.
         """
-        array = data.array("x", x)
+        table = data.table("x", x)
+        array = table.array
         if array.ndim < 2 or array.shape[0] == 0:
             raise ValueError(f"{self.label}.adapt: got x of shape {array.shape}, expected (N, ...)")
         mean, variance = _statistics(array.reshape(-1, array.shape[-1]))
@@ -117,7 +119,7 @@ class Normalization(CoreLayer):
         self._check_range(variance)
         self.mean.exact[...], self.variance.exact[...] = mean, variance
         self.set_weights([mean, variance])
-        self._given = (mean, variance)
+        self._given, self.columns = (mean, variance), table.columns
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

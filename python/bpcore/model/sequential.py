@@ -37,7 +37,7 @@ class Sequential(Model):
 
     if TYPE_CHECKING:  # one output, so one array
 
-        def __call__(self, x: Any, *, training: bool = False, out: Any = None) -> Array: ...
+        def __call__(self, x: Any, training: bool = False, *, out: Any = None) -> Array: ...
 
         def predict(
             self,

@@ -64,6 +64,10 @@ class Engine:
             self._steps,
             self.low.ids,
         )
+        if signature is None:
+            for node in nodes:
+                for k in (k for k, t in enumerate(inputs) if any(t is u for u in node.inputs)):
+                    self.signature.inputs.adapted[k].append(node.layer)
         self.forms: dict[Form, Engine] = {}
         self.params: list[Parameter] = self.low.params
         self.flags = self.low.flags()
