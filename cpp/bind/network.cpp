@@ -49,16 +49,16 @@ template <class T>
 Network<T>::Network(const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
                     const std::vector<std::string>& names, const std::vector<bool>& trainable,
                     const std::string& compute, const std::vector<std::tuple<int, int, int, py::array>>& shifts,
-                    const std::vector<std::shared_ptr<Counter>>& changes)
+                    const std::vector<std::shared_ptr<Counter>>& changes, const std::vector<int>& backs)
     : keep_(params) {
   const Compute operands = parse_compute<T>(compute);
   check(params.size() == names.size() && params.size() == trainable.size() &&
-            (changes.empty() || changes.size() == params.size()),
-        "params, names, trainable and changes differ in length");
+            (changes.empty() || changes.size() == params.size()) && (backs.empty() || backs.size() == params.size()),
+        "params, names, trainable, changes and backs differ in length");
   std::vector<ParameterView<T>> views;
   for (std::size_t i = 0; i < params.size(); ++i) {
     views.push_back({writable_data<T>(params[i], names[i]), shape_of(params[i]), names[i], trainable[i],
-                     changes.empty() ? nullptr : changes[i]});
+                     changes.empty() ? nullptr : changes[i], backs.empty() ? -1 : backs[i]});
   }
   std::vector<NodeSpec<T>> specs;
   for (py::handle node : nodes) specs.push_back(parse_node<T>(py::reinterpret_borrow<py::tuple>(node), operands));
@@ -280,10 +280,10 @@ void bind_network(py::module_& m) {
          const std::vector<py::array>& params, const std::vector<std::string>& names,
          const std::vector<bool>& trainable, const std::string& compute,
          const std::vector<std::tuple<int, int, int, py::array>>& shifts,
-         const std::vector<std::shared_ptr<Counter>>& changes) -> py::object {
+         const std::vector<std::shared_ptr<Counter>>& changes, const std::vector<int>& backs) -> py::object {
         const auto make = [&]<class T>(T) {
           return py::cast(
-              std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute, shifts, changes));
+              std::make_shared<Network<T>>(nodes, outputs, params, names, trainable, compute, shifts, changes, backs));
         };
         if (dtype == "float32") return make(0.0f);
         if (dtype == "float64") return make(0.0);
@@ -292,7 +292,7 @@ void bind_network(py::module_& m) {
       py::arg("dtype"), py::arg("nodes"), py::arg("outputs"), py::arg("params"), py::arg("param_names"),
       py::arg("trainable"), py::arg("compute") = "",
       py::arg("shifts") = std::vector<std::tuple<int, int, int, py::array>>{},
-      py::arg("changes") = std::vector<std::shared_ptr<Counter>>{});
+      py::arg("changes") = std::vector<std::shared_ptr<Counter>>{}, py::arg("backs") = std::vector<int>{});
 }
 
 template class Network<float>;

@@ -13,7 +13,7 @@ template <class T> class Network {
   Network(const py::list& nodes, const std::vector<int>& outputs, const std::vector<py::array>& params,
           const std::vector<std::string>& names, const std::vector<bool>& trainable, const std::string& compute,
           const std::vector<std::tuple<int, int, int, py::array>>& shifts,
-          const std::vector<std::shared_ptr<Counter>>& changes);
+          const std::vector<std::shared_ptr<Counter>>& changes, const std::vector<int>& backs);
 
   const std::shared_ptr<const Graph<T>>& graph() const { return graph_; }
   int node(int users) const;  // the caller's number -> the graph's

@@ -5,6 +5,7 @@
 //   constraints  by parameter: None, ("norm", low, high, rate, outer, axes, inner), ("non_negative",), ("python",
 //   call):
 //                call(w) returns what w, an array of its own, is to become
+//   objectives   (node, weight) each: a value to be minimised beside the losses
 //   groups       (learning_rate_factor, weight_decay) each; group_of has the number of each parameter's
 // All may be left out.
 #pragma once
@@ -93,6 +94,11 @@ template <class T> void parse_parameters(const py::dict& options, const Graph<T>
   }
   for (std::size_t p = 0; p < constraints.size(); ++p) {
     config.constraints.push_back(parse_constraint<T>(constraints[p], graph.params[p].shape));
+  }
+  for (py::handle item : list("objectives")) {
+    const auto [node, weight] = item.cast<std::pair<int, double>>();
+    check(node >= 0 && static_cast<std::size_t>(node) < graph.node_of.size(), "an objective names no node");
+    config.objectives.push_back({graph.node_of[static_cast<std::size_t>(node)], weight});
   }
   for (py::handle item : list("groups")) {
     const auto pair = item.cast<std::pair<double, double>>();

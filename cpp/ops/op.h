@@ -4,6 +4,7 @@
 // for whatever part it is asked: it starts no threads, allocates nothing and keeps nothing.
 #pragma once
 
+#include <atomic>
 #include <limits>
 
 #include "ops/batch_sum.h"
@@ -38,6 +39,7 @@ struct Sizes {
 enum class Role {
   kComputes,
   kInput,     // holds data of the caller
+  kTarget,    // holds the target of an output
   kConstant,  // is the same for every sample
   kAlias,     // is the memory of its input, seen in another shape
 };
@@ -71,6 +73,7 @@ struct Facts {
   bool keeps_probabilities = false;           // of probabilities it makes probabilities
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
   double alpha = 0;                           // and its slope or scale
+  int output = -1;                            // of a target: whose
   Differential differential = Differential::kNone;
   // A sample's gradient of a parameter is at most this multiple of |x| (or 1) |dy|. Infinite: unknown, and each update
   // is tried.
@@ -93,6 +96,8 @@ template <class T> struct Io {
   T* kept = nullptr;
   std::uint64_t draw = 0;  // which training batch this is: with seed and row, all that random numbers depend on
   bool training = false;
+  // Samples of the training batch; a loss is their mean, so a gradient times it is that of a sample's own loss.
+  const std::atomic<std::int64_t>* batch = nullptr;
 };
 
 struct Block {   // of a batch

@@ -1,5 +1,6 @@
-// Nodes without mathematics: input (data of the caller), constant (the same values for every sample), reshape (the same
-// memory under another shape: the plan makes it an alias).
+// Nodes without mathematics: input (data of the caller), target (what an output is compared with; of a label 1 at its
+// place), constant (the same values for every sample), reshape (the same memory under another shape: the plan makes it
+// an alias).
 #include "ops/op.h"
 
 #include <algorithm>
@@ -15,6 +16,7 @@ template <class T> class Source : public Op<T> {
     this->facts_.keeps_probabilities = role == Role::kAlias;
     this->facts_.ids = this->facts_.takes_ids = ids;
   }
+  void name_output(int output) { this->facts_.output = output; }
   void forward(const Io<T>&, const Block&, T*) const override {}
   void backward(const Io<T>&, const Block&, T*) const override {}
 };
@@ -38,6 +40,11 @@ template <class T> class Constant final : public Source<T> {
 template <class T> OpPtr<T> make_input(const Node<T>& node) {
   return std::make_unique<Source<T>>(node.integers("shape"), Role::kInput, node.flag("ids"));
 }
+template <class T> OpPtr<T> make_target(const Node<T>& node) {
+  auto made = std::make_unique<Source<T>>(node.integers("shape"), Role::kTarget);
+  made->name_output(static_cast<int>(node.integer("output")));
+  return made;
+}
 template <class T> OpPtr<T> make_constant(const Node<T>& node) {
   const Array& array = node.array("value");
   node.expect(static_cast<std::int64_t>(array.values.size()) == size_of(array.shape), "constant of a wrong size");
@@ -50,6 +57,7 @@ template <class T> OpPtr<T> make_reshape(const Node<T>& node) {
   return std::make_unique<Source<T>>(shape, Role::kAlias);
 }
 BP_INSTANTIATE_MAKER(make_input)
+BP_INSTANTIATE_MAKER(make_target)
 BP_INSTANTIATE_MAKER(make_constant)
 BP_INSTANTIATE_MAKER(make_reshape)
 

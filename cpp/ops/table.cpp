@@ -4,6 +4,7 @@
 // clang-format off
 #define BP_OPS(row)                                   \
   row("input", make_input)                            \
+  row("target", make_target)                          \
   row("constant", make_constant)                      \
   row("reshape", make_reshape)                        \
   row("python", make_user_layer)                      \

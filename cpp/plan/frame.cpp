@@ -45,7 +45,12 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
     io.y = value(steps[s].output);
     io.dy = gradient(steps[s].output);
     for (int param : steps[s].params) io.w.push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
-    io.w_back = io.w;
+    for (int param : steps[s].params) {
+      const int back = plan_->graph().params[static_cast<std::size_t>(param)].back;
+      const int read = back < 0 ? param : back;
+      io.w_back.push_back(plan_->graph().params[static_cast<std::size_t>(read)].value);
+    }
+    io.batch = &batch_;
     kept_params_.emplace_back();
     if (steps[s].op->sizes().kept == 0) continue;
     for (int param : steps[s].params)

@@ -23,6 +23,7 @@ template <class T> class Frame {
   Io<T>& io(std::size_t step) { return io_[step]; }
   void set_training(bool training);
   void set_draw(std::uint64_t draw);
+  void set_batch(std::int64_t n) { batch_.store(n, std::memory_order_relaxed); }  // by each member, the same
   // Whether backward goes on to the gradients of the inputs, in a plan that has them.
   void want_inputs(bool wanted);
   // From now on ops carry states from batch to batch: the first batch begins with zeros.
@@ -62,6 +63,7 @@ template <class T> class Frame {
 
   std::shared_ptr<const Plan<T>> plan_;
   std::int64_t capacity_;
+  std::atomic<std::int64_t> batch_{0};
   Buffer<T> arena_;
   std::vector<T*> values_, gradients_, own_;
   std::vector<Io<T>> io_;

@@ -6,6 +6,12 @@ template <class T>
 Graph<T>::Graph(std::vector<NodeSpec<T>> specs, const std::vector<int>& wanted_outputs,
                 std::vector<ParameterView<T>> parameters)
     : params(std::move(parameters)) {
+  for (const ParameterView<T>& param : params) {
+    if (param.back < 0) continue;
+    const bool there = static_cast<std::size_t>(param.back) < params.size();
+    check(there && params[static_cast<std::size_t>(param.back)].shape == param.shape,
+          param.name + ": what backward reads in its place has another shape");
+  }
   for (NodeSpec<T>& spec : specs) {
     for (int& input : spec.inputs) {
       check(input >= 0 && static_cast<std::size_t>(input) < node_of.size(),

@@ -12,6 +12,7 @@ template <class T> struct ParameterView {
   std::string name;
   bool trainable;
   std::shared_ptr<Counter> changes;  // how often the value was changed, or null: nobody asks
+  int back = -1;                     // the parameter that backward reads in its place; -1: itself
 
   // Seen as a matrix (all axes but the last, the last); a vector is one row.
   std::int64_t row_size() const { return shape.empty() ? 1 : shape.back(); }

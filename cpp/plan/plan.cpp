@@ -149,7 +149,7 @@ template <class T> void Plan<T>::add_steps(const std::vector<int>& targets) {
     const int node = static_cast<int>(i);
     if (!needed[i] || graph_->has_role(node, Role::kAlias)) continue;
     computed_[i] = 1;
-    if (graph_->has_role(node, Role::kInput)) continue;
+    if (graph_->has_role(node, Role::kInput) || graph_->has_role(node, Role::kTarget)) continue;
     Step<T> step;
     step.op = graph_->make(node);
     if (const int before = step_before(node, maker); before >= 0 && fuse(steps_[at(before)], node, *step.op)) {
@@ -222,7 +222,7 @@ template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) 
     step.backward = reaches[at(step.output)] && depends[at(step.output)];
     step.backward_for_inputs = step.backward && !trained[at(step.output)];
     for (int input : step.inputs) {
-      if (reaches[at(step.output)]) reaches[at(input)] = 1;
+      if (reaches[at(step.output)] && !step.op->facts().stops) reaches[at(input)] = 1;
       const bool wants = step.backward && depends[at(input)];
       step.wants_dx.push_back(wants);
       step.adds_dx.push_back(wants && written[at(input)]);

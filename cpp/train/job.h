@@ -30,8 +30,15 @@ template <class T> struct BatchSource {
   std::int64_t n = 0;
 };
 
+// A value whose sum, as a mean over the batch, training minimises beside the losses.
+struct ValueLoss {
+  int value;
+  double weight;
+};
+
 template <class T> struct StepConfig {
   std::vector<BoundLoss<T>> losses;
+  std::vector<ValueLoss> objectives;
   std::vector<int> handed;         // values whose gradients the caller hands in, in place of losses
   std::vector<char> needs_values;  // by output: some metric wants what predict() returns
   OptimizerConfig optimizer;

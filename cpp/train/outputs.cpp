@@ -19,6 +19,20 @@ template <class T> Outputs<T>::Outputs(Workspace<T>& work) : work_(work), output
     outputs_[k].adds_delta = std::find(seen.begin(), seen.end(), root) != seen.end();
     seen.push_back(root);
   }
+  for (const ValueLoss& objective : work_.config->objectives) {
+    check(std::find(seen.begin(), seen.end(), work_.plan->root(objective.value)) == seen.end(),
+          "an objective is what a loss reads, or another objective");
+    seen.push_back(work_.plan->root(objective.value));
+  }
+  for (std::size_t i = 0; i < work_.graph->nodes.size(); ++i) {
+    const int value = static_cast<int>(i), output = work_.graph->facts[i].output;
+    if (!work_.graph->has_role(value, Role::kTarget) || !work_.plan->computed(value)) continue;
+    check(output >= 0 && static_cast<std::size_t>(output) < outputs_.size(), "a target of no output");
+    const BoundLoss<T>& loss = bound(static_cast<std::size_t>(output));
+    check(loss.target_width == loss.width && work_.graph->size(value) == loss.positions * loss.width,
+          "a target of another size than its output");
+    shown_.push_back(value);
+  }
 }
 
 template <class T> void Outputs<T>::make_room(std::int64_t n) {
@@ -84,6 +98,32 @@ template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
       std::fill_n(out.loss_weight.data() + i * each, each, out.weight[i]);
     }
   }
+  show_targets(rows);
+}
+
+// As values of the graph; of a label 1 at its place.
+template <class T> void Outputs<T>::show_targets(Rows rows) {
+  for (int value : shown_) {
+    const auto k = static_cast<std::size_t>(work_.graph->facts[static_cast<std::size_t>(value)].output);
+    const BoundLoss<T>& loss = bound(k);
+    const std::int64_t begin = rows.begin * loss.positions, count = rows.count() * loss.positions;
+    T* to = work_.frame->value(value) + begin * loss.width;
+    if (!outputs_[k].labelled) {
+      std::copy_n(outputs_[k].target.data() + begin * loss.width, count * loss.width, to);
+      continue;
+    }
+    std::fill_n(to, count * loss.width, T(0));
+    for (std::int64_t i = 0; i < count; ++i) to[i * loss.width + outputs_[k].label[begin + i]] = T(1);
+  }
+}
+
+template <class T> void Outputs<T>::objective(std::size_t k, Rows rows, const BatchJob<T>& job) {
+  const ValueLoss& objective = work_.config->objectives[k];
+  const std::int64_t size = work_.graph->size(objective.value), begin = rows.begin * size, n = rows.count() * size;
+  if (!kernels<T>().all_finite(work_.frame->value(objective.value) + begin, n)) work_.flaw();
+  T* gradient = work_.frame->gradient(objective.value);
+  if (!job.training || gradient == nullptr) return;
+  std::fill_n(gradient + begin, n, static_cast<T>(objective.weight / static_cast<double>(job.rows.count())));
 }
 
 namespace {

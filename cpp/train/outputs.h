@@ -16,6 +16,8 @@ template <class T> class Outputs {
   void gather(Rows rows, const BatchJob<T>& job);
   // Value and, in training, delta of some samples; notes what is not finite.
   void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
+  // Writes the gradient of an objective of some samples.
+  void objective(std::size_t k, Rows rows, const BatchJob<T>& job);
   LossArgs<T> arguments(std::size_t k, Rows rows, const BatchJob<T>& job);  // what its kernel takes
   OutputBatch<T> batch(std::size_t k, std::int64_t n) const;                // the last one, of n samples
   const T* row_loss(std::size_t k) const { return outputs_[k].row_loss.data(); }
@@ -39,9 +41,11 @@ template <class T> class Outputs {
   void check_target(std::size_t k, Rows rows, const BatchJob<T>& job) const;
   void check_weight(std::size_t k, Rows rows, const BatchJob<T>& job) const;
   void link_values(std::size_t k, Rows rows);
+  void show_targets(Rows rows);
 
   Workspace<T>& work_;
   std::vector<Arrays> outputs_;
+  std::vector<int> shown_;  // the values that are targets
 };
 
 }  // namespace bp

@@ -127,13 +127,14 @@ template <class T> BatchProfile Probe<T>::profile(Team& alone, const BatchJob<T>
   const std::int64_t n = job.rows.count();
   measure_sizes(n, &found);
   update_.set_rate(job);
+  work_.frame->set_batch(n);
   schedule_.each_call(n, [&](const Call& call, Rows rows) {
     const auto start = Clock::now();
     schedule_.make(call, rows, alone, job, work_.scratch[0].data());
     const double seconds = seconds_since(start);
     if (call.phase == Phase::kGather) {
       found.gather += seconds;
-    } else if (call.phase == Phase::kLoss) {
+    } else if (call.phase == Phase::kLoss || call.phase == Phase::kObjective) {
       found.loss += seconds;
     } else {
       StepProfile& of = found.steps[static_cast<std::size_t>(call.index)];

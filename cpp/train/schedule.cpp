@@ -26,6 +26,9 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
     const bool users = outputs_.bound(k).config.user != nullptr;
     calls_.push_back({Phase::kLoss, static_cast<int>(k), users ? Partition::kWhole : Partition::kRows});
   }
+  for (std::size_t k = 0; k < work_.config->objectives.size(); ++k) {
+    calls_.push_back({Phase::kObjective, static_cast<int>(k), Partition::kRows});
+  }
   first_backward_ = calls_.size();
   for (std::size_t s = steps.size(); s-- > 0;) {
     if (!steps[s].backward) continue;
@@ -74,6 +77,7 @@ template <class T>
 void Schedule<T>::make_all(std::size_t first, std::size_t end, Rows mine, Team& team, const BatchJob<T>& job) {
   T* scratch = work_.scratch[static_cast<std::size_t>(team.rank)].data();
   const std::int64_t n = job.rows.count();
+  work_.frame->set_batch(n);
   const auto by_rows = [&](const Call& call) {
     return call.partition == Partition::kRows || (call.partition == Partition::kColumns && team.size == 1);
   };
@@ -106,6 +110,7 @@ template <class T> void Schedule<T>::make(const Call& call, Rows rows, Team& tea
   switch (call.phase) {
     case Phase::kGather: work_.gather(rows, job); return outputs_.gather(rows, job);
     case Phase::kLoss: return outputs_.loss(static_cast<std::size_t>(call.index), rows, job);
+    case Phase::kObjective: return outputs_.objective(static_cast<std::size_t>(call.index), rows, job);
     case Phase::kForward: {
       if (!long_) return work_.frame->forward(static_cast<std::size_t>(call.index), rows, scratch);
       const Step<T>& step = work_.step(call.index);

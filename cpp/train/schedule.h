@@ -12,11 +12,11 @@
 
 namespace bp {
 
-enum class Phase { kGather, kForward, kLoss, kPrepare, kBackward };
+enum class Phase { kGather, kForward, kLoss, kObjective, kPrepare, kBackward };
 
 struct Call {
   Phase phase;
-  int index;  // of the step, or of the output
+  int index;  // of the step, of the output, or of the objective
   Partition partition;
 };
 

@@ -16,6 +16,10 @@ std::shared_ptr<const Plan<T>> training_plan(std::shared_ptr<const Graph<T>> gra
     losses.push_back(loss.prediction);
     if (!config.fuse) targets.push_back(loss.output);
   }
+  for (const ValueLoss& objective : config.objectives) {
+    targets.push_back(objective.value);
+    losses.push_back(objective.value);
+  }
   targets.insert(targets.end(), config.handed.begin(), config.handed.end());
   losses.insert(losses.end(), config.handed.begin(), config.handed.end());
   PlanOptions options;

@@ -155,7 +155,7 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
             "rename the layer"
         )
     names = _slot_names(optimizer)
-    for p in model.weights:
+    for p in save.stored(model):
         for slot, array in zip(names, optimizer._slots.get(p, []), strict=False):
             arrays[slot_key(slot, p.name)] = array
     arrays |= {_SOLVER + name: array for name, array in _solver_numbers(optimizer).items()}
@@ -244,7 +244,7 @@ def arrays_kind(
     spec = model.optimizer.spec()
     count = range(_core.slot_count(spec))
     slots = [(_core.slot_name(spec, k), _core.slot_lowest(spec, k)) for k in count]
-    for p in model.weights:
+    for p in save.stored(model):
         low = 0.0 if p.local_name.endswith("variance") else -math.inf
         fields[p.name] = kinds.Values(p.shape, p.dtype, low)
         if p.name in trained or any(slot_key(slot, p.name) in found for slot, _ in slots):
@@ -298,16 +298,17 @@ def prepare(
         rate = state["learning_rate"]
         changed = rate is not None and rate != rate_as_data(optimizer)
         rate = schedules.checked_rate(rate) if changed else None
-        check_writable(model.weights)
+        check_writable(save.stored(model))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise FormatError(f"{file}: {error}") from error
     names = _slot_names(optimizer)
     slots = {
         p: [aligned_copy(own[slot_key(slot, p.name)]) for slot in names]
-        for p in model.weights
+        for p in save.stored(model)
         if names and slot_key(names[0], p.name) in own
     }
     solver = {key[len(_SOLVER) :]: own[key] for key in own if key.startswith(_SOLVER)}
+    stored = save.stored(model)
     numbers = {layer: tuple(state["random"][layer.name]) for layer in layers}
 
     def apply() -> None:
@@ -319,7 +320,7 @@ def prepare(
         for layer, (seed, stream) in numbers.items():
             layer.origin = seed, stream
         renew(was != (model.seed, state["random"]))
-        assign(model.weights, [own[p.name] for p in model.weights])
+        assign(stored, [own[p.name] for p in stored])
         optimizer._slots, optimizer._began = slots, state["began"]
         optimizer.iterations = state["iterations"]
         if isinstance(optimizer, BatchSolver):

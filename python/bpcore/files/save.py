@@ -18,6 +18,7 @@ from .. import initializers
 from ..base import checks
 from ..base.plain import Plain
 from ..errors import FormatError, NotBuiltError
+from ..graph.parameter import Parameter
 from . import container
 from .atomic import write_atomically
 
@@ -50,13 +51,14 @@ def save_model(model: Any, path: str | os.PathLike[str], *, copies: bool = False
         raise NotBuiltError(
             "cannot save a model without weights; call build(input_shape) or fit first"
         )
-    arrays = arrays_of(model)
-    if copies:
-        arrays = {key: array.copy() for key, array in arrays.items()}
     for layer in model.layers:
         if layer.unsaved is not None:
             raise TypeError(f"cannot save the model: {layer.label}: {layer.unsaved}")
     document: dict[str, Any] = {"model": describe(model)}
+    compiled = document["model"]["config"].get("compile") is not None
+    arrays = arrays_of(model, rule=compiled)
+    if copies:
+        arrays = {key: array.copy() for key, array in arrays.items()}
     updates = model.optimizer.iterations if document["model"]["config"].get("compile") else 0
     if updates:  # where schedules go on
         document["updates"] = updates
@@ -77,10 +79,15 @@ def describe(model: Any) -> dict[str, Any]:
     return {"class_name": type(model).__name__, "config": config}
 
 
-def arrays_of(model: Any) -> dict[str, np.ndarray]:
-    """The weights by name, not copied."""
+def stored(model: Any) -> list[Parameter]:
+    """The weights of a model, and those of the rule of `bpcore.credit` that trains it."""
+    return [*model.weights, *model.credit_weights]
+
+
+def arrays_of(model: Any, *, rule: bool = True) -> dict[str, np.ndarray]:
+    """The weights by name, not copied; with those of the rule that trains it or without."""
     arrays: dict[str, np.ndarray] = {}
-    for parameter in model.weights:
+    for parameter in stored(model) if rule else model.weights:
         if parameter.name in arrays:
             raise ValueError(f"two parameters are named {parameter.name!r}; give the layers names")
         arrays[parameter.name] = np.asarray(parameter.value)
@@ -90,8 +97,8 @@ def arrays_of(model: Any) -> dict[str, np.ndarray]:
 def check_weights(
     model: Any, arrays: Mapping[str, np.ndarray], file: str, finite: bool = True
 ) -> None:
-    """Refuse arrays that are not exactly the model's weights."""
-    parameters = {parameter.name: parameter for parameter in model.weights}
+    """Refuse arrays that are not exactly what a file of the model holds."""
+    parameters = {parameter.name: parameter for parameter in stored(model)}
     missing = sorted(set(parameters) - set(arrays))
     unknown = sorted(set(arrays) - set(parameters))
     if missing or unknown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..base.lengths import Keys, MaskKey, closed, fits, inferred, is_open
-from .lowering import End, Lowering, Place, lower
+from .lowering import End, Lowering, Place, begin, lower, lower_node
 from .parameter import Parameter
 from .steps import Affine, Fixed, Function, Given, Joined, Units, View
 from .tensor import (
@@ -31,6 +31,7 @@ __all__ = [
     "Tensor",
     "Units",
     "View",
+    "begin",
     "closed",
     "connect",
     "fits",
@@ -38,6 +39,7 @@ __all__ = [
     "is_open",
     "is_symbolic",
     "lower",
+    "lower_node",
     "sort",
     "unique_layers",
 ]

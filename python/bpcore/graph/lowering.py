@@ -73,6 +73,7 @@ class Lowering:
         self.shared_layers: set[int] = set()  # ids of layers with several calls
         self._modes: list[tuple[dict[str, Any], Layer, str, str]] = []
         self._shifts: list[tuple[int, Parameter, Parameter]] = []
+        self._backs: dict[int, int] = {}  # by parameter, what stands in its place on the way back
         self._numbers: dict[int, int] = {}
         self._made: Counter[tuple[str, str]] = Counter()
 
@@ -176,6 +177,10 @@ class Lowering:
         data are read: in float64, before they are rounded, if the mean is large."""
         self._shifts.append((i, mean, variance))
 
+    def send_back(self, matrix: Parameter, feedback: Parameter) -> None:
+        """On the way back `feedback`, of the same shape, stands in the place of `matrix`."""
+        self._backs[self._number(matrix)] = self._number(feedback)
+
     def _input_of(self, i: int, outputs: Sequence[int]) -> int | None:
         """The input that nothing but node `i` reads, seen through reshapes."""
         source = self.nodes[i][1][0]
@@ -263,6 +268,7 @@ class Lowering:
             self.compute,
             shifts,
             [p._changes for p in self.params],
+            [self._backs.get(k, -1) for k in range(len(self.params))] if self._backs else [],
         )
 
 
@@ -281,30 +287,38 @@ def lower(
     say which steps count.
     """
     low = Lowering(dtype, compute, masked, traced)
+    places = begin(low, nodes, inputs, lengths)
+    for node in nodes:
+        if id(node) not in places:
+            places[id(node)] = lower_node(low, node, [places[id(t.node)].a for t in node.inputs])
+    return low, places
+
+
+def begin(
+    low: Lowering, nodes: Sequence[Node], inputs: Sequence[Tensor], lengths: Sequence[int] = ()
+) -> dict[int, Place]:
+    """Write the inputs of a sorted graph down; their places, by node."""
     places: dict[int, Place] = {}
     for k, t in enumerate(inputs):
         shape = closed(t.shape, lengths[k]) if is_open(t.shape) else t.shape
         i = low.add_input(shape, t.name)
         places[id(t.node)] = Place([], i, i)
-    calls: dict[int, int] = {}
-    for node in nodes:
-        calls[id(node.layer)] = calls.get(id(node.layer), 0) + 1
+    calls = Counter(id(node.layer) for node in nodes)
     low.shared_layers = {key for key, n in calls.items() if n > 1}
-    for node in nodes:
-        if id(node) in places:
-            continue
-        arguments = [places[id(t.node)].a for t in node.inputs]
-        shapes = [low.shapes[i] for i in arguments]
-        shape = node.output.shape
-        if is_open(shape):
-            several = isinstance(node.layer.input_shape, list)
-            shape = node.layer.compute_output_shape(shapes if several else shapes[0])
-        first = len(low.nodes)
-        a = node.layer.lower(low, arguments, shapes, shape)
-        _pass_masks(low, node.layer, arguments, shapes, a)
-        z = min(first, a)
-        places[id(node)] = Place(arguments, z, a)
-    return low, places
+    return places
+
+
+def lower_node(low: Lowering, node: Node, arguments: list[int]) -> Place:
+    """Write one call of a layer down, for these values."""
+    shapes = [low.shapes[i] for i in arguments]
+    shape = node.output.shape
+    if is_open(shape):
+        several = isinstance(node.layer.input_shape, list)
+        shape = node.layer.compute_output_shape(shapes if several else shapes[0])
+    first = len(low.nodes)
+    a = node.layer.lower(low, arguments, shapes, shape)
+    _pass_masks(low, node.layer, arguments, shapes, a)
+    return Place(arguments, min(first, a), a)
 
 
 def _pass_masks(

@@ -37,6 +37,14 @@ class Layer(Protocol):
         """Whether optimizers change its weights."""
 
     @property
+    def weights(self) -> Any:
+        """All of its parameters."""
+
+    @property
+    def matrices(self) -> Any:
+        """Those of them whose transposes the way back reads; None: nobody knows."""
+
+    @property
     def input_shape(self) -> Any:
         """Per-sample shape of the input, or a list of them; None before it is built."""
 

@@ -216,6 +216,14 @@ class Layer(arguments.Configured):
         return [p for p in self._weights if p.trainable]
 
     @property
+    def matrices(self) -> list[Parameter] | None:
+        """The parameters whose transposes `backward` reads, for rules of `bpcore.credit`.
+
+        None where nobody knows: in code of the user's, and where layers are made of others.
+        """
+        return None if self._weights else []
+
+    @property
     def gradients(self) -> dict[str, Array]:
         """Gradients that `backward` has added up, by weight name; `zero_gradients` clears them."""
         return GradientDict({p.local_name: p.grad for p in self._weights})

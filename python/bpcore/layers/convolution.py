@@ -15,6 +15,7 @@ from .sliding import SlidingLayer, read_format, sizes
 class _Convolution(SlidingLayer):
     """Base of Conv1D and Conv2D."""
 
+    _transposed = ("kernel",)
     words: tuple[str, ...] = ("valid", "same")
 
     def __init__(

@@ -110,6 +110,19 @@ class Brick:
 class CoreLayer(Layer):
     """A layer whose mathematics is in the core; alone it runs as a network of one layer."""
 
+    _transposed: tuple[str, ...] = ()  # weights that are matrices from inputs to outputs
+
+    @property
+    def matrices(self) -> list[Parameter] | None:
+        if self._is_users():
+            return super().matrices
+        return [p for p in self._weights if p.local_name in self._transposed]
+
+    def _is_users(self) -> bool:
+        """Whether a subclass has its own mathematics."""
+        custom = type(self).forward is not CoreLayer.forward
+        return custom or type(self).backward is not CoreLayer.backward
+
     def _make_weight(
         self, name: str, shape: Any, part: str | None = None, trainable: bool = True
     ) -> Parameter:
@@ -151,7 +164,6 @@ class CoreLayer(Layer):
     def lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        custom = type(self).forward is not CoreLayer.forward
-        if custom or type(self).backward is not CoreLayer.backward:  # a subclass has its own maths
+        if self._is_users():
             return super().lower(low, inputs, shapes, shape)
         return self.core_lower(low, inputs, shapes, shape)

@@ -51,6 +51,7 @@ class Dense(CoreLayer):
     """
 
     of_last_axis = True
+    _transposed = ("kernel",)
 
     def __init__(
         self,
@@ -231,6 +232,10 @@ class TiedDense(CoreLayer):
         self.use_bias = checks.boolean("use_bias", use_bias)
         self.bias_initializer = initializers.get(bias_initializer)
         self.bias: Any = None
+
+    @property
+    def matrices(self) -> None:
+        """None: the matrix is another layer's."""
 
     def resolve(self, layers: Mapping[str, Any]) -> None:
         """Find the layer of a saved model by its name."""

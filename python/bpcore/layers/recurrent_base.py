@@ -25,6 +25,10 @@ class Recurrent(CoreLayer):
     units: int
     activation: str
 
+    @property
+    def matrices(self) -> None:
+        """None: the way back through time reads the recurrent matrix at each step."""
+
     def _set(
         self,
         units: Any,

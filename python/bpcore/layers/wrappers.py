@@ -21,6 +21,10 @@ from .recurrent_base import Recurrent
 class Wrapper(CoreLayer):
     """Base: inner layers, whose weights are those of this layer."""
 
+    @property
+    def matrices(self) -> None:
+        """None: they are those of the inner layers."""
+
     def _inner(self) -> list[tuple[str, Any]]:
         """The inner layers, each with what stands before the names of its weights."""
         raise NotImplementedError

@@ -145,7 +145,7 @@ class Copying(Stepwise):
         """
         name = checks.path(path)
         self._built(": nothing to save")
-        arrays = {key: array.copy() for key, array in save.arrays_of(self).items()}
+        arrays = {key: array.copy() for key, array in save.arrays_of(self, rule=False).items()}
         write_atomically(name, container.pack({"kind": "weights"}, arrays, 1))
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:

@@ -267,4 +267,5 @@ def _rebuild(
 def _fill(model: Any, arrays: Mapping[str, Array], file: str, finite: bool = True) -> None:
     """Check every array against its parameter, then copy all of them."""
     save.check_weights(model, arrays, file, finite)
-    assign(model.weights, [arrays[parameter.name] for parameter in model.weights])
+    parameters = save.stored(model)
+    assign(parameters, [arrays[parameter.name] for parameter in parameters])

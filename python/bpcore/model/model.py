@@ -148,7 +148,7 @@ class Model(Runnable):
         self._columns = [end.columns for end in ends]
         engine.by_chance = not self._seed_told
         if self._compilation is not None:
-            self._compilation.resolve(engine.ends(), engine.param_names)
+            self._fit_to(engine, self._compilation)
         self._engine = engine
         self._set_fast()
 
@@ -392,7 +392,7 @@ class Model(Runnable):
             building.own(layer, self)
             layer._next_stream = self._counters.next_stream
         if self._compilation is not None:
-            self._compilation.optimizer.bind(self)
+            self._compilation.bind(self)
         building.note_calls(self._nodes)
         if built:
             self._make_engine()

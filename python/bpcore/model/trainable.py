@@ -1,4 +1,4 @@
-"""The part of Model that trains: compile, fit, evaluate and their kin."""
+"""The part of Model that trains: fit, evaluate and their kin."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from ..data.opening import opened
 from ..data.signature import Names
 from ..errors import BusyError, diverged
 from ..layers.base import Layer
-from ..optimizers import Optimizer
 from ..train import evaluation, loop, windows
-from ..train.compilation import NO_LOSS, Compilation
+from ..train.compilation import Compilation
 from ..train.engine import Engine
 from ..train.options import Options
 from ..train.trainee import Trainee
 from . import building
 from .adjustable import Adjustable
+from .compilable import Compilable
 from .copying import Copying
-from .differentiable import Differentiable
 
 
-class Trainable(Adjustable, Copying, Differentiable):
+class Trainable(Adjustable, Copying, Compilable):
     """Base of `Model`: what needs a loss."""
 
     name: str
@@ -47,101 +46,6 @@ class Trainable(Adjustable, Copying, Differentiable):
 
     def _renew(self, anew: bool) -> None:
         raise NotImplementedError
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer given to `compile`."""
-        return self._need_compilation(loss=False).optimizer
-
-    @property
-    def compiled(self) -> bool:
-        """Whether `compile` was called, by the user or with what a file holds."""
-        return self._compilation is not None
-
-    def _need_compilation(self, loss: bool = True) -> Compilation:
-        if self._compilation is None:
-            raise RuntimeError(
-                f"model {self.name!r} is not compiled; call compile(optimizer, loss) first"
-            )
-        if loss and not self._compilation.has_loss:
-            raise RuntimeError(
-                f"model {self.name!r} is compiled without a loss, expected one here; call "
-                "compile(optimizer, loss), or use forward, backward and apply_gradients"
-            )
-        return self._compilation
-
-    # ---- training -----------------------------------------------------------------------------
-    def compile(
-        self,
-        optimizer: Any = "adam",
-        loss: Any = NO_LOSS,
-        metrics: Any = (),
-        *,
-        loss_weights: Any = None,
-        gradient_clip_norm: float | None = None,
-        gradient_clip_value: float | None = None,
-        accumulate_steps: int = 1,
-        parameter_groups: Any = None,
-        weighted_metrics: Any = (),
-    ) -> None:
-        """Choose optimizer, loss and metrics.
-
-        Parameters
-        ----------
-        optimizer : str or Optimizer
-        loss : str, loss, or list or dict of them by output
-            See `bpcore.losses`; an object with ``value`` and ``gradient`` is a loss as well. May be
-            left out for a loop of one's own: `forward`, `backward`, `apply_gradients`.
-        metrics : list, or dict or list of lists by output
-            See `bpcore.metrics`. They count every sample alike, whatever its weight in the loss.
-        loss_weights : list or dict of float, optional
-            By output; the total loss is the weighted sum.
-        gradient_clip_norm : float, optional
-            Scale all gradients so that their common norm is at most this.
-        gradient_clip_value : float, optional
-            Cut each gradient element to [-value, value].
-        accumulate_steps : int
-            Number of batches whose gradients are averaged for one update.
-        parameter_groups : dict of str to dict, optional
-            Rates and decay of some parameters, by patterns (`fnmatch`) of their names; the first
-            pattern that fits a name counts, and one that fits no name is an error. Options:
-            ``learning_rate_factor``, which multiplies the rate, and ``weight_decay``, in place of
-            the optimizer's.
-        weighted_metrics : list, or dict or list of lists by output
-            As `metrics`, but a sample counts by the weight that it has in the loss: the product of
-            its sample weight and the weight of its class; in validation and `evaluate` there are
-            only the sample weights given for these, and a ``class_weight`` of the loss itself. One
-            whose name is among `metrics` too is ``weighted_<name>`` in the logs.
-
-        Examples
-        --------
-        A slower first layer, and no weight decay for biases:
-
-        >>> import bpcore as bp
-        >>> model = bp.Sequential([bp.layers.Dense(8, "relu"), bp.layers.Dense(1)], seed=0)
-        >>> groups = {
-        ...     "*/bias": {"weight_decay": 0.0},
-        ...     "dense/*": {"learning_rate_factor": 0.1},
-        ... }
-        >>> model.compile(bp.optimizers.AdamW(0.01), "mse", parameter_groups=groups)
-        """
-        compilation = Compilation(
-            optimizer,
-            loss,
-            metrics,
-            loss_weights,
-            gradient_clip_norm,
-            gradient_clip_value,
-            accumulate_steps,
-            parameter_groups,
-            weighted_metrics,
-        )
-        with self._busy("compile"):
-            if self._engine is not None:
-                engine = self._engine
-                compilation.resolve(engine.ends(), engine.param_names)
-            compilation.optimizer.bind(self)
-            self._compilation = compilation
 
     def _busy(self, what: str) -> AbstractContextManager[Any]:
         # No name for the turn: where Ctrl-C comes before the caller's `with`, it ends unheld.

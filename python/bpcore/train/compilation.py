@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .. import credit as rules
 from .. import losses, optimizers
 from ..base import arguments, checks
 from ..data import arrays
@@ -42,6 +43,7 @@ class Compilation:
         accumulate_steps: Any,
         parameter_groups: Any = None,
         weighted_metrics: Any = (),
+        credit: Any = "backprop",
     ) -> None:
         if loss is None:
             raise TypeError(
@@ -60,6 +62,9 @@ class Compilation:
         self.clip_value = self._clip("gradient_clip_value", clip_value)
         self.accumulate_steps = checks.integer("accumulate_steps", accumulate_steps)
         self.groups = Groups(parameter_groups, self.optimizer)
+        self.credit = rules.get(credit)
+        if self.credit is not None:
+            self._check_rule(self.credit)
         for item in leaves(loss):  # an unknown name is an error at once
             losses.get(item)
         self.measures = Measures(metrics, weighted_metrics)
@@ -70,9 +75,28 @@ class Compilation:
         self.looked = False  # at any targets
         self._said: set[str] = set()
 
+    def _check_rule(self, rule: rules.Rule) -> None:
+        if not self.has_loss:
+            raise ValueError(
+                f"credit={rule!r} assigns the error of a loss, got no loss; give one, or leave "
+                "credit out for a loop of your own"
+            )
+        if isinstance(self.optimizer, optimizers.BatchSolver):
+            raise ValueError(
+                f"optimizer {type(self.optimizer).__name__} needs the derivatives of the loss "
+                f"itself, got credit={rule!r}; take an optimizer that steps along a direction, "
+                "such as 'adam'"
+            )
+
     @staticmethod
     def _clip(name: str, value: Any) -> float:
         return 0.0 if value is None else checks.real(name, value, 0.0, open_low=True)
+
+    def bind(self, model: Any) -> None:
+        """Belong to one model, as optimizer and rule do."""
+        self.optimizer.bind(model)
+        if self.credit is not None:
+            self.credit.bind(model)
 
     def resolve(self, ends: list[End], parameters: list[str]) -> None:
         """Fit losses, metrics and groups to the model; raises before anything is changed."""
@@ -87,6 +111,8 @@ class Compilation:
             if isinstance(loss, CoreLoss):
                 loss.target_shape(end.shape)
         weights = self._weights(names)
+        if self.credit is not None:
+            self.credit.check(chosen, ends)
         self.measures.resolve(ends, chosen)
         self.names, self.losses, self.weights = names, chosen, weights
         self.ends = ends
@@ -167,9 +193,13 @@ class Compilation:
             arrays.some_weight("sample_weight", data.ws)
         return data
 
-    def core_groups(self, parameters: list[str]) -> dict[str, Any]:
-        """Rate factor and decay of each group, and each parameter's group; {} if there are none."""
-        return self.groups.core(parameters, float(getattr(self.optimizer, "weight_decay", 0.0)))
+    def core_groups(self, parameters: list[str], rates: list[float]) -> dict[str, Any]:
+        """Rate factor and decay of each group, and each parameter's group; {} if there are none.
+
+        `rates`: by parameter, a factor that is not the groups' own.
+        """
+        decay = float(getattr(self.optimizer, "weight_decay", 0.0))
+        return self.groups.core(parameters, decay, rates)
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` needs; TypeError if something is a Python object."""
@@ -185,6 +215,7 @@ class Compilation:
             "gradient_clip_value": self.clip_value or None,
             "accumulate_steps": self.accumulate_steps,
             "parameter_groups": self.groups.get_config(),
+            **({"credit": arguments.plain(self.credit, "credit")} if self.credit else {}),
         }
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from .. import _core, constraints, graph, regularizers
+from .. import _core, constraints, credit, graph, regularizers
 from ..base.memory import Array
 from ..data.dataset import Dataset, Form
 from ..data.free_targets import is_free
@@ -17,6 +17,26 @@ from .compilation import Compilation
 # The length for which a model of open length is lowered before it has seen any, and how many
 # lengths' plans it keeps.
 _NOMINAL, _KEPT = 64, 24
+
+
+class Trained(NamedTuple):
+    """A network as it is trained: the model's own, or what a rule of `bpcore.credit` made of it.
+
+    Attributes
+    ----------
+    net : _core.Network
+    params : list of Parameter
+        In the core's order.
+    rates : dict of Parameter to float
+        Of weights of the rule: by what the learning rate is multiplied.
+    more : dict
+        For the core's trainer.
+    """
+
+    net: Any
+    params: list[Parameter]
+    rates: dict[Parameter, float]
+    more: dict[str, Any]
 
 
 class Engine:
@@ -46,16 +66,8 @@ class Engine:
         self.low, self.places = graph.lower(
             nodes, inputs, dtype, compute, *self.form, traced=traced
         )
-        self.outputs: list[int] = []
-        n_inputs = len(inputs)
-        for t in outputs:
-            i = self.places[id(t.node)].a
-            if i < n_inputs or i in self.outputs:  # the core wants a node of its own per output
-                source, shape = i, self.low.shapes[i]
-                i = self.low.add("reshape", (source,), shape, t.name, shape=shape)
-                self.low.say(i, graph.View())
-                self.low.set_masks(i, self.low.masks_of(source))
-            self.outputs.append(i)
+        values = [self.places[id(t.node)].a for t in outputs]
+        self.outputs: list[int] = self._own_nodes(self.low, values)
         self.signature = signature or Signature(
             Ends([t.name for t in inputs], [t.shape for t in inputs]),
             Ends(_unique([t.name for t in outputs]), [t.shape for t in outputs]),
@@ -79,11 +91,24 @@ class Engine:
         self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
         self.state_rows: int | None = None  # of a batch whose states are held
         self.stateful = any(node.layer.stateful for node in nodes)
+        self._trained: tuple[Any, Trained | None] = (None, None)  # and by which rule
         self._passes: Any = None
         self.passing: Form | None = None  # of the last forward pass that was kept
         self.passing_valid: Sequence[Any] = ()  # and which steps of its outputs count
         self.tapped: Any = None  # a network whose outputs are those of all layers
         self._kept: list[Any] = []  # by layer in Python: what it keeps for `backward`
+
+    def _own_nodes(self, low: graph.Lowering, values: list[int]) -> list[int]:
+        """The outputs' values; the core wants a node of its own for each."""
+        found: list[int] = []
+        for i, t in zip(values, self.output_tensors, strict=True):
+            if i < len(self.input_tensors) or i in found:
+                source, shape = i, low.shapes[i]
+                i = low.add("reshape", (source,), shape, t.name, shape=shape)
+                low.say(i, graph.View())
+                low.set_masks(i, low.masks_of(source))
+            found.append(i)
+        return found
 
     def _steps(self, form: Form) -> Steps:
         """What the network of this form asks of data: shapes of its outputs, and masks."""
@@ -146,6 +171,7 @@ class Engine:
             self.net = self.low.network(self.outputs)
             self.trainers.clear()
             self._passes = self.tapped = None
+            self._trained = None, None
             self.flags = flags  # last: if Ctrl-C comes before, all is done again
 
     def _losses(self, compilation: Compilation) -> list[dict[str, Any]]:
@@ -159,6 +185,22 @@ class Engine:
                 spec = {**spec, "steps": self.low.shapes[i][0]}
             told.append(spec)
         return told
+
+    def trained(self, rule: credit.Rule | None) -> Trained:
+        """The network as the rule trains it; an error if it cannot."""
+        if rule is None:
+            return Trained(self.net, self.params, {}, {})
+        by, found = self._trained
+        if by is not rule or found is None:
+            low = graph.Lowering(self.dtype, self.compute, self.form[1])
+            ends = self.input_tensors, self.output_tensors
+            net = credit.Wiring(rule, self.nodes, ends, low, self.form[0])
+            rule.wire(net)
+            outputs = self._own_nodes(low, net.outputs)
+            more = {"objectives": net.objectives} if net.objectives else {}
+            found = Trained(low.network(outputs), low.params, net.rates, more)
+            self._trained = rule, found
+        return found
 
     # ---- the parts of a step ------------------------------------------------------------------
     @property
@@ -190,20 +232,23 @@ class Engine:
 
     # ---- trainers -----------------------------------------------------------------------------
     def trainer(self, purpose: str, compilation: Compilation) -> Any:
-        """The trainer for "train", "windows" (which carry states), "eval", "gradients", "trace" or
-        "apply", made on first use."""
+        """The trainer for "train", "windows" (which carry states), "eval", "gradients", "credit"
+        (the gradients of a rule), "trace" or "apply", made on first use."""
+        by_rule = purpose in ("train", "windows", "credit")
+        trained = self.trained(compilation.credit if by_rule else None)
+        net, params = trained.net, trained.params
         optimizer = compilation.optimizer
         updates, alone = purpose in ("train", "windows", "apply"), purpose == "apply"
         spec = {**optimizer.spec(), "began": optimizer._began} if updates else None
-        penalties = [regularizers.spec(p) for p in self.params]
-        bounds = [constraints.spec(p) for p in self.params] if spec else []
+        penalties = [regularizers.spec(p) for p in params]
+        bounds = [constraints.spec(p) for p in params] if spec else []
         key = (compilation, spec, [item[0] for item in penalties], [item[0] for item in bounds])
         found, made_for = self.trainers.get(purpose, (None, None))
         if found is not None and made_for == key and not found.deserted:
             return found
         active: list[list[Array]] = [[] for _ in self.params]
         if spec:
-            active = compilation.optimizer.slots(self.params, self.flags[: len(self.params)])
+            active = compilation.optimizer.slots(params, [p.trainable for p in params])
         metrics = (
             compilation.measures.specs
             if purpose in ("train", "windows", "eval")
@@ -212,7 +257,7 @@ class Engine:
         ends: tuple[list[Any], list[float], list[Any]] = [], [], []  # of an update alone
         if not alone:
             ends = self._losses(compilation), compilation.weights, metrics
-        parameters: dict[str, Any] = {}
+        parameters: dict[str, Any] = dict(trained.more)
         if purpose == "windows" or (purpose == "train" and self.stateful):
             parameters["carries"] = True
         if any(item[0] is not None for item in penalties):
@@ -221,7 +266,8 @@ class Engine:
             parameters["constraints"] = [make() for _, make in bounds]
         options: dict[str, Any] = {}
         if spec is not None:
-            parameters.update(compilation.core_groups(self.param_names))
+            names, rates = [p.name for p in params], [trained.rates.get(p, 1.0) for p in params]
+            parameters.update(compilation.core_groups(names, rates))
             options = {
                 "clip_norm": compilation.clip_norm,
                 "clip_value": compilation.clip_value,
@@ -229,7 +275,7 @@ class Engine:
                 "steps": compilation.optimizer._iterations,
             }
         made = _core.Trainer(
-            self.net,
+            net,
             *ends,
             spec,
             active,
@@ -239,7 +285,7 @@ class Engine:
             **options,
         )
         if spec is not None:
-            for p in self.params:
+            for p in params:
                 if getattr(p._owner, "trainable", True):  # moving statistics as well
                     p.note_trained(self.by_chance)
         self.trainers[purpose] = made, key

@@ -16,7 +16,7 @@ import numpy as np
 from .. import metrics, schedules
 from ..base import checks, kinds
 from ..data.dataset import Dataset, batch_size_of
-from ..files import checkpoint
+from ..files import checkpoint, save
 
 _RATES = 2**16  # steps of a schedule that are tried at a time
 
@@ -40,7 +40,7 @@ class Expected:
         measures = compilation.measures
         self.numbers = set(measures.log_names(True)) - set(measures.listed())
         self.numbers |= set(self.optimizer.reports)
-        self.trained = {p.name for p in model.weights if p.trainable}
+        self.trained = {p.name for p in save.stored(model) if p.trainable}
         self.python_metrics = [metric for metric, _ in measures.states()]
 
     def state(self) -> kinds.Record:

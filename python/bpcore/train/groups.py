@@ -35,9 +35,12 @@ class Groups:
                     f"{checks.suggest(pattern, names)}; names: {_listed(names)}"
                 )
 
-    def core(self, names: list[str], weight_decay: float) -> dict[str, Any]:
-        """For the core: (learning_rate_factor, weight_decay) by group, and the group by name."""
-        if not self._given:
+    def core(self, names: list[str], weight_decay: float, rates: list[float]) -> dict[str, Any]:
+        """For the core: (learning_rate_factor, weight_decay) by group, and the group by name.
+
+        `rates`: by name, what the factor is multiplied by.
+        """
+        if not self._given and all(rate == 1.0 for rate in rates):
             return {}
         groups = [(1.0, weight_decay)]
         patterns = list(self._given)
@@ -48,6 +51,11 @@ class Groups:
             next((k for k, p in enumerate(patterns, start=1) if fnmatchcase(name, p)), 0)
             for name in names
         ]
+        for i, rate in enumerate(rates):
+            if rate != 1.0:
+                factor, decay = groups[group_of[i]]
+                group_of[i] = len(groups)
+                groups.append((factor * rate, decay))
         return {"groups": groups, "group_of": group_of}
 
     def get_config(self) -> dict[str, dict[str, float]] | None:

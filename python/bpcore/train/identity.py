@@ -162,6 +162,7 @@ def _compilation(compilation: Any) -> dict[str, Any]:
         "gradient_clip_value": compilation.clip_value,
         "accumulate_steps": compilation.accumulate_steps,
         "parameter_groups": compilation.groups.get_config(),
+        **({"credit": plain(compilation.credit, "credit")} if compilation.credit else {}),
     }
 
 
@@ -206,6 +207,7 @@ def _code_of_the_run(
         ("metrics", compilation.measures.plain),
         ("weighted_metrics", compilation.measures.weighted),
         ("optimizer", compilation.optimizer),
+        ("credit", compilation.credit),
     ):
         yield from _own(place, value)
     for i, item in enumerate(items):
@@ -259,7 +261,7 @@ def weights_at_the_start(model: Any, engine: Engine) -> dict[str, list[float] | 
     """
     return {
         p.name: sketch(p.value) if not (engine.by_chance and p.by_chance) else None
-        for p in model.weights
+        for p in save.stored(model)
     }
 
 

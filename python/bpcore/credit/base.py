@@ -1,0 +1,117 @@
+"""What all rules have: weights of their own, and the network as it is trained."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .. import initializers
+from ..base import arguments, checks, seeding
+from ..base.memory import empty
+from ..graph import End, Parameter
+from ..graph.parameter import reserve
+
+_PURPOSE = 0x637265646974  # of its random numbers, among those of a model's seed
+
+
+class Rule(arguments.Configured):
+    """Base of all rules.
+
+    A rule belongs to one model, as an optimizer does, and keeps its weights (feedback matrices,
+    inverses, modules) over all fits; files of models and checkpoints hold them.
+
+    A subclass defines `wire`, and `check` where losses or outputs matter to it.
+
+    Attributes
+    ----------
+    weights : list of Parameter
+        Those of the rule, by the names ``"credit/<name>"``; made when the model is built.
+    """
+
+    name = "credit"
+    trainable = True  # of its weights, those that are
+
+    if not TYPE_CHECKING:  # editors and type checkers look at __init__
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Rule:
+            self: Rule = super().__new__(cls, *args, **kwargs)
+            self._weights = {}
+            self._owner = None
+            self._seed = 0
+            return self
+
+    _weights: dict[str, Parameter]
+    _owner: Any
+    _seed: int
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def label(self) -> str:
+        """Its class, for messages."""
+        return type(self).__name__
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All of its own."""
+        return list(self._weights.values())
+
+    def bind(self, model: Any) -> None:
+        """Belong to one model: the weights fit its layers."""
+        owner = self._owner() if self._owner is not None else None
+        if owner is not None and owner is not model:
+            raise ValueError(
+                f"{self.label} is in use by model {owner.name!r}, got model {model.name!r}; make a "
+                "new one for each model"
+            )
+        if owner is None and self._owner is not None and self._weights:
+            raise ValueError(
+                f"{self.label} has the weights of a model that is gone, got model {model.name!r}; "
+                "make a new one for each model"
+            )
+        self._owner = weakref.ref(model)
+        self._seed = seeding.mix(model.seed, _PURPOSE)
+
+    def weight(
+        self, name: str, shape: tuple[int, ...], dtype: str, initializer: Any, trainable: bool
+    ) -> Parameter:
+        """The weight of this name, made on first use."""
+        found = self._weights.get(name)
+        if found is not None and found.dtype != dtype:
+            found.convert(dtype)
+        if found is None:
+            told, held = initializers.get(initializer), reserve.get()
+            sizes = checks.weight_shape(f"{self.label}: {name}", shape, int(dtype[-2:]) // 8)
+            if held is not None:  # a file gives the values
+                held.take(name, sizes)
+                value = empty(sizes, dtype)
+            else:
+                value = told._parameter(sizes, dtype, self._seed, len(self._weights))
+            found = Parameter(self, name, value, trainable=trainable)
+            if held is None and not told.repeats:
+                found.note_drawn()
+            self._weights[name] = found
+        elif found.shape != tuple(shape):
+            raise ValueError(
+                f"{self.label}: {found.name} has shape {found.shape} from an earlier model, "
+                f"expected {tuple(shape)}; make a new rule"
+            )
+        return found
+
+    def check(self, losses: list[Any], ends: list[End]) -> None:
+        """Refuse losses and outputs that the rule has no meaning for."""
+
+    def wire(self, net: Any) -> None:
+        """Write the network as it is trained, to a `wiring.Wiring`."""
+        raise NotImplementedError(f"{self.label} must define wire(net)")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_owner": None}
+
+
+def uniform(deviation: float) -> initializers.Uniform:
+    """Of a standard deviation."""
+    limit = math.sqrt(3.0) * deviation
+    return initializers.Uniform(-limit, limit)

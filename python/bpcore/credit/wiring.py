@@ -1,0 +1,170 @@
+"""What a rule is handed: the model's layers, and what it may add to the network as it is trained.
+
+Beside nodes of the core (`Wiring.low`) there are a matrix for the way back in place of a layer's
+own (`Wiring.send_back`), an end of all gradients (`stop`), the targets as values (`target`), a
+value that is minimised beside the losses (`minimise`), and weights of the rule's own (`weight`).
+Operations whose backward is more than a derivative are routes: they take values for gradients, or
+gradients for values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .. import graph
+from ..base.memory import Shape
+from ..graph import Lowering, Node, Parameter, Tensor
+from .base import Rule
+
+
+class Block(NamedTuple):
+    """A layer with a matrix and the layers behind it, up to the next such layer."""
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def layer(self) -> Any:
+        """The one with the matrix."""
+        return next(node.layer for node in self.nodes if node.layer.matrices)
+
+    @property
+    def name(self) -> str:
+        """That layer's name."""
+        return str(self.layer.name)
+
+
+class Wiring:
+    """A network as a rule trains it, while it is written.
+
+    Attributes
+    ----------
+    low : Lowering
+        Takes nodes of the core.
+    nodes : list of Node
+        The model's calls of layers, in order.
+    inputs : list of int
+        The values that are the model's inputs.
+    outputs : list of int
+        The values that are its outputs, which the losses read; set by the rule.
+    rates : dict of Parameter to float
+        Of weights of the rule: by what the optimizer's learning rate is multiplied.
+    objectives : list of (int, float)
+        Values that are minimised beside the losses, with their weights.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        nodes: Sequence[Node],
+        ends: tuple[Sequence[Tensor], Sequence[Tensor]],
+        low: Lowering,
+        lengths: Sequence[int],
+    ) -> None:
+        self.rule, self.nodes, self.low = rule, list(nodes), low
+        self._input_tensors, self._output_tensors = ends
+        self._places = graph.begin(low, nodes, self._input_tensors, lengths)
+        self.inputs = [self._places[id(t.node)].a for t in self._input_tensors]
+        self.outputs: list[int] = []
+        self.rates: dict[Parameter, float] = {}
+        self.objectives: list[tuple[int, float]] = []
+
+    # ---- the model's layers ---------------------------------------------------------------------
+    def refuse(self, layer: Any, why: str) -> ValueError:
+        """The error for a layer that the rule cannot carry."""
+        return ValueError(
+            f"{self.rule.label} cannot carry {layer.label}: {why}; take another layer, or train "
+            "by credit='backprop'"
+        )
+
+    def matrices(self, layer: Any) -> list[Parameter]:
+        """The weights whose transposes the layer's way back reads; an error if nobody knows."""
+        found = layer.matrices
+        if found is None:
+            raise self.refuse(
+                layer,
+                "rules do not know what matrices its way back reads, as of recurrent layers, of "
+                "layers that are made of others, and of code of your own",
+            )
+        return list(found)
+
+    def whole(self) -> None:
+        """The model as it stands, from inputs to outputs."""
+        for node in self.nodes:
+            if id(node) not in self._places:
+                arguments = [self._places[id(t.node)].a for t in node.inputs]
+                self._places[id(node)] = graph.lower_node(self.low, node, arguments)
+        self.outputs = [self._places[id(t.node)].a for t in self._output_tensors]
+
+    def reaches(self, node: Node) -> bool:
+        """Whether a gradient of the node's inputs is of use: something below it is trained."""
+        seen, stack = set(), [t.node for t in node.inputs]
+        while stack:
+            below = stack.pop()
+            if id(below) in seen:
+                continue
+            seen.add(id(below))
+            if any(p.trainable for p in below.layer.weights):
+                return True
+            stack += [t.node for t in below.inputs]
+        return False
+
+    def blocks(self) -> list[Block]:
+        """The model as a chain, cut before each layer with a matrix.
+
+        What stands before the first one belongs to its block.
+        """
+        if len(self._input_tensors) != 1 or len(self._output_tensors) != 1:
+            raise ValueError(
+                f"{self.rule.label} trains one chain of layers, got a model of "
+                f"{len(self._input_tensors)} inputs and {len(self._output_tensors)} outputs; take "
+                "FeedbackAlignment, or credit='backprop'"
+            )
+        found: list[list[Node]] = []
+        before: list[Node] = []
+        last = self._input_tensors[0].node
+        for node in self.nodes:
+            if node is last:
+                continue
+            if len(node.inputs) != 1 or node.inputs[0].node is not last:
+                raise self.refuse(node.layer, "the model branches there, expected one chain")
+            last = node
+            if self.matrices(node.layer):
+                found.append([*before, node])
+                before = []
+            elif found:
+                found[-1].append(node)
+            else:
+                before.append(node)
+        if not found:
+            raise ValueError(f"{self.rule.label}: the model has no layer with a matrix to train")
+        return [Block(tuple(block)) for block in found]
+
+    def run(self, block: Block, x: int) -> int:
+        """The block's value for value `x`."""
+        for node in block.nodes:
+            x = graph.lower_node(self.low, node, [x]).a
+        return x
+
+    # ---- what a rule may add --------------------------------------------------------------------
+    def weight(
+        self, name: str, shape: tuple[int, ...], initializer: Any, *, trainable: bool = False
+    ) -> Parameter:
+        """A weight of the rule's own, ``"credit/<name>"``; the same one whenever asked for."""
+        return self.rule.weight(name, shape, self.low.dtype, initializer, trainable)
+
+    def send_back(self, matrix: Parameter, feedback: Parameter) -> None:
+        """On the way back `feedback` stands in the place of a layer's matrix, of its shape."""
+        self.low.send_back(matrix, feedback)
+
+    def stop(self, i: int) -> int:
+        """The same value, through which no gradient goes."""
+        return self.low.add("stop", (i,), self.low.shapes[i], self.rule.name)
+
+    def target(self, shape: Shape, output: int = 0) -> int:
+        """What an output is compared with; of a label 1 at its place."""
+        return self.low.add("target", (), shape, self.rule.name, shape=shape, output=output)
+
+    def minimise(self, i: int, weight: float = 1.0) -> None:
+        """Add the value's sum, as a mean over the batch, to what training minimises."""
+        self.objectives.append((i, float(weight)))

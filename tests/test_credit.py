@@ -1,0 +1,453 @@
+"""Rules of credit assignment in place of backpropagation: what a rule may do, and feedback."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+from bpcore import _core
+from bpcore.credit import Rule
+
+L = bp.layers
+RULES = {"fa": bp.credit.FeedbackAlignment}
+
+
+def net(credit="backprop", *, seed=0, dtype="float64", layers=None, optimizer=None, loss=None):
+    layers = layers or [L.Dense(7, "tanh"), L.Dense(6, "sigmoid"), L.Dense(4, "softmax")]
+    model = bp.Sequential([bp.Input((5,)), *layers], seed=seed, dtype=dtype)
+    model.compile(
+        optimizer or bp.optimizers.SGD(0.1, momentum=0.9),
+        loss or "cross_entropy",
+        () if isinstance(loss, Poison) else ["accuracy"],
+        credit=credit,
+    )
+    return model
+
+
+def data(n=23, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 5)), rng.integers(0, 4, n)
+
+
+def of_rule(model, x, y):
+    """The gradients of the model's rule, by name."""
+    engine, item = model._built(), model._prepared(x, y)
+    compilation = model._need_compilation()
+    trainer = engine.trainer("credit", compilation)
+    _, grads, _ = trainer.gradients(item.xs, item.ys, item.told, False, True)
+    params = engine.trained(compilation.credit).params
+    return {p.name: g for p, g in zip(params, grads, strict=True) if g is not None}
+
+
+def weights(model):
+    return [w.value.copy() for w in (*model.weights, *model.credit_weights)]
+
+
+def same(a, b):
+    return all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+# ---- the mechanism -------------------------------------------------------------------------------
+
+
+class Sum(Rule):
+    """Backpropagation of the loss and of the mean of the first layer's squares; targets are
+    multiplied into the outputs of a node that nothing reads."""
+
+    def wire(self, net):
+        net.whole()
+        hidden = next(i for i, node in enumerate(net.low.nodes) if node[4] == "dense")
+        shape = net.low.shapes[hidden]
+        square = net.low.add("function", (hidden,), shape, "square", function="square")
+        net.minimise(square, 0.25)
+        self.one = net.target((4,))
+        product = net.low.add("multiply", (net.outputs[0], self.one), (4,), "chosen")
+        net.minimise(product, -0.5)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_objectives_and_targets(labels):
+    """dL/dw of: loss + 1/4 mean of sum z1^2 - 1/2 mean of sum t p, by hand."""
+    x, y = data()
+    t = np.eye(4)[y] if labels else np.random.default_rng(3).dirichlet(np.ones(4), len(x))
+    model = net(Sum(), layers=[L.Dense(3), L.Dense(4, "softmax")])
+    w1, b1, w2, b2 = model.get_weights()
+    found = of_rule(model, x, y if labels else t)
+    z1 = x @ w1 + b1
+    z2 = z1 @ w2 + b2
+    p = np.exp(z2 - z2.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    n = len(x)
+    dp = -0.5 * t / n
+    dz2 = (p - t) / n + p * (dp - (dp * p).sum(1, keepdims=True))
+    dz1 = dz2 @ w2.T + 0.25 * 2 * z1 / n
+    for name, expected in (("dense_1/kernel", z1.T @ dz2), ("dense_1/bias", dz2.sum(0)),
+                           ("dense/kernel", x.T @ dz1), ("dense/bias", dz1.sum(0))):  # fmt: skip
+        np.testing.assert_allclose(found[name], expected, rtol=1e-12, atol=1e-15)
+
+
+class Stopped(Rule):
+    """No gradient below the last layer."""
+
+    def wire(self, net):
+        *below, last = net.blocks()
+        x = net.inputs[0]
+        for block in below:
+            x = net.run(block, x)
+        net.outputs = [net.run(last, net.stop(x))]
+
+
+def test_nothing_goes_through_a_stop():
+    x, y = data()
+    model, plain = net(Stopped()), net()
+    found, expected = of_rule(model, x, y), plain.gradients(x, y).parameters
+    for name, g in found.items():
+        assert np.array_equal(g, expected[name]) if "dense_2" in name else not g.any(), name
+    text = model._built().trainer("credit", model._need_compilation()).describe()
+    assert text.count("no gradient") == 3  # two layers and the stop
+
+
+def test_own_rates():
+    model = net("backprop")
+    groups = model._need_compilation().groups
+    assert groups.core(["a", "b"], 0.25, [1.0, 1.0]) == {}
+    found = groups.core(["a", "b"], 0.25, [1.0, 0.5])
+    assert found == {"groups": [(1.0, 0.25), (0.5, 0.25)], "group_of": [0, 1]}
+
+
+def test_a_stop_ends_what_is_behind_it():
+    """A layer that feeds a stop alone has no way to the loss, and so no backward of its own."""
+    inner = bp.Input((5,))
+    hidden = L.Dense(3, "tanh")(inner)
+    model = bp.Model(inner, L.Dense(4)(bp.ops.stop_gradient(hidden)), seed=0)
+    model.compile("sgd", "cross_entropy")
+    x, y = data()
+    g = model.gradients(x, y).parameters
+    assert not g["dense/kernel"].any() and g["dense_1/kernel"].any()
+    text = model._built().trainer("train", model._need_compilation()).describe()
+    assert text.count("no gradient") == 2
+
+
+# ---- feedback alignment --------------------------------------------------------------------------
+
+
+def forward(model, x):
+    """Values h_0 .. h_L and derivatives f' of a net of tanh, sigmoid and softmax."""
+    w = model.get_weights()
+    h, slopes = [x], []
+    for k, f in enumerate(("tanh", "sigmoid")):
+        z = h[-1] @ w[2 * k] + w[2 * k + 1]
+        h.append(np.tanh(z) if f == "tanh" else 1 / (1 + np.exp(-z)))
+        slopes.append(1 - h[-1] ** 2 if f == "tanh" else h[-1] * (1 - h[-1]))
+    z = h[-1] @ w[4] + w[5]
+    p = np.exp(z - z.max(1, keepdims=True))
+    return h, slopes, p / p.sum(1, keepdims=True)
+
+
+def test_feedback_alignment_is_its_formula():
+    x, y = data()
+    model = net(bp.credit.FeedbackAlignment())
+    b2, b3 = (w.value for w in model.credit_weights)
+    h, slopes, p = forward(model, x)
+    delta = (p - np.eye(4)[y]) / len(x)
+    expected = {}
+    for k in (2, 1, 0):
+        name = "dense" if k == 0 else f"dense_{k}"
+        expected[f"{name}/kernel"], expected[f"{name}/bias"] = h[k].T @ delta, delta.sum(0)
+        if k:
+            delta = (delta @ (b3 if k == 2 else b2).T) * slopes[k - 1]
+    found = of_rule(model, x, y)
+    assert found.keys() == expected.keys()
+    for name, g in expected.items():
+        np.testing.assert_allclose(found[name], g, rtol=1e-12, atol=1e-15)
+
+
+def test_the_transposed_weights_as_feedback_give_backpropagation_bit_for_bit():
+    x, y = data()
+    model = net(bp.credit.FeedbackAlignment(), dtype="float32")
+    kernels = {p.name: p for p in model.weights}
+    for b in model.credit_weights:
+        b.value = kernels[b.local_name.replace(".", "/")].value
+    expected = net(dtype="float32").gradients(x, y).parameters
+    found = of_rule(model, x, y)
+    assert all(np.array_equal(found[name], g) for name, g in expected.items())
+
+
+class Poison(bp.losses.Loss):
+    """Cross entropy of softmax's outputs; while its gradient is asked for, kernels become NaN."""
+
+    model = None
+
+    def value(self, y_true, y_pred):
+        return -np.log(y_pred[np.arange(len(y_pred)), y_true.astype(int)])
+
+    def gradient(self, y_true, y_pred):
+        dy = np.zeros_like(y_pred)
+        rows = np.arange(len(y_pred)), y_true.astype(int)
+        dy[rows] = -1 / y_pred[rows]
+        if self.model is not None:
+            for p in self.model.weights:
+                p.value[...] = np.nan
+        return dy
+
+    target_shape = None
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_poison_in_the_transposed_weights_changes_nothing(rule):
+    x, y = data()
+    found = []
+    for poisoned in (False, True):
+        loss = Poison()
+        model = net(RULES[rule](), loss=loss)
+        loss.model = model if poisoned else None
+        found.append(of_rule(model, x, y))
+        assert poisoned == bool(np.isnan(model.weights[0].value).all())
+    for name, g in found[0].items():
+        assert np.array_equal(g, found[1][name]) and g.any(), name
+
+
+def test_backpropagation_does_read_them():
+    """So that the test above can fail."""
+    x, y = data()
+    loss = Poison()
+    loss.model = model = net(loss=loss)
+    with pytest.raises(bp.TrainingDiverged):
+        model.gradients(x, y)
+
+
+def test_any_graph_and_shared_layers():
+    x, y = data()
+    inner = bp.Input((5,))
+    shared = L.Dense(5, "tanh")
+    joined = L.Concatenate()([shared(shared(inner)), L.Dense(3, "relu")(inner)])
+    model = bp.Model(inner, L.Dense(4, "softmax")(joined), seed=0)
+    model.compile("sgd", "cross_entropy", credit=bp.credit.FeedbackAlignment())
+    assert [w.local_name for w in model.credit_weights] == ["dense.kernel", "dense_2.kernel"]
+    by_name = {p.name: p for p in model.weights}
+    for b in model.credit_weights:
+        b.value = by_name[b.local_name.replace(".", "/")].value
+    expected = model.gradients(x, y).parameters
+    assert all(np.array_equal(g, expected[n]) for n, g in of_rule(model, x, y).items())
+
+
+@pytest.mark.parametrize("make", [
+    lambda: [L.Reshape((5, 1)), L.Conv1D(3, 2, activation="relu"), L.Conv1D(2, 2), L.Flatten()],
+    lambda: [L.Dense(6), L.BatchNormalization(), L.Activation("relu"), L.Dropout(0.2)],
+    lambda: [L.MaskedDense(6, np.triu(np.ones((n, 6)))) for n in (5, 6)],
+])  # fmt: skip
+def test_layers_that_feedback_carries(make):
+    """With the weights themselves as feedback it is backpropagation; with others it is not."""
+    x, y = data()
+    layers = [*make(), L.Dense(4, "softmax")]
+    model = net(bp.credit.FeedbackAlignment(), layers=layers)
+    by_name = {p.name: p for p in model.weights}
+    expected = model.gradients(x, y).parameters
+    first = next(iter(expected))
+    assert not np.allclose(of_rule(model, x, y)[first], expected[first])
+    for b in model.credit_weights:
+        b.value = by_name[b.local_name.replace(".", "/")].value
+    found = of_rule(model, x, y)
+    for name, g in expected.items():
+        assert np.array_equal(found[name], g), name
+
+
+def test_sparse_feedback():
+    model = net(bp.credit.FeedbackAlignment(scale=2.0, density=0.25),
+                layers=[L.Dense(300), L.Dense(200), L.Dense(4)])  # fmt: skip
+    b = model.credit_weights[0].value
+    assert abs((b != 0).mean() - 0.25) < 0.01
+    assert abs(b.std() - 2 / np.sqrt(200)) < 0.02 * b.std()
+
+
+# ---- as any other training -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_it_learns_and_evaluates(rule):
+    (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
+    model = bp.Sequential([L.Dense(32, "tanh"), L.Dense(32, "tanh"), L.Dense(10)], seed=0)
+    model.compile("adam", "cross_entropy", ["accuracy"], credit=RULES[rule]())
+    model.fit(x, y, epochs=12, verbose=0)
+    assert model.evaluate(xt, yt)["accuracy"] > 0.88
+    step = model.train_on_batch(x[:32], y[:32])
+    assert np.isfinite(step["loss"])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_same_bits_for_any_number_of_threads(rule):
+    x, y = data(200)
+    found = []
+    for threads in (1, 2, 3):
+        with bp.threads(threads, exact=True):
+            model = net(RULES[rule](), dtype="float32")
+            model.fit(x, y, batch_size=64, epochs=2, verbose=0)
+            found.append(weights(model))
+    assert same(found[0], found[1]) and same(found[0], found[2])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_built_before_or_after_compile(rule):
+    x, y = data()
+    one = net(RULES[rule]())
+    two = bp.Sequential([L.Dense(7, "tanh"), L.Dense(6, "sigmoid"), L.Dense(4, "softmax")],
+                        seed=0, dtype="float64")  # fmt: skip
+    two.compile(bp.optimizers.SGD(0.1, momentum=0.9), "cross_entropy", credit=RULES[rule]())
+    assert two.credit_weights == []
+    for model in (one, two):
+        model.fit(x, y, epochs=2, verbose=0)
+    assert same(weights(one), weights(two))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_save_and_load(rule, tmp_path):
+    x, y = data()
+    model = net(RULES[rule](), optimizer=bp.optimizers.Adam(0.01))
+    model.fit(x, y, epochs=2, verbose=0)
+    model.save(tmp_path / "m")
+    loaded = bp.load_model(tmp_path / "m")
+    assert same(weights(model), weights(loaded))
+    assert type(loaded._need_compilation().credit) is RULES[rule]
+    model.save_checkpoint(tmp_path / "c")
+    going, copied = bp.load_checkpoint(tmp_path / "c"), copy.deepcopy(model)
+    for one in (model, going, copied):
+        one.fit(x, y, epochs=2, verbose=0)
+    assert same(weights(model), weights(going)) and same(weights(model), weights(copied))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_kill_and_resume(rule, tmp_path):
+    x, y = data(60)
+
+    class Stop(Exception):
+        pass
+
+    def stop(batch, logs=None):
+        if stop.left == 0:
+            raise Stop
+        stop.left -= 1
+
+    def run(path, left):
+        stop.left = left
+        model = net(RULES[rule](), optimizer=bp.optimizers.Adam(0.01))
+        watch = bp.callbacks.LambdaCallback(on_train_batch_end=stop)
+        model.fit(x, y, batch_size=8, epochs=3, verbose=0, checkpoint=tmp_path / path,
+                  checkpoint_every=1, callbacks=[watch])  # fmt: skip
+        return weights(model)
+
+    whole = run("whole", -1)
+    with pytest.raises(Stop):
+        run("killed", 11)
+    assert same(run("killed", -1), whole)
+
+
+def test_files_without_a_rule_are_as_they_were(tmp_path):
+    model = net()
+    assert "credit" not in model.get_config()["compile"]
+    assert model.credit_weights == []
+
+
+def test_config():
+    rule = bp.credit.FeedbackAlignment(scale=0.5)
+    assert rule.get_config() == {"scale": 0.5}
+    assert repr(rule) == "FeedbackAlignment(scale=0.5)"
+    assert isinstance(net("feedback_alignment")._need_compilation().credit, type(rule))
+    assert net(bp.credit.FeedbackAlignment)._need_compilation().credit is not None
+    config = net(rule).get_config()["compile"]["credit"]
+    assert config == {"class_name": "FeedbackAlignment", "config": {"scale": 0.5}}
+
+
+def test_alignment():
+    x, y = data()
+    model = net(bp.credit.FeedbackAlignment())
+    before = weights(model)
+    angles = model.alignment(x, y)
+    exact, found = model.gradients(x, y).parameters, of_rule(model, x, y)
+    for k, name in enumerate(("dense", "dense_1", "dense_2")):
+        a, b = (np.concatenate([g[f"{name}/{w}"].ravel() for w in ("kernel", "bias")])
+                for g in (exact, found))  # fmt: skip
+        cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        assert abs(angles[name] - np.degrees(np.arccos(min(cosine, 1)))) < 1e-5, k
+    assert angles["dense_2"] == 0 and same(weights(model), before)
+    assert set(net().alignment(x, y).values()) == {0.0}  # backpropagation with itself
+
+
+# ---- bad input -----------------------------------------------------------------------------------
+
+
+class Own(L.Layer):
+    def build(self, input_shape):
+        self.w = self.add_weight("w", (input_shape[-1],), "ones")
+
+    def forward(self, x, training=False):
+        self.x = x
+        return x * self.w.value
+
+    def backward(self, dy):
+        self.w.grad += (dy * self.x).sum(0)
+        return dy * self.w.value
+
+
+def tied():
+    encoder = L.Dense(3)
+    return [encoder, L.TiedDense(encoder), L.Dense(4)]
+
+
+@pytest.mark.parametrize("layers, what", [
+    (lambda: [Own(), L.Dense(4)], "cannot carry Own 'own'"),
+    (lambda: [L.Reshape((5, 1)), L.LSTM(2), L.Dense(4)], "cannot carry LSTM 'lstm'"),
+    (tied, "cannot carry TiedDense 'tied_dense'"),
+    (lambda: [L.Reshape((5, 1)), L.Bidirectional(L.LSTM(2)), L.Dense(4)],
+     "cannot carry Bidirectional 'bidirectional'"),
+])  # fmt: skip
+def test_layers_that_no_rule_carries(layers, what):
+    model = net(layers=layers())
+    before = model._need_compilation()
+    rule = bp.credit.FeedbackAlignment()
+    with pytest.raises(ValueError, match=what):
+        model.compile("sgd", "cross_entropy", credit=rule)
+    assert model._need_compilation() is before and rule.weights == []
+    net(rule)  # it is still free
+
+
+@pytest.mark.parametrize("credit, error, what", [
+    ("dfaa", ValueError, "dfaa"),
+    (3, TypeError, "credit must be 'backprop' or a rule of bpcore.credit, got"),
+    ({"class_name": "Strange", "config": {}}, ValueError, "Strange"),
+])  # fmt: skip
+def test_what_is_no_rule(credit, error, what):
+    with pytest.raises(error, match=what):
+        net(credit)
+
+
+def test_arguments():
+    for wrong in ({"scale": 0}, {"density": 0}, {"density": 1.5}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            bp.credit.FeedbackAlignment(**wrong)
+    with pytest.raises(TypeError, match="scale"):
+        bp.credit.FeedbackAlignment(scal=1)
+
+
+def test_one_rule_for_each_model():
+    rule = bp.credit.FeedbackAlignment()
+    model = net(rule)
+    with pytest.raises(ValueError, match="in use by model 'sequential'"):
+        net(rule)
+    model.compile("sgd", "cross_entropy", credit=rule)  # the same one again: its weights stay
+
+
+def test_what_goes_with_no_rule():
+    with pytest.raises(ValueError, match="got no loss"):
+        bp.Sequential([L.Dense(1)]).compile("sgd", credit=bp.credit.FeedbackAlignment())
+    with pytest.raises(ValueError, match="LevenbergMarquardt"):
+        net(bp.credit.FeedbackAlignment(), optimizer=bp.optimizers.LevenbergMarquardt(), loss="mse")
+
+
+def test_the_core_checks_sizes():
+    w, b = np.ones((2, 3)), np.ones((3, 2))
+    told = "float64", [("input", (), (), {"shape": (2,)}, "x"), ("dense", (0,), (0,), {}, "d")]
+    with pytest.raises(ValueError, match="another shape"):
+        _core.Network(*told, [1], [w, b], ["w", "b"], [True, False], backs=[1, -1])
