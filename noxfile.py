@@ -218,6 +218,13 @@ def sequences(session: nox.Session) -> None:
 
 
 @nox.session
+def credit(session: nox.Session) -> None:
+    """Rules of credit assignment on MNIST, which is downloaded: some minutes on two cores."""
+    session.install(".")
+    session.run("python", "-m", "tests.judges.credit", *session.posargs)
+
+
+@nox.session
 def million(session: nox.Session) -> None:
     """A million rows through the command line, in bounded memory (Linux)."""
     session.install(".[test]")

@@ -5,6 +5,7 @@
 //   constraints  by parameter: None, ("norm", low, high, rate, outer, axes, inner), ("non_negative",), ("python",
 //   call):
 //                call(w) returns what w, an array of its own, is to become
+//   signs        (parameter, by) each: the first, not trained, takes the signs of the second after each update
 //   objectives   (node, weight) each: a value to be minimised beside the losses
 //   groups       (learning_rate_factor, weight_decay) each; group_of has the number of each parameter's
 // All may be left out.
@@ -99,6 +100,14 @@ template <class T> void parse_parameters(const py::dict& options, const Graph<T>
     const auto [node, weight] = item.cast<std::pair<int, double>>();
     check(node >= 0 && static_cast<std::size_t>(node) < graph.node_of.size(), "an objective names no node");
     config.objectives.push_back({graph.node_of[static_cast<std::size_t>(node)], weight});
+  }
+  for (py::handle item : list("signs")) {
+    const auto [param, by] = item.cast<std::pair<int, int>>();
+    const auto there = [&](int p) { return p >= 0 && static_cast<std::size_t>(p) < graph.params.size(); };
+    check(there(param) && there(by), "signs name no parameter");
+    const auto &to = graph.params[static_cast<std::size_t>(param)], &from = graph.params[static_cast<std::size_t>(by)];
+    check(to.shape == from.shape && !to.trainable, to.name + ": cannot take the signs of " + from.name);
+    config.signs.push_back({param, by});
   }
   for (py::handle item : list("groups")) {
     const auto pair = item.cast<std::pair<double, double>>();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/activation.h"
+
 #include "ops/op.h"
 
 namespace bp {
@@ -121,14 +123,14 @@ template <class T> class PointwiseActivation final : public Op<T> {
   T alpha_;
 };
 
+}  // namespace
+
 Activation activation_from_name(const std::string& name) {
   for (int i = 0; i < static_cast<int>(Activation::kCount); ++i) {
     if (name == activation_name(static_cast<Activation>(i))) return static_cast<Activation>(i);
   }
   throw BadInput("unknown activation '" + name + "'");
 }
-
-}  // namespace
 
 template <class T> OpPtr<T> make_activation(const Node<T>& node) {
   node.expect(node.xs.size() == 1, "an activation takes one input");

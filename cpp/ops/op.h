@@ -69,6 +69,7 @@ struct Facts {
   bool ids = false;          // its values are whole numbers, as bits
   bool takes_ids = false;    // so are those of its inputs
   bool stops = false;        // no gradient goes back through it
+  bool unlocks = false;      // the gradient of its first input is made of values alone
   Ending ending = Ending::kPlain;
   bool keeps_probabilities = false;           // of probabilities it makes probabilities
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one

@@ -15,6 +15,9 @@
   row("sum", make_sum)                                \
   row("slice", make_slice)                            \
   row("stop", make_stop)                              \
+  row("feedback", make_feedback)                      \
+  row("synthetic", make_synthetic)                    \
+  row("difference", make_difference)                  \
   row("softmax", make_softmax)                        \
   row("log_softmax", make_softmax)                    \
   row("add", make_merge)                              \

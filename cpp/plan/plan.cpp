@@ -216,6 +216,7 @@ template <class T> void Plan<T>::find_gradients(const std::vector<int>& losses) 
     trained[at(step.output)] &= depends[at(step.output)];
   }
   for (int loss : losses) reaches[at(root(loss))] = 1;
+  starts_ = reaches;
   std::vector<char> written = reaches;  // a loss writes its delta first; the reverse order below finds who adds
   for (std::size_t s = steps_.size(); s-- > 0;) {
     Step<T>& step = steps_[s];
@@ -248,6 +249,29 @@ template <class T> std::int64_t Plan<T>::scratch_size(std::int64_t rows, std::in
   return most;
 }
 
+// Who makes the gradient of the step's value, and so on up to the losses; not through an op that makes it of values.
+template <class T> std::string Plan<T>::waits_for(int step) const {
+  std::vector<char> wanted(graph_->nodes.size(), 0);
+  wanted[at(steps_[at(step)].output)] = 1;
+  std::string names;
+  bool loss = starts_[at(steps_[at(step)].output)] != 0;
+  for (std::size_t s = at(step) + 1; s < steps_.size(); ++s) {
+    const Step<T>& other = steps_[s];
+    bool makes = false;
+    for (std::size_t i = 0; i < other.inputs.size(); ++i) {
+      if (!other.wants_dx[i] || !wanted[at(other.inputs[i])]) continue;
+      if (i == 0 && other.op->facts().unlocks) continue;
+      makes = true;
+    }
+    if (!makes) continue;
+    wanted[at(other.output)] = 1;
+    loss |= starts_[at(other.output)] != 0;
+    if (names.find(other.name) == std::string::npos) names += (names.empty() ? "" : ", ") + other.name;
+  }
+  if (names.empty()) return loss ? "the loss" : "nothing behind it";
+  return names + (loss ? ", the loss" : "");
+}
+
 template <class T> std::string Plan<T>::describe() const {
   std::string text;
   for (const Step<T>& step : steps_) {
@@ -256,6 +280,11 @@ template <class T> std::string Plan<T>::describe() const {
                                       "all samples, by columns", "whole batch on one thread"};
     text += kWords[static_cast<int>(step.partition)];
     if (options_.training && !step.backward) text += ", no gradient";
+    bool trained = false;
+    for (int param : step.params) trained |= graph_->params[at(param)].trainable;
+    if (step.backward && trained) {
+      text += "; updated after backward of " + waits_for(static_cast<int>(&step - steps_.data()));
+    }
     text += "\n";
   }
   for (const std::string& fusion : fusions_) text += "  fused: " + fusion + "\n";

@@ -80,6 +80,7 @@ template <class T> class Plan {
   void add_steps(const std::vector<int>& targets);
   int step_before(int node, const std::vector<int>& maker) const;
   bool fuse(Step<T>& before, int node, const Op<T>& op);  // takes it over, if it can
+  std::string waits_for(int step) const;  // the steps whose backward comes before its gradients, in words
   void find_gradients(const std::vector<int>& losses);
   void count_operations();
 
@@ -89,6 +90,7 @@ template <class T> class Plan {
   std::vector<std::vector<ParameterUse>> uses_;
   std::vector<int> root_, consumers_, last_use_;
   std::vector<char> gradient_, computed_, is_target_;
+  std::vector<char> starts_;  // a loss writes its gradient
   std::vector<std::string> fusions_;
   std::int64_t flops_ = 0, column_flops_ = 0, block_rows_ = 0;
   double operations_ = 0;

@@ -36,9 +36,15 @@ struct ValueLoss {
   double weight;
 };
 
+// A parameter that is not trained and takes the signs of one that is.
+struct SignedBy {
+  int param, by;
+};
+
 template <class T> struct StepConfig {
   std::vector<BoundLoss<T>> losses;
   std::vector<ValueLoss> objectives;
+  std::vector<SignedBy> signs;
   std::vector<int> handed;         // values whose gradients the caller hands in, in place of losses
   std::vector<char> needs_values;  // by output: some metric wants what predict() returns
   OptimizerConfig optimizer;

@@ -150,6 +150,7 @@ template <class T> bool TrainingStep<T>::complete(Team& team, const BatchJob<T>&
   } else if (sound) {
     update_.take_over(team, job);
   }
+  if (sound) update_.align_signs(team);
   return sound;
 }
 

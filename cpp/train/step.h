@@ -112,6 +112,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
     } else {
       update_.run(team, job);
     }
+    if (job.update) update_.align_signs(team);
   }
   if (!sound) {  // cleared when all have read it, and before any member starts the next step
     team.barrier();

@@ -10,6 +10,10 @@ namespace {
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
+template <class T> void take_signs(const T* from, Rows some, T* to) {
+  for (std::int64_t i = some.begin; i < some.end; ++i) to[i] = std::copysign(to[i], from[i]);
+}
+
 }  // namespace
 
 template <class T>
@@ -46,7 +50,25 @@ template <class T> void Update<T>::prepare(std::int64_t n, bool training) {
   long_ = training && tiles_.elements() <= kMostElements &&
           work_.plan->operations() * static_cast<double>(n) > kPieces * most_of_a_piece<T>();
   if (long_) make_gradients();
+  for (const SignedBy& pair : work_.config->signs) {  // the weights may be others than the last update left
+    const std::int64_t size = training ? size_of(work_.param(pair.by).shape) : 0;
+    take_signs(work_.param(pair.by).value, {0, size}, work_.param(pair.param).value);
+  }
   measure();
+}
+
+template <class T> void Update<T>::align_signs(Team& team) {
+  if (work_.config->signs.empty()) return;
+  if (constraints_.any()) team.barrier();  // they are not divided by tiles
+  const Rows mine = tiles_.of(team.rank, team.size);
+  for (const SignedBy& pair : work_.config->signs) {
+    for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+      if (tiles_[t].param != pair.by) continue;
+      each_run(tiles_[t], work_.param(pair.by), [&](std::int64_t offset, std::int64_t, std::int64_t n) {
+        take_signs(work_.param(pair.by).value, {offset, offset + n}, work_.param(pair.param).value);
+      });
+    }
+  }
 }
 
 template <class T> void Update<T>::measure() {

@@ -39,6 +39,8 @@ template <class T> class Update {
   bool try_out(Team& team, const BatchJob<T>& job);
   void take_over(const Team& team, const BatchJob<T>& job) { trial_.take_over(team, job); }
   NonFinite flaw() const;  // on one thread: why it was not
+  // What takes the signs of trained weights does so after their update, on every member of the team.
+  void align_signs(Team& team);
 
   // The update's two halves on their own: the batch's gradients are added to arrays of the caller's, penalties left
   // out; and gradients are taken from such arrays into the materialised ones, penalties added. By parameter, null: not

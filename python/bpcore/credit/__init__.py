@@ -12,12 +12,23 @@ from typing import Any
 
 from ..base import arguments, checks
 from .base import Rule as Rule
+from .feedback import DirectFeedbackAlignment as DirectFeedbackAlignment
 from .feedback import FeedbackAlignment as FeedbackAlignment
+from .synthetic import SyntheticGradients as SyntheticGradients
+from .targets import DifferenceTargetPropagation as DifferenceTargetPropagation
 from .wiring import Wiring as Wiring
 
-RULES: dict[str, type[Rule]] = {rule.__name__: rule for rule in (FeedbackAlignment,)}
+RULES: dict[str, type[Rule]] = {
+    rule.__name__: rule
+    for rule in (
+        FeedbackAlignment,
+        DirectFeedbackAlignment,
+        SyntheticGradients,
+        DifferenceTargetPropagation,
+    )
+}
 
-__all__ = ["FeedbackAlignment", "Rule", "Wiring", "get"]
+__all__ = [*RULES, "Rule", "Wiring", "get"]
 
 
 def get(identifier: Any) -> Rule | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +38,13 @@ class Rule(arguments.Configured):
             self._weights = {}
             self._owner = None
             self._seed = 0
+            self._first_rate = None
             return self
 
     _weights: dict[str, Parameter]
     _owner: Any
     _seed: int
+    _first_rate: float | None  # the optimizer's at `compile`
 
     def __init__(self) -> None:
         pass
@@ -52,6 +53,11 @@ class Rule(arguments.Configured):
     def label(self) -> str:
         """Its class, for messages."""
         return type(self).__name__
+
+    @property
+    def random_seed(self) -> int:
+        """Of its weights and its noise; from the model's."""
+        return self._seed
 
     @property
     def weights(self) -> list[Parameter]:
@@ -100,6 +106,43 @@ class Rule(arguments.Configured):
             )
         return found
 
+    def begin(self, rate: float) -> None:
+        """`compile` tells the optimizer's learning rate; one that a file told holds."""
+        if self._first_rate is None or not self._told:
+            self._first_rate = rate
+        self._told = False
+
+    _told = False
+
+    def factor(self, rate: float | None) -> float:
+        """By what the optimizer's learning rate is multiplied to be one of the rule's own."""
+        if rate is None:
+            return 1.0
+        if not self._first_rate:
+            raise ValueError(
+                f"{self.label}: got a learning rate of its own, {rate:g}, which follows the "
+                "optimizer's, expected the optimizer's to be above 0 at compile"
+            )
+        return rate / self._first_rate
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        if self._first_rate is not None and any(
+            key.endswith("_learning_rate") and value is not None for key, value in config.items()
+        ):
+            config["of_rate"] = self._first_rate
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        own = dict(config)
+        rate = own.pop("of_rate", None)
+        rule = cls(**own)
+        if rate is not None:
+            rule._first_rate = checks.real("of_rate", rate, 0.0, open_low=True)
+            rule._told = True
+        return rule
+
     def check(self, losses: list[Any], ends: list[End]) -> None:
         """Refuse losses and outputs that the rule has no meaning for."""
 
@@ -111,7 +154,6 @@ class Rule(arguments.Configured):
         return {**self.__dict__, "_owner": None}
 
 
-def uniform(deviation: float) -> initializers.Uniform:
-    """Of a standard deviation."""
-    limit = math.sqrt(3.0) * deviation
-    return initializers.Uniform(-limit, limit)
+def own_rate(name: str, value: Any) -> float | None:
+    """A learning rate of a rule's own, or None."""
+    return None if value is None else checks.real(name, value, 0.0, open_low=True)

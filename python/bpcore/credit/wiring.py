@@ -9,10 +9,12 @@ gradients for values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .. import graph
+from ..base import seeding
 from ..base.memory import Shape
 from ..graph import Lowering, Node, Parameter, Tensor
 from .base import Rule
@@ -68,6 +70,16 @@ class Wiring:
         self.outputs: list[int] = []
         self.rates: dict[Parameter, float] = {}
         self.objectives: list[tuple[int, float]] = []
+        self.signs: list[tuple[Parameter, Parameter]] = []
+
+    def told(self) -> dict[str, Any]:
+        """What the core's trainer is told beside the network."""
+        place = {id(p): i for i, p in enumerate(self.low.params)}
+        more = {
+            "objectives": self.objectives,
+            "signs": [(place[id(p)], place[id(q)]) for p, q in self.signs],
+        }
+        return {key: value for key, value in more.items() if value}
 
     # ---- the model's layers ---------------------------------------------------------------------
     def refuse(self, layer: Any, why: str) -> ValueError:
@@ -146,6 +158,35 @@ class Wiring:
             x = graph.lower_node(self.low, node, [x]).a
         return x
 
+    def units(self, block: Block, first: int, y: int) -> int:
+        """Of a block that was written from node `first` on to value `y`: what its matrix gives."""
+        found = [i for i in range(first, y + 1) if isinstance(self.low.steps.get(i), graph.Units)]
+        if len(found) != 1 or len(self.low.shapes[found[0]]) != 1:
+            raise self.refuse(
+                block.layer, "it ends the model, where a Dense layer with one row of outputs is due"
+            )
+        return found[0]
+
+    def behind(self, old: int, y: int, new: int) -> int:
+        """What makes value `y` of `old`, once more, of value `new`."""
+        moved = {old: new}
+        for i in range(old + 1, y + 1):
+            op, inputs, params, attrs, name = self.low.nodes[i]
+            if moved.keys().isdisjoint(inputs):
+                continue
+            weights = [self.low.params[k] for k in params]
+            own = [moved.get(k, k) for k in inputs]
+            made = self.low.add(op, own, self.low.shapes[i], name, weights, **attrs)
+            if i in self.low.steps:
+                self.low.say(made, self.low.steps[i])
+            moved[i] = made
+        return moved[y]
+
+    @property
+    def output_shape(self) -> Shape:
+        """Of a sample of the first output."""
+        return tuple(self._output_tensors[0].shape)
+
     # ---- what a rule may add --------------------------------------------------------------------
     def weight(
         self, name: str, shape: tuple[int, ...], initializer: Any, *, trainable: bool = False
@@ -153,13 +194,50 @@ class Wiring:
         """A weight of the rule's own, ``"credit/<name>"``; the same one whenever asked for."""
         return self.rule.weight(name, shape, self.low.dtype, initializer, trainable)
 
+    def map(
+        self, name: str, sizes: tuple[int, int], initializer: Any, rate: float | None = None
+    ) -> list[Parameter]:
+        """Kernel and bias of a dense layer of the rule's own, trained at a learning rate `rate`."""
+        kernel = self.weight(f"{name}.kernel", sizes, initializer, trainable=True)
+        bias = self.weight(f"{name}.bias", sizes[1:], "zeros", trainable=True)
+        self.rates[kernel] = self.rates[bias] = self.rule.factor(rate)
+        return [kernel, bias]
+
+    def take_signs(self, feedback: Parameter, matrix: Parameter) -> None:
+        """After each update `feedback` takes the signs of `matrix`."""
+        self.signs.append((feedback, matrix))
+
+    def dense(self, x: int, of: list[Parameter]) -> int:
+        """That layer's value for value `x`."""
+        name = f"{self.rule.name}.{of[0].local_name.rpartition('.')[0]}"
+        return self.low.add("dense", (x,), of[1].shape, name, of)
+
+    def function(self, x: int, name: str, alpha: float = 0.0) -> int:
+        """An activation."""
+        shape = self.low.shapes[x]
+        return self.low.add("activation", (x,), shape, self.rule.name, function=name, alpha=alpha)
+
+    def flat(self, i: int) -> int:
+        """The value as one row."""
+        return self.shaped(i, (math.prod(self.low.shapes[i]),))
+
+    def shaped(self, i: int, shape: Shape) -> int:
+        """The value in another shape."""
+        if self.low.shapes[i] == tuple(shape):
+            return i
+        return self.low.add("reshape", (i,), tuple(shape), self.rule.name, shape=tuple(shape))
+
+    def seed(self, purpose: int) -> int:
+        """Of random numbers of the rule's own."""
+        return seeding.mix(self.rule.random_seed, purpose)
+
     def send_back(self, matrix: Parameter, feedback: Parameter) -> None:
         """On the way back `feedback` stands in the place of a layer's matrix, of its shape."""
         self.low.send_back(matrix, feedback)
 
-    def stop(self, i: int) -> int:
-        """The same value, through which no gradient goes."""
-        return self.low.add("stop", (i,), self.low.shapes[i], self.rule.name)
+    def stop(self, i: int, rate: float = 0.0) -> int:
+        """The same value, through which the gradient goes times `rate`, or not at all."""
+        return self.low.add("stop", (i,), self.low.shapes[i], self.rule.name, rate=float(rate))
 
     def target(self, shape: Shape, output: int = 0) -> int:
         """What an output is compared with; of a label 1 at its place."""

@@ -88,6 +88,9 @@ class Compilation:
                 "such as 'adam'"
             )
 
+        rate = getattr(self.optimizer.learning_rate, "initial_learning_rate", None)  # of a schedule
+        rule.begin(float(self.optimizer.current_rate() if rate is None else rate))
+
     @staticmethod
     def _clip(name: str, value: Any) -> float:
         return 0.0 if value is None else checks.real(name, value, 0.0, open_low=True)

@@ -197,8 +197,7 @@ class Engine:
             net = credit.Wiring(rule, self.nodes, ends, low, self.form[0])
             rule.wire(net)
             outputs = self._own_nodes(low, net.outputs)
-            more = {"objectives": net.objectives} if net.objectives else {}
-            found = Trained(low.network(outputs), low.params, net.rates, more)
+            found = Trained(low.network(outputs), low.params, net.rates, net.told())
             self._trained = rule, found
         return found
 
