@@ -68,6 +68,27 @@ def _depthwise_rows():
     return rows
 
 
+def _separable(w, x, **about):
+    return convolution(w[1:], _depthwise(w[:1], x, **about))
+
+
+def _separable_rows():
+    rows = []
+    for tag, filters, size, shape, told in (
+        ("", 4, 3, (4, 4, 3), {"padding": "same", "activation": "tanh"}),
+        ("_several", 5, (2, 3), (4, 5, 2),
+         {"depth_multiplier": 2, "strides": 2, "padding": 1, "use_bias": False}),
+    ):  # fmt: skip
+        about = {k: told[k] for k in ("strides", "padding") if k in told}
+        f = activation(told.get("activation", "linear"))
+        rows.append(
+            Layer("separableconv2d" + tag, "SeparableConv2D",
+                  lambda L, n=filters, s=size, t=told: L.SeparableConv2D(n, s, **t), (shape,),
+                  lambda w, x, f=f, a=about: f(_separable(w, x, **a)))
+        )  # fmt: skip
+    return rows
+
+
 def _pooling_rows():
     rows = []
     for most, words in ((True, "Max"), (False, "Average")):
@@ -140,4 +161,10 @@ def _placing_rows():
 
 
 def image_rows():
-    return [*_convolution_rows(), *_depthwise_rows(), *_pooling_rows(), *_placing_rows()]
+    return [
+        *_convolution_rows(),
+        *_depthwise_rows(),
+        *_separable_rows(),
+        *_pooling_rows(),
+        *_placing_rows(),
+    ]

@@ -50,6 +50,39 @@ template <class T> struct Products {
   std::int64_t (*most_scratch)(const Matmul<T>&);
 };
 
+// ---- products of windows --------------------------------------------------------------------------------------------
+// C (m x n), whose sums go over runs of terms: c[i][j] is one FMA chain over runs r, and steps s of each, of
+// x * b[b_r + s b_step + j], where x is a[a_r + i a_row + s a_step] or, with `lanes`, the j-th value from there. It
+// starts at bias[j] (0 without bias), or at what C holds (goes_on). Rows may come in groups of `per`: then row i of A
+// is row i % per of group i / per, and groups are a_group apart.
+struct Run {
+  std::int64_t a, b, steps;
+};
+template <class T> struct RunProduct {
+  std::int64_t m, n;
+  const T* a;
+  std::int64_t a_row, a_step;
+  std::int64_t per, a_group;  // per 0: no groups
+  const T* b;
+  std::int64_t b_step;
+  T* c;  // (m, n) with leading dimension ldc
+  std::int64_t ldc;
+  const T* bias;  // (n) or null; not together with goes_on
+  bool goes_on, lanes;
+  const Run* runs;
+  std::int64_t count;
+};
+
+// ---- pooling --------------------------------------------------------------------------------------------------------
+// m windows, of n channels each: of window i the values x[i x_row + r row_step + s step + j], r < rows, s < columns.
+template <class T> struct Pool {
+  std::int64_t m, n;
+  const T* x;
+  std::int64_t x_row, rows, row_step, columns, step;
+  const T* y;  // (m, n), compact
+  T factor;    // of the windows' sums
+};
+
 // ---- pointwise activations: a = f(z) --------------------------------------------------------------------------------
 // clang-format off
 enum class Activation : int {
@@ -127,6 +160,17 @@ struct SetShape {
 
 template <class T> struct Kernels {
   Products<T> products[2];  // by Compute; bfloat16's wants an even chunk, and is null where CPU, tier or type cannot
+  void (*run_product)(const RunProduct<T>&);
+  // y[i y_row + at[r] + j] += x[i ldx + r n + j] for i < m, then r < count, j < n: of rows that overlap in y, one after
+  // the other.
+  void (*add_runs)(const T* x, std::int64_t ldx, T* y, std::int64_t y_row, std::int64_t m, const std::int64_t* at,
+                   std::int64_t count, std::int64_t n);
+  // y = the largest value of each window, NaN if there is one; or the sum, in the order of r and s, times factor.
+  void (*pool_most)(const Pool<T>&, T* y);
+  void (*pool_mean)(const Pool<T>&, T* y);
+  // dx, which lies as x does, += dy at the first value that is y; or dy factor at each value.
+  void (*pool_most_back)(const Pool<T>&, const T* dy, T* dx);
+  void (*pool_mean_back)(const Pool<T>&, const T* dy, T* dx);
   void (*transpose)(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t rows, std::int64_t cols);
 
   // a = f(z); a may be z. `alpha` is the slope or scale of leaky_relu, elu, celu.

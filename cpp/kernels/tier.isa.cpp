@@ -5,6 +5,8 @@
 namespace bp::BP_TIER {
 
 template <class T> void fill_gemm(Kernels<T>& table);         // gemm.isa.cpp
+template <class T> void fill_windows(Kernels<T>& table);      // windows.isa.cpp
+template <class T> void fill_pooling(Kernels<T>& table);      // pooling.isa.cpp
 template <class T> void fill_activations(Kernels<T>& table);  // activations.isa.cpp
 template <class T> void fill_functions(Kernels<T>& table);    // functions.isa.cpp
 template <class T> void fill_rows(Kernels<T>& table);         // rows.isa.cpp
@@ -20,6 +22,8 @@ template <class T> void fill_recurrent(Kernels<T>& table);    // recurrent.isa.c
 
 template <class T> static void fill(Kernels<T>& table) {
   fill_gemm(table);
+  fill_windows(table);
+  fill_pooling(table);
   fill_activations(table);
   fill_functions(table);
   fill_rows(table);

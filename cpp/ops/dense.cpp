@@ -5,6 +5,8 @@
 //   dx = delta w^T              dw = x^T delta, db = sum of delta over N and P, over the whole batch
 // transposed: w (O, I), the weights of another layer: w^T in place of w, and dw = delta^T x.
 // Kept: y, and z where f' needs it. Flops a sample: 2 P I O forward, twice that backward and accumulate.
+#include "ops/dense.h"
+
 #include "ops/product.h"
 
 namespace bp {
@@ -60,6 +62,12 @@ template <class T> class Dense final : public Op<T> {
 
 }  // namespace
 
+template <class T> OpPtr<T> dense_op(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute) {
+  return std::make_unique<Dense<T>>(x, w, has_bias, transposed, compute);
+}
+template OpPtr<float> dense_op(const Shape&, const Shape&, bool, bool, Compute);
+template OpPtr<double> dense_op(const Shape&, const Shape&, bool, bool, Compute);
+
 template <class T> OpPtr<T> make_dense(const Node<T>& node) {
   const Shapes &xs = node.xs, &ws = node.ws;
   node.expect(xs.size() == 1 && !xs[0].empty(), "dense takes one input of rank 1 or more per sample");
@@ -68,7 +76,7 @@ template <class T> OpPtr<T> make_dense(const Node<T>& node) {
   node.expect(ws[0].size() == 2 && ws[0][transposed ? 1 : 0] == xs[0].back(),
               "got x of shape " + to_string(xs[0]) + " a sample and a kernel of shape " + to_string(ws[0]));
   node.expect(ws.size() == 1 || ws[1] == Shape{ws[0][transposed ? 0 : 1]}, "the bias does not fit the kernel");
-  return std::make_unique<Dense<T>>(xs[0], ws[0], ws.size() == 2, transposed, node.compute);
+  return dense_op<T>(xs[0], ws[0], ws.size() == 2, transposed, node.compute);
 }
 BP_INSTANTIATE_MAKER(make_dense)
 

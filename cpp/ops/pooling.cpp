@@ -3,7 +3,7 @@
 //   x (N, H, W, C)  y (N, P, Q, C); of sequences x (N, T, C), y (N, Q, C)
 //   mean   y = sum of what the window sees of x, in the order of taps, / n;  dx += dy / n at each of the n positions
 //   most   y = max of what the window sees of x;  dx += dy at the first tap that has it
-// dx adds its windows in the order of positions and taps. Kept: x, y. Flops a sample: P Q R S C.
+// dx adds its windows in the order of positions. Kept: x, y. Flops a sample: P Q R S C.
 #include "ops/windows.h"
 
 #include <algorithm>
@@ -17,75 +17,68 @@ template <class T> class Pooling final : public Op<T> {
     this->sizes_.shape = std::move(shape);
     this->sizes_.flops = checked_mul(checked_mul(windows.positions(), windows.taps()), windows.channels);
     if (!most) this->facts_.differential = Differential::kAffine;
+    const Windows::Axis& columns = windows.columns;
+    while (inside_.begin < columns.out() && !taps_inside(columns, inside_.begin).whole) ++inside_.begin;
+    inside_.end = inside_.begin;
+    while (inside_.end < columns.out() && taps_inside(columns, inside_.end).whole) ++inside_.end;
   }
-  std::int64_t scratch(std::int64_t) const override { return windows_.channels; }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {
-    const std::int64_t width = windows_.channels;
-    const auto join = kernels<T>().binary[static_cast<int>(most_ ? Binary::kMaximum : Binary::kAdd)];
-    T* y = io.y + block.rows.begin * windows_.positions() * width;
-    for (std::int64_t i = block.rows.begin; i < block.rows.end; ++i) {
-      const T* const x = io.x[0] + i * windows_.in_size();
-      for (std::int64_t p = 0; p < windows_.positions(); ++p, y += width) {
-        std::int64_t n = 0;
-        each_tap(p, [&](std::int64_t at) {
-          if (n++ == 0) {
-            std::copy_n(x + at, width, y);
-          } else {
-            join(y, 1, x + at, 1, y, width);
-          }
-        });
-        if (!most_) kernels<T>().scale(T(1) / static_cast<T>(n), y, width);
-      }
-    }
+    const auto pool = most_ ? kernels<T>().pool_most : kernels<T>().pool_mean;
+    each_run(io, block.rows, [&](const Pool<T>& p, std::int64_t, std::int64_t y) { pool(p, io.y + y); });
   }
 
-  void backward(const Io<T>& io, const Block& block, T* scratch) const override {
+  void backward(const Io<T>& io, const Block& block, T*) const override {
     if (io.dx[0] == nullptr) return;
-    const std::int64_t width = windows_.channels, positions = windows_.positions();
-    for (std::int64_t i = block.rows.begin; i < block.rows.end; ++i) {
-      const T* const x = io.x[0] + i * windows_.in_size();
-      T* const dx = io.dx[0] + i * windows_.in_size();
-      if (!io.add[0]) std::fill_n(dx, windows_.in_size(), T(0));
-      for (std::int64_t p = 0; p < positions; ++p) {
-        const T* const y = io.y + (i * positions + p) * width;
-        std::copy_n(io.dy + (i * positions + p) * width, width, scratch);
-        if (most_) {
-          each_tap(p, [&](std::int64_t at) { give(x + at, y, scratch, dx + at); });
-          continue;
-        }
-        std::int64_t n = 0;
-        each_tap(p, [&](std::int64_t) { ++n; });
-        kernels<T>().scale(T(1) / static_cast<T>(n), scratch, width);
-        each_tap(p, [&](std::int64_t at) { kernels<T>().axpy(T(1), scratch, dx + at, width); });
-      }
-    }
+    const std::int64_t in = windows_.in_size();
+    if (!io.add[0]) std::fill_n(io.dx[0] + block.rows.begin * in, block.rows.count() * in, T(0));
+    const auto back = most_ ? kernels<T>().pool_most_back : kernels<T>().pool_mean_back;
+    each_run(io, block.rows,
+             [&](const Pool<T>& p, std::int64_t x, std::int64_t y) { back(p, io.dy + y, io.dx[0] + x); });
   }
 
  private:
-  // What is left of dy goes to where x is y.
-  void give(const T* x, const T* y, T* left, T* dx) const {
-    for (std::int64_t c = 0; c < windows_.channels; ++c) {
-      const bool takes = x[c] == y[c];
-      dx[c] += takes ? left[c] : T(0);
-      left[c] = takes ? T(0) : left[c];
-    }
+  struct Taps {
+    Rows seen;
+    bool whole;
+  };
+  static Taps taps_inside(const Windows::Axis& axis, std::int64_t out) {
+    const std::int64_t first = axis.first(out);
+    const Rows seen{std::clamp(-first, std::int64_t(0), axis.taps),
+                    std::clamp(axis.in - first, std::int64_t(0), axis.taps)};
+    return {seen, seen.count() == axis.taps};
   }
 
-  // Where in a sample the taps of output position p lie that are inside of it.
-  template <class Tap> void each_tap(std::int64_t p, Tap tap) const {
+  // run(p, x, y): windows beside each other that see equally many taps, the first of which begins at x and y.
+  template <class Run> void each_run(const Io<T>& io, Rows samples, Run run) const {
     const Windows::Axis &rows = windows_.rows, &columns = windows_.columns;
-    const std::int64_t top = rows.first(p / columns.out()), left = columns.first(p % columns.out());
-    for (std::int64_t r = 0, i = top; r < rows.taps; ++r, i += rows.dilation) {
-      if (i < 0 || i >= rows.in) continue;
-      for (std::int64_t s = 0, j = left; s < columns.taps; ++s, j += columns.dilation) {
-        if (j >= 0 && j < columns.in) tap((i * columns.in + j) * windows_.channels);
+    const std::int64_t c = windows_.channels;
+    Pool<T> p{};
+    p.n = c;
+    p.x_row = columns.stride * c, p.row_step = columns.in * c, p.step = c;
+    for (std::int64_t i = samples.begin; i < samples.end; ++i) {
+      for (std::int64_t row = 0; row < rows.out(); ++row) {
+        const Rows down = taps_inside(rows, row).seen;
+        p.rows = down.count();
+        for (std::int64_t column = 0; column < columns.out(); column += p.m) {
+          const Rows across = taps_inside(columns, column).seen;
+          p.columns = across.count();
+          p.m = column == inside_.begin && inside_.count() > 0 ? inside_.count() : 1;
+          p.factor = T(1) / static_cast<T>(p.rows * p.columns);
+          const std::int64_t x =
+              i * windows_.in_size() +
+              ((rows.first(row) + down.begin) * columns.in + columns.first(column) + across.begin) * c;
+          const std::int64_t y = (i * windows_.positions() + row * columns.out() + column) * c;
+          p.x = io.x[0] + x, p.y = io.y + y;
+          run(p, x, y);
+        }
       }
     }
   }
 
   Windows windows_;
   bool most_;
+  Rows inside_{0, 0};  // output columns whose windows see no padding beside them
 };
 
 }  // namespace

@@ -65,6 +65,7 @@ from .reshaping import Reshape as Reshape
 from .scale import PReLU as PReLU
 from .scale import Scale as Scale
 from .scale import Swish as Swish
+from .separable import SeparableConv2D as SeparableConv2D
 from .sequences import Embedding as Embedding
 from .sequences import GlobalAveragePooling1D as GlobalAveragePooling1D
 from .sequences import GlobalMaxPooling1D as GlobalMaxPooling1D

@@ -1,0 +1,178 @@
+// Products of windows: tiles of the matrix product whose terms lie in runs, so that a window's values need no copy.
+//
+// A tile is kRows x kVecs registers of C as in gemm_tile.h, one FMA chain per lane in the order of runs and steps. What
+// multiplies B is one value of each row, or with lanes as many as C has columns: then each column is a product of its
+// own, of the channels of a depthwise convolution.
+#include "kernels/gemm_plan.h"
+#include "simd/loops.h"
+
+namespace bp::BP_TIER {
+
+enum class Terms { kApart, kTogether, kLanes };  // rows of A with a stride; neighbours; vectors with a stride
+
+// So few rows are to have so many vectors that some 8 chains are under way.
+constexpr int kMostVecs = 4;
+// Rows that are reached from one pointer: + 0, s, 2 s, 3 s, 4 s; all of neighbours.
+constexpr int kFew = 4;
+template <Terms kTerms> constexpr int kReach = kTerms == Terms::kTogether ? kMaxTileRows : kFew;
+
+template <class T> struct WindowTile {
+  const T *a, *b, *start;
+  std::int64_t start_stride;
+  T* c;
+  std::int64_t tail;
+};
+
+// Rows kPer g .. kPer g + kPer - 1 are a group.
+template <class T, int kRows, int kVecs, Terms kTerms, int kPer, bool kEdge>
+static void window_tile(const RunProduct<T>& p, const WindowTile<T>& t) {
+  constexpr int kWidth = Vec<T>::kWidth, kGroups = (kRows + kPer - 1) / kPer;
+  const auto load_row = [&](const T* at, Vec<T>(&row)[kVecs]) __attribute__((always_inline)) {
+    if constexpr (kEdge) {
+      load_edge<T, kVecs>(at, t.tail, row);
+    } else {
+      BP_UNROLL(8)
+      for (int v = 0; v < kVecs; ++v) row[v] = load(at + v * kWidth);
+    }
+  };
+  Vec<T> acc[kRows][kVecs];
+  BP_UNROLL(16)
+  for (int i = 0; i < kRows; ++i) {
+    if (t.start != nullptr) {
+      load_row(t.start + i * t.start_stride, acc[i]);
+    } else {
+      BP_UNROLL(8)
+      for (int v = 0; v < kVecs; ++v) acc[i][v] = Vec<T>(typename Vec<T>::N{});
+    }
+  }
+  constexpr auto kSize = static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t stride = (kTerms == Terms::kTogether ? 1 : p.a_row) * kSize, stride_3 = 3 * stride;
+  const std::int64_t group = p.per > 0 ? p.a_group * kSize : kPer * stride;
+  const std::int64_t step = p.a_step * kSize, b_step = p.b_step;
+  for (const Run *run = p.runs, *const end = run + p.count; run != end; ++run) {
+    const char* row[kGroups];
+    BP_UNROLL(8)
+    for (int g = 0; g < kGroups; ++g) row[g] = reinterpret_cast<const char*>(t.a + run->a) + g * group;
+    const T* b = t.b + run->b;
+    for (std::int64_t left = run->steps; left > 0; --left) {
+      Vec<T> line[kVecs];
+      load_row(b, line);
+      BP_UNROLL(16)
+      for (int i = 0; i < kRows; ++i) {
+        constexpr bool kNeighbours = kTerms == Terms::kTogether;
+        const char* at = row[i / kPer] + (kNeighbours ? i % kPer * kSize : 0);
+        if (!kNeighbours && i % kPer != 0) at += i % kPer == 3 ? stride_3 : i % kPer * stride;
+        const T* const x = reinterpret_cast<const T*>(at);
+        Vec<T> value[kVecs];
+        if constexpr (kTerms == Terms::kLanes) load_row(x, value);
+        BP_UNROLL(8)
+        for (int v = 0; v < kVecs; ++v) {
+          acc[i][v] = fma(kTerms == Terms::kLanes ? value[v] : Vec<T>(*x), line[v], acc[i][v]);
+        }
+      }
+      BP_UNROLL(8)
+      for (int g = 0; g < kGroups; ++g) {
+        row[g] += step;
+        if constexpr (kGroups > 1) BP_OPAQUE(row[g]);
+      }
+      b += b_step;
+    }
+  }
+  T* c = t.c;
+  BP_UNROLL(16)
+  for (int i = 0; i < kRows; ++i, c += p.ldc) {
+    BP_UNROLL(8)
+    for (int v = 0; v < kVecs - 1; ++v) store(c + v * kWidth, acc[i][v]);
+    store_n(c + (kVecs - 1) * kWidth, acc[i][kVecs - 1], t.tail);
+  }
+}
+
+template <class T> using WindowTileFn = void (*)(const RunProduct<T>&, const WindowTile<T>&);
+template <class T> struct WindowTiles {
+  // [the last vector is short][Terms][vecs - 1][rows - 1]; in groups of 3 and of 5 rows.
+  WindowTileFn<T> of[2][3][kMostVecs][kMaxTileRows], of_threes[2][3][kMostVecs][kMaxTileRows],
+      of_fives[2][3][kMostVecs][kMaxTileRows];
+};
+
+template <class T, int kVecs, int kRows, Terms kTerms, int kPer>
+constexpr void add_window_tile(WindowTileFn<T> (&of)[2][3][kMostVecs][kMaxTileRows]) {
+  constexpr int kAt = static_cast<int>(kTerms);
+  of[0][kAt][kVecs - 1][kRows - 1] = window_tile<T, kRows, kVecs, kTerms, kPer, kMasksAreFree>;
+  of[1][kAt][kVecs - 1][kRows - 1] = window_tile<T, kRows, kVecs, kTerms, kPer, true>;
+}
+template <class T, int kVecs, int kRows, Terms kTerms> constexpr void add_window_size(WindowTiles<T>& tiles) {
+  if constexpr (kRows <= max_tile_rows(kVecs)) {
+    add_window_tile<T, kVecs, kRows, kTerms, kReach<kTerms>>(tiles.of);
+    if constexpr (kTerms != Terms::kApart) {
+      if constexpr (kRows % 3 == 0) add_window_tile<T, kVecs, kRows, kTerms, 3>(tiles.of_threes);
+      if constexpr (kRows % 5 == 0) add_window_tile<T, kVecs, kRows, kTerms, 5>(tiles.of_fives);
+    }
+  }
+}
+template <class T, int kVecs, int... kRow> constexpr void add_window_tiles(WindowTiles<T>& tiles, Lanes<kRow...>) {
+  (add_window_size<T, kVecs, kRow + 1, Terms::kApart>(tiles), ...);
+  (add_window_size<T, kVecs, kRow + 1, Terms::kTogether>(tiles), ...);
+  (add_window_size<T, kVecs, kRow + 1, Terms::kLanes>(tiles), ...);
+}
+template <class T, int... kVec> constexpr WindowTiles<T> make_window_tiles(Lanes<kVec...>) {
+  WindowTiles<T> tiles{};
+  (add_window_tiles<T, kVec + 1>(tiles, typename FirstLanes<kMaxTileRows>::Type{}), ...);
+  return tiles;
+}
+template <class T> constexpr WindowTiles<T> kWindowTiles = make_window_tiles<T>(typename FirstLanes<kMostVecs>::Type{});
+
+template <class T> static void run_product(const RunProduct<T>& whole) {
+  constexpr std::int64_t kWidth = Vec<T>::kWidth;
+  if (whole.m <= 0 || whole.n <= 0) return;
+  RunProduct<T> p = whole;
+  if (p.m <= p.per) p.per = 0;
+  const Terms terms = p.lanes ? Terms::kLanes : p.a_row == 1 ? Terms::kTogether : Terms::kApart;
+  const std::int64_t all = vectors<T>(p.n);
+  const std::int64_t widest = at_most(at_most(widest_tile(p.m), kMostVecs), all);
+  const std::int64_t tallest = max_tile_rows(static_cast<int>(widest));
+  if (p.per > 0 && ((p.per != 3 && p.per != 5) || p.per > tallest || terms == Terms::kApart)) {  // group by group
+    p.m = whole.per, p.per = 0;
+    for (std::int64_t i = 0; i < whole.m; i += whole.per, p.a += p.a_group, p.c += whole.per * p.ldc) run_product<T>(p);
+    return;
+  }
+  const auto& of = p.per == 3 ? kWindowTiles<T>.of_threes : p.per == 5 ? kWindowTiles<T>.of_fives : kWindowTiles<T>.of;
+  const std::int64_t unit = p.per > 0 ? p.per : 1, unit_row = p.per > 0 ? p.a_group : p.a_row;
+  const Split columns(all, widest), rows(p.m / unit, tallest / unit);
+  WindowTile<T> t;
+  for (std::int64_t x = 0, v = 0; x < columns.parts; v += columns.of(x), ++x) {
+    const std::int64_t vecs = columns.of(x), j = v * kWidth;
+    t.tail = v + vecs == all ? p.n - (all - 1) * kWidth : kWidth;
+    t.b = p.b + j;
+    const auto& tiles = of[t.tail < kWidth][static_cast<int>(terms)][vecs - 1];
+    for (std::int64_t y = 0, i = 0; y < rows.parts; i += rows.of(y), ++y) {
+      t.a = p.a + i * unit_row + (p.lanes ? j : 0);
+      t.c = p.c + i * unit * p.ldc + j;
+      t.start = p.goes_on ? t.c : p.bias == nullptr ? nullptr : p.bias + j;
+      t.start_stride = p.goes_on ? p.ldc : 0;
+      tiles[rows.of(y) * unit - 1](p, t);
+    }
+  }
+}
+
+template <class T>
+static void add_runs(const T* x, std::int64_t ldx, T* y, std::int64_t y_row, std::int64_t m, const std::int64_t* at,
+                     std::int64_t count, std::int64_t n) {
+  for (std::int64_t i = 0; i < m; ++i, x += ldx, y += y_row) {
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T* const from = x + r * n;
+      T* const to = y + at[r];
+      each_vector<T>(
+          n, [=](auto part) __attribute__((always_inline)) { part.store(to, part.load(to) + part.load(from)); });
+    }
+  }
+}
+
+template <class T> void fill_windows(Kernels<T>& table) {
+  table.run_product = run_product<T>;
+  table.add_runs = add_runs<T>;
+}
+
+template void fill_windows(Kernels<float>&);
+template void fill_windows(Kernels<double>&);
+
+}  // namespace bp::BP_TIER
