@@ -21,6 +21,7 @@ __all__: list[str] = [
     "NetworkFloat64",
     "PassesFloat32",
     "PassesFloat64",
+    "PlainParts",
     "Restored",
     "Solver",
     "StreamFloat32",
@@ -45,6 +46,7 @@ __all__: list[str] = [
     "gauss_newton_vector",
     "get_num_threads",
     "hessian_vector",
+    "hold",
     "input_jacobian",
     "jacobian",
     "label_range",
@@ -403,6 +405,24 @@ class PassesFloat64:
         Of the pass that is kept.
         """
 
+class PlainParts:
+    def __init__(
+        self,
+        dtype: str,
+        wanted: collections.abc.Sequence[
+            tuple[
+                collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+                typing.SupportsInt | typing.SupportsIndex,
+                typing.SupportsFloat | typing.SupportsIndex,
+                typing.SupportsFloat | typing.SupportsIndex,
+            ]
+        ],
+        weights: collections.abc.Sequence[numpy.ndarray],
+    ) -> None: ...
+    def read(
+        self, value: typing.Any, n: typing.SupportsInt | typing.SupportsIndex = -1
+    ) -> typing.Any: ...
+
 class Solver:
     def __init__(
         self,
@@ -531,6 +551,7 @@ def hessian_vector(
     offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     v: numpy.ndarray,
 ) -> numpy.ndarray: ...
+def hold(arrays: list) -> list: ...
 @typing.overload
 def input_jacobian(net: NetworkFloat32, xs: collections.abc.Sequence[numpy.ndarray]) -> list: ...
 @typing.overload

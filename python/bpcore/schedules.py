@@ -28,6 +28,13 @@ class Schedule(arguments.Configured):
         """The rates at an array of steps (float64)."""
         raise NotImplementedError(f"{type(self).__name__} must define rates(steps)")
 
+    def _origin(self) -> list[Any] | None:
+        """What all of the rates follow from, to be compared; None where code of the user's has a
+        part in them."""
+        if _CLASSES.get(type(self).__name__) is not type(self):
+            return None
+        return [tuple(v) if type(v) is list else v for v in self.__dict__.values()]
+
     def __call__(self, step: int) -> float:
         """The rate at one step."""
         return float(self.rates(np.array([step], dtype=np.float64))[0])
@@ -320,6 +327,11 @@ class Warmup(Schedule):
         warm = self.start + (1.0 - self.start) * np.minimum(steps / max(1, self.steps), 1.0)
         result: Array = np.where(steps < self.steps, after * warm, after)
         return result
+
+    def _origin(self) -> list[Any] | None:
+        inner = self.schedule._origin() if isinstance(self.schedule, Schedule) else None
+        own = None if inner is None else super()._origin()
+        return None if own is None else [*own, inner]
 
     def _inner(self, steps: Array) -> Array:
         if isinstance(self.schedule, Schedule):

@@ -283,8 +283,9 @@ def weights_times(a: Array, b: Array) -> Array:
 
 def some_weight(name: str, weights: Sequence[Array | None]) -> None:
     """Refuse data none of whose rows counts; a batch of larger data may be such."""
-    if any(w is not None and len(w) and not w.any() for w in weights):
-        raise ValueError(f"{name} sums to 0, expected at least one weight > 0")
+    for w in weights:
+        if w is not None and len(w) and not w.any():
+            raise ValueError(f"{name} sums to 0, expected at least one weight > 0")
 
 
 def overlaps(a: Array, b: Array) -> bool:

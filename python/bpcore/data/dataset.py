@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _core
 from ..base import checks
 from ..base.memory import Array
 from .frames import Names
@@ -19,13 +19,8 @@ def hold(arrays: Iterable[Array]) -> list[Any]:
 
     ``resize(refcheck=False)`` frees the memory under a view; only a weak reference stops it.
     """
-    found = []
-    for array in arrays:
-        owner = array
-        while isinstance(owner.base, np.ndarray):
-            owner = owner.base
-        found.append(weakref.ref(owner))
-    return found
+    held: list[Any] = _core.hold(list(arrays))
+    return held
 
 
 class Form(NamedTuple):
@@ -87,12 +82,13 @@ class Dataset:
         self.form, self.lengths = form, lengths
         self.largest = list(largest)
         self.valid: list[Valid | None] = [None] * len(ys) if valid is None else valid
-        targets = (y for y, _ in ys)
-        self._held = hold(a for a in (*xs, *targets, *ws) if a is not None)
+        self._held = _core.hold([*xs, *[y for y, _ in ys], *ws])
 
     @property
     def told(self) -> list[Any]:
         """By output what the core is told of weights: them, or with them which steps count."""
+        if not any(self.valid):
+            return self.ws
         pairs = zip(self.ws, self.valid, strict=True)
         return [w if valid is None else (w, valid.mask, valid.counts) for w, valid in pairs]
 

@@ -22,8 +22,10 @@ from .arrays import Table
 from .dataset import Dataset, Form, Valid
 from .frames import Names as Columns
 from .opening import opened
+from .plain import Plain, looks
 from .sequences import Steps
 from .targets import Target
+from .weights import by_class, by_output
 
 Names = tuple[str, str]  # by which messages call x and y
 
@@ -56,8 +58,12 @@ class Ends:
     def parts(self, name: str, value: Any) -> list[tuple[str, Any]]:
         """What the user calls each part, and the part: `value` for one end, else from a dict by
         names or a list or tuple in order."""
-        labels = [name] if len(self) == 1 else [f"{name}[{end!r}]" for end in self.names]
+        labels = [self.label(name, k) for k in range(len(self))]
         return list(zip(labels, self._in_order(name, value), strict=True))
+
+    def label(self, name: str, k: int) -> str:
+        """What the user calls part `k`."""
+        return name if len(self) == 1 else f"{name}[{self.names[k]!r}]"
 
     def tables(self, name: str, value: Any) -> list[tuple[str, Table]]:
         """The parts converted, the columns of frames in the order of the model's."""
@@ -141,6 +147,7 @@ class Signature:
     ) -> None:
         self.inputs, self.outputs, self.dtype = inputs, outputs, dtype
         self._held, self._steps, self.ids = held, steps, ids
+        self._plain: Plain | None = None
 
     def read(
         self,
@@ -177,16 +184,43 @@ class Signature:
         TypeError, ValueError
             `ShapeError` for shapes. The message says which part, and where in it.
         """
-        x, y = opened(x, y, self.known)
-        given = self.inputs.tables(names[0], x)
-        found = self._inputs(given, names[0], mask=mask)
-        n = found.n
-        wanted = self._wanted(y, names[1], losses, n)
-        ys, ws = self._targets(wanted, sample_weight, losses, n, names, check_labels, found)
-        columns = [table.columns for _, table in given], [table.columns for _, table in wanted]
-        valid = list(found.valid)
-        more = columns, found.form, valid, found.lengths, found.largest
-        return Dataset(n, found.xs, ys, ws, *more)
+        columns: tuple[list[Columns | None], list[Columns | None]] = ([], [])
+        found = self._plain_inputs(x) if mask is None else None
+        if found is None:
+            x, y = opened(x, y, self.known)
+            given = self.inputs.tables(names[0], x)
+            found = self._inputs(given, names[0], mask=mask)
+            columns[0].extend(table.columns for _, table in given)
+        ys = self._plain_targets(y, losses, found)
+        if ys is None:
+            wanted = self._wanted(y, names[1], losses, found.n)
+            ys, _ = self._targets(wanted, losses, found.n, found)
+            columns[1].extend(table.columns for _, table in wanted)
+        ws = self._weighed(ys, sample_weight, losses, found, names, check_labels)
+        more = columns, found.form, list(found.valid), found.lengths, found.largest
+        return Dataset(found.n, found.xs, ys, ws, *more)
+
+    def _plain_inputs(self, x: Any) -> Inputs | None:
+        """Those of most calls, found by one look of the core; None: by the long way."""
+        if self._plain is None:
+            shapes, held = self.inputs.shapes, list(self._held())
+            self._plain = Plain(held) if self.ids else looks(shapes, held, self.dtype, self._steps)
+        plain = self._plain
+        found = None if plain.inputs is None else plain.inputs.read(x)
+        if found is None:
+            return None
+        n, xs, largest = found
+        return Inputs(xs, n, plain.form, plain.valid, None, plain.steps, largest)
+
+    def _plain_targets(self, y: Any, losses: Sequence[Any], found: Inputs) -> list[Target] | None:
+        """The same of targets, for inputs that were found so."""
+        plain = self._plain
+        if plain is None or found.steps is None or found.steps is not plain.steps:
+            return None
+        if plain.losses is not losses:
+            self._plain = plain = plain.of(losses, self.outputs.shapes, self.dtype)
+        ys = None if plain.targets is None else plain.targets.read(y, found.n)
+        return None if ys is None else list(zip(ys[1], plain.labels, strict=True))
 
     def learn(self, columns: tuple[list[Columns | None], list[Columns | None]]) -> None:
         """Keep a data set's columns of frames: frames to come have to have them, in any order."""
@@ -208,6 +242,9 @@ class Signature:
 
         `finite`: whether NaN and Inf are errors; `empty`: whether there may be no sample.
         """
+        found = self._plain_inputs(x) if finite and mask is None else None
+        if found is not None:
+            return found
         x, _ = opened(x, None, self.known)
         return self._inputs(self.inputs.tables(name, x), name, finite, empty, mask)
 
@@ -322,7 +359,10 @@ class Signature:
     ) -> tuple[list[Target], list[Array | None]]:
         """Targets and weights of all outputs; without `n` the first output's rows count."""
         wanted = self._wanted(y, names[1], losses)
-        return self._targets(wanted, sample_weight, losses, n, names, check_labels, inputs)
+        given = inputs or Inputs([], 0)
+        ys, n = self._targets(wanted, losses, n, given)
+        given = given._replace(n=n)
+        return ys, self._weighed(ys, sample_weight, losses, given, names, check_labels)
 
     def _wanted(
         self, y: Any, name: str, losses: Sequence[Any], n: int = 0
@@ -342,20 +382,12 @@ class Signature:
         ]
 
     def _targets(
-        self,
-        wanted: list[tuple[str, Table]],
-        sample_weight: Any,
-        losses: Sequence[Any],
-        n: int | None,
-        names: Names,
-        check_labels: Callable[[int, str], None] | None,
-        inputs: Inputs | None = None,
-    ) -> tuple[list[Target], list[Array | None]]:
-        """`inputs`: those that the targets belong to; without them no output may have steps whose
-        number is open."""
+        self, wanted: list[tuple[str, Table]], losses: Sequence[Any], n: int | None, given: Inputs
+    ) -> tuple[list[Target], int]:
+        """Targets, and their rows; `given`: the inputs they belong to. Without any no output may
+        have steps whose number is open."""
         found: list[Target] = []
-        given = inputs or Inputs([], 0)
-        shapes = given.steps.shapes if given.steps is not None else self.outputs.shapes
+        shapes = self._shapes(given)
         ends = zip(wanted, losses, shapes, strict=True)
         for k, ((label, table), loss, shape) in enumerate(ends):
             array = table.array
@@ -375,50 +407,39 @@ class Signature:
                     label, table, loss, shape, valid.mask, end, self.dtype, given.lengths
                 )
             found.append((self._apart(target[0]), target[1]))
-            if check_labels is not None and target[1]:
-                check_labels(k, label)
         assert n is not None
+        return found, n
+
+    def _shapes(self, given: Inputs) -> Sequence[Shape]:
+        return given.steps.shapes if given.steps is not None else self.outputs.shapes
+
+    def _weighed(
+        self,
+        found: list[Target],
+        sample_weight: Any,
+        losses: Sequence[Any],
+        given: Inputs,
+        names: Names,
+        check_labels: Callable[[int, str], None] | None,
+    ) -> list[Array | None]:
+        """The weights by output of checked targets, which metrics may still refuse."""
+        for k, (y, labels) in enumerate(found):
+            if labels and check_labels is not None and not isinstance(y, free_targets.Rows):
+                check_labels(k, self.outputs.label(names[1], k))
         name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
-        weights = self._weights(sample_weight, n, losses, name, shapes)
+        shapes, ends = self._shapes(given), self.outputs.names
+        weights = by_output(name, sample_weight, given.n, losses, shapes, ends, self.dtype)
         for k, loss in enumerate(losses):
-            by_class = getattr(loss, "class_weight", None)
-            if by_class is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
-                weights[k] = self._by_class(
-                    "class_weight of the loss", by_class, found[k], k, loss, weights[k]
-                )
+            table = getattr(loss, "class_weight", None)
+            if table is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
+                of_loss = "class_weight of the loss"
+                weights[k] = self._by_class(of_loss, table, found[k], k, loss, weights[k])
         for k, valid in enumerate(given.valid):
             if valid is not None:
                 own = weights[k]
                 mask = valid.mask.astype(np.float64)
                 weights[k] = mask if own is None else arrays.weights_times(own, mask)
-        return found, weights
-
-    def _weights(
-        self, value: Any, n: int, losses: Sequence[Any], name: str, shapes: Sequence[Shape]
-    ) -> list[Array | None]:
-        """Weights by output, from one array for all outputs, or a list or dict of them."""
-        if value is None:
-            return [None] * len(self.outputs)
-        if isinstance(value, dict):
-            strange = [key for key in value if key not in self.outputs.names]
-            if strange:
-                raise ValueError(
-                    f"{name}: unknown output {strange[0]!r}, expected names of {self.outputs.names}"
-                )
-            parts = [value.get(key) for key in self.outputs.names]
-        elif isinstance(value, (list, tuple)) and len(value) == len(self.outputs) > 1:
-            parts = list(value)
-        else:
-            parts = [arrays.array(name, value)] * len(self.outputs)
-        ends = zip(parts, losses, shapes, self.outputs.names, strict=True)
-        return [
-            None
-            if part is None
-            else arrays.sample_weights(
-                name, part, n, targets.weight_shape(loss, shape), end, self.dtype
-            )
-            for part, loss, shape, end in ends
-        ]
+        return weights
 
     def weigh_classes(self, data: Dataset, class_weight: Any, losses: Sequence[Any]) -> None:
         """Multiply the weights of a checked data set by those of the samples' classes."""
@@ -431,25 +452,7 @@ class Signature:
     def _by_class(
         self, name: str, table: Any, target: Target, k: int, loss: Any, weights: Array | None
     ) -> Array:
-        if isinstance(target[0], free_targets.Rows):
-            raise ValueError(
-                f"{name} needs targets that are classes, got a loss with targets of any shape "
-                "(target_shape = None); use sample_weight"
-            )
-        shape = self.outputs.shapes[k]
-        classes = 2 if shape[-1] == 1 else shape[-1]
-        of_rows = targets.class_of_rows(target, shape, getattr(loss, "kind", ""))
-        if name == "class_weight" and isinstance(table, str) and table == "balanced":
-            by_class = targets.balanced(of_rows, classes)
-        else:
-            by_class = targets.class_weights(name, table, classes)
-        result: Array = by_class[of_rows]
-        if not result.any():
-            raise ValueError(f"{name}: the weights of all samples are 0, expected one > 0")
-        if weights is not None:
-            result = arrays.weights_times(result, weights)
-        arrays.finite(f"{name}: weights", result, self.dtype)
-        return result
+        return by_class(name, table, target, self.outputs.shapes[k], loss, weights, self.dtype)
 
     def _apart(self, array: Array) -> Array:
         """A copy if the array is a view of weights."""

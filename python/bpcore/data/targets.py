@@ -18,6 +18,13 @@ from ..losses import CoreLoss
 from . import arrays
 
 Target = tuple[Array, bool]
+# Where losses are defined, by kind, if not everywhere.
+RANGES = {
+    "binary_cross_entropy": (0.0, 1.0),
+    "poisson": (0.0, math.inf),
+    "cross_entropy": (0.0, math.inf),
+    "kl_divergence": (0.0, math.inf),
+}
 _CHUNK = 65536  # rows checked at a time, so that a memmap is not read as a whole
 
 
@@ -160,16 +167,12 @@ def _dense(name: str, y: Array, shape: Shape, layer: str) -> Array:
 
 def _check_range(name: str, y: Array, kind: str) -> Array:
     """Targets outside of where a loss is defined."""
-    if kind == "binary_cross_entropy":
-        _between(name, y, 0.0, 1.0, kind)
-    elif kind == "poisson":
-        _between(name, y, 0.0, math.inf, kind)
-    elif kind == "hinge":
+    if kind == "hinge":
         return _signs(name, y)
-    elif kind in ("cross_entropy", "kl_divergence"):
-        _between(name, y, 0.0, math.inf, kind)
-        if kind == "cross_entropy":
-            _sums(name, y)
+    if kind in RANGES:
+        _between(name, y, *RANGES[kind], kind)
+    if kind == "cross_entropy":
+        _sums(name, y)
     return y
 
 

@@ -35,6 +35,18 @@ class Reserve:
 reserve: ContextVar[Reserve | None] = ContextVar("reserve", default=None)
 
 
+class Edition:
+    """How often any weight or layer of the process was frozen, thawed, or given a penalty or a
+    constraint: what was found out about them holds as long as it stays the same."""
+
+    number = 0
+
+    @classmethod
+    def next(cls) -> None:
+        """After such an assignment."""
+        cls.number += 1
+
+
 class Parameter:
     """A weight: one array, shared without copies between Python and the core.
 
@@ -139,6 +151,7 @@ class Parameter:
     @trainable.setter
     def trainable(self, flag: bool) -> None:
         self._trainable = checks.boolean("trainable", flag)
+        Edition.next()
 
     @property
     def regularizer(self) -> Any:
@@ -150,6 +163,7 @@ class Parameter:
         found = regularizers.get(new)
         regularizers.check_shape(self.name, found, self.shape)
         self._regularizer = found
+        Edition.next()
 
     @property
     def constraint(self) -> Any:
@@ -161,6 +175,7 @@ class Parameter:
         found = constraints.get(new)
         constraints.check_shape(self.name, found, self.shape)
         self._constraint = found
+        Edition.next()
 
     def check(self, new: Any, what: str | None = None) -> Array:
         """`new` as an array that may be copied into the value, or an error."""

@@ -18,7 +18,7 @@ from .. import _core, graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array, Shape, empty
 from ..errors import ShapeError
-from ..graph.parameter import Parameter, assign, reserve
+from ..graph.parameter import Edition, Parameter, assign, reserve
 from .python_node import PythonNode, call_forward
 
 
@@ -155,6 +155,7 @@ class Layer(arguments.Configured):
     @trainable.setter
     def trainable(self, flag: bool) -> None:
         self._trainable = checks.boolean("trainable", flag)
+        Edition.next()
 
     @property
     def dtype(self) -> str:

@@ -242,12 +242,14 @@ class Trainable(Adjustable, Copying, Compilable):
     ) -> Dataset:
         """The first data of a call that may train: the model is built from them if it has to be,
         and changes of `trainable` are taken up."""
-        if self._engine is None and (isinstance(y, str) or isinstance(x, (str, os.PathLike))):
-            x, y = opened(x, y, None)  # a model that is built leaves it to its signature
-        x = self._build_for(x)
-        self._built().refresh()
+        if self._engine is None:
+            if isinstance(y, str) or isinstance(x, (str, os.PathLike)):
+                x, y = opened(x, y, None)  # a model that is built leaves it to its signature
+            x = self._build_for(x)
+        engine = self._built()
+        engine.refresh()
         data = self._read(x, y, sample_weight, mask, part=part)
-        self._built().signature.learn(data.columns)
+        engine.signature.learn(data.columns)
         return data
 
     def _advise(self, item: Dataset, batch_size: int | None) -> None:
@@ -264,8 +266,10 @@ class Trainable(Adjustable, Copying, Compilable):
 
     def _prepared(self, x: Any, y: Any, sample_weight: Any = None, mask: Any = None) -> Dataset:
         """Build if needed and check all data; a failure leaves the model as it was."""
-        with self._undone_on_error():
-            return self._first(x, y, sample_weight, mask)
+        if self._engine is None:
+            with self._undone_on_error():
+                return self._first(x, y, sample_weight, mask)
+        return self._first(x, y, sample_weight, mask)  # nothing changes before all is checked
 
     def train_on_batch(
         self,
@@ -305,14 +309,13 @@ class Trainable(Adjustable, Copying, Compilable):
         >>> model(x).round(3).ravel().tolist()
         [1.0, 1.0, 1.0, 1.0]
         """
-        if dy is not None:
-            if y is not None or sample_weight is not None:
-                raise ValueError(
-                    "dy stands for targets and loss, got y or sample_weight, too; give one of them"
-                )
-            with self._busy("train_on_batch"):
-                return self._step_by(x, dy)
+        if dy is not None and (y is not None or sample_weight is not None):
+            raise ValueError(
+                "dy stands for targets and loss, got y or sample_weight, too; give one of them"
+            )
         with self._busy("train_on_batch"):
+            if dy is not None:
+                return self._step_by(x, dy)
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight, mask)
             windows.check_stateful(self._built(), False, item.n, item.n)
@@ -371,15 +374,13 @@ class Trainable(Adjustable, Copying, Compilable):
         """
         self._check_pass("evaluate")
         compilation = self._need_compilation()
-        read = functools.partial(
-            compilation.read, self._built().signature
-        )  # not the model's _read:
-        batch_size_of(batch_size, 1)  # another thread may compile meanwhile
+        signature = self._built().signature
+        batch_size_of(batch_size, 1)
         item: Dataset | Batches
-        if is_batches(x, y):
-            item = Batches(x, functools.partial(read, part=True))
+        if is_batches(x, y):  # not the model's _read: another thread may compile meanwhile
+            item = Batches(x, functools.partial(compilation.read, signature, part=True))
         else:
-            item = read(x, y, sample_weight, mask)
+            item = compilation.read(signature, x, y, sample_weight, mask)
             compilation.look_at(item.ys)
         # Inside of a fit's callback, the fit's metrics must not lose what they have gathered.
         held = compilation.measures.states() if self._training.held else []

@@ -14,6 +14,8 @@ from ..base.memory import Array, aligned_copy, empty
 from ..errors import ShapeError
 from ..graph.parameter import Parameter
 
+_AHEAD = 256  # rates of a schedule that are computed in one go
+
 
 class Optimizer(arguments.Configured):
     """Base of all optimizers.
@@ -32,6 +34,7 @@ class Optimizer(arguments.Configured):
     _iterations: _core.Counter  # the core's own, so that it is right at any moment
     _slots: dict[Parameter, list[Array]]
     _owner: Any
+    _ahead: tuple[Any, int, list[float]] = None, 0, []  # the schedule, and rates from a step on
     _made = False  # then only attributes that there are may be set
 
     if not TYPE_CHECKING:  # editors and type checkers look at __init__
@@ -153,7 +156,19 @@ class Optimizer(arguments.Configured):
 
     def current_rate(self) -> float:
         """The rate of the next update."""
-        return float(self._rates(self.iterations, 1)[0])
+        rate = self._learning_rate
+        if isinstance(rate, float):
+            return rate
+        step = self._iterations.value
+        origin = rate._origin() if isinstance(rate, schedules.Schedule) else None
+        if origin is None:
+            return float(self._rates(step, 1)[0])
+        known, first, values = self._ahead
+        if known != (rate, origin) or not first <= step < first + len(values):
+            first, values = step, self._rates(step, _AHEAD).tolist()
+            self._ahead = (rate, origin), first, values
+        found: float = values[step - first]
+        return found
 
     def core_rate(self) -> float:
         """The same, as the core takes it."""
@@ -248,6 +263,7 @@ class Optimizer(arguments.Configured):
         # Slots by position: a dict keyed by objects that are still being unpickled is fragile.
         state = {**self.__dict__, "_owner": None, "_slots": None, "iterations": self.iterations}
         del state["_iterations"]
+        state.pop("_ahead", None)
         return {**state, "_slot_list": list(self._slots.items())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from ..data.dataset import Dataset, Form
 from ..data.free_targets import is_free
 from ..data.sequences import Steps
 from ..data.signature import Ends, Signature
-from ..graph.parameter import Parameter
+from ..graph.parameter import Edition, Parameter
 from .compilation import Compilation
 
 # The length for which a model of open length is lowered before it has seen any, and how many
@@ -82,7 +82,10 @@ class Engine:
                     self.signature.inputs.adapted[k].append(node.layer)
         self.forms: dict[Form, Engine] = {}
         self.params: list[Parameter] = self.low.params
+        self.edition = Edition.number
         self.flags = self.low.flags()
+        # the edition, parameters, and those of them that have a penalty or a constraint
+        self._obliged: tuple[int, list[Parameter], list[Parameter]] = (-1, [], [])
         self.net = self.low.network(self.outputs)
         # Layers in Python keep what backward needs in themselves: one pass at a time.
         self.has_python = bool(self.low.python_nodes)
@@ -166,13 +169,26 @@ class Engine:
 
     def refresh(self) -> None:
         """Take up changes of `trainable`; cheap when there are none."""
+        edition = Edition.number
+        if edition == self.edition:
+            return
         flags = self.low.flags()
         if flags != self.flags:
             self.net = self.low.network(self.outputs)
             self.trainers.clear()
             self._passes = self.tapped = None
             self._trained = None, None
-            self.flags = flags  # last: if Ctrl-C comes before, all is done again
+            self.flags = flags
+        self.edition = edition  # last: if Ctrl-C comes before, all is done again
+
+    def _obliged_of(self, params: list[Parameter]) -> list[Parameter]:
+        """Those that have a penalty or a constraint."""
+        edition, of, found = self._obliged
+        if edition != Edition.number or of is not params:
+            edition = Edition.number
+            found = [p for p in params if p.regularizer is not None or p.constraint is not None]
+            self._obliged = edition, params, found
+        return found
 
     def _losses(self, compilation: Compilation) -> list[dict[str, Any]]:
         """What the core is told of the losses; those of outputs with steps are of each step."""
@@ -239,9 +255,9 @@ class Engine:
         optimizer = compilation.optimizer
         updates, alone = purpose in ("train", "windows", "apply"), purpose == "apply"
         spec = {**optimizer.spec(), "began": optimizer._began} if updates else None
-        penalties = [regularizers.spec(p) for p in params]
-        bounds = [constraints.spec(p) for p in params] if spec else []
-        key = (compilation, spec, [item[0] for item in penalties], [item[0] for item in bounds])
+        obliged = self._obliged_of(params)
+        duties = [(p, regularizers.spec(p)[0], constraints.spec(p)[0]) for p in obliged]
+        key = (compilation, spec, duties)
         found, made_for = self.trainers.get(purpose, (None, None))
         if found is not None and made_for == key and not found.deserted:
             return found
@@ -259,10 +275,10 @@ class Engine:
         parameters: dict[str, Any] = dict(trained.more)
         if purpose == "windows" or (purpose == "train" and self.stateful):
             parameters["carries"] = True
-        if any(item[0] is not None for item in penalties):
-            parameters["penalties"] = [make() for _, make in penalties]
-        if any(item[0] is not None for item in bounds):
-            parameters["constraints"] = [make() for _, make in bounds]
+        if any(penalty is not None for _, penalty, _ in duties):
+            parameters["penalties"] = [regularizers.spec(p)[1]() for p in params]
+        if spec and any(bound is not None for *_, bound in duties):
+            parameters["constraints"] = [constraints.spec(p)[1]() for p in params]
         options: dict[str, Any] = {}
         if spec is not None:
             names, rates = [p.name for p in params], [trained.rates.get(p, 1.0) for p in params]
