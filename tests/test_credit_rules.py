@@ -238,25 +238,42 @@ def test_a_rate_of_its_own(tmp_path):
 
 
 def test_target_propagation_is_its_formula():
+    """Of four hidden layers of tanh, sigmoid, none and softplus; f'(z) from f(z)."""
     x, y = data()
-    model = net(C.DifferenceTargetPropagation(target_rate=0.2, noise=0.0))
+    functions = {
+        "tanh": (np.tanh, lambda a: 1 - a**2),
+        "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda a: a * (1 - a)),
+        "linear": (lambda z: z, np.ones_like),
+        "softplus": (lambda z: np.log1p(np.exp(z)), lambda a: 1 - np.exp(-a)),
+    }
+    layers = [L.Dense(7 - k, f) for k, f in enumerate(functions)]
+    model = net(C.DifferenceTargetPropagation(0.2, 0.0), layers=[*layers, L.Dense(4)])
     rng = np.random.default_rng(2)
     for p in model.credit_weights:
         p.value = rng.normal(size=p.shape)
-    v, c = (p.value for p in model.credit_weights)
-    h, slopes, p = forward(model, x)
-    t, n, w = np.eye(4)[y], len(x), model.get_weights()
-    target2 = h[2] - 0.2 * (p - t) @ w[4].T
-    target1 = h[1] - np.tanh(h[2] @ v + c) + np.tanh(target2 @ v + c)
-    d2, d1 = 2 * (h[2] - target2) / n * slopes[1], 2 * (h[1] - target1) / n * slopes[0]
-    guess = np.tanh(h[2] @ v + c)
-    dv = 2 * (guess - h[1]) / n * (1 - guess**2)
-    expected = {
-        "dense_2/kernel": h[2].T @ (p - t) / n, "dense_1/kernel": h[1].T @ d2,
-        "dense/kernel": x.T @ d1, "dense/bias": d1.sum(0),
-        "credit/dense_1.kernel": h[2].T @ dv, "credit/dense_1.bias": dv.sum(0),
-    }  # fmt: skip
-    close(of_rule(model, x, y), expected)
+    own = {p.local_name: p.value for p in model.credit_weights}
+    w, n = model.get_weights(), len(x)
+    h = [x]
+    for k, (f, _) in enumerate(functions.values()):
+        h.append(f(h[-1] @ w[2 * k] + w[2 * k + 1]))
+    z = h[-1] @ w[-2] + w[-1]
+    e = np.exp(z) / np.exp(z).sum(1, keepdims=True) - np.eye(4)[y]
+    target = h[-1] - 0.2 * e @ w[-2].T
+    expected = {"dense_4/kernel": h[-1].T @ e / n}
+    made = list(functions.values())
+    for k in range(4, 0, -1):
+        name = "dense" if k == 1 else f"dense_{k - 1}"
+        d = 2 * (h[k] - target) / n * made[k - 1][1](h[k])
+        expected[f"{name}/kernel"], expected[f"{name}/bias"] = h[k - 1].T @ d, d.sum(0)
+        if k == 1:
+            break
+        v, c, (f, slope) = own[f"{name}.kernel"], own[f"{name}.bias"], made[k - 2]
+        guess = f(h[k] @ v + c)
+        target = h[k - 1] - guess + f(target @ v + c)
+        d = 2 * (guess - h[k - 1]) / n * slope(guess)
+        expected[f"credit/{name}.kernel"] = h[k].T @ d
+        expected[f"credit/{name}.bias"] = d.sum(0)
+    close(of_rule(model, x, y), expected, 1e-10)
 
 
 def test_noise_of_the_inverse():

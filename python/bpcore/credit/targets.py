@@ -16,6 +16,7 @@ class _Hidden(NamedTuple):
     block: Block
     nodes: tuple[Any, ...]  # without that sign
     signed: Any  # the sign's node, or None
+    made_by: graph.Function  # what makes its values, of those of the matrix
     h: int
 
 
@@ -95,7 +96,9 @@ class DifferenceTargetPropagation(Rule):
                 raise net.refuse(node.layer, "hidden blocks are Dense layers with activations")
         if len(net.low.shapes[x]) != 1:
             raise net.refuse(block.layer, "its values are not one row of units")
-        return _Hidden(block, nodes, signed, x)
+        step = net.low.steps.get(x)
+        made_by = step if isinstance(step, graph.Function) else graph.Function("linear")
+        return _Hidden(block, nodes, signed, made_by, x)
 
     def _sent(self, net: Wiring, hidden: _Hidden, h: int) -> int:
         """What the block above sees of value `h` of a block."""
@@ -107,8 +110,7 @@ class DifferenceTargetPropagation(Rule):
         """The block's value, whose target the block below hears of; trains the inverse."""
         low, name = net.low, here.block.name
         shape, size = low.shapes[below.h], low.shapes[below.h][0]
-        step = low.steps.get(below.h)
-        function, alpha = step if isinstance(step, graph.Function) else ("linear", 0.0)
+        function, alpha = below.made_by
 
         noisy = low.add(
             "noise", (net.stop(below.h),), shape, self.name, mode="gaussian", shape=shape,
