@@ -18,7 +18,7 @@ RULES = {
     "synthetic gradients": lambda: bp.credit.SyntheticGradients(
         context=False, module_learning_rate=1e-2
     ),
-    "the same, with labels": lambda: bp.credit.SyntheticGradients(),
+    "the same, with labels": lambda: bp.credit.SyntheticGradients(module_learning_rate=1e-2),
     "target propagation": lambda: bp.credit.DifferenceTargetPropagation(target_rate=0.3),
 }
 epochs = 8 if "--quick" in sys.argv else 30
