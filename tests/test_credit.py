@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 
@@ -209,86 +207,7 @@ def test_sparse_feedback():
     assert abs(b.std() - 2 / np.sqrt(200)) < 0.02 * b.std()
 
 
-# ---- as any other training -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rule", sorted(set(RULES) - {"dni"}))  # which is slow
-def test_it_learns_and_evaluates(rule):
-    (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
-    model = bp.Sequential([L.Dense(32, "tanh"), L.Dense(32, "tanh"), L.Dense(10)], seed=0)
-    model.compile("adam", "cross_entropy", ["accuracy"], credit=RULES[rule]())
-    model.fit(x, y, epochs=12, verbose=0)
-    assert model.evaluate(xt, yt)["accuracy"] > 0.88
-    step = model.train_on_batch(x[:32], y[:32])
-    assert np.isfinite(step["loss"])
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_same_bits_for_any_number_of_threads(rule):
-    x, y = data(200)
-    found = []
-    for threads in (1, 2, 3):
-        with bp.threads(threads, exact=True):
-            model = net(RULES[rule](), dtype="float32")
-            model.fit(x, y, batch_size=64, epochs=2, verbose=0)
-            found.append(weights(model))
-    assert same(found[0], found[1]) and same(found[0], found[2])
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_built_before_or_after_compile(rule):
-    x, y = data()
-    one = net(RULES[rule]())
-    two = bp.Sequential([L.Dense(7, "tanh"), L.Dense(6, "sigmoid"), L.Dense(4, "softmax")],
-                        seed=0, dtype="float64")  # fmt: skip
-    two.compile(bp.optimizers.SGD(0.1, momentum=0.9), "cross_entropy", credit=RULES[rule]())
-    assert two.credit_weights == []
-    for model in (one, two):
-        model.fit(x, y, epochs=2, verbose=0)
-    assert same(weights(one), weights(two))
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_save_and_load(rule, tmp_path):
-    x, y = data()
-    model = net(RULES[rule](), optimizer=bp.optimizers.Adam(0.01))
-    model.fit(x, y, epochs=2, verbose=0)
-    model.save(tmp_path / "m")
-    loaded = bp.load_model(tmp_path / "m")
-    assert same(weights(model), weights(loaded))
-    told = [one.get_config()["compile"]["credit"] for one in (model, loaded)]
-    assert told[0] == told[1]
-    model.save_checkpoint(tmp_path / "c")
-    going, copied = bp.load_checkpoint(tmp_path / "c"), copy.deepcopy(model)
-    for one in (model, going, copied):
-        one.fit(x, y, epochs=2, verbose=0)
-    assert same(weights(model), weights(going)) and same(weights(model), weights(copied))
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_kill_and_resume(rule, tmp_path):
-    x, y = data(60)
-
-    class Stop(Exception):
-        pass
-
-    def stop(batch, logs=None):
-        if stop.left == 0:
-            raise Stop
-        stop.left -= 1
-
-    def run(path, left):
-        stop.left = left
-        model = net(RULES[rule](), optimizer=bp.optimizers.Adam(0.01))
-        watch = bp.callbacks.LambdaCallback(on_train_batch_end=stop)
-        model.fit(x, y, batch_size=8, epochs=3, verbose=0, checkpoint=tmp_path / path,
-                  checkpoint_every=1, callbacks=[watch])  # fmt: skip
-        return weights(model)
-
-    whole = run("whole", -1)
-    with pytest.raises(Stop):
-        run("killed", 11)
-    assert same(run("killed", -1), whole)
+# ---- configuration, alignment --------------------------------------------------------------------
 
 
 def test_files_without_a_rule_are_as_they_were(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from .. import initializers
@@ -37,13 +38,14 @@ class Rule(arguments.Configured):
             self: Rule = super().__new__(cls, *args, **kwargs)
             self._weights = {}
             self._owner = None
-            self._seed = 0
+            self._seed = self._drawn = 0
             self._first_rate = None
             return self
 
     _weights: dict[str, Parameter]
     _owner: Any
     _seed: int
+    _drawn: int  # weights so far
     _first_rate: float | None  # the optimizer's at `compile`
 
     def __init__(self) -> None:
@@ -85,6 +87,8 @@ class Rule(arguments.Configured):
     ) -> Parameter:
         """The weight of this name, made on first use."""
         found = self._weights.get(name)
+        if found is not None and found.shape != tuple(shape):  # the model's layers are others now
+            found = None
         if found is not None and found.dtype != dtype:
             found.convert(dtype)
         if found is None:
@@ -94,17 +98,17 @@ class Rule(arguments.Configured):
                 held.take(name, sizes)
                 value = empty(sizes, dtype)
             else:
-                value = told._parameter(sizes, dtype, self._seed, len(self._weights))
+                value = told._parameter(sizes, dtype, self._seed, self._drawn)
+            self._drawn += 1
             found = Parameter(self, name, value, trainable=trainable)
             if held is None and not told.repeats:
                 found.note_drawn()
             self._weights[name] = found
-        elif found.shape != tuple(shape):
-            raise ValueError(
-                f"{self.label}: {found.name} has shape {found.shape} from an earlier model, "
-                f"expected {tuple(shape)}; make a new rule"
-            )
         return found
+
+    def keep(self, names: Collection[str]) -> None:
+        """Drop the weights of layers that are gone."""
+        self._weights = {name: p for name, p in self._weights.items() if name in names}
 
     def begin(self, rate: float) -> None:
         """`compile` tells the optimizer's learning rate; one that a file told holds."""

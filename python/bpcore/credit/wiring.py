@@ -70,6 +70,7 @@ class Wiring:
         self.outputs: list[int] = []
         self.rates: dict[Parameter, float] = {}
         self.objectives: list[tuple[int, float]] = []
+        self.names: set[str] = set()  # of the rule's weights
         self.signs: list[tuple[Parameter, Parameter]] = []
 
     def told(self) -> dict[str, Any]:
@@ -132,6 +133,11 @@ class Wiring:
                 f"{len(self._input_tensors)} inputs and {len(self._output_tensors)} outputs; take "
                 "FeedbackAlignment, or credit='backprop'"
             )
+        if any(graph.is_open(t.shape) for t in self._input_tensors):
+            raise ValueError(
+                f"{self.rule.label} trains samples of one shape, got a model of any number of "
+                "steps; give its Input a length, or take FeedbackAlignment"
+            )
         found: list[list[Node]] = []
         before: list[Node] = []
         last = self._input_tensors[0].node
@@ -192,6 +198,7 @@ class Wiring:
         self, name: str, shape: tuple[int, ...], initializer: Any, *, trainable: bool = False
     ) -> Parameter:
         """A weight of the rule's own, ``"credit/<name>"``; the same one whenever asked for."""
+        self.names.add(name)
         return self.rule.weight(name, shape, self.low.dtype, initializer, trainable)
 
     def map(

@@ -212,6 +212,7 @@ class Engine:
             ends = self.input_tensors, self.output_tensors
             net = credit.Wiring(rule, self.nodes, ends, low, self.form[0])
             rule.wire(net)
+            rule.keep(net.names)
             outputs = self._own_nodes(low, net.outputs)
             found = Trained(low.network(outputs), low.params, net.rates, net.told())
             self._trained = rule, found

@@ -1,0 +1,186 @@
+"""A training by a rule is as any other: threads, files, resuming, freezing, sizes of batches."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+from .helpers.credit import RULES, Poison, data, net, of_rule, same, weights
+
+L = bp.layers
+
+
+# ---- as any other training -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", sorted(set(RULES) - {"dni"}))  # which is slow
+def test_it_learns_and_evaluates(rule):
+    (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
+    model = bp.Sequential([L.Dense(32, "tanh"), L.Dense(32, "tanh"), L.Dense(10)], seed=0)
+    model.compile("adam", "cross_entropy", ["accuracy"], credit=RULES[rule]())
+    model.fit(x, y, epochs=12, verbose=0)
+    assert model.evaluate(xt, yt)["accuracy"] > 0.88
+    step = model.train_on_batch(x[:32], y[:32])
+    assert np.isfinite(step["loss"])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_same_bits_for_any_number_of_threads(rule):
+    x, y = data(200)
+    found = []
+    for threads in (1, 2, 3):
+        with bp.threads(threads, exact=True):
+            model = net(RULES[rule](), dtype="float32")
+            model.fit(x, y, batch_size=64, epochs=2, verbose=0)
+            found.append(weights(model))
+    assert same(found[0], found[1]) and same(found[0], found[2])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_built_before_or_after_compile(rule):
+    x, y = data()
+    one = net(RULES[rule]())
+    two = bp.Sequential([L.Dense(7, "tanh"), L.Dense(6, "sigmoid"), L.Dense(4, "softmax")],
+                        seed=0, dtype="float64")  # fmt: skip
+    two.compile(bp.optimizers.SGD(0.1, momentum=0.9), "cross_entropy", credit=RULES[rule]())
+    assert two.credit_weights == []
+    for model in (one, two):
+        model.fit(x, y, epochs=2, verbose=0)
+    assert same(weights(one), weights(two))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_save_and_load(rule, tmp_path):
+    x, y = data()
+    model = net(RULES[rule](), optimizer=bp.optimizers.Adam(0.01))
+    model.fit(x, y, epochs=2, verbose=0)
+    model.save(tmp_path / "m")
+    loaded = bp.load_model(tmp_path / "m")
+    assert same(weights(model), weights(loaded))
+    told = [one.get_config()["compile"]["credit"] for one in (model, loaded)]
+    assert told[0] == told[1]
+    model.save_checkpoint(tmp_path / "c")
+    going, copied = bp.load_checkpoint(tmp_path / "c"), copy.deepcopy(model)
+    for one in (model, going, copied):
+        one.fit(x, y, epochs=2, verbose=0)
+    assert same(weights(model), weights(going)) and same(weights(model), weights(copied))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_kill_and_resume(rule, tmp_path):
+    x, y = data(60)
+
+    class Stop(Exception):
+        pass
+
+    def stop(batch, logs=None):
+        if stop.left == 0:
+            raise Stop
+        stop.left -= 1
+
+    def run(path, left):
+        stop.left = left
+        model = net(RULES[rule](), optimizer=bp.optimizers.Adam(0.01))
+        watch = bp.callbacks.LambdaCallback(on_train_batch_end=stop)
+        model.fit(x, y, batch_size=8, epochs=3, verbose=0, checkpoint=tmp_path / path,
+                  checkpoint_every=1, callbacks=[watch])  # fmt: skip
+        return weights(model)
+
+    whole = run("whole", -1)
+    with pytest.raises(Stop):
+        run("killed", 11)
+    assert same(run("killed", -1), whole)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_wide_first_layer_and_columns_of_others(rule):
+    """Its forward pass goes from thread to thread, those of the others are cut by columns."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((40, 784)).astype(np.float32), rng.integers(0, 10, 40)
+    for units in ((30, 20), (1030, 1024)):
+        found = []
+        for threads in (1, 2):
+            with bp.threads(threads, exact=True):
+                layers = [*(L.Dense(n, "tanh") for n in units), L.Dense(10)]
+                model = bp.Sequential([bp.Input((784,)), *layers], seed=0)
+                model.compile("sgd", "cross_entropy", credit=RULES[rule]())
+                model.fit(x, y, batch_size=10, epochs=1, verbose=0)
+                found.append(weights(model))
+        assert same(*found)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_of_one_layer_every_rule_is_backpropagation(rule):
+    x, y = data()
+    found = []
+    for credit in (RULES[rule](), "backprop"):
+        model = net(credit, layers=[L.Dense(4, "softmax")])
+        model.fit(x, y, epochs=2, verbose=0)
+        found.append(model.get_weights())
+    assert same(*found)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_frozen_layers_stay(rule):
+    x, y = data()
+    model = net(RULES[rule]())
+    for layer in model.layers:
+        layer.trainable = False
+        before = layer.get_weights()
+        model.fit(x, y, epochs=1, verbose=0)
+        assert same(layer.get_weights(), before)
+        layer.trainable = True
+        model.fit(x, y, epochs=3, verbose=0)
+        assert not same(layer.get_weights(), before)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_batches_of_any_size_weigh_as_they_should(rule):
+    """A batch twice over has the same update: sizes of batches do not enter but as a mean."""
+    x, y = data(8)
+    one, two = net(RULES[rule]()), net(RULES[rule]())
+    if rule == "dtp":
+        for model in (one, two):  # its noise is of the sample
+            model.compile("sgd", "cross_entropy", credit=bp.credit.DifferenceTargetPropagation(
+                0.5, 0.0))  # fmt: skip
+    found = of_rule(one, x, y), of_rule(two, np.repeat(x, 2, 0), np.repeat(y, 2))
+    for name, g in found[0].items():
+        np.testing.assert_allclose(found[1][name], g, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+def test_any_number_of_steps():
+    sequences, labels = [np.ones((3, 5)), np.ones((7, 5))], [np.zeros(3, int), np.ones(7, int)]
+    for rule in RULES:
+        model = bp.Sequential([bp.Input((None, 5)), L.Dense(6, "tanh"), L.Dense(4)], seed=0)
+        if rule == "fa":
+            model.compile("adam", "cross_entropy", credit=RULES[rule]())
+            model.fit(sequences, labels, epochs=1, verbose=0)
+            continue
+        with pytest.raises(ValueError, match="a model of any number of steps"):
+            model.compile("adam", "cross_entropy", credit=RULES[rule]())
+
+
+def test_layers_that_are_added_later():
+    x, y = data()
+    model = bp.Sequential([L.Dense(4)], seed=0)
+    model.compile("adam", "cross_entropy", credit=bp.credit.DirectFeedbackAlignment())
+    model.fit(x, y, verbose=0)
+    assert model.credit_weights == []
+    model.add(L.Dense(5))
+    model.fit(x, y, verbose=0)
+    assert [w.shape for w in model.credit_weights] == [(4, 5)]
+    model.add(L.Dense(6))
+    model.fit(x, y, verbose=0)
+    assert [w.shape for w in model.credit_weights] == [(4, 6), (5, 6)]
+
+
+def test_a_file_without_the_rule(tmp_path):
+    """With a loss in Python a file holds no compilation, and no weights of a rule."""
+    model = net(bp.credit.FeedbackAlignment(), loss=Poison())
+    model.save(tmp_path / "m")
+    with pytest.warns(bp.errors.NotCompiledWarning):
+        assert bp.load_model(tmp_path / "m").credit_weights == []
