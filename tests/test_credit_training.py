@@ -70,7 +70,14 @@ def test_save_and_load(rule, tmp_path):
     assert same(weights(model), weights(going)) and same(weights(model), weights(copied))
 
 
-@pytest.mark.parametrize("rule", RULES)
+class Own(bp.credit.DirectFeedbackAlignment):
+    """Of the user's."""
+
+    def wire(self, net):
+        super().wire(net)
+
+
+@pytest.mark.parametrize("rule", [*RULES, "own"])
 def test_kill_and_resume(rule, tmp_path):
     x, y = data(60)
 
@@ -84,7 +91,7 @@ def test_kill_and_resume(rule, tmp_path):
 
     def run(path, left):
         stop.left = left
-        model = net(RULES[rule](), optimizer=bp.optimizers.Adam(0.01))
+        model = net({**RULES, "own": Own}[rule](), optimizer=bp.optimizers.Adam(0.01))
         watch = bp.callbacks.LambdaCallback(on_train_batch_end=stop)
         model.fit(x, y, batch_size=8, epochs=3, verbose=0, checkpoint=tmp_path / path,
                   checkpoint_every=1, callbacks=[watch])  # fmt: skip
@@ -184,3 +191,25 @@ def test_a_file_without_the_rule(tmp_path):
     model.save(tmp_path / "m")
     with pytest.warns(bp.errors.NotCompiledWarning):
         assert bp.load_model(tmp_path / "m").credit_weights == []
+
+
+def test_a_file_with_a_rule_of_ones_own(tmp_path):
+    model = net(Own())
+    model.save(tmp_path / "m")
+    with pytest.warns(bp.errors.NotCompiledWarning):
+        loaded = bp.load_model(tmp_path / "m")
+    assert same(loaded.get_weights(), model.get_weights()) and not loaded.compiled
+
+
+def test_blocks_of_images():
+    """Blocks may have any shape; feedback and modules see them as rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 6, 6, 2)), rng.integers(0, 3, 20)
+    for rule in ("fa", "dfa", "cdni", "dni"):
+        layers = [L.Conv2D(4, 3, activation="tanh"), L.Conv2D(3, 2, activation="tanh"), L.Flatten(),
+                  L.Dense(3)]  # fmt: skip
+        model = bp.Sequential([bp.Input((6, 6, 2)), *layers], seed=0)
+        model.compile("adam", "cross_entropy", credit=RULES[rule]())
+        before = model.evaluate(x, y)["loss"]
+        model.fit(x, y, epochs=30, verbose=0)
+        assert model.evaluate(x, y)["loss"] < before, rule

@@ -27,6 +27,24 @@ class Rule(arguments.Configured):
     ----------
     weights : list of Parameter
         Those of the rule, by the names ``"credit/<name>"``; made when the model is built.
+
+    Examples
+    --------
+    Only the last layer learns, those below stay as they were drawn:
+
+    >>> import bpcore as bp, numpy as np
+    >>> class LastLayer(bp.credit.Rule):
+    ...     def wire(self, net):
+    ...         *hidden, last = net.blocks()
+    ...         x = net.inputs[0]
+    ...         for block in hidden:
+    ...             x = net.run(block, x)
+    ...         net.outputs = [net.run(last, net.stop(x))]
+    >>> model = bp.Sequential([bp.layers.Dense(8, "tanh"), bp.layers.Dense(2)], seed=0)
+    >>> model.compile("sgd", "mse", credit=LastLayer())
+    >>> logs = model.train_on_batch(np.eye(4), np.eye(4)[:, :2])
+    >>> model.alignment(np.eye(4), np.eye(4)[:, :2])
+    {'dense': nan, 'dense_1': 0.0}
     """
 
     name = "credit"
@@ -130,6 +148,9 @@ class Rule(arguments.Configured):
         return rate / self._first_rate
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; the code of one's own is not saved."""
+        if type(self).__module__.partition(".")[0] != __name__.partition(".")[0]:
+            raise TypeError(f"rule {self.label} is a Python object and cannot be saved")
         config = super().get_config()
         if self._first_rate is not None and any(
             key.endswith("_learning_rate") and value is not None for key, value in config.items()
