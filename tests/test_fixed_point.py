@@ -160,20 +160,6 @@ def test_a_cell_in_python(rng):
     assert model.gradcheck(x, y).max_error < 1e-7
 
 
-def test_a_model_as_a_cell_is_not_saved_by_halves(tmp_path):
-    h, x = bp.Input((4,)), bp.Input((3,))
-    cell = bp.Model([h, x], bp.layers.Dense(4, "tanh")(bp.layers.Concatenate()([h, x])), seed=0)
-    model = bp.Sequential([bp.Input((3,)), bp.layers.FixedPoint(cell)], seed=0)
-    with pytest.raises(TypeError, match="no model as a cell; use save_weights"):
-        model.save(tmp_path / "m")
-    assert list(tmp_path.iterdir()) == []
-    model.save_weights(tmp_path / "w")
-    before = model.get_weights()
-    model.set_weights([w + 1 for w in before])
-    model.load_weights(tmp_path / "w")
-    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
-
-
 class Line(L.Layer):
     """h' = -1.5 h + x, which runs away unless it is damped; keeps the states it is asked about."""
 

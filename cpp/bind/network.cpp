@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "bind/parts.h"
 #include "bind/user_code.h"
@@ -93,6 +94,19 @@ template <class T> RowReader<T> Network<T>::reader(const py::array& x, std::size
   if (shifts_[k].mean >= 0) reader.subtract(offset(k));
   if (graph_->facts[static_cast<std::size_t>(graph_->inputs[k])].ids) reader.read_as_ids();
   return reader;
+}
+
+template <class T> py::dict Network<T>::carried() const {
+  py::dict found;
+  std::map<std::string, int> count;
+  for (std::size_t i = 0; i < graph_->nodes.size(); ++i) {
+    const OpPtr<T> op = graph_->make(static_cast<int>(i));
+    if (op->sizes().carried == 0) continue;
+    const std::string& name = graph_->nodes[i].name;
+    const std::string key = name + "/" + std::to_string(count[name]++);
+    found[py::str(key)] = py::make_tuple(op->sizes().carried, op->facts().stateful);
+  }
+  return found;
 }
 
 template <class T> std::vector<Offset> Network<T>::offset(std::size_t k) const {
@@ -265,6 +279,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def(
           "shape", [](const Net& net, int i) { return py::tuple(py::cast(net.shape(i))); }, py::arg("node"))
       .def("describe", &Net::describe)
+      .def("carried", &Net::carried)
       .def_property_readonly("flops_per_sample", &Net::flops)
       .def_property_readonly("dtype", [](const Net&) { return sizeof(T) == 4 ? "float32" : "float64"; });
 }

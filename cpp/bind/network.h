@@ -20,6 +20,8 @@ template <class T> class Network {
   const Shape& shape(int users) const { return graph_->shapes[static_cast<std::size_t>(node(users))]; }
   std::int64_t flops() const { return inference_->plan().flops(); }
   std::string describe() const { return inference_->plan().describe(); }
+  // What ops carry from batch to batch (train/trainer.h): by key how many numbers a sample, and whether it is stateful.
+  py::dict carried() const;
 
   // What is subtracted from the values of input k as they are read, by their last axis; empty: nothing.
   std::vector<Offset> offset(std::size_t k) const;

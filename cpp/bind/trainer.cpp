@@ -6,6 +6,7 @@
 #include "bind/network.h"
 #include "bind/parameters.h"
 #include "bind/running.h"
+#include "bind/states.h"
 
 namespace bp {
 namespace {
@@ -27,7 +28,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     config->clip_value = clip_value;
     config->accumulate_steps = accumulate_steps;
     config->fuse = fuse;
-    config->carries = get_or(parameters, "carries", false);
+    config->carries = carries_of(get_or(parameters, "carries", std::string()));
     std::vector<std::vector<MetricConfig<T>>> all_metrics;
     for (std::size_t k = 0; k < losses.size(); ++k) {
       const Shape& shape = graph.shapes[static_cast<std::size_t>(graph.outputs[k])];
@@ -230,28 +231,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
   py::array value(int node) { return array_of(net_->node(node), false); }
   py::array delta(int node) { return array_of(net_->node(node), true); }
 
-  py::dict results() const {
-    const Results<T>& r = trainer_->results();
-    const double n = static_cast<double>(std::max<std::int64_t>(r.samples, 1));
-    double total = 0;
-    py::list losses, metrics;
-    for (std::size_t k = 0; k < r.loss.size(); ++k) {
-      const double terms = std::max(r.terms[k], 1.0);
-      losses.append(r.loss[k] / terms);
-      total += trainer_->losses()[k].config.weight * r.loss[k] / terms;
-      py::list states;
-      for (const Metric<T>& metric : trainer_->metrics()[k]) states.append(py::array(py::cast(metric.state())));
-      metrics.append(states);
-    }
-    py::dict dict;
-    dict["loss"] = total + r.penalty / n;
-    dict["losses"] = losses;
-    dict["last_loss"] = r.last_loss;
-    dict["samples"] = r.samples;
-    dict["metrics"] = metrics;
-    if (trainer_->flaw() != nullptr) dict["flaw"] = details_of(*trainer_->flaw());
-    return dict;
-  }
+  py::dict results() const { return results_of(*trainer_); }
 
   // Everything gathered in the epoch, exactly; `set_gathered` takes it back.
   py::dict gathered() const {
@@ -275,14 +255,14 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     return dict;
   }
 
-  void check_gathered(const py::dict& dict) const {
+  void check_gathered(const py::dict& dict, std::int64_t samples) const {
     const Gathered<T> state(dict);
-    trainer_->check_results(state.results, state.metrics);
+    trainer_->check_results(state.results, state.metrics, samples);
   }
 
-  void set_gathered(const py::dict& dict) {
+  void set_gathered(const py::dict& dict, std::int64_t samples) {
     Gathered<T> state(dict);
-    trainer_->set_results(std::move(state.results), state.metrics);
+    trainer_->set_results(std::move(state.results), state.metrics, samples);
   }
 
   // (samples, numbers) that the op of a node keeps between forward and accumulate.
@@ -293,13 +273,6 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     return py::array_t<T>({static_cast<py::ssize_t>(trainer_->samples()), static_cast<py::ssize_t>(size)}, from);
   }
 
-  py::list states() {
-    py::list all;
-    for (const auto& of : trainer_->states())
-      all.append(py::array_t<T>(static_cast<py::ssize_t>(of.size()), of.data()));
-    return all;
-  }
-  void set_states(std::vector<std::vector<T>> states) { trainer_->set_states(std::move(states)); }
   void take_results(const PyTrainer& other) { trainer_->take_results(*other.trainer_); }
 
   Trainer<T>& core() override { return *trainer_; }
@@ -419,10 +392,14 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"),
            py::arg("largest") = std::vector<double>{})
       .def("drop_data", &P::drop_data)
-      .def("states", &P::states)
+      .def("states", [](P& trainer) { return states_of(trainer.core()); })
       .def("saved", &P::saved, py::arg("node"))
-      .def("set_states", &P::set_states, py::arg("states"))
-      .def("reset_states", [](P& trainer) { trainer.core().reset_states(); })
+      .def(
+          "set_states", [](P& trainer, const StateArrays<T>& states) { set_states(trainer.core(), states); },
+          py::arg("states"))
+      .def(
+          "reset_states", [](P& trainer, bool stateful_too) { trainer.core().reset_states(stateful_too); },
+          py::arg("stateful_too") = true)
       .def("take_results", &P::take_results, py::arg("other"))
       .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false,
            py::arg("seed") = 0, py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
@@ -439,9 +416,11 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("delta", &P::delta, py::arg("node"))
       .def("results", &P::results)
       .def("gathered", &P::gathered)
-      .def("gathered_sizes", [](P& p) { return p.core().gathered_sizes(); })
-      .def("check_gathered", &P::check_gathered, py::arg("state"))
-      .def("set_gathered", &P::set_gathered, py::arg("state"))
+      .def(
+          "gathered_sizes", [](P& p, std::int64_t samples) { return p.core().gathered_sizes(samples); },
+          py::arg("samples") = -1)
+      .def("check_gathered", &P::check_gathered, py::arg("state"), py::arg("samples") = -1)
+      .def("set_gathered", &P::set_gathered, py::arg("state"), py::arg("samples") = -1)
       .def("describe", [](P& p) { return p.core().describe(); })
       .def_property_readonly("batch", [](P& p) { return p.core().batch(); })
       .def_property_readonly("pending", [](P& p) { return p.core().pending(); })

@@ -1,20 +1,21 @@
 // embedding: a row of a table for every id.
 //
 //   x (N, ..) ids (ops/ids.h)   w (V, D)   y (N, .., D) = w[x]
-//   dw[v] = sum of dy over samples and positions whose id is v; ids have no gradient.  Cost: copies of D values a
+//   dw[v] = sum of dy over samples and positions whose id is v; ids have no gradient. Of a batch only rows that are
+//   touched have one (ops/lookup.h); `lazy`: only they are updated.  Cost: copies of D values a
 //   position.
 #include "ops/ids.h"
-#include "ops/op.h"
+#include "ops/lookup.h"
 
 #include <algorithm>
 
 namespace bp {
 namespace {
 
-template <class T> class Embedding final : public Op<T> {
+template <class T> class Embedding final : public Op<T>, public Lookup<T> {
  public:
-  Embedding(const Shape& x, std::int64_t rows, std::int64_t width, const std::string& name)
-      : positions_(size_of(x)), rows_(rows), width_(width), name_(name),
+  Embedding(const Shape& x, std::int64_t rows, std::int64_t width, const std::string& name, bool lazy)
+      : Lookup<T>(size_of(x)), positions_(size_of(x)), rows_(rows), width_(width), lazy_(lazy), name_(name),
         chunks_({positions_, 1}, BatchChunks::Layout::kApart) {
     this->sizes_.shape = x;
     this->sizes_.shape.push_back(width);
@@ -52,12 +53,20 @@ template <class T> class Embedding final : public Op<T> {
     });
   }
 
+  const Lookup<T>* as_lookup() const override { return this; }
+  std::int64_t row(const Io<T>& io, std::int64_t position) const override { return id_at(io.x[0] + position); }
+  bool lazy() const override { return lazy_; }
+
+ protected:
+  const T* gradient(const Io<T>& io, std::int64_t position) const override { return io.dy + position * width_; }
+
  private:
   [[noreturn]] void refuse(std::int64_t id, std::int64_t position) const {
     throw BadInput(name_ + ": got id " + std::to_string(id) + " in row " + std::to_string(position / positions_) +
                    " of a batch, expected 0 to " + std::to_string(rows_ - 1));
   }
   std::int64_t positions_, rows_, width_;
+  bool lazy_;
   std::string name_;
   BatchChunks chunks_;
 };
@@ -66,7 +75,7 @@ template <class T> class Embedding final : public Op<T> {
 
 template <class T> OpPtr<T> make_embedding(const Node<T>& node) {
   node.expect(node.xs.size() == 1 && node.ws.size() == 1 && node.ws[0].size() == 2, "expected ids and a table (V, D)");
-  return std::make_unique<Embedding<T>>(node.xs[0], node.ws[0][0], node.ws[0][1], node.name);
+  return std::make_unique<Embedding<T>>(node.xs[0], node.ws[0][0], node.ws[0][1], node.name, node.flag("lazy"));
 }
 BP_INSTANTIATE_MAKER(make_embedding)
 

@@ -12,6 +12,7 @@
 
 namespace bp {
 
+template <class T> class Lookup;
 template <class T> class Product;
 
 // A layer or loss written by the user, behind a plain interface: the core does not know in which language.
@@ -75,6 +76,7 @@ struct Facts {
   Activation pointwise = Activation::kCount;  // the function of single values that it is, if it is one
   double alpha = 0;                           // and its slope or scale
   int output = -1;                            // of a target: whose
+  bool stateful = false;  // what it carries goes on from batch to batch, not from window to window alone
   Differential differential = Differential::kNone;
   // A sample's gradient of a parameter is at most this multiple of |x| (or 1) |dy|. Infinite: unknown, and each update
   // is tried.
@@ -88,6 +90,8 @@ template <class T> struct Io {
   T* saved = nullptr;                    // null where nothing is to be kept for backward
   const T* carried = nullptr;            // where samples begin; null: there is no batch before
   T* carries = nullptr;                  // where they end, for the batch behind; null: not wanted
+  const T* dcarries = nullptr;           // dL/d of where they end; null: 0
+  T* dcarried = nullptr;                 // dL/d of where they begin; null: not wanted
   const std::int64_t* length = nullptr;  // of each sample's sequence; null: all of it
   T* dy = nullptr;        // complete when backward runs; backward may overwrite it, and accumulate finds it so
   std::vector<T*> dx;     // null: not wanted
@@ -161,6 +165,8 @@ template <class T> class Op {
   // Forward, backward and the gradient of its first parameter as a matrix product each (ops/product.h), to be divided
   // by rows, columns, depth and tiles; null if they are none.
   virtual const Product<T>* as_product() const { return nullptr; }
+  // The gradient of its first parameter by the rows that a batch touches (ops/lookup.h); null if it touches all.
+  virtual const Lookup<T>* as_lookup() const { return nullptr; }
 
  protected:
   Sizes sizes_;

@@ -27,6 +27,7 @@ struct Form {
   std::int64_t steps, in;
   bool bias, masked, initial, dropped, sequences, states, backwards;
   bool traced;  // dL/dh_t is left among what is kept, last of a step
+  bool stateful;
 };
 
 // Some samples in the order of their lengths, longest first: those that a step concerns come first.
@@ -79,6 +80,7 @@ template <class T> class Recurrent final : public Op<T> {
     if (form.traced) step_size_ += units_;
     this->sizes_.saved = form.steps * step_size_;
     this->sizes_.carried = form.initial ? 0 : cell_->states * units_;
+    this->facts_.stateful = form.stateful;
     this->sizes_.flops = 2 * form.steps * (form.in + units_) * width_;
     this->sizes_.together = kSamplesInStep;
     next_input_ = form.masked ? 2 : 1;
@@ -277,19 +279,32 @@ template <class T> class Recurrent final : public Op<T> {
     for (std::int64_t i = 0; i < walk.m; ++i) {
       const T* dy = io.dy + walk.row[at(i)] * row_size_;
       T *dh = use.dh + i * units_, *dc = use.dc + i * units_;
-      std::fill_n(dh, units_, T(0)), std::fill_n(dc, units_, T(0));
+      for (int k = 0; k < cell_->states; ++k) {
+        T* const d = k == 0 ? dh : dc;
+        if (io.dcarries != nullptr) {
+          std::copy_n(io.dcarries + (walk.row[at(i)] * cell_->states + k) * units_, units_, d);
+        } else {
+          std::fill_n(d, units_, T(0));
+        }
+      }
       for (std::int64_t t = walk.length[at(i)]; form_.traced && t < form_.steps; ++t) {
         std::fill_n(saved(io, walk.row[at(i)], t) + traced_at_, units_, T(0));
       }
-      if (!form_.sequences) std::copy_n(dy, units_, dh);
+      if (!form_.sequences) kernels<T>().axpy(T(1), dy, dh, units_);
       if (form_.states) kernels<T>().axpy(T(1), dy + y_size_, dh, units_);
-      if (form_.states && cell_->states > 1) std::copy_n(dy + y_size_ + units_, units_, dc);
+      if (form_.states && cell_->states > 1) kernels<T>().axpy(T(1), dy + y_size_ + units_, dc, units_);
     }
     for (std::int64_t k = 0; k < walk.longest; ++k) {
       backward_step(io, walk, form_.backwards ? k : walk.longest - 1 - k, use);
     }
     for (int k = 0; form_.initial && k < cell_->states; ++k) {
       give(io, state_input(k), walk, units_, k == 0 ? use.dh : use.dc);
+    }
+    for (std::int64_t i = 0; io.dcarried != nullptr && i < walk.m; ++i) {
+      for (int k = 0; k < cell_->states; ++k) {
+        const T* const d = (k == 0 ? use.dh : use.dc) + i * units_;
+        std::copy_n(d, units_, io.dcarried + (walk.row[at(i)] * cell_->states + k) * units_);
+      }
     }
     for (std::size_t k = 1; k < io.dx.size(); ++k) {
       const bool state = form_.initial && k >= state_input(0) && k < state_input(cell_->states);
@@ -406,7 +421,7 @@ template <class T> OpPtr<T> make_recurrent(const Node<T>& node) {
   form.steps = xs[0][0], form.in = xs[0][1];
   form.masked = node.flag("masked"), form.initial = node.flag("initial"), form.dropped = node.flag("dropped");
   form.sequences = node.flag("sequences"), form.states = node.flag("states"), form.backwards = node.flag("backwards");
-  form.traced = node.flag("traced");
+  form.traced = node.flag("traced"), form.stateful = node.flag("stateful");
   node.expect(ws.size() == 2 || ws.size() == 3, "expected a kernel, a recurrent kernel and perhaps a bias");
   node.expect(ws[1].size() == 2 && ws[1][0] > 0, "the recurrent kernel needs rank 2");
   auto cell = make_cell(node, ws[1][0]);

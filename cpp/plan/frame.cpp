@@ -118,13 +118,14 @@ template <class T> void Frame<T>::commit(std::int64_t n, const std::vector<T*>& 
   }
 }
 
-template <class T> void Frame<T>::carry() {
+template <class T> void Frame<T>::carry(bool wants_all) {
   if (carries()) return;
   for (std::size_t s = 0; s < io_.size(); ++s) {
     const std::int64_t size = plan_->steps()[s].op->sizes().carried;
-    if (size == 0) continue;
+    const bool stateful = plan_->steps()[s].op->facts().stateful;
+    if (size == 0 || !(wants_all || stateful)) continue;
     const std::int64_t all = checked_mul(capacity_, size);
-    carried_.push_back({s, size, Buffer<T>(all), Buffer<T>(all)});
+    carried_.push_back({s, size, stateful, Buffer<T>(all), Buffer<T>(all)});
     io_[s].carried = carried_.back().in.data(), io_[s].carries = carried_.back().out.data();
   }
 }
@@ -136,8 +137,17 @@ template <class T> void Frame<T>::keep_carried() {
   }
 }
 
-template <class T> void Frame<T>::drop_carried() {
-  for (Carried& of : carried_) std::fill_n(of.in.data(), of.in.size(), T(0));
+template <class T> void Frame<T>::drop_carried(bool stateful_too) {
+  for (Carried& of : carried_) {
+    if (stateful_too || !of.stateful) std::fill_n(of.in.data(), of.in.size(), T(0));
+  }
+}
+
+template <class T> void Frame<T>::take_carried(const Frame& other) {
+  for (std::size_t i = 0; i < carried_.size(); ++i) {
+    const Buffer<T>& from = other.carried_[i].in;
+    std::copy_n(from.data(), std::min(from.size(), carried_[i].in.size()), carried_[i].in.data());
+  }
 }
 
 template <class T> void Frame<T>::commit(std::int64_t n) {

@@ -26,19 +26,23 @@ template <class T> class Frame {
   void set_batch(std::int64_t n) { batch_.store(n, std::memory_order_relaxed); }  // by each member, the same
   // Whether backward goes on to the gradients of the inputs, in a plan that has them.
   void want_inputs(bool wanted);
-  // From now on ops carry states from batch to batch: the first batch begins with zeros.
-  void carry();
+  // From now on ops carry states from batch to batch, all or those that are stateful: the first batch begins with
+  // zeros.
+  void carry(bool all);
   bool carries() const { return !carried_.empty(); }
-  void keep_carried();  // of the batch that is done, for the next one
-  void drop_carried();  // the next batch begins with zeros
+  void keep_carried();                          // of the batch that is done, for the next one
+  void drop_carried(bool stateful_too = true);  // the next batch begins with zeros
+  void take_carried(const Frame& other);        // of the same plan, for fewer samples
   std::size_t carried_count() const { return carried_.size(); }
   // Of the i-th op that carries something: its step's name, numbers a sample, and where they are.
   struct Carried {
     std::size_t step;
     std::int64_t size;
+    bool stateful;
     Buffer<T> in, out;
   };
   Carried& carried(std::size_t i) { return carried_[i]; }
+  const Carried& carried(std::size_t i) const { return carried_[i]; }
   // Lets an input value live in the caller's memory (null: back in the arena).
   void bind_input(int v, const T* data);
 

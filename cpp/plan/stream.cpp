@@ -18,7 +18,7 @@ template <class T> std::shared_ptr<const Plan<T>> plan_of(std::shared_ptr<const 
 template <class T>
 Stream<T>::Stream(std::shared_ptr<const Graph<T>> graph, std::int64_t rows)
     : plan_(plan_of(std::move(graph))), rows_(rows), frame_(plan_, rows), scratch_(plan_->scratch_size(rows, rows)) {
-  frame_.carry();
+  frame_.carry(true);
 }
 
 template <class T> void Stream<T>::run(const T* x, const RowReader<T>* reader, T* y) {

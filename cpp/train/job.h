@@ -41,6 +41,9 @@ struct SignedBy {
   int param, by;
 };
 
+// The states of which ops go from training batch to training batch.
+enum class Carries { kNothing, kStateful, kAll };
+
 template <class T> struct StepConfig {
   std::vector<BoundLoss<T>> losses;
   std::vector<ValueLoss> objectives;
@@ -57,7 +60,7 @@ template <class T> struct StepConfig {
   double clip_norm = 0, clip_value = 0;
   int accumulate_steps = 1;
   bool fuse = true;
-  bool carries = false;            // states go from training batch to training batch
+  Carries carries = Carries::kNothing;
   bool between_may_throw = false;  // some metric is code of the user's
 
   int group(int param) const { return groups.empty() ? 0 : group_of[static_cast<std::size_t>(param)]; }

@@ -176,7 +176,7 @@ template <class T> void Schedule<T>::check_delta(int s, Rows rows, const Team& t
     if (most == 0 || input == kUnit || (input >= 0 && delta <= 1 && most * largest_[at(input)] <= calm)) continue;
     sure = most * static_cast<double>(largest_input(s, i, rows, team)) <= calm;
   }
-  if (!sure) work_.doubt();
+  if (!sure) work_.doubt_gradients();
 }
 
 template <class T> bool Schedule<T>::always_doubts() const {

@@ -64,8 +64,12 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
   if (n > work_.capacity) {
     work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
     work_.scratch.clear();
-    work_.frame = std::make_unique<Frame<T>>(work_.plan, n);
-    if (work_.config->carries) work_.frame->carry();
+    auto frame = std::make_unique<Frame<T>>(work_.plan, n);
+    if (work_.config->carries != Carries::kNothing) {
+      frame->carry(work_.config->carries == Carries::kAll);
+      if (work_.frame != nullptr) frame->take_carried(*work_.frame);
+    }
+    work_.frame = std::move(frame);
     outputs_.make_room(n);
     work_.capacity = n;
   }
@@ -142,11 +146,11 @@ template <class T> bool TrainingStep<T>::finish(Team& team, const BatchJob<T>& j
 template <class T> bool TrainingStep<T>::complete(Team& team, const BatchJob<T>& job) {
   update_.look(team, job);
   team.barrier();
+  const bool collected = update_.begin(team, job);
   const bool doubtful = work_.doubtful.load(std::memory_order_relaxed);
-  update_.begin(team, job);
-  const bool sound = !doubtful || update_.try_out(team, job);
+  const bool sound = !doubtful || update_.try_out(team, job, collected);
   if (!doubtful) {
-    update_.run(team, job);
+    update_.run(team, job, collected);
   } else if (sound) {
     update_.take_over(team, job);
   }

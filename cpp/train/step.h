@@ -57,6 +57,7 @@ template <class T> class TrainingStep {
     return nullptr;
   }
   Frame<T>* frame() { return work_.frame.get(); }  // null before the first batch
+  const Plan<T>& plan() const { return *work_.plan; }
   T* gradient(int v) { return work_.frame->gradient(v); }
   void copy_gradient(int param, T* to) const { update_.copy_gradient(param, to); }  // materialised
   void fill_frame() { relay_.fill_frame(); }  // for whoever looks at values of the first layer's data
@@ -96,9 +97,9 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
   update_.look(team, job);
   team.barrier();
   bool sound = !work_.flawed.load(std::memory_order_relaxed);
+  const bool collected = job.training && sound && update_.begin(team, job);
   const bool doubtful = job.training && work_.doubtful.load(std::memory_order_relaxed);
-  if (job.training && sound) update_.begin(team, job);
-  if (sound && doubtful) sound = update_.try_out(team, job);
+  if (sound && doubtful) sound = update_.try_out(team, job, collected);
   if (team.rank == 0) {
     between(sound);
     work_.frame->set_draw(job.draw + 1);  // no op reads it before the next batch
@@ -110,7 +111,7 @@ bool TrainingStep<T>::run(Team& team, const BatchJob<T>& job, Between&& between)
     if (doubtful) {
       update_.take_over(team, job);
     } else {
-      update_.run(team, job);
+      update_.run(team, job, collected);
     }
     if (job.update) update_.align_signs(team);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <map>
 
 #include "plan/random.h"
 
@@ -61,26 +62,28 @@ template <class T> void Trainer<T>::reset_results() {
   }
 }
 
-template <class T> std::vector<std::vector<std::int64_t>> Trainer<T>::gathered_sizes() const {
+template <class T> std::vector<std::vector<std::int64_t>> Trainer<T>::gathered_sizes(std::int64_t samples) const {
   std::vector<std::vector<std::int64_t>> sizes;
   for (std::size_t k = 0; k < metrics_.size(); ++k) {
     sizes.emplace_back();
-    for (const Metric<T>& metric : metrics_[k]) sizes.back().push_back(metric.gathered_size(samples_done()));
+    for (const Metric<T>& metric : metrics_[k])
+      sizes.back().push_back(metric.gathered_size(samples < 0 ? samples_done() : samples));
   }
   return sizes;
 }
 
 template <class T>
-void Trainer<T>::check_results(const Results<T>& results,
-                               const std::vector<std::vector<std::vector<double>>>& metrics) const {
+void Trainer<T>::check_results(const Results<T>& results, const std::vector<std::vector<std::vector<double>>>& metrics,
+                               std::int64_t samples) const {
+  const std::int64_t done = samples < 0 ? samples_done() : samples;
   check(results.loss.size() == config_->losses.size() && metrics.size() == metrics_.size(),
         "gathered: got " + std::to_string(results.loss.size()) + " losses and metrics of " +
             std::to_string(metrics.size()) + " outputs, expected " + std::to_string(config_->losses.size()));
-  check(results.samples == samples_done(), "gathered: got " + std::to_string(results.samples) + " samples, expected " +
-                                               std::to_string(samples_done()) + ", those of the batches done");
+  check(results.samples == done, "gathered: got " + std::to_string(results.samples) + " samples, expected " +
+                                     std::to_string(done) + ", those of the batches done");
   check(results.terms.size() == results.loss.size(),
         "gathered: got " + std::to_string(results.terms.size()) + " counts of terms, expected one for each loss");
-  const auto sizes = gathered_sizes();
+  const auto sizes = gathered_sizes(done);
   for (std::size_t k = 0; k < sizes.size(); ++k) {
     const std::string where = "gathered: output " + std::to_string(k) + ": ";
     check(metrics[k].size() == sizes[k].size(),
@@ -95,8 +98,9 @@ void Trainer<T>::check_results(const Results<T>& results,
 }
 
 template <class T>
-void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics) {
-  check_results(results, metrics);
+void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics,
+                             std::int64_t samples) {
+  check_results(results, metrics, samples);
   for (std::size_t k = 0; k < metrics.size(); ++k) {
     for (std::size_t i = 0; i < metrics[k].size(); ++i) metrics_[k][i].set_gathered(metrics[k][i]);
   }
@@ -112,33 +116,69 @@ template <class T> void Trainer<T>::take_results(const Trainer& other) {
   }
 }
 
-template <class T> void Trainer<T>::reset_states() {
-  given_states_.clear();
+template <class T> void Trainer<T>::reset_states(bool stateful_too) {
+  if (stateful_too) {
+    given_states_.clear();
+    state_rows_ = 0;
+  } else {
+    for (const StateKey& of : state_keys()) {
+      const auto is_it = [&](const State& state) { return state.key == of.key && !of.stateful; };
+      given_states_.erase(std::remove_if(given_states_.begin(), given_states_.end(), is_it), given_states_.end());
+    }
+  }
   for (TrainingStep<T>* step : {&step_, gradient_step_[0].get(), gradient_step_[1].get()}) {
-    if (step != nullptr && step->frame() != nullptr) step->frame()->drop_carried();
+    if (step != nullptr && step->frame() != nullptr) step->frame()->drop_carried(stateful_too);
   }
 }
 
-template <class T> std::vector<std::vector<T>> Trainer<T>::states() {
-  std::vector<std::vector<T>> found;
-  Frame<T>* const frame = last_->frame();
-  for (std::size_t i = 0; frame != nullptr && i < frame->carried_count(); ++i) {
+template <class T> std::vector<typename Trainer<T>::StateKey> Trainer<T>::state_keys() const {
+  std::vector<StateKey> keys;
+  std::map<std::string, int> count;
+  for (const Step<T>& step : step_.plan().steps()) {
+    if (step.op->sizes().carried == 0) continue;
+    const int number = count[step.name]++;
+    const bool stateful = step.op->facts().stateful;
+    if (config_->carries != Carries::kAll && !stateful) continue;
+    keys.push_back({step.name + "/" + std::to_string(number), stateful});
+  }
+  return keys;
+}
+
+template <class T> std::vector<typename Trainer<T>::State> Trainer<T>::states() {
+  if (!given_states_.empty()) return given_states_;
+  std::vector<State> found;
+  const Frame<T>* const frame = last_->frame();
+  if (frame == nullptr || state_rows_ == 0) return found;
+  const std::vector<StateKey> keys = state_keys();
+  for (std::size_t i = 0; i < keys.size(); ++i) {
     const auto& of = frame->carried(i);
-    found.emplace_back(of.in.data(), of.in.data() + of.in.size());
+    found.push_back({keys[i].key, state_rows_, {of.in.data(), of.in.data() + state_rows_ * of.size}});
   }
   return found;
 }
 
-template <class T> void Trainer<T>::begin_with_states(TrainingStep<T>& step) {
-  if (given_states_.empty()) return;
+template <class T> void Trainer<T>::set_states(std::vector<State> states) {
+  reset_states();
+  given_states_ = std::move(states);
+}
+
+template <class T> void Trainer<T>::begin_with_states(TrainingStep<T>& step, std::int64_t rows) {
+  if (config_->carries == Carries::kNothing) return;
   Frame<T>& frame = *step.frame();
-  check(given_states_.size() == frame.carried_count(), "states: got a wrong number of them");
-  for (std::size_t i = 0; i < frame.carried_count(); ++i) {
-    auto& of = frame.carried(i);
-    const auto size = static_cast<std::int64_t>(given_states_[i].size());
-    std::copy_n(given_states_[i].data(), std::min(size, of.in.size()), of.in.data());
+  if (!given_states_.empty()) {
+    const std::vector<StateKey> keys = state_keys();
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      auto& of = frame.carried(i);
+      for (const State& state : given_states_) {
+        if (state.key != keys[i].key) continue;
+        check(state.rows == rows && static_cast<std::int64_t>(state.values.size()) == rows * of.size,
+              "the state " + state.key + " is not of this batch");
+        std::copy_n(state.values.data(), state.values.size(), of.in.data());
+      }
+    }
+    given_states_.clear();
   }
-  given_states_.clear();
+  state_rows_ = rows;
 }
 
 template <class T> void Trainer<T>::set_data(BatchSource<T> source) {
@@ -269,8 +309,8 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   if (batch_ >= until || (update_ && n_rates < 1)) return 0;
   const int threads = step_.threads(batch_size_, update_);
   step_.prepare(source_, batch_size_, threads, update_, static_cast<std::uint64_t>(draws_->get()));
-  begin_with_states(step_);
   last_ = &step_;
+  if (update_) begin_with_states(step_, std::min(batch_size_, source_.n - batch_ * batch_size_));
   step_.penalties().refresh();
   if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
   const auto slice_time = std::chrono::duration<double>(std::min(seconds, 1e9));
@@ -390,8 +430,8 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   }
   const int threads = own->threads(source_.n, true);
   own->prepare(source_, source_.n, threads, training, static_cast<std::uint64_t>(draws_->get()));
-  begin_with_states(*own);
   last_ = own.get();
+  begin_with_states(*own, source_.n);
   has_diverged_ = false;
   own->penalties().refresh();
   const std::vector<double> terms = count_terms(source_.n, nullptr);

@@ -51,20 +51,30 @@ template <class T> class Trainer {
   // One step on all of the data as one batch, timed; at rate 0, but an optimizer's state moves.
   BatchProfile profile();
   void reset_results();
-  // How many numbers each metric has gathered in the epoch's batches so far.
-  std::vector<std::vector<std::int64_t>> gathered_sizes() const;
+  // How many numbers each metric has gathered in the epoch's batches so far; of so many samples, where they came in
+  // parts.
+  std::vector<std::vector<std::int64_t>> gathered_sizes(std::int64_t samples = -1) const;
   // BadInput for what no trainer of the same configuration and data can have gathered in these batches.
-  void check_results(const Results<T>& results, const std::vector<std::vector<std::vector<double>>>& metrics) const;
+  void check_results(const Results<T>& results, const std::vector<std::vector<std::vector<double>>>& metrics,
+                     std::int64_t samples = -1) const;
   // Goes on from what another trainer of the same model, for samples of another length, has gathered.
   void take_results(const Trainer& other);
   // Goes on from what such a trainer has gathered; what is refused changes nothing.
-  void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics);
+  void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics,
+                   std::int64_t samples = -1);
 
-  // What ops carry from batch to batch: of each an array (rows, numbers). The next batch begins with zeros, or with
-  // these.
-  void reset_states();
-  void set_states(std::vector<std::vector<T>> states) { given_states_ = std::move(states); }
-  std::vector<std::vector<T>> states();
+  // What ops carry from training batch to training batch, by "name/number": the number counts those of one name.
+  struct State {
+    std::string key;
+    std::int64_t rows = 0;
+    std::vector<T> values;  // (rows, numbers)
+  };
+  // None where the next batch begins with zeros.
+  std::vector<State> states();
+  // The next batch begins with these, and zeros where there is none, or where it is not of this trainer's model.
+  void set_states(std::vector<State> states);
+  // The next batch begins with zeros, all ops or those that are not stateful.
+  void reset_states(bool stateful_too = true);
 
   TrainingStep<T>& last_step() { return *last_; }
   const Results<T>& results() const { return results_; }
@@ -118,9 +128,15 @@ template <class T> class Trainer {
   std::vector<double> terms_;  // of the epoch's batches, as they are counted
   bool shuffle_ = false, update_ = true, more_ = false;
   std::int64_t batch_size_ = 1, n_batches_ = 0;
-  void begin_with_states(TrainingStep<T>& step);
-  std::vector<std::vector<T>> given_states_;  // empty: none
-  double still_penalty_ = 0;                  // of an evaluation, where no weight changes
+  void begin_with_states(TrainingStep<T>& step, std::int64_t rows);
+  struct StateKey {
+    std::string key;
+    bool stateful;
+  };
+  std::vector<StateKey> state_keys() const;  // as the frame has them
+  std::vector<State> given_states_;          // for the next batch
+  std::int64_t state_rows_ = 0;              // of the batch whose states the frame has; 0: zeros
+  double still_penalty_ = 0;                 // of an evaluation, where no weight changes
 };
 
 }  // namespace bp

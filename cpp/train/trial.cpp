@@ -169,7 +169,10 @@ template <class T> bool TrialUpdate<T>::tile_is_finite(std::int64_t t) {
 
 template <class T> bool TrialUpdate<T>::sound(Team& team, const BatchJob<T>& job) {
   team.barrier();
-  if (team.rank == 0) work_.doubtful.store(false, std::memory_order_relaxed);  // all have seen it
+  if (team.rank == 0) {  // all have seen it
+    work_.doubtful.store(false, std::memory_order_relaxed);
+    work_.unbounded.store(false, std::memory_order_relaxed);
+  }
   bool finite = true;
   const Rows mine = tiles_.of(team.rank, team.size);
   for (std::int64_t t = mine.begin; t < mine.end && updates(job); ++t) finite &= tile_is_finite(t);

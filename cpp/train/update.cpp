@@ -20,7 +20,7 @@ template <class T>
 Update<T>::Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& relay)
     : work_(work), tiles_(tiles), relay_(relay), penalties_(*work.graph, work.config->penalties),
       constraints_(*work.graph, work.config->constraints), hyper_(work.config->optimizer, work.config->groups),
-      trial_(work, tiles), tile_norm_(at(tiles.count()), 0.0), bad_tile_(tiles.count()) {
+      trial_(work, tiles), touched_(work, tiles), tile_norm_(at(tiles.count()), 0.0), bad_tile_(tiles.count()) {
   for (std::size_t p = 0; p < work_.graph->params.size(); ++p) in_place_.push_back(most_in_place(static_cast<int>(p)));
   penalties_.set_tiles(at(tiles_.count()));
   if (work_.config->clip_norm > 0 || work_.config->accumulate_steps > 1) materialise();
@@ -41,6 +41,7 @@ template <class T> void Update<T>::make_room(int threads) {
   std::int64_t most = 0;
   for (const OwnedTile& tile : tiles_.all()) most = std::max(most, tile.size());
   while (static_cast<int>(tile_gradient_.size()) < threads) tile_gradient_.emplace_back(most, kUnwritten, what);
+  touched_.make_room(threads, work_.capacity);
 }
 
 // To materialise is another pass over the weights, so the update of very many can only be waited for.
@@ -175,8 +176,8 @@ template <class T> void Update<T>::clip(T* g, std::int64_t n, double scale) cons
 }
 
 // The gradient of a tile, where there is a doubt: before a limit makes it finite.
-template <class T> void Update<T>::look_at(std::int64_t t, const T* g) {
-  if (kernels<T>().all_finite(g, tiles_[t].size())) return;
+template <class T> void Update<T>::look_at(std::int64_t t, const T* g, std::int64_t size) {
+  if (kernels<T>().all_finite(g, size)) return;
   work_.flaw();
   std::int64_t first = bad_tile_.load(std::memory_order_relaxed);
   while (t < first && !bad_tile_.compare_exchange_weak(first, t, std::memory_order_relaxed)) {
@@ -194,8 +195,7 @@ template <class T> void soften(const UpdateArgs<T>& args, T threshold) {
   }
 }
 
-template <class T> void Update<T>::apply(std::int64_t t, const T* g, const Weights<T>& to) {
-  const OwnedTile& tile = tiles_[t];
+template <class T> void Update<T>::apply(const OwnedTile& tile, const T* g, const Weights<T>& to) {
   const std::int64_t width = work_.param(tile.param).row_size(), columns = tile.columns.count();
   const bool dense = columns == width;  // then the tile's rows are one run of memory
   const std::int64_t offset = tile.rows.begin * width + tile.columns.begin;
@@ -260,28 +260,35 @@ template <class T> void Update<T>::prefetch_weights(const OwnedTile& tile) const
 
 // ---- all tiles ------------------------------------------------------------------------------------------------------
 
-template <class T> void Update<T>::begin(Team& team, const BatchJob<T>& job) {
-  if (!long_) return;
-  collect(team, job);
+template <class T> bool Update<T>::begin(Team& team, const BatchJob<T>& job) {
+  const bool looks = work_.unbounded.load(std::memory_order_relaxed) && !work_.doubtful.load(std::memory_order_relaxed);
+  if (!long_ && !looks) return false;
+  if (looks) {
+    if (team.rank == 0) make_gradients();
+    team.barrier();
+  }
+  collect(team, job, looks);
   team.barrier();
+  if (team.rank == 0) work_.unbounded.store(false, std::memory_order_relaxed);  // all have seen it
+  return true;
 }
 
-template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job) {
+template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job, bool collected) {
   if (team.rank == 0) trial_.move_on(job);
-  run(team, job, trial_.own());
+  run(team, job, trial_.own(), collected);
 }
 
-template <class T> bool Update<T>::try_out(Team& team, const BatchJob<T>& job) {
-  run(team, job, trial_.copy(team, job));
+template <class T> bool Update<T>::try_out(Team& team, const BatchJob<T>& job, bool collected) {
+  run(team, job, trial_.copy(team, job), collected);
   return trial_.sound(team, job);
 }
 
-template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job, const Weights<T>& to) {
+template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job, const Weights<T>& to, bool collected) {
   const bool update = job.update && work_.config->has_optimizer;
   if (team.rank == 0 && job.commit) work_.frame->commit(job.rows.count(), to.w);
-  if (materialised()) {
-    if (!long_) collect(team, job);
-    if (update && clips_norm() && !long_) team.barrier();
+  if (materialised() || collected) {
+    if (!collected) collect(team, job, false);
+    if (update && clips_norm() && !collected) team.barrier();
     if (update) apply_collected(team, to);
   } else {
     run_fused(team, job, to);
@@ -307,6 +314,12 @@ template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job,
   for (Rows left = mine; left.count() > 0;) {
     // A relay's own tiles are the first ones, and come last: the others are waited for.
     const bool other = relay && tiles_[left.end - 1].param != relay_.param();
+    if (touched_.has(tiles_[other ? left.end - 1 : left.begin].param)) {
+      const Rows run = touched_run(left, other);
+      (other ? left.end : left.begin) = other ? run.begin : run.end;
+      run_touched(run, team, n, to);
+      continue;
+    }
     const std::int64_t end = trial ? left.begin + 1 : end_of_run(left.begin, left.end, n);
     const Rows run = other ? Rows{left.end - 1, left.end} : Rows{left.begin, end};
     (other ? left.end : left.begin) = other ? run.begin : run.end;
@@ -328,15 +341,25 @@ template <class T> void Update<T>::run_fused(Team& team, const BatchJob<T>& job,
   }
 }
 
-template <class T> void Update<T>::collect(Team& team, const BatchJob<T>& job) {
+template <class T> void Update<T>::collect(Team& team, const BatchJob<T>& job, bool looks) {
   const Rows mine = tiles_.of(team.rank, team.size);
   T* scratch = work_.scratch[at(team.rank)].data();
   const bool doubtful = work_.doubtful.load(std::memory_order_relaxed);
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[t];
     T* g = gradients_.data() + tile.offset;
-    if (job.rows.count() > 0) accumulate(t, team, job.rows.count(), job.add_gradients, g, scratch);
-    if (doubtful) look_at(t, g);
+    const bool by_rows = touched_.has(tile.param);
+    if (by_rows && job.rows.count() > 0 && (t == mine.begin || tiles_[t - 1].param != tile.param)) {
+      collect_touched(touched_run({t, mine.end}, false), team, job);
+    } else if (!by_rows && job.rows.count() > 0) {
+      accumulate(t, team, job.rows.count(), job.add_gradients, g, scratch);
+    }
+    if (by_rows && !touched_.dirty(t)) {
+      tile_norm_[at(t)] = 0;
+      continue;
+    }
+    if (looks && !(static_cast<double>(kernels<T>().max_abs(g, tile.size())) <= kCalm<T>)) work_.doubt();
+    if (looks || doubtful) look_at(t, g);
     if (!job.update || !work_.config->has_optimizer) continue;
     clip(g, tile.size(), job.gradient_scale);
     tile_norm_[at(t)] = clips_norm() ? kernels<T>().sum_squares(g, tile.size()) : 0;
@@ -347,9 +370,15 @@ template <class T> void Update<T>::apply_collected(const Team& team, const Weigh
   const Rows mine = tiles_.of(team.rank, team.size);
   const double scale = clips_norm() ? norm_scale() : 1;
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
-    T* g = gradients_.data() + tiles_[t].offset;
-    if (scale != 1) kernels<T>().scale(static_cast<T>(scale), g, tiles_[t].size());
-    apply(t, g, to);
+    const OwnedTile& tile = tiles_[t];
+    T* g = gradients_.data() + tile.offset;
+    const bool by_rows = touched_.has(tile.param), rests = by_rows && !touched_.dirty(t);
+    if (scale != 1 && !rests) kernels<T>().scale(static_cast<T>(scale), g, tile.size());
+    if (!by_rows || !touched_.leaves_rest(tile.param)) {
+      apply(t, g, to);
+      continue;
+    }
+    if (!rests) apply_touched(t, g, to);
   }
 }
 
@@ -362,10 +391,14 @@ template <class T> double Update<T>::norm_scale() {
   return norm > work_.config->clip_norm ? work_.config->clip_norm / norm : 1;
 }
 
+// ---- gradients of the caller's --------------------------------------------------------------------------------------
+
 template <class T> void Update<T>::add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to) {
   const Rows mine = tiles_.of(team.rank, team.size);
   T* scratch = work_.scratch[at(team.rank)].data();
-  const bool doubtful = work_.doubtful.load(std::memory_order_relaxed), before = long_ || doubtful;
+  const bool doubtful =
+      work_.doubtful.load(std::memory_order_relaxed) || work_.unbounded.load(std::memory_order_relaxed);
+  const bool before = long_ || doubtful;
   if (doubtful) {
     if (team.rank == 0) make_gradients();
     team.barrier();
@@ -373,6 +406,7 @@ template <class T> void Update<T>::add_gradients(Team& team, std::int64_t n, con
   if (before) {  // all of them first: an interrupt, or one that is not finite, leaves no part of the sums behind
     for (std::int64_t t = mine.begin; t < mine.end; ++t) {
       accumulate(t, team, n, false, gradients_.data() + tiles_[t].offset, scratch);
+      if (touched_.has(tiles_[t].param)) touched_.mark_all(t);
       if (doubtful) look_at(t, gradients_.data() + tiles_[t].offset);
     }
     team.barrier();
@@ -396,6 +430,7 @@ template <class T> void Update<T>::take_gradients(Team& team, const std::vector<
     each_run(tile, work_.param(tile.param), [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t size) {
       std::copy_n(from[at(tile.param)] + at_param, size, g + at_tile);
     });
+    if (touched_.has(tile.param)) touched_.mark_nonzero(t, g);
     if (!(static_cast<double>(kernels<T>().max_abs(g, tile.size())) <= kCalm<T>)) work_.doubt();
     if (penalties_.trained()) penalties_.add(at(t), tile.param, tile, g);
   }

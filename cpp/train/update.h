@@ -4,6 +4,7 @@
 #pragma once
 
 #include "train/relay.h"
+#include "train/touched.h"
 #include "train/trial.h"
 
 namespace bp {
@@ -31,12 +32,13 @@ template <class T> class Update {
 
   // Accumulate and update, on every member of the team: gradients alone where the job wants no update. Of long work
   // begin() accumulates, in parts between which it looks whether it is still wanted; after it no member can be
-  // interrupted.
-  void begin(Team& team, const BatchJob<T>& job);
-  void run(Team& team, const BatchJob<T>& job);
+  // interrupted. It accumulates as well where nothing but gradients is in doubt, and looks at them: then there is no
+  // doubt, or a certain one. Returns whether it has.
+  bool begin(Team& team, const BatchJob<T>& job);
+  void run(Team& team, const BatchJob<T>& job, bool collected);
   // In place of run() where there is a doubt: on a copy, and whether all of it is finite; if so, the copy may take
   // over.
-  bool try_out(Team& team, const BatchJob<T>& job);
+  bool try_out(Team& team, const BatchJob<T>& job, bool collected);
   void take_over(const Team& team, const BatchJob<T>& job) { trial_.take_over(team, job); }
   NonFinite flaw() const;  // on one thread: why it was not
   // What takes the signs of trained weights does so after their update, on every member of the team.
@@ -57,18 +59,25 @@ template <class T> class Update {
   void run_in_place(Rows run, const Team& team, std::int64_t n, T* scratch);
   void accumulate(std::int64_t t, Team& team, std::int64_t n, bool add, T* g, T* scratch);
   void clip(T* g, std::int64_t n, double scale) const;  // by value, after scaling
-  void apply(std::int64_t t, const T* g, const Weights<T>& to);
+  void apply(std::int64_t t, const T* g, const Weights<T>& to) { apply(tiles_[t], g, to); }
   Weights<T>& weights() { return trial_.own(); }
   void set_rate(const BatchJob<T>& job);  // on one thread, while no other updates
   T* tile_gradient(int rank) { return tile_gradient_[static_cast<std::size_t>(rank)].data(); }
 
  private:
   void make_gradients();
-  void run(Team& team, const BatchJob<T>& job, const Weights<T>& to);
+  void run(Team& team, const BatchJob<T>& job, const Weights<T>& to, bool collected);
   void run_fused(Team& team, const BatchJob<T>& job, const Weights<T>& to);
-  void collect(Team& team, const BatchJob<T>& job);
+  void collect(Team& team, const BatchJob<T>& job, bool looks);
+  void collect_touched(Rows run, const Team& team, const BatchJob<T>& job);
+  void apply_touched(std::int64_t t, const T* g, const Weights<T>& to);
+  void run_touched(Rows run, const Team& team, std::int64_t n, const Weights<T>& to);
+  Rows rows_of(Rows run) const;                  // of the parameter, of tiles of one
+  Rows touched_run(Rows left, bool last) const;  // the neighbouring tiles of one parameter, the first or the last ones
   void apply_collected(const Team& team, const Weights<T>& to);
-  void look_at(std::int64_t t, const T* g);
+  void apply(const OwnedTile& tile, const T* g, const Weights<T>& to);
+  void look_at(std::int64_t t, const T* g, std::int64_t size);
+  void look_at(std::int64_t t, const T* g) { look_at(t, g, tiles_[t].size()); }
   std::string layer_of(int param) const;
   void accumulate_in_parts(const ParameterUse& use, const OwnedTile& tile, Team& team, std::int64_t n, bool add, T* g,
                            T* scratch);
@@ -87,6 +96,7 @@ template <class T> class Update {
   Constraints<T> constraints_;
   StepHyper<T> hyper_;
   TrialUpdate<T> trial_;
+  Touched<T> touched_;
   std::vector<std::int64_t> in_place_;  // by parameter: batches up to this have no array for its gradient
   bool materialise_ = false, long_ = false;
   Buffer<T> gradients_;

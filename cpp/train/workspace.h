@@ -16,16 +16,19 @@ template <class T> struct Workspace {
   std::int64_t capacity = 0;
   // By thread, each an allocation of its own, so that a sanitizer sees who writes past its end.
   std::vector<Buffer<T>> scratch;
-  std::atomic<bool> flawed{false};    // something of this batch is not finite
-  std::atomic<bool> doubtful{false};  // its update may leave something that is not
+  std::atomic<bool> flawed{false};  // something of this batch is not finite
+  // Its update may leave something that is not: in any case, or if a gradient is as large as nothing excludes.
+  std::atomic<bool> doubtful{false}, unbounded{false};
 
   const Step<T>& step(int s) const { return plan->steps()[static_cast<std::size_t>(s)]; }
   const ParameterView<T>& param(int p) const { return graph->params[static_cast<std::size_t>(p)]; }
   Io<T>& io(int s) const { return frame->io(static_cast<std::size_t>(s)); }
   void doubt() { doubtful.store(true, std::memory_order_relaxed); }
+  void doubt_gradients() { unbounded.store(true, std::memory_order_relaxed); }
   void clear() {
     flawed.store(false, std::memory_order_relaxed);
     doubtful.store(false, std::memory_order_relaxed);
+    unbounded.store(false, std::memory_order_relaxed);
   }
   void flaw() { flawed.store(true, std::memory_order_relaxed); }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import _core
+from .carried import Carried
 
 
 class Counters:
@@ -16,11 +17,14 @@ class Counters:
         Epochs trained so far, by all calls of `fit`; shuffles follow from it.
     core : _core.Counter
         Where the core counts `draws`.
+    carried : Carried
+        States of recurrent layers that go on from batch to batch; a copy begins with zeros.
     """
 
     def __init__(self, stream: int = 0, epochs_done: int = 0, draws: int = 0) -> None:
         self.stream, self.epochs_done = stream, epochs_done
         self.core = _core.Counter(draws)
+        self.carried = Carried()
 
     @property
     def draws(self) -> int:

@@ -41,6 +41,13 @@ def is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
+def are_batches(value: Any) -> bool:
+    """Whether a list looks like batches: pairs or more of arrays, as tuples."""
+    if not isinstance(value, (list, tuple)) or not len(value):
+        return False
+    return all(isinstance(part, tuple) and len(part) in (2, 3, 4) for part in value)
+
+
 def bucket(length: int) -> int:
     """The length that sequences of up to `length` steps are padded to: four in each octave, so
     that few plans serve all. Padding changes no bit of a result."""
@@ -90,6 +97,23 @@ def _one(name: str, i: int, value: Any, shape: Shape) -> Array:
     if len(part) == 0:
         raise ValueError(f"{label} has no step: got shape {part.shape}, expected at least 1 step")
     return part
+
+
+def nested(name: str, value: Any, lengths: Array | None, steps: int) -> Any:
+    """A list of (T_i, ...) beside sequences that came one by one, as one array (N, steps, ...); any
+    other value as it is."""
+    if lengths is None or not is_list(value) or not len(value) or not np.ndim(value[0]):
+        return value
+    parts = [arrays.array(f"{name}[{i}]", part) for i, part in enumerate(value)]
+    if all(len(part) == steps for part in parts) or len(parts) != len(lengths):
+        return np.stack(parts) if len({part.shape for part in parts}) == 1 else value
+    for i, (part, n) in enumerate(zip(parts, lengths, strict=True)):
+        if len(part) != n:
+            raise ShapeError(
+                f"{name}[{i}] has {len(part)} steps, its sequence of x has {n}; give one value for "
+                "each step"
+            )
+    return padded(parts, lengths, steps)
 
 
 def read_mask(name: str, value: Any, n: int, steps: int) -> Array:

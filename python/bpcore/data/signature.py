@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from ..base.memory import Array, Shape
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from . import arrays, free_targets, sequences, targets
 from .arrays import Table
-from .dataset import Dataset, Form, Valid
+from .dataset import Dataset, Form
+from .ends import Ends, Inputs
 from .frames import Names as Columns
 from .opening import opened
 from .plain import Plain, looks
@@ -28,95 +29,6 @@ from .targets import Target
 from .weights import by_class, by_output
 
 Names = tuple[str, str]  # by which messages call x and y
-
-
-class Ends:
-    """The inputs of a model, or its outputs.
-
-    Attributes
-    ----------
-    names : list of str
-    shapes : list of tuple of int
-        Per sample.
-    listed : bool
-        The model was made with a list, so that even a single part may come in a list.
-    columns : list of (tuple of str, or None)
-        Of the frames that the model was trained with; None where it was none.
-    adapted : list of list of objects with `columns`
-        By end: what was adapted to data of its own before, right behind it. The columns of that
-        frame are the end's, until it has some.
-    """
-
-    def __init__(self, names: Sequence[str], shapes: Sequence[Shape], listed: bool = False) -> None:
-        self.names, self.shapes, self.listed = list(names), list(shapes), listed
-        self.columns: list[Columns | None] = [None] * len(self.names)
-        self.adapted: list[list[Any]] = [[] for _ in self.names]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def parts(self, name: str, value: Any) -> list[tuple[str, Any]]:
-        """What the user calls each part, and the part: `value` for one end, else from a dict by
-        names or a list or tuple in order."""
-        labels = [self.label(name, k) for k in range(len(self))]
-        return list(zip(labels, self._in_order(name, value), strict=True))
-
-    def label(self, name: str, k: int) -> str:
-        """What the user calls part `k`."""
-        return name if len(self) == 1 else f"{name}[{self.names[k]!r}]"
-
-    def tables(self, name: str, value: Any) -> list[tuple[str, Table]]:
-        """The parts converted, the columns of frames in the order of the model's."""
-        for k, layers in enumerate(self.adapted):
-            for layer in layers:
-                self.columns[k] = self.columns[k] or layer.columns
-        parts = zip(self.parts(name, value), self.columns, self.shapes, strict=True)
-        return [self.table(label, part, columns, s) for (label, part), columns, s in parts]
-
-    @staticmethod
-    def table(label: str, part: Any, columns: Columns | None, shape: Shape) -> tuple[str, Table]:
-        """A part and what the user calls it, its columns in the order of the model's."""
-        return label, _in_columns(label, _table(label, part, shape), columns)
-
-    def _in_order(self, name: str, value: Any) -> list[Any]:
-        if isinstance(value, dict):
-            strange = [key for key in value if key not in self.names]
-            missing = [key for key in self.names if key not in value]
-            if strange or missing:
-                raise ValueError(
-                    f"{name}: got keys {sorted(map(str, value))}, expected {sorted(self.names)}, "
-                    "the model's names"
-                )
-            return [value[key] for key in self.names]
-        if len(self) == 1:
-            one = self.listed and isinstance(value, (list, tuple)) and len(value) == 1
-            alone = one and not is_open(self.shapes[0])  # there a list is sequences
-            return [value[0] if alone else value]
-        if not isinstance(value, (list, tuple)):
-            raise TypeError(
-                f"{name} must be a list, tuple or dict of {len(self)} arrays "
-                f"({', '.join(map(repr, self.names))}), got {checks.describe(value)}"
-            )
-        if len(value) != len(self):
-            raise ValueError(f"{name}: got {len(value)} arrays, expected {len(self)}: {self.names}")
-        return list(value)
-
-
-class Inputs(NamedTuple):
-    """The inputs of data: arrays, with masks behind them, and the number of samples.
-
-    `form`: of the network they are for; `valid`: by output, which steps count; `lengths`: of the
-    sequences, where they came as such; `steps`: what the network asks of them; `largest`: by input,
-    no magnitude in it is above that, where somebody looked.
-    """
-
-    xs: list[Array]
-    n: int
-    form: Form | None = None
-    valid: Sequence[Valid | None] = ()
-    lengths: Array | None = None
-    steps: Steps | None = None
-    largest: Sequence[float] = ()
 
 
 class Signature:
@@ -188,6 +100,11 @@ class Signature:
         found = self._plain_inputs(x) if mask is None else None
         if found is None:
             x, y = opened(x, y, self.known)
+            if y is None and any(map(is_open, self.inputs.shapes)) and sequences.are_batches(x):
+                raise TypeError(
+                    f"{names[0]}: got a list of (x, y), and no y: of a model whose input leaves "
+                    f"its length open a list is sequences; for batches pass iter({names[0]})"
+                )
             given = self.inputs.tables(names[0], x)
             found = self._inputs(given, names[0], mask=mask)
             columns[0].extend(table.columns for _, table in given)
@@ -288,7 +205,7 @@ class Signature:
         """The form of the data, and masks behind the inputs where the network reads them."""
         shapes = self.inputs.shapes
         ends = [x.shape[1] if is_open(s) else 0 for x, s in zip(data.xs, shapes, strict=True)]
-        given = self._masks(mask, data)
+        given = self._masks(mask, data, lengths)
         masks: list[Array | None] = []
         for x, own, told in zip(data.xs, lengths, given, strict=True):
             if own is not None and (own < x.shape[1]).any():
@@ -314,9 +231,11 @@ class Signature:
         order = [lengths[k] for k in (*sources, *range(len(lengths)))]
         known = next((own for own in order if own is not None), None)
         largest = [*data.largest, *[1.0] * len(behind)] if data.largest else ()
-        return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps, largest)
+        return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps, largest, lengths)
 
-    def _masks(self, mask: Any, data: Inputs) -> list[Array | None]:
+    def _masks(
+        self, mask: Any, data: Inputs, lengths: list[Array | None]
+    ) -> list[Array | None]:
         """A user's masks by input; those that hold nothing back are none."""
         if mask is None:
             return [None] * len(self.inputs)
@@ -336,13 +255,14 @@ class Signature:
             parts = list(mask)
         else:
             parts = [mask]
-        for part, x, name in zip(parts, data.xs, names, strict=True):
+        for part, x, name, own in zip(parts, data.xs, names, lengths, strict=True):
             if part is None:
                 found.append(None)
                 continue
             label = "mask" if len(names) == 1 else f"mask[{name!r}]"
             if x.ndim < 2:
                 raise ValueError(f"{label}: input {name!r} has no axis of steps, got a mask for it")
+            part = sequences.nested(label, part, own, x.shape[1])
             m = sequences.read_mask(label, part, data.n, x.shape[1])
             found.append(None if m.all() else m)
         return found
@@ -428,7 +348,9 @@ class Signature:
                 check_labels(k, self.outputs.label(names[1], k))
         name = "sample_weight" if names[0] == "x" else f"{names[0]}'s sample_weight"
         shapes, ends = self._shapes(given), self.outputs.names
-        weights = by_output(name, sample_weight, given.n, losses, shapes, ends, self.dtype)
+        weights = by_output(
+            name, sample_weight, given.n, losses, shapes, ends, self.dtype, given.lengths
+        )
         for k, loss in enumerate(losses):
             table = getattr(loss, "class_weight", None)
             if table is not None and isinstance(loss, (CrossEntropy, BinaryCrossEntropy)):
@@ -460,40 +382,3 @@ class Signature:
             return array
         overlaps = any(arrays.overlaps(array, weight) for weight in self._held())
         return array.copy() if overlaps else array
-
-
-def _table(label: str, value: Any, shape: Shape) -> Table:
-    """The part converted; a list, where the length is open, as sequences."""
-    if isinstance(value, Table) or not is_open(shape) or not sequences.is_list(value):
-        return arrays.table(label, value)
-    found = sequences.read_list(label, value, shape[1:])
-    return Table(found.array, None, found.lengths)
-
-
-def _in_columns(label: str, table: Table, known: Columns | None) -> Table:
-    """The table with its columns in the order of those that are known."""
-    found = table.columns
-    if known is None or found is None or found == known or _count(found):
-        return table
-    if sorted(found) == sorted(known) and len(set(known)) == len(known):
-        order = [found.index(column) for column in known]
-        return Table(table.array[:, order], known)
-    if _count(known):
-        return table
-    missing = [column for column in known if column not in found]
-    strange = [column for column in found if column not in known]
-    raise ValueError(
-        f"{label} has columns {_listed(found)}, expected {_listed(known)}, with which the model "
-        f"was trained or adapted (missing: {_listed(missing)}; not expected: {_listed(strange)}); "
-        f"rename the columns, or pass {label}.to_numpy() to have them read by position"
-    )
-
-
-def _count(columns: Columns) -> bool:
-    """Whether the labels only count the columns, as those of a frame made of an array do."""
-    return columns == tuple(map(str, range(len(columns))))
-
-
-def _listed(columns: Sequence[str]) -> str:
-    text = ", ".join(map(repr, columns[:20])) or "none"
-    return text if len(columns) <= 20 else f"{text}, ... ({len(columns)} in all)"

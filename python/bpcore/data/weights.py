@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..base.memory import Array, Shape
-from . import arrays, free_targets, targets
+from . import arrays, free_targets, sequences, targets
 from .targets import Target
 
 
@@ -18,8 +18,12 @@ def by_output(
     shapes: Sequence[Shape],
     ends: Sequence[str],
     dtype: str,
+    lengths: Array | None = None,
 ) -> list[Array | None]:
-    """Weights of `n` samples by output, from one array for all, or a list or dict of them."""
+    """Weights of `n` samples by output, from one array for all, or a list or dict of them.
+
+    Of sequences that came one by one, with these lengths, each may be a list alike.
+    """
     if value is None:
         return [None] * len(ends)
     if isinstance(value, dict):
@@ -30,13 +34,16 @@ def by_output(
     elif isinstance(value, (list, tuple)) and len(value) == len(ends) > 1:
         parts = list(value)
     else:
-        parts = [arrays.array(name, value)] * len(ends)
-    return [
-        None
-        if part is None
-        else arrays.sample_weights(name, part, n, targets.weight_shape(loss, shape), end, dtype)
-        for part, loss, shape, end in zip(parts, losses, shapes, ends, strict=True)
-    ]
+        alike = lengths is not None and sequences.is_list(value)
+        parts = [value if alike else arrays.array(name, value)] * len(ends)
+    found: list[Array | None] = []
+    for part, loss, shape, end in zip(parts, losses, shapes, ends, strict=True):
+        if part is not None:
+            part = sequences.nested(name, part, lengths, shape[0] if shape else 0)
+            finest = targets.weight_shape(loss, shape)
+            part = arrays.sample_weights(name, part, n, finest, end, dtype)
+        found.append(part)
+    return found
 
 
 def by_class(

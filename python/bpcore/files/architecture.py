@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from .. import graph
@@ -83,16 +83,23 @@ def structure(
     }
 
 
-def make_layers(entries: Sequence[Mapping[str, Any]], custom: Mapping[str, Any]) -> list[Layer]:
-    """All layers of a model."""
-    layers = [_make_layer(entry, custom) for entry in entries]
+def make_layers(
+    entries: Sequence[Mapping[str, Any]],
+    custom: Mapping[str, Any],
+    model: Callable[..., Any] | None = None,
+) -> list[Layer]:
+    """All layers of a model; `model` makes one that is part of a layer, from what `get_config` of
+    it gave and `custom`."""
+    layers = [_make_layer(entry, custom, model) for entry in entries]
     by_name = {entry["name"]: layer for entry, layer in zip(entries, layers, strict=True)}
     for layer in layers:
         layer.resolve(by_name)
     return layers
 
 
-def _make_layer(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Layer:
+def _make_layer(
+    entry: Mapping[str, Any], custom: Mapping[str, Any], model: Callable[..., Any] | None
+) -> Layer:
     """A layer from its entry; its class from the package's closed list or `custom`."""
     known = {**CLASSES, **custom}
     name = entry["class_name"]
@@ -103,6 +110,10 @@ def _make_layer(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Layer:
             f"own, expected one of {', '.join(sorted(known))}"
         )
     config = {key: _own(key, value, custom) for key, value in entry["config"].items()}
+    cell = config.get("cell")
+    if isinstance(cell, Mapping) and cell.get("class_name") == "Model" and model is not None:
+        only("cell", cell, {"class_name", "config"})
+        config["cell"] = model(cell["config"], custom)
     layer = known[name].from_config(config)
     if not isinstance(layer, Layer):
         raise TypeError(f"custom_objects[{name!r}] made {checks.describe(layer)}, expected a Layer")

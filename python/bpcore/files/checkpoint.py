@@ -34,6 +34,7 @@ FORMAT = 2  # of the files written
 FIT = "@fit"
 _SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
 _SOLVER = "@optimizer/@solver/"  # before <name>: a batch solver's
+_CARRIED = "@carried/"  # before <layer>/<number>: what a recurrent layer carries to the next batch
 _OTHERS = {FIT, values.REALS, values.INTEGERS}
 _SEED = kinds.Integer(0, 2**64 - 1)
 
@@ -42,8 +43,10 @@ def save_checkpoint(model: Any, counters: Counters, name: str) -> None:
     """See `Model.save_checkpoint`; the model is built and compiled, and nobody trains it."""
     document = {"kind": KIND, "model": save.describe(model)}
     state, arrays = capture(model, counters)
+    own = {key: a for key, a in arrays.items() if is_state(key)}
     try:
-        arrays_kind(model, arrays).check(arrays, named_arrays(model))
+        arrays_kind(model, own).check(own, named_arrays(model))
+        counters.carried.check(carried(arrays), model.dtype)
         kinds.Record(state_fields(model)).check(state, "state")
     except ValueError as error:
         raise ValueError(
@@ -108,7 +111,8 @@ def checked_kind(content: container.Content, file: str) -> dict[str, Any]:
             f"{file}: state: got entries {shown(str(strange or state))}, expected {sorted(_STATE)}"
         )
     for key in content.arrays:
-        if key not in _OTHERS and not is_state(key) and not values.ARRAY.fullmatch(key):
+        own = key in _OTHERS or is_state(key) or key.startswith(_CARRIED)
+        if not own and not values.ARRAY.fullmatch(key):
             raise FormatError(f"{file}: got array {shown(key)}, expected none of that name")
     return document
 
@@ -159,6 +163,7 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
         for slot, array in zip(names, optimizer._slots.get(p, []), strict=False):
             arrays[slot_key(slot, p.name)] = array
     arrays |= {_SOLVER + name: array for name, array in _solver_numbers(optimizer).items()}
+    arrays |= {_CARRIED + key: state for key, state in counters.carried.states().items()}
     state = {
         "seed": model.seed,
         "stream": counters.stream,
@@ -176,6 +181,11 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
 def _solver_numbers(optimizer: Any) -> dict[str, Array]:
     """The state of a batch solver, {} of any other optimizer."""
     return optimizer.numbers() if isinstance(optimizer, BatchSolver) else {}
+
+
+def carried(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Of a file's arrays the states of recurrent layers, by their keys (`base.carried`)."""
+    return {k[len(_CARRIED) :]: a for k, a in arrays.items() if k.startswith(_CARRIED)}
 
 
 def whole(model: Any, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,10 +296,11 @@ def prepare(
     """
     optimizer, layers = model.optimizer, random_layers(model)
     now, state = _random(model), whole(model, state)
-    own = {key: a for key, a in arrays.items() if is_state(key)}
+    own, states = {key: a for key, a in arrays.items() if is_state(key)}, carried(arrays)
     try:
         kinds.Record(state_fields(model)).check(state, "state")
         arrays_kind(model, own).check(own, named_arrays(model))
+        counters.carried.check(states, model.dtype)
         if state["began"] > state["iterations"]:
             raise ValueError(
                 f"state.began is {state['began']}, expected at most iterations, "
@@ -329,5 +340,6 @@ def prepare(
             optimizer.learning_rate = rate
         counters.stream, counters.epochs_done = state["stream"], state["epochs_done"]
         counters.draws = state["draws"]
+        counters.carried.set({key: state.copy() for key, state in states.items()})
 
     return apply

@@ -97,8 +97,6 @@ class FixedPoint(Layer):
     ) -> None:
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.map: Any = _map_of(cell)
-        if isinstance(self.map, _ModelMap):
-            self.unsaved = "files hold no model as a cell; use save_weights, and make it anew"
         self.solver = _one_of("solver", solver, ("iterate", "anderson"))
         self.tol = checks.real("tol", tol, 0.0, open_low=True)
         self.max_iter = checks.integer("max_iter", max_iter)
@@ -114,6 +112,16 @@ class FixedPoint(Layer):
     def build(self, input_shape: Any) -> None:
         """Take the cell's weights."""
         self.map.adopt(self, tuple(input_shape))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; a model as the cell with its layers and connections."""
+        if not isinstance(self.map, _ModelMap):
+            return super().get_config()
+        held, self._config_args = self._config_args, {**self._config_args, "cell": None}
+        try:
+            return {**super().get_config(), "cell": self.map.described()}
+        finally:
+            self._config_args = held
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (int(self.map.size),)
@@ -266,6 +274,12 @@ class _ModelMap:
                 "Model([h, x], h_next) with h and h_next of one shape (H,)"
             )
         self.size = shapes[0][0]
+
+    def described(self) -> dict[str, Any]:
+        config = {key: v for key, v in self.model.get_config().items() if key != "compile"}
+        # Which weights do not move is told of the layer around, whose they are.
+        config["layers"] = [{**entry, "frozen": []} for entry in config["layers"]]
+        return {"class_name": "Model", "config": config}
 
     def adopt(self, owner: Layer, shape: Shape) -> None:
         told = tuple(self.model.inputs[1].shape)

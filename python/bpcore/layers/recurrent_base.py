@@ -189,6 +189,7 @@ class Recurrent(CoreLayer):
             "backwards": self.go_backwards,
             "initial": len(inputs) > 1,
             "traced": low.traced,
+            "stateful": self.stateful,
         }
         x, mask = inputs[0], low.mask(inputs[0])
         calls = low.count(self.op, self.name)

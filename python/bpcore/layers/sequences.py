@@ -30,6 +30,9 @@ class Embedding(CoreLayer):
         See `bpcore.regularizers` and `bpcore.constraints`.
     mask_zero : bool
         Whether id 0 marks steps that do not count: layers behind pass them over.
+    lazy : bool
+        Whether an update moves the rows alone that a batch touches, and what the optimizer keeps
+        of them (PyTorch's SparseAdam). Without it all rows follow the optimizer's formula.
     name, trainable, dtype
         As in `Layer`.
 
@@ -37,7 +40,10 @@ class Embedding(CoreLayer):
     -----
     Ids (N, T), or of any shape (N, ...), give y (N, T, D). They stay integers on their way: none is
     rounded, however large. The gradient of a row is the sum of dy at the places of its id; ids have
-    none. The table's update is the optimizer's formula, for rows that no id names as well.
+    none. The gradient of a large table, and its clearing, cost what a batch touches. So does its
+    update with `lazy`, and by formulas that leave a row without a gradient as it is: ``SGD``
+    without momentum and ``Adagrad``, without decay. In ``apply_gradients`` of a lazy table the rows
+    whose gradient is 0 are those that are not touched; a regularizer touches all rows.
 
     Examples
     --------
@@ -57,6 +63,7 @@ class Embedding(CoreLayer):
         embeddings_regularizer: Any = None,
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
+        lazy: bool = False,
         *,
         name: str | None = None,
         trainable: bool = True,
@@ -75,6 +82,7 @@ class Embedding(CoreLayer):
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = checks.boolean("mask_zero", mask_zero)
+        self.lazy = checks.boolean("lazy", lazy)
         self.embeddings: Any = None
 
     def build(self, input_shape: Any) -> None:
@@ -89,7 +97,7 @@ class Embedding(CoreLayer):
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
         low.read_ids(self.label, inputs[0], self.input_dim)
-        y = low.add("embedding", inputs, shape, self.name, self._weights)
+        y = low.add("embedding", inputs, shape, self.name, self._weights, lazy=self.lazy)
         if self.mask_zero:
             low.mask_by_value(self.label, inputs[0], y, 0.0)
         return y

@@ -42,12 +42,17 @@ def model_config(model: Any) -> dict[str, Any]:
     return config
 
 
-def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any) -> Any:
-    """A model from `model_config`'s data, built and compiled, with new weights."""
+def model_from_config(cls: Any, config: Mapping[str, Any], custom: Any, plain: Any) -> Any:
+    """A model from `model_config`'s data, built and compiled, with new weights; `plain`: the class
+    of one that is part of a layer."""
     architecture.only("model", config, _ENTRIES | cls._STRUCTURE)
     architecture.check_counts(config)
     entries = list(config["layers"])
-    layers = architecture.make_layers(entries, dict(custom or {}))
+
+    def inner(part: Mapping[str, Any], own: Any) -> Any:
+        return model_from_config(plain, part, own, plain)
+
+    layers = architecture.make_layers(entries, dict(custom or {}), inner)
     options = {key: config[key] for key in ("name", "dtype", "seed")}
     if "compute" in config:  # a class of the user's may not know it
         options["compute"] = config["compute"]

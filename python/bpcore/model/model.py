@@ -135,8 +135,8 @@ class Model(Runnable):
             building.note_calls(nodes, before)
 
     def _make_engine(self) -> None:
-        counter = self._counters.core
-        engine = Engine(self._nodes, self._inputs, self._outputs, self.dtype, self.compute, counter)
+        told = self.dtype, self.compute, self._counters
+        engine = Engine(self._nodes, self._inputs, self._outputs, *told)
         ends = engine.signature.inputs, engine.signature.outputs
         keys, kinds = (self._in_keys, self._out_keys), (self._in_kind, self._out_kind)
         for end, names, kind in zip(ends, keys, kinds, strict=True):
@@ -352,7 +352,7 @@ class Model(Runnable):
         """A model of the architecture that `get_config` described, with new weights."""
         from .describing import model_from_config
 
-        result: Model = model_from_config(cls, config, custom_objects)
+        result: Model = model_from_config(cls, config, custom_objects, Model)
         return result
 
     def _structure(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from ..base import checks
 from ..base.memory import Array, Shape
 from ..data.batches import inputs_of, is_batches
 from ..data.dataset import batch_size_of, hold
-from ..data.signature import Inputs
+from ..data.ends import cut
 from ..errors import ShapeError
 from ..train.engine import Engine
 from .stream import Stream
@@ -175,7 +175,7 @@ class Runnable(Trainable):
                 net.forward([a[rows] for a in xs], False, [a[rows] for a in outs])
         if out is not None:
             return out
-        return self._outputs_as_given([_cut(y, found, k) for k, y in enumerate(outs)])
+        return self._outputs_as_given([cut(y, found, k) for k, y in enumerate(outs)])
 
     def _check_out(self, engine: Engine, out: Any, shape: Shape, xs: list[Array]) -> Array:
         if len(engine.outputs) > 1:
@@ -192,16 +192,6 @@ class Runnable(Trainable):
         if any(data.overlaps(out, a) for a in (*xs, *(p.value for p in engine.params))):
             raise ValueError("out overlaps x or the weights; pass an array of its own")
         return out
-
-
-def _cut(y: Array, found: Inputs, k: int) -> Any:
-    """Of sequences that came one by one the k-th output in the same way, if it has their steps."""
-    valid = found.valid[k] if found.valid else None
-    if found.lengths is None or found.steps is None or not found.steps.per_step[k]:
-        return y
-    if valid is None:
-        return list(y)
-    return [row[:n] for row, n in zip(y, found.lengths, strict=True)]
 
 
 def _joined(parts: list[Any]) -> Any:

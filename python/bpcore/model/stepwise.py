@@ -9,11 +9,12 @@ import numpy as np
 
 from .. import _core
 from ..base import checks
+from ..base.counters import Counters
 from ..base.memory import Array
-from ..data import arrays
+from ..data import arrays, sequences
+from ..data.ends import Inputs, comes_in_list, cut
 from ..errors import ShapeError, diverged
 from ..graph.parameter import Parameter, assign
-from ..train import windows
 from ..train.compilation import Compilation
 from .inspectable import Inspectable
 
@@ -30,6 +31,8 @@ _OBSTACLES = {
 class Stepwise(Inspectable):
     """Base of `Trainable`."""
 
+    _counters: Counters
+
     # ---- the parts of a step ------------------------------------------------------------------
     def forward(self, x: Any, training: bool = True, *, mask: Any = None) -> Any:
         """The outputs for `x`; what `backward` needs is kept.
@@ -39,8 +42,8 @@ class Stepwise(Inspectable):
 
         Parameters
         ----------
-        x : array (N, ...), frame, or list, tuple or dict for several inputs
-            All rows are one batch.
+        x : array (N, ...), frame, or list, tuple or dict for several inputs; or sequences
+            All rows are one batch. A list of sequences gives lists, and takes dy as such.
         training : bool
             True: as `fit` does it, a training batch whose random numbers are the next ones, and
             BatchNormalization takes the batch's statistics, and moves the running ones. False: as
@@ -120,7 +123,7 @@ class Stepwise(Inspectable):
     def reset_states(self) -> None:
         """Stateful layers begin the next training batch with zeros."""
         with self._busy("reset_states"):
-            windows.reset_states(self._built())
+            self._counters.carried.set({})
 
     def zero_gradients(self) -> None:
         """Set the ``grad`` of all weights to 0."""
@@ -167,26 +170,24 @@ class Stepwise(Inspectable):
         self._apply(compilation, None)
         return y
 
-    def _forward(self, x: Any, training: bool, mask: Any = None) -> list[Array]:
+    def _forward(self, x: Any, training: bool, mask: Any = None) -> list[Any]:
+        """By output; of sequences that came one by one a list where it has their steps."""
         with self._undone_on_error():
             x = self._build_for(x)
             engine = self._built()
             engine.refresh()
             found = engine.signature.read_inputs(x, mask=mask)
-            if found.lengths is not None:
-                raise TypeError(
-                    "x: got sequences one by one, expected an array (N, T, ...) and mask= of its "
-                    "steps, because backward takes dL/dy as one array; fill them up with zeros"
-                )
-            engine.passing, engine.passing_valid = found.form, found.valid
+            engine.passing = found._replace(xs=[])
         try:
-            return engine.formed(found.form).forward(found.xs, training)
+            ys = engine.formed(found.form).forward(found.xs, training)
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
+        return [cut(y, found, k) for k, y in enumerate(ys)]
 
-    def _backward(self, dy: Any, parameters: bool, inputs: bool) -> list[Array]:
+    def _backward(self, dy: Any, parameters: bool, inputs: bool) -> list[Any]:
         base = self._built(" (forward)")
-        engine = base.formed(base.passing)
+        made: Inputs | None = base.passing
+        engine = base.formed(made and made.form)
         obstacle = engine.passes.obstacle
         if obstacle:
             raise RuntimeError(f"model {self.name!r}: {_OBSTACLES[obstacle]}")
@@ -194,7 +195,8 @@ class Stepwise(Inspectable):
         dys = []
         shapes = [engine.low.shapes[i] for i in engine.outputs]
         for k, ((label, part), shape) in enumerate(zip(ends.parts("dy", dy), shapes, strict=True)):
-            array = arrays.array(label, part)
+            listed = made is not None and comes_in_list(made, k)
+            array = _joined(label, part, made, shape[0]) if listed else arrays.array(label, part)
             expected = (engine.passes.rows, *shape)
             if array.shape != expected:
                 raise ShapeError(
@@ -202,15 +204,20 @@ class Stepwise(Inspectable):
                     "dL/dy for every output of every row"
                 )
             arrays.finite(label, array, engine.dtype)
-            valid = base.passing_valid[k] if base.passing_valid else None
+            valid = made.valid[k] if made is not None and made.valid else None
             if valid is not None:  # a step that does not count has no part in L
                 counts = valid.mask.reshape(*valid.mask.shape, *[1] * (array.ndim - 2))
                 array = np.where(counts, array, 0)
             dys.append(array)
         try:
-            return engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
+            dxs = engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
+        each = [None] * len(dxs) if made is None else list(made.each)[: len(dxs)]
+        return [
+            dx if own is None else [row[:n] for row, n in zip(dx, own, strict=True)]
+            for dx, own in zip(dxs, each, strict=True)
+        ]
 
     def _apply(self, compilation: Compilation, gradients: Any) -> None:
         engine = self._built()
@@ -339,6 +346,18 @@ class Stepwise(Inspectable):
             self._set_vector(vector)
             loss, grads, _ = self._gradients(x, y, sample_weight, False)
         return loss, _flat([grads[p.name] for p in self.trainable_weights], self.dtype)
+
+
+def _joined(label: str, dy: Any, made: Inputs | None, steps: int) -> Array:
+    """dL/dy of sequences that came one by one, as one array."""
+    assert made is not None and made.lengths is not None
+    if not sequences.is_list(dy) or len(dy) != made.n:
+        raise TypeError(
+            f"{label}: got {checks.describe(dy)}, expected a list of {made.n} arrays, as forward "
+            "gave them"
+        )
+    array: Array = np.asarray(sequences.nested(label, dy, made.lengths, steps))
+    return array
 
 
 def _flat(parts: list[Array], dtype: str) -> Array:

@@ -189,7 +189,7 @@ class Trainable(Adjustable, Copying, Compilable):
                     train = self._first(x, y, sample_weight, mask)
                     if validation_data is None and options.split:
                         train, validation = train.divided(options.split)
-                    windows.check_fit(self._built(), options, train)
+                    windows.check_fit(self._built(), options, train, compilation.accumulate_steps)
                     if class_weight is not None:
                         signature = self._built().signature
                         signature.weigh_classes(train, class_weight, compilation.losses)
@@ -318,10 +318,10 @@ class Trainable(Adjustable, Copying, Compilable):
                 return self._step_by(x, dy)
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight, mask)
-            windows.check_stateful(self._built(), False, item.n, item.n)
             if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
             trainer = self._built().of(item).trainer("train", compilation)
+            windows.begin(self._built(), trainer, item.n)
             rate = compilation.optimizer.core_rate()
             compilation.measures.reset()
             try:

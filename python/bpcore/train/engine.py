@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .. import _core, constraints, credit, graph, regularizers
+from ..base.counters import Counters
 from ..base.memory import Array
 from ..data.dataset import Dataset, Form
+from ..data.ends import Ends, Inputs
 from ..data.free_targets import is_free
 from ..data.sequences import Steps
-from ..data.signature import Ends, Signature
+from ..data.signature import Signature
 from ..graph.parameter import Edition, Parameter
 from .compilation import Compilation
 
@@ -52,7 +53,7 @@ class Engine:
         outputs: list[graph.Tensor],
         dtype: str,
         compute: str,
-        draws: _core.Counter,
+        counters: Counters,
         form: Form | None = None,
         signature: Signature | None = None,
         *,
@@ -87,17 +88,17 @@ class Engine:
         # the edition, parameters, and those of them that have a penalty or a constraint
         self._obliged: tuple[int, list[Parameter], list[Parameter]] = (-1, [], [])
         self.net = self.low.network(self.outputs)
+        if form is None:  # that of the model; its own network, not the engine: no circle
+            counters.carried.told = self.net.carried
         # Layers in Python keep what backward needs in themselves: one pass at a time.
         self.has_python = bool(self.low.python_nodes)
         self.by_chance = False  # whether nobody gave the model's seed
-        self.draws = draws  # training batches so far, of the model
+        self.counters, self.draws = counters, counters.core  # training batches so far
         self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
-        self.state_rows: int | None = None  # of a batch whose states are held
         self.stateful = any(node.layer.stateful for node in nodes)
         self._trained: tuple[Any, Trained | None] = (None, None)  # and by which rule
         self._passes: Any = None
-        self.passing: Form | None = None  # of the last forward pass that was kept
-        self.passing_valid: Sequence[Any] = ()  # and which steps of its outputs count
+        self.passing: Inputs | None = None  # of the last forward pass that was kept, without arrays
         self.tapped: Any = None  # a network whose outputs are those of all layers
         self._kept: list[Any] = []  # by layer in Python: what it keeps for `backward`
 
@@ -149,7 +150,7 @@ class Engine:
 
     def _other(self, form: Form | None, traced: bool = False) -> Engine:
         ends = self.input_tensors, self.output_tensors
-        own = self.nodes, *ends, self.dtype, self.compute, self.draws
+        own = self.nodes, *ends, self.dtype, self.compute, self.counters
         return Engine(*own, form, self.signature, traced=traced)
 
     def ends(self) -> list[graph.End]:
@@ -243,6 +244,7 @@ class Engine:
 
     def drop_trainers(self) -> None:
         """Trainers hold arrays that are no longer the optimizer's: all are made anew."""
+        self.counters.carried.fetch()
         self.trainers.clear()
         self.forms.clear()
 
@@ -274,8 +276,10 @@ class Engine:
         if not alone:
             ends = self._losses(compilation), compilation.weights, metrics
         parameters: dict[str, Any] = dict(trained.more)
-        if purpose == "windows" or (purpose == "train" and self.stateful):
-            parameters["carries"] = True
+        if purpose == "windows":
+            parameters["carries"] = "windows"
+        elif purpose == "train" and self.stateful:
+            parameters["carries"] = "stateful"
         if any(penalty is not None for _, penalty, _ in duties):
             parameters["penalties"] = [regularizers.spec(p)[1]() for p in params]
         if spec and any(bound is not None for *_, bound in duties):

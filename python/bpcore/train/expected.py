@@ -15,8 +15,10 @@ import numpy as np
 
 from .. import metrics, schedules
 from ..base import checks, kinds
+from ..base.memory import Array
 from ..data.dataset import Dataset, batch_size_of
 from ..files import checkpoint, save
+from . import windows
 
 _RATES = 2**16  # steps of a schedule that are tried at a time
 
@@ -30,11 +32,16 @@ class Expected:
         self.optimizer = compilation.optimizer
         self.batch_size = batch_size_of(options.batch_size, train.n)
         self.n_batches = -(-train.n // self.batch_size)
-        self.steps = self.n_batches if options.steps is None else options.steps
-        self.steps = min(self.steps, self.n_batches)
+        if options.bptt is not None:  # windows at most; how many depends on what counts in them
+            assert train.form is not None
+            self.n_batches *= -(-train.form.lengths[0] // options.bptt.every)
+        self.steps = min(self.n_batches if options.steps is None else options.steps, self.n_batches)
         self.first = min(options.initial_epoch, options.epochs)
         self.accumulate = int(compilation.accumulate_steps)
         self.callbacks = list(loop.hooks.items)
+        self.epochs_done = (
+            loop.counters.epochs_done
+        )  # of the epoch in progress; a file may tell more
         self.counters = (self.optimizer.iterations, loop.counters.epochs_done, loop.counters.draws)
         self.rate = checkpoint.rate_as_data(self.optimizer)  # None: a Python function
         measures = compilation.measures
@@ -100,7 +107,8 @@ class Expected:
             raise ValueError(f"fit.position: got {[epoch, batch]} of a finished run of {last}")
         if batch and epoch == last:
             raise ValueError(f"fit.position: got batch {batch} after the last epoch, expected 0")
-        if batch % self.accumulate and batch != self.n_batches:
+        ends = self.n_batches if self.options.bptt is None else 0  # the windows of an epoch
+        if batch % self.accumulate and batch != ends:
             raise ValueError(
                 f"fit.position: got batch {batch}, where gradients wait, expected a multiple of "
                 f"accumulate_steps {self.accumulate}"
@@ -132,8 +140,42 @@ class Expected:
     def begin(self, batch: int) -> None:
         """Put the trainer, which begins its epochs anew in any case, to a place in an epoch."""
         trainer, train = self.loop.trainer, self.train
+        if self.options.bptt is not None:
+            return  # it is told how many samples its windows had
         trainer.set_data(train.xs, train.ys, train.told)
         trainer.start_epoch(self.batch_size, first_batch=batch)
+
+    def _samples(self, batch: int) -> int:
+        """Those of the batches of an epoch so far, which may be windows."""
+        if self.options.bptt is None:
+            return min(batch * self.batch_size, self.train.n)
+        return windows.samples(self._places()[:batch])
+
+    def _places(self) -> list[windows.Place]:
+        """The windows of the epoch in progress."""
+        order = windows.order(self.loop, self.train, self.epochs_done)
+        return windows.places(self.train, order, self.batch_size, self.options.bptt.every)
+
+    def check_carried(self, states: Mapping[str, Array], epoch: int, batch: int) -> None:
+        """ValueError for states of recurrent layers that nothing has left at this place."""
+        engine, rows = self.loop.engine, self.batch_size
+        windowed = self.options.bptt is not None and batch > 0
+        if windowed:
+            places = self._places()
+            if batch > len(places):
+                raise ValueError(
+                    f"fit.position: got window {batch}, expected at most {len(places)}, which the "
+                    "epoch has"
+                )
+            place = places[batch - 1]
+            rows = place.rows.stop - place.rows.start
+        if states and not (engine.stateful or windowed):
+            raise ValueError(f"states: got those of {sorted(states)}, expected none")
+        self.loop.counters.carried.check(states, engine.dtype, rows)
+        if windowed and set(states) != set(self.loop.counters.carried.told()):
+            raise ValueError(
+                f"states: got {sorted(states)}, expected those of all recurrent layers"
+            )
 
     def _gathered(self, batch: int) -> kinds.Kind:
         """Sums that the core has added up; any numbers, since they may overflow.
@@ -141,18 +183,20 @@ class Expected:
         Their sizes are those of the place where the trainer is.
         """
         number = kinds.Real(finite=False)
-        sizes = self.loop.trainer.gathered_sizes()
+        samples = self._samples(batch)
+        sizes = self.loop.trainer.gathered_sizes(samples)
 
         def numbers(count: int) -> kinds.Kind:
             return kinds.Values((count,), np.float64, finite=False)
 
         return Gathered(
             self.loop.trainer,
+            samples,
             {
                 "loss": numbers(len(sizes)),
                 "terms": kinds.Values((len(sizes),), np.float64),
                 "penalty": number,
-                "samples": kinds.Same(min(batch * self.batch_size, self.train.n)),
+                "samples": kinds.Same(samples),
                 "last_loss": number,
                 "metrics": kinds.Row(*(kinds.Row(*map(numbers, row)) for row in sizes)),
             },
@@ -166,13 +210,13 @@ class Expected:
 class Gathered(kinds.Record):
     """Sums of an epoch in progress; the trainer judges what can be one."""
 
-    def __init__(self, trainer: Any, fields: dict[str, kinds.Kind]) -> None:
+    def __init__(self, trainer: Any, samples: int, fields: dict[str, kinds.Kind]) -> None:
         super().__init__(fields)
-        self.trainer = trainer
+        self.trainer, self.samples = trainer, samples
 
     def check(self, value: Any, where: str) -> None:
         super().check(value, where)
-        self.trainer.check_gathered(value)
+        self.trainer.check_gathered(value, self.samples)
 
 
 class Attributes(kinds.Kind):

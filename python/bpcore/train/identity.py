@@ -41,6 +41,7 @@ def describe(
         "model": _architecture(model, loop.engine),
         "compile": _compilation(compilation),
         "counters": [compilation.optimizer.iterations, counters.epochs_done, counters.draws],
+        **({} if counters.carried.rows is None else {"states held": counters.carried.rows}),
         "arguments": _arguments(loop.options),
         "callbacks": [type(item).__name__ for item in items],
         "data": fingerprint(train),
@@ -177,6 +178,7 @@ def _arguments(options: Any) -> dict[str, Any]:
         "validation_steps": options.validation_steps,
         "validation_freq": options.validation_freq,
         "validation_batch_size": options.validation_batch_size,
+        **({} if options.bptt is None else {"bptt": list(options.bptt)}),
     }
 
 

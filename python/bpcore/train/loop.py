@@ -206,6 +206,7 @@ class Loop:
             first_batch=self.first_batch,
             update=True,
         )
+        windows.begin(self.engine, trainer, batch_size_of(self.options.batch_size, train.n))
         stop = False
         if self.first_batch:
             self.saver.restore_results(trainer)
@@ -226,32 +227,42 @@ class Loop:
                     limit = min(limit, self.saver.batches_left())
                 self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
             if self.saver is not None:
-                self.saver.after_batches(epoch, int(trainer.batch) - batch)
+                self.saver.after_batches(epoch, int(trainer.batch) - batch, int(trainer.batch))
             stop = self._stops(epoch, int(trainer.batch) - batch)
 
     def _window_epoch(self, epoch: int, train: Dataset, every: int) -> None:
         """An update for each window of each batch; the states go on from window to window."""
-        size = batch_size_of(self.options.batch_size, train.n)
-        order = np.arange(train.n)
-        if self.options.shuffle:
-            seed = seeding.mix(self.model.seed, seeding.SHUFFLE)
-            order = np.asarray(_core.permutation(seed, self.counters.epochs_done, train.n))
-        schedule, done = Rates(self.optimizer), 0
-        for start in range(0, train.n, size):
-            before: Any = None
-            for part in windows.windows(subset(train, order[start : start + size]), every):
-                if self.options.steps is not None and done >= self.options.steps:
-                    return
-                trainer = self._trainer_for(part, done > 0, "windows")
-                if before is None:
-                    trainer.reset_states()
-                elif trainer is not before:
-                    trainer.set_states(before.states())
-                before = trainer
-                self._window(epoch, trainer, part, schedule, done)
-                done += 1
-                if self._stops(epoch, 1):
-                    return
+        schedule, order = (
+            Rates(self.optimizer),
+            windows.order(self, train, self.counters.epochs_done),
+        )
+        places = windows.places(
+            train, order, batch_size_of(self.options.batch_size, train.n), every
+        )
+        done, self.first_batch = self.first_batch, 0
+        end = len(places) if self.options.steps is None else min(self.options.steps, len(places))
+        if done:
+            self.progress.due(done)
+        batch = rows = None
+        resumed, stop = done > 0, done > 0 and self.model.stop_training
+        while done < end and not stop:
+            place = places[done]
+            if rows is not place.rows:
+                batch, rows = subset(train, order[place.rows]), place.rows
+            assert batch is not None
+            part = windows.cut(batch, place.begin, place.end)
+            trainer = self._trainer_for(part, done > 0 and not resumed, "windows")
+            if resumed:
+                self.saver.restore_results(trainer, windows.samples(places[:done]))
+            resumed = False
+            self.counters.carried.begin(trainer, part.n, place.fresh)
+            self._window(epoch, trainer, part, schedule, done)
+            done += 1
+            if self.saver is not None:
+                self.saver.after_batches(epoch, 1, done)
+            stop = self._stops(epoch, 1)
+        if not self.engine.stateful:
+            self.counters.carried.set({})
 
     def _window(self, epoch: int, trainer: Any, part: Dataset, schedule: Rates, done: int) -> None:
         with self._told(done):
@@ -282,6 +293,7 @@ class Loop:
                 rate = float(schedule.next(self.optimizer.iterations)[0])
                 reset = done == 0
                 trainer = self._trainer_for(item, not reset)
+                windows.begin(self.engine, trainer, item.n)
                 self._guarded(
                     epoch,
                     lambda t=trainer, d=item, r=rate, f=reset: t.train_step(

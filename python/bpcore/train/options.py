@@ -55,11 +55,6 @@ class Options:
                 f"bptt: fit takes a number of steps k, or (k, k), got {tuple(self.bptt)}; windows "
                 "that overlap are for gradients(..., bptt=(h, h'))"
             )
-        if self.bptt is not None and self.checkpoint is not None:
-            raise ValueError(
-                "bptt and checkpoint do not go together: a run is not taken up between windows; "
-                "call save_checkpoint from a callback at the end of an epoch"
-            )
 
     def refuse_with_batches(self, *given: Any) -> None:
         """Raise for what needs arrays; `given`: sample_weight, class_weight and mask."""

@@ -123,6 +123,8 @@ class Run:
             self.file,
         )
         checkpoint.warn_of_differences(document, self.file)
+        if self.loop.engine.stateful and not checkpoint.carried(content.arrays):
+            self._warn_of_states(held["position"])
         if earlier:
             format_1.warn_of_metrics(self.file, held["gathered"], self.told)
         if said:
@@ -131,6 +133,14 @@ class Run:
                 f"{'; '.join(said[:5])}; the training goes on: make sure that the code is the one "
                 "it began with, or that the change is meant",
                 CodeWarning,
+            )
+
+    def _warn_of_states(self, position: list[int]) -> None:
+        if position != [self.expected.first, 0]:
+            warn(
+                f"{self.file}: was written before files held the states of stateful layers; the "
+                "training goes on with zeros, and not to the bits of a run that was not stopped",
+                CheckpointWarning,
             )
 
     def _checked(
@@ -142,6 +152,9 @@ class Run:
         epoch, batch = held["position"]
         if batch:
             expected.begin(batch)
+        expected.state().check(checkpoint.whole(self.model, state), "state")
+        expected.epochs_done = state["epochs_done"]
+        expected.check_carried(checkpoint.carried(decoder.arrays), epoch, batch)
         plain = {key: decoder(held[key]) for key in sorted(_FIT - {"run"})}
         if earlier:
             specs, sizes = self.loop.compilation.measures.specs, self.loop.trainer.gathered_sizes()
@@ -153,7 +166,6 @@ class Run:
             plain["gathered"] = {**gathered, "terms": rows}
         expected.fit(epoch, batch).check(plain, "fit")
         decoder.check_all_used()
-        expected.state().check(checkpoint.whole(self.model, state), "state")
         own = {key: a for key, a in decoder.arrays.items() if checkpoint.is_state(key)}
         expected.arrays(own).check(own, checkpoint.named_arrays(self.model))
         return plain
@@ -208,9 +220,9 @@ class Run:
                     "the file, or pass another path"
                 ) from error
 
-    def restore_results(self, trainer: Any) -> None:
-        """What the epoch in progress had gathered."""
-        trainer.set_gathered(self.held["gathered"])
+    def restore_results(self, trainer: Any, samples: int = -1) -> None:
+        """What the epoch in progress had gathered, of so many samples if they came in windows."""
+        trainer.set_gathered(self.held["gathered"], samples)
         states = self.held["metrics"]
         for (metric, _), state in zip(self._python_metrics(), states, strict=True):
             metric.set_state(tuple(state))
@@ -224,12 +236,11 @@ class Run:
         """How many batches may run before the next save."""
         return 2**62 if self.every is None else max(1, self.every - self.since)
 
-    def after_batches(self, epoch: int, count: int) -> None:
+    def after_batches(self, epoch: int, count: int, batch: int) -> None:
         """Save if it is time, and no gradients wait for others to make an update."""
         self.since += count
-        trainer = self.loop.trainer
-        if self.every is not None and self.since >= self.every and trainer.pending == 0:
-            self._save([epoch, int(trainer.batch)])
+        if self.every is not None and self.since >= self.every and self.loop.trainer.pending == 0:
+            self._save([epoch, batch])
 
     def after_epoch(self, epoch: int) -> None:
         """Save if that is the interval."""
@@ -268,6 +279,8 @@ class Run:
         expected.arrays(own).check(own, checkpoint.named_arrays(self.model))
         expected.state().check(document["state"], "state")
         expected.check_place(held)
+        expected.epochs_done = self.loop.counters.epochs_done
+        expected.check_carried(checkpoint.carried(arrays), *held["position"])
         plain = {key: decoder(held[key]) for key in sorted(_FIT - {"run"})}
         expected.fit(*held["position"]).check(plain, "fit")
 

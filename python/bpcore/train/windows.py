@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base import checks
+from .. import _core
+from ..base import checks, seeding
 from ..base.memory import Array
 from ..data import arrays
 from ..data.dataset import Dataset, Form, Valid, batch_size_of
@@ -66,42 +66,90 @@ def check(engine: Engine, item: Dataset, what: str) -> None:
             )
 
 
-def check_fit(engine: Engine, options: Any, train: Dataset) -> None:
-    """What the options of a fit ask of sequences."""
+def check_fit(engine: Engine, options: Any, train: Dataset, accumulate: int) -> None:
+    """What the options of a fit ask of sequences; `accumulate`: windows to an update."""
     if options.bptt is not None:
         check(engine, train, "y")
-    check_stateful(engine, options.shuffle, batch_size_of(options.batch_size, train.n), train.n)
+        assert train.form is not None
+        every, length = options.bptt.every, train.form.lengths[0]
+        if accumulate > 1 and length > every and length % every:
+            raise ValueError(
+                f"bptt={every} cuts {length} steps into windows of unlike lengths, expected "
+                f"windows of one length for accumulate_steps={accumulate}; take another bptt"
+            )
+    size = batch_size_of(options.batch_size, train.n)
+    if engine.stateful and options.shuffle:
+        raise ValueError(
+            f"{_stateful(engine)} is stateful: sample i goes on in the next batch; pass "
+            "shuffle=False"
+        )
+    if engine.stateful and train.n % size:
+        raise ValueError(
+            f"{_stateful(engine)} is stateful: got {train.n} samples in batches of {size}, "
+            "expected a multiple of batch_size"
+        )
+    check_stateful(engine, size)
 
 
-def check_stateful(engine: Engine, shuffle: bool, size: int, n: int) -> None:
-    """Layers that go on from batch to batch need batches of one size in one order."""
-    if not engine.stateful:
-        return
-    layer: Any = next(node.layer for node in engine.nodes if node.layer.stateful)
-    if shuffle:
+def check_stateful(engine: Engine, size: int) -> None:
+    """Layers that go on from batch to batch need batches of one size."""
+    held = engine.counters.carried.rows
+    if engine.stateful and held not in (None, size):
         raise ValueError(
-            f"{layer.label} is stateful: sample i goes on in the next batch; pass shuffle=False"
-        )
-    if n % size:
-        raise ValueError(
-            f"{layer.label} is stateful: got {n} samples in batches of {size}, expected a multiple "
-            "of batch_size"
-        )
-    if engine.state_rows not in (None, size):
-        raise ValueError(
-            f"{layer.label} is stateful and holds the states of {engine.state_rows} samples, got "
+            f"{_stateful(engine)} is stateful and holds the states of {held} samples, got "
             f"batches of {size}; call model.reset_states() before"
         )
-    engine.state_rows = size
 
 
-def reset_states(engine: Engine) -> None:
-    """The next training batch begins with zeros."""
-    engine.state_rows = None
-    for own in (engine, *engine.forms.values()):
-        for purpose, (trainer, _) in own.trainers.items():
-            if purpose == "train":
-                trainer.reset_states()
+def _stateful(engine: Engine) -> str:
+    layer: Any = next(node.layer for node in engine.nodes if node.layer.stateful)
+    return str(layer.label)
+
+
+def begin(engine: Engine, trainer: Any, rows: int) -> None:
+    """`trainer` is about to train a batch of so many samples."""
+    if engine.stateful:
+        check_stateful(engine, rows)
+        engine.counters.carried.begin(trainer, rows)
+
+
+def order(loop: Any, train: Dataset, epochs_done: int) -> Array:
+    """Of the samples in an epoch of a `train.loop.Loop`."""
+    if not loop.options.shuffle:
+        return np.arange(train.n)
+    seed = seeding.mix(loop.model.seed, seeding.SHUFFLE)
+    return np.asarray(_core.permutation(seed, epochs_done, train.n))
+
+
+def samples(places: list[Place]) -> int:
+    """Of all these windows together, as results count them."""
+    return sum(place.rows.stop - place.rows.start for place in places)
+
+
+class Place(NamedTuple):
+    """A window of a batch: rows of the epoch's order, steps, whether it is the batch's first."""
+
+    rows: slice
+    begin: int
+    end: int
+    fresh: bool
+
+
+def places(item: Dataset, order: Array, size: int, every: int) -> list[Place]:
+    """The windows of all batches of an epoch, but for those in which nothing counts."""
+    assert item.form is not None
+    length, found = item.form.lengths[0], []
+    for start in range(0, item.n, size):
+        rows, fresh = slice(start, min(start + size, item.n)), True
+        masks: list[Array | None] = []
+        for v in item.valid:
+            masks.append(None if v is None else np.asarray(v.mask[order[rows]].any(axis=0)))
+        for at in range(0, length, every):
+            end = min(at + every, length)
+            if any(mask is None or mask[at:end].any() for mask in masks):
+                found.append(Place(rows, at, end, fresh))
+                fresh = False
+    return found
 
 
 def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> Dataset:
@@ -125,26 +173,17 @@ def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> 
     return Dataset(item.n, [x[:, steps] for x in item.xs], ys, ws, form=form, valid=valid)
 
 
-def windows(item: Dataset, every: int) -> Iterator[Dataset]:
-    """Windows of `every` steps, but for those in which nothing counts."""
-    assert item.form is not None
-    length = item.form.lengths[0]
-    for begin in range(0, length, every):
-        part = cut(item, begin, min(begin + every, length))
-        if any(v is not None and v.mask.any() for v in part.valid):
-            yield part
-
-
 def gradients(
     engine: Engine, compilation: Compilation, item: Dataset, told: Truncation
 ) -> tuple[float, list[Array | None]]:
     """The loss and the sum of the passes' gradients, without an update between them."""
     assert item.form is not None
+    engine.counters.carried.fetch()  # a fit's, which goes on afterwards
     length = item.form.lengths[0]
     total = sum(int(v.mask.sum()) for v in cut(item, 0, length).valid if v is not None)
     loss = 0.0
     found: list[Any] = [None] * len(engine.params)
-    states: list[Array] | None = None  # before step `start`
+    states: dict[str, Array] = {}  # before step `start`
     start = 0
     for end in [*range(told.every, length, told.every), length]:
         begin = max(0, end - told.back)
@@ -170,11 +209,9 @@ def _last(length: int, told: Truncation) -> int:
 
 
 def _pass(
-    engine: Engine, compilation: Compilation, part: Dataset, states: list[Array] | None
-) -> tuple[tuple[float, list[Any]], list[Array]]:
+    engine: Engine, compilation: Compilation, part: Dataset, states: dict[str, Array]
+) -> tuple[tuple[float, list[Any]], dict[str, Array]]:
     trainer = engine.of(part).trainer("windows", compilation)
-    trainer.reset_states()
-    if states is not None:
-        trainer.set_states(states)
+    trainer.set_states(states)
     loss, grads, _ = trainer.gradients(part.xs, part.ys, part.told, wrt_inputs=False)
     return (float(loss), grads), trainer.states()

@@ -1,0 +1,154 @@
+"""Lists of sequences in a loop of one's own; weights and masks nested as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+from .helpers import support
+
+L = bp.layers
+
+
+def ragged(rng, lengths=(4, 9, 2, 9), features=3):
+    return [rng.normal(size=(n, features)) for n in lengths]
+
+
+def model_of(*more, dtype="float64", seed=1):
+    layers = [bp.Input((None, 3)), L.GRU(4, return_sequences=True), *more, L.Dense(2)]
+    model = bp.Sequential(layers, seed=seed, dtype=dtype)
+    model.compile(bp.optimizers.SGD(0.1), "mse", weighted_metrics=["mae"])
+    return model
+
+
+def test_forward_and_backward_of_a_list_are_those_of_each_sequence(rng):
+    xs = ragged(rng)
+    dys = [rng.normal(size=(len(x), 2)) for x in xs]
+    model = model_of()
+    ys = model.forward(xs)
+    model.zero_gradients()
+    dxs = model.backward(dys)
+    found = [p.grad.copy() for p in model.weights]
+    assert [y.shape for y in ys] == [(len(x), 2) for x in xs]
+    model.zero_gradients()
+    for x, y, dy, dx in zip(xs, ys, dys, dxs, strict=True):
+        np.testing.assert_allclose(model.forward(x[None])[0], y, rtol=1e-13)
+        np.testing.assert_allclose(model.backward(dy[None])[0], dx, rtol=1e-12, atol=1e-14)
+    for a, p in zip(found, model.weights, strict=True):
+        np.testing.assert_allclose(a, p.grad, rtol=1e-11, atol=1e-14)
+
+
+def test_a_step_of_ones_own_on_a_list_is_the_models(rng):
+    xs = ragged(rng)
+    ys = [rng.normal(size=(len(x), 2)) for x in xs]
+    by_loss, by_hand = model_of(), model_of()
+    by_loss.train_on_batch(xs, ys)
+    steps = sum(map(len, xs))
+
+    def dy(found):
+        return [2 * (y - t) / (2 * steps) for y, t in zip(found, ys, strict=True)]
+
+    given = by_hand.train_on_batch(xs, dy=dy)
+    assert [y.shape for y in given] == [y.shape for y in ys]
+    for a, b in zip(by_loss.get_weights(), by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_last_states_of_a_list_are_an_array(rng):
+    xs = ragged(rng)
+    model = bp.Sequential([bp.Input((None, 3)), L.LSTM(4)], seed=0, dtype="float64")
+    y = model.forward(xs)
+    assert y.shape == (4, 4)
+    dxs = model.backward(np.ones((4, 4)))
+    assert [dx.shape for dx in dxs] == [x.shape for x in xs] and all(dx.any() for dx in dxs)
+
+
+def test_bad_dy_of_a_list(rng):
+    xs = ragged(rng)
+    model = model_of()
+    good = model.forward(xs)
+    bad = [
+        (np.zeros((4, 9, 2)), TypeError, "expected a list of 4 arrays"),
+        (good[:3], TypeError, "expected a list of 4 arrays"),
+        ([*good[:3], good[3][:-1]], ValueError, r"dy\[3\] has 8 steps, its sequence of x has 9"),
+        ([y[:, :1] for y in good], ValueError, "expected"),
+        ([y * np.nan for y in good], ValueError, "NaN"),
+    ]
+    for dy, kind, words in bad:
+        with pytest.raises(kind, match=words):
+            model.backward(dy)
+    model.backward(good)  # the pass was still there
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_weights_and_masks_nested_like_the_lists(equal, rng):
+    xs = ragged(rng, (5, 5, 5, 5) if equal else (4, 9, 2, 9))
+    ys = [rng.normal(size=(len(x), 2)) for x in xs]
+    weights = [rng.uniform(0.1, 2, len(x)) for x in xs]
+    masks = [rng.uniform(size=len(x)) < 0.7 for x in xs]
+    for mask in masks:
+        mask[0] = True
+    model = model_of()
+    predicted = [model.predict(x[None], mask=m[None])[0] for x, m in zip(xs, masks, strict=True)]
+    errors = np.concatenate([((p - y) ** 2).mean(axis=1) for p, y in
+                             zip(predicted, ys, strict=True)])  # fmt: skip
+    counts, w = np.concatenate(masks), np.concatenate(weights)
+    expected = (errors * w)[counts].sum() / counts.sum()
+    found = model.evaluate(xs, ys, sample_weight=weights, mask=masks)
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-12)
+    for part, y in zip(model.predict(xs, mask=masks), predicted, strict=True):
+        np.testing.assert_allclose(part, y, rtol=1e-13)
+    steps = model.predict(xs)[0].shape[0] if equal else 10  # what the longest is padded to
+    padded = np.zeros((4, steps))
+    for row, part in zip(padded, weights, strict=True):
+        row[: len(part)] = part
+    own = model.evaluate(xs, ys, sample_weight=padded, mask=masks)
+    assert own == found
+    with pytest.raises(ValueError, match=r"sample_weight\[1\] has 2 steps, its sequence of x has"):
+        model.evaluate(xs, ys, sample_weight=[weights[0], weights[1][:2], *weights[2:]])
+    with pytest.raises(ValueError, match=r"mask\[2\] has 1 steps, its sequence of x has"):
+        model.evaluate(xs, ys, mask=[*masks[:2], masks[2][:1], masks[3]])
+
+
+def test_weights_by_output_nested(rng):
+    xs = ragged(rng)
+    a = bp.Input((None, 3))
+    h = L.GRU(4, return_sequences=True)(a)
+    model = bp.Model(a, {"p": L.Dense(1, name="p")(h), "q": L.Dense(2, name="q")(h)},
+                     dtype="float64", seed=0)  # fmt: skip
+    model.compile("sgd", "mse")
+    ys = {"p": [x[:, :1] for x in xs], "q": [x[:, :2] for x in xs]}
+    ones = [np.ones(len(x)) for x in xs]
+    plain = model.evaluate(xs, ys)
+    assert model.evaluate(xs, ys, sample_weight={"p": ones, "q": ones}) == plain
+    assert model.evaluate(xs, ys, sample_weight=ones) == plain
+    twice = model.evaluate(xs, ys, sample_weight={"p": [2 * w for w in ones]})
+    np.testing.assert_allclose(twice["p_loss"], 2 * plain["p_loss"], rtol=1e-13)
+    assert twice["q_loss"] == plain["q_loss"]
+
+
+def test_a_model_as_a_cell_is_saved(rng, tmp_path):
+    h, a = bp.Input((5,)), bp.Input((3,))
+    new = L.Activation("tanh")(L.Dense(5, name="of_h")(h) * 0.3 + L.Dense(5)(a))
+    cell = bp.Model([h, a], new, seed=4)
+    b = bp.Input((3,))
+    model = bp.Model(b, L.Dense(1)(L.FixedPoint(cell, tol=1e-5, name="rest")(b)), seed=1)
+    model.compile("adam", "mse")
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 1))
+    model.train_on_batch(x, y)
+    model.weights[0].trainable = False
+    model.save(tmp_path / "m")
+    model.save_checkpoint(tmp_path / "c")
+    for other in (bp.load_model(tmp_path / "m"), bp.load_checkpoint(tmp_path / "c")):
+        assert [p.name for p in other.weights] == [p.name for p in model.weights]
+        assert [p.trainable for p in other.weights] == [p.trainable for p in model.weights]
+        assert support.same_bits(other.predict(x), model.predict(x))
+        assert other.get_layer("rest").tol == 1e-5
+    model.save_weights(tmp_path / "w")
+    other.set_weights([w + 1 for w in model.get_weights()])
+    other.load_weights(tmp_path / "w")
+    other.train_on_batch(x, y)
+    model.train_on_batch(x, y)
+    assert support.weights_hash(other) == support.weights_hash(model)
