@@ -54,6 +54,7 @@ def model_of(stateful=False, dropout=0.0, steps=None, also_plain=False, optimize
 RUNS = {
     "windows": {"bptt": 4, "batch_size": 5},
     "windows, dropout": {"bptt": 3, "batch_size": 4, "model": {"dropout": 0.2}},
+    "overlapping windows": {"bptt": (5, 2), "batch_size": 5},
     "windows of a list": {"bptt": 4, "batch_size": 5, "ragged": True},
     "stateful": {"batch_size": 4, "shuffle": False, "model": {"stateful": True, "steps": 11}},
     "stateful windows": {"bptt": 4, "batch_size": 4, "shuffle": False, "model": {"stateful": True}},
@@ -253,10 +254,17 @@ def test_stateful_batches_of_unlike_lengths_go_on():
         model.fit(cut, verbose=0)
 
 
-def test_windows_of_unlike_lengths_and_gradients_that_wait():
+def test_gradients_wait_over_windows_of_unlike_lengths():
+    """Four windows of 3, 3, 3 and 2 steps to an update: the mean of their gradients."""
     x, y = data()
-    model = model_of()
-    model.compile("sgd", "mse", accumulate_steps=2)
-    with pytest.raises(ValueError, match="windows of one length"):
-        model.fit(x, y, bptt=4, verbose=0)
-    model.fit(x[:, :8], y[:, :8], bptt=4, verbose=0)
+    model, hand = (model_of(optimizer=bp.optimizers.SGD(0.1)) for _ in range(2))
+    model.compile(bp.optimizers.SGD(0.1), "mse", accumulate_steps=4)
+    model.fit(x, y, bptt=3, batch_size=12, verbose=0)
+    first = hand.gradients(x, y, bptt=3).parameters
+    counts = np.array([3, 3, 3, 2]) / 11  # gradients() weighs by the steps that count
+    assert set(counts) == {3 / 11, 2 / 11}
+    equal = hand.gradients(x[:, :9], y[:, :9], bptt=3).parameters  # of the first three
+    for p, w in zip(hand.weights, model.get_weights(), strict=True):
+        last = (first[p.name] - equal[p.name] * 9 / 11) * 11 / 2
+        expected = p.value - 0.1 * (3 * equal[p.name] + last) / 4
+        np.testing.assert_allclose(w, expected, rtol=1e-4, atol=1e-6)

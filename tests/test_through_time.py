@@ -137,6 +137,56 @@ def test_golden_gradients_through_time(k):
     np.testing.assert_allclose(sums, [*GOLDEN[k], 0.2055350469450364], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_golden_gradients_of_a_fit(k):
+    """One update of the mean of the four passes' gradients, each of its own step's loss."""
+    model = model_of(L.SimpleRNN(1, return_sequences=True), L.Dense(1, use_bias=False),
+                     features=1, loss="half_squared_error", dtype="float64")  # fmt: skip
+    model.compile(bp.optimizers.SGD(1.0), "half_squared_error", accumulate_steps=4)
+    first = [[[0.5]], [[0.8]], [0.1], [[1.2]]]
+    model.set_weights(first)
+    model.fit(X[None, :, None], Y[None, :, None], bptt=(k, 1), verbose=0)
+    moved = [4 * (np.ravel(a) - np.ravel(b))[0] for a, b in
+             zip(first, model.get_weights(), strict=True)]  # fmt: skip
+    expected = [*GOLDEN[None if k == 4 else k], 0.2055350469450364]
+    np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bptt, updates", [(4, 3), ((6, 4), 3), ((5, 1), 10), (10, 1)])
+def test_callbacks_and_schedules_count_updates(bptt, updates, rng):
+    x, y = rng.normal(size=(6, 10, 3)), rng.normal(size=(6, 10, 2))
+    steps = []
+
+    def rate(step):
+        steps.append(np.max(step))
+        return np.full(np.shape(step), 0.01)
+
+    seen = []
+    count = bp.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: seen.append(b))
+    model = model_of(L.GRU(3, return_sequences=True), L.Dense(2), optimizer=bp.optimizers.SGD(rate))
+    model.fit(x, y, batch_size=3, epochs=2, bptt=bptt, verbose=0, callbacks=[count])
+    assert seen == [*range(2 * updates)] * 2 and model.optimizer.iterations == 4 * updates
+    model.fit(x, y, batch_size=3, bptt=bptt, steps_per_epoch=1, verbose=0)
+    assert model.optimizer.iterations == 4 * updates + 1
+
+
+def test_overlapping_windows_are_gradients_of_each_pass(rng):
+    """A pass and its update after the other, each by `gradients` on the part that it goes over."""
+    x, y = rng.normal(size=(3, 7, 3)), rng.normal(size=(3, 7, 2))
+    layers = lambda: [L.LSTM(4, return_sequences=True), L.Dense(2)]  # noqa: E731
+    model = model_of(*layers(), dtype="float64")
+    whole = model.gradients(x, y, bptt=(4, 2))
+    by_fit = model_of(*layers(), dtype="float64")
+    by_fit.compile(bp.optimizers.SGD(1.0), "mse", accumulate_steps=4)
+    before = by_fit.get_weights()
+    by_fit.fit(x, y, bptt=(4, 2), batch_size=3, verbose=0)
+    # fit takes the mean of the four passes, of 2, 2, 2 and 1 steps; gradients weighs them by steps.
+    three = model.gradients(x[:, :6], y[:, :6], bptt=(4, 2)).parameters
+    for p, a, b in zip(model.weights, before, by_fit.get_weights(), strict=True):
+        last = whole.parameters[p.name] * 7 - three[p.name] * 6
+        np.testing.assert_allclose(a - b, (3 * three[p.name] + last) / 4, rtol=1e-10, atol=1e-13)
+
+
 def test_stateful_batches_are_one_long_sequence(rng):
     x, y = rng.normal(size=(2, 30, 3)), rng.normal(size=(2, 30, 2))
     frozen = lambda: bp.optimizers.SGD(1e-300)  # noqa: E731
@@ -200,10 +250,12 @@ def test_bad_truncation(rng):
     for bptt, words in (
         (0, "bptt must be >= 1"),
         ((2, 3), "expected h >= h'"),
-        ((4, 2), "fit takes"),
     ):
         with pytest.raises(ValueError, match=words):
             model.fit(x, y, verbose=0, bptt=bptt)
+    stateful = model_of(L.GRU(3, return_sequences=True, stateful=True), L.Dense(2))
+    with pytest.raises(ValueError, match="windows that overlap"):
+        stateful.fit(x, y, batch_size=4, shuffle=False, verbose=0, bptt=(4, 2))
     last = model_of(L.GRU(3), L.Dense(2))
     with pytest.raises(ValueError, match="a target for each step"):
         last.fit(x, y[:, 0], verbose=0, bptt=2)

@@ -3,6 +3,7 @@
 
 #include "bind/network.h"
 #include "bind/running.h"
+#include "bind/states.h"
 
 namespace bp {
 namespace {
@@ -35,6 +36,8 @@ template <class T> class PyPasses {
     }
     return ys;
   }
+
+  Passes<T>& core() { return *passes_; }
 
   // "" if backward may come, or why not.
   const char* obstacle() const {
@@ -117,6 +120,13 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("backward", &P::backward, py::arg("dys"), py::arg("grads"), py::arg("inputs"))
       .def_property_readonly(
           "rows", [](const P& p) { return p.rows(); }, "Of the pass that is kept.")
+      .def("states", [](P& p) { return states_of(p.core().states()); })
+      .def(
+          "set_states", [](P& p, const StateArrays<T>& states) { p.core().set_states(states_from<T>(states)); },
+          py::arg("states"))
+      .def(
+          "reset_states", [](P& p, bool stateful_too) { p.core().reset_states(stateful_too); },
+          py::arg("stateful_too") = true)
       .def_property_readonly("obstacle", &P::obstacle)
       .def_property_readonly("deserted", &P::deserted);
 }

@@ -4,7 +4,7 @@
 #include <map>
 
 #include "bind/array.h"
-#include "train/trainer.h"
+#include "train/states.h"
 
 namespace bp {
 
@@ -15,9 +15,9 @@ inline Carries carries_of(const std::string& what) {
 }
 
 // By key, (rows, numbers); none where the next batch begins with zeros.
-template <class T> py::dict states_of(Trainer<T>& trainer) {
+template <class T> py::dict states_of(const std::vector<State<T>>& states) {
   py::dict all;
-  for (const auto& of : trainer.states()) {
+  for (const State<T>& of : states) {
     const auto rows = static_cast<py::ssize_t>(of.rows), size = static_cast<py::ssize_t>(of.values.size());
     all[py::str(of.key)] = py::array_t<T>({rows, size / rows}, of.values.data());
   }
@@ -26,13 +26,13 @@ template <class T> py::dict states_of(Trainer<T>& trainer) {
 
 template <class T> using StateArrays = std::map<std::string, py::array_t<T, py::array::c_style | py::array::forcecast>>;
 
-template <class T> void set_states(Trainer<T>& trainer, const StateArrays<T>& states) {
-  std::vector<typename Trainer<T>::State> given;
+template <class T> std::vector<State<T>> states_from(const StateArrays<T>& states) {
+  std::vector<State<T>> given;
   for (const auto& [key, array] : states) {
     check(array.ndim() == 2 && array.shape(0) > 0, "states: expected arrays (rows, numbers)");
     given.push_back({key, array.shape(0), {array.data(), array.data() + array.size()}});
   }
-  trainer.set_states(std::move(given));
+  return given;
 }
 
 }  // namespace bp

@@ -392,10 +392,11 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("set_data", &P::set_data, py::arg("xs"), py::arg("ys"), py::arg("weights"),
            py::arg("largest") = std::vector<double>{})
       .def("drop_data", &P::drop_data)
-      .def("states", [](P& trainer) { return states_of(trainer.core()); })
+      .def("states", [](P& trainer) { return states_of(trainer.core().states()); })
       .def("saved", &P::saved, py::arg("node"))
       .def(
-          "set_states", [](P& trainer, const StateArrays<T>& states) { set_states(trainer.core(), states); },
+          "set_states",
+          [](P& trainer, const StateArrays<T>& states) { trainer.core().set_states(states_from<T>(states)); },
           py::arg("states"))
       .def(
           "reset_states", [](P& trainer, bool stateful_too) { trainer.core().reset_states(stateful_too); },

@@ -6,10 +6,11 @@
 //              dbeta = sum dy, dgamma = sum dy u, u = (x - mu) / sqrt(s2 + epsilon)
 //              dx = gamma / sqrt(s2 + epsilon) (dy - dbeta / M - u dgamma / M)
 //   otherwise, and always when frozen: m, v in place of mu, s2; dx = dy gamma / sqrt(v + epsilon)
-//   inverse    y = x sqrt(v + epsilon) + m, frozen
-//   shifted    frozen, with neither gamma nor beta: x comes without m (RowReader::subtract), y = x / sqrt(v + epsilon)
-// Kept: mu, 1 / sqrt(s2 + epsilon), s2 and the two sums, once a batch. Flops a sample: about 7 an element, twice that
-// back.
+//   mask       (N, T), optional: the steps of 0 have no part in statistics, M is the number of the others; dx is 0
+//   there inverse    y = x sqrt(v + epsilon) + m, frozen shifted    frozen, with neither gamma nor beta: x comes
+//   without m (RowReader::subtract), y = x / sqrt(v + epsilon)
+// Kept: mu, 1 / sqrt(s2 + epsilon), s2, the two sums and M, once a batch. Flops a sample: about 7 an element, twice
+// that back.
 #include "ops/op.h"
 
 #include <algorithm>
@@ -22,9 +23,11 @@ enum class Mode { kBatch, kFrozen, kInverse };
 
 template <class T> class BatchNormalization final : public Op<T> {
  public:
-  BatchNormalization(const Shape& x, Mode mode, bool scale, bool center, bool shifted, double epsilon, double momentum)
-      : chunks_(x), channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode),
-        shifted_(shifted), gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center),
+  BatchNormalization(const Shape& x, Mode mode, bool scale, bool center, bool shifted, bool masked, double epsilon,
+                     double momentum)
+      : chunks_(x, masked ? BatchChunks::Layout::kApart : BatchChunks::Layout::kDense), steps_(masked ? x[0] : 0),
+        channels_(x.back()), inner_(x.back() > 0 ? size_of(x) / x.back() : 0), mode_(mode), shifted_(shifted),
+        gamma_(scale ? 0 : -1), beta_(center ? (scale ? 1 : 0) : -1), mean_(scale + center),
         epsilon_(static_cast<T>(epsilon)), momentum_(static_cast<T>(momentum)) {
     this->sizes_.shape = x;
     this->sizes_.features = channels_;
@@ -73,19 +76,28 @@ template <class T> class BatchNormalization final : public Op<T> {
     if (live(io)) {
       T *sum = kept(io, kSum) + begin, *dot = kept(io, kDot) + begin;
       const T *centre = kept(io, kMean) + begin, *inverse = kept(io, kInverse) + begin;
-      chunks_.sum_columns(io.dy + begin, channels_, rows, n, sum, false, rest);
-      chunks_.dot_columns(io.x[0] + begin, centre, io.dy + begin, channels_, rows, n, dot, false, rest);
+      sum_of(io, io.dy + begin, rows, n, sum, rest);
+      dot_of(io, io.x[0] + begin, centre, io.dy + begin, rows, n, dot, rest);
+      clear_mask_gradient(io, block);
       if (io.dx[0] == nullptr) return;
-      const T count = static_cast<T>(m);
+      const T count = kept(io, kCount)[begin];
       for (std::int64_t j = 0; j < n; ++j) {
         factor[j] = gamma_ < 0 ? inverse[j] : inverse[j] * io.w_back[0][begin + j];
         level[j] = sum[j] / count;
         tilt[j] = dot[j] / count * inverse[j] * inverse[j];
       }
-      kernels<T>().column_normalize_back(io.x[0] + offset, io.dy + offset, io.dx[0] + offset, channels_, m, n, centre,
-                                         level, tilt, factor, io.add[0]);
+      each_run(io, {rows.begin * inner_, rows.end * inner_}, [&](Rows run, bool counts) {
+        const std::int64_t at = run.begin * channels_ + begin;
+        if (counts) {
+          kernels<T>().column_normalize_back(io.x[0] + at, io.dy + at, io.dx[0] + at, channels_, run.count(), n, centre,
+                                             level, tilt, factor, io.add[0]);
+        } else if (!io.add[0]) {
+          for (std::int64_t r = 0; r < run.count(); ++r) std::fill_n(io.dx[0] + at + r * channels_, n, T(0));
+        }
+      });
       return;
     }
+    clear_mask_gradient(io, block);
     if (io.dx[0] == nullptr) return;
     for (std::int64_t j = 0; j < n; ++j) {
       factor[j] = slope(io, begin + j) * (gamma_ < 0 ? T(1) : io.w_back[0][begin + j]);
@@ -115,8 +127,8 @@ template <class T> class BatchNormalization final : public Op<T> {
   }
 
   void commit(const Io<T>& io, std::int64_t n, const std::vector<T*>& w) const override {
-    if (!live(io)) return;
-    const std::int64_t m = n * inner_;
+    if (!live(io) || n == 0) return;
+    const auto m = static_cast<std::int64_t>(kept(io, kCount)[0]);
     const T unbiased = m > 1 ? static_cast<T>(static_cast<double>(m) / static_cast<double>(m - 1)) : T(0);
     const T rest = T(1) - momentum_;
     T *mean = w[at(mean_)], *variance = w[at(mean_ + 1)];
@@ -127,7 +139,7 @@ template <class T> class BatchNormalization final : public Op<T> {
   }
 
  private:
-  enum Kept { kMean, kInverse, kVariance, kSum, kDot, kKept };
+  enum Kept { kMean, kInverse, kVariance, kSum, kDot, kCount, kKept };
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   bool live(const Io<T>& io) const { return io.training && mode_ == Mode::kBatch; }
   T* kept(const Io<T>& io, Kept what) const { return io.kept + what * channels_; }
@@ -139,14 +151,61 @@ template <class T> class BatchNormalization final : public Op<T> {
   void measure(const Io<T>& io, Rows rows, Rows columns, T* scratch) const {
     const std::int64_t begin = columns.begin, n = columns.count();
     T *mean = kept(io, kMean) + begin, *variance = kept(io, kVariance) + begin, *inverse = kept(io, kInverse) + begin;
-    const T count = static_cast<T>(std::max<std::int64_t>(rows.count() * inner_, 1));
-    chunks_.sum_columns(io.x[0] + begin, channels_, rows, n, mean, false, scratch);
+    std::int64_t terms = 0;
+    each_run(io, {rows.begin * inner_, rows.end * inner_},
+             [&](Rows run, bool counts) { terms += counts ? run.count() : 0; });
+    const T count = static_cast<T>(std::max<std::int64_t>(terms, 1));
+    std::fill_n(kept(io, kCount) + begin, n, static_cast<T>(terms));
+    sum_of(io, io.x[0] + begin, rows, n, mean, scratch);
     for (std::int64_t j = 0; j < n; ++j) mean[j] /= count;
-    chunks_.template dot_columns<T>(io.x[0] + begin, mean, nullptr, channels_, rows, n, variance, false, scratch);
+    dot_of(io, io.x[0] + begin, mean, nullptr, rows, n, variance, scratch);
     for (std::int64_t j = 0; j < n; ++j) {
       variance[j] /= count;
       inverse[j] = T(1) / std::sqrt(variance[j] + epsilon_);
     }
+  }
+
+  // visit(positions, whether they count) of each run of positions, counted over the batch, that are alike.
+  template <class Visit> void each_run(const Io<T>& io, Rows positions, Visit&& visit) const {
+    if (steps_ == 0) return visit(positions, true);
+    const std::int64_t rest = inner_ / steps_;  // of a step
+    while (positions.begin < positions.end) {
+      Rows run{positions.begin, positions.begin};
+      const bool counts = io.x[1][run.begin / rest] != T(0);
+      while (run.end < positions.end && (io.x[1][run.end / rest] != T(0)) == counts) ++run.end;
+      visit(run, counts);
+      positions.begin = run.end;
+    }
+  }
+  // one(positions, chain, to) of those that count; the others add zeros.
+  template <class One>
+  void sum_counting(const Io<T>& io, Rows rows, std::int64_t n, T* out, T* scratch, One one) const {
+    chunks_.sum_pieces(rows, n, out, false, scratch, [&](Rows positions, Chain chain, T* to) {
+      each_run(io, positions, [&](Rows run, bool counts) {
+        if (!counts) return;
+        one(run, chain, to);
+        chain = Chain::kGoesOn;
+      });
+      if (chain == Chain::kStarts) std::fill_n(to, n, T(0));
+    });
+  }
+  void sum_of(const Io<T>& io, const T* x, Rows rows, std::int64_t n, T* out, T* scratch) const {
+    if (steps_ == 0) return chunks_.sum_columns(x, channels_, rows, n, out, false, scratch);
+    sum_counting(io, rows, n, out, scratch, [&](Rows run, Chain chain, T* to) {
+      kernels<T>().column_sum(x + run.begin * channels_, channels_, to, run.count(), n, 0, chain);
+    });
+  }
+  void dot_of(const Io<T>& io, const T* x, const T* shift, const T* y, Rows rows, std::int64_t n, T* out,
+              T* scratch) const {
+    if (steps_ == 0) return chunks_.template dot_columns<T>(x, shift, y, channels_, rows, n, out, false, scratch);
+    sum_counting(io, rows, n, out, scratch, [&](Rows run, Chain chain, T* to) {
+      const std::int64_t at = run.begin * channels_;
+      kernels<T>().column_dot(x + at, shift, y == nullptr ? nullptr : y + at, channels_, to, run.count(), n, 0, chain);
+    });
+  }
+  void clear_mask_gradient(const Io<T>& io, const Block& block) const {
+    if (io.dx.size() < 2 || io.dx[1] == nullptr || io.add[1] || block.columns.begin > 0) return;
+    std::fill_n(io.dx[1] + block.rows.begin * steps_, block.rows.count() * steps_, T(0));
   }
 
   static void no_gradient(std::int64_t n, T* g, bool add) {
@@ -154,7 +213,7 @@ template <class T> class BatchNormalization final : public Op<T> {
   }
 
   BatchChunks chunks_;
-  std::int64_t channels_, inner_;
+  std::int64_t steps_, channels_, inner_;  // steps: of the mask, 0 without one
   Mode mode_;
   bool shifted_;
   int gamma_, beta_, mean_;  // places among the parameters, -1: none
@@ -165,7 +224,10 @@ template <class T> class BatchNormalization final : public Op<T> {
 
 template <class T> OpPtr<T> make_batch_normalization(const Node<T>& node) {
   const Shapes &xs = node.xs, &ws = node.ws;
-  node.expect(xs.size() == 1 && !xs[0].empty() && xs[0].back() > 0, "expected one input of rank 1 or more");
+  const bool masked = xs.size() == 2;
+  node.expect((xs.size() == 1 || masked) && !xs[0].empty() && xs[0].back() > 0,
+              "expected an input of rank 1 or more, and perhaps a mask");
+  node.expect(!masked || (xs[0].size() > 1 && xs[1] == Shape{xs[0][0]}), "the mask does not fit");
   const bool scale = node.flag("scale"), center = node.flag("center");
   node.expect(ws.size() == std::size_t{2} + scale + center, "a wrong number of parameters");
   for (const Shape& w : ws) node.expect(w == Shape{xs[0].back()}, "expected parameters of the last axis");
@@ -175,7 +237,7 @@ template <class T> OpPtr<T> make_batch_normalization(const Node<T>& node) {
   const bool shifted = node.flag("shifted");
   node.expect(mode != Mode::kInverse || (!scale && !center), "the inverse has neither gamma nor beta");
   node.expect(!shifted || (mode == Mode::kFrozen && !scale && !center), "only plain frozen statistics can be shifted");
-  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, shifted, node.number("epsilon", 0),
+  return std::make_unique<BatchNormalization<T>>(xs[0], mode, scale, center, shifted, masked, node.number("epsilon", 0),
                                                  node.number("momentum", 0));
 }
 BP_INSTANTIATE_MAKER(make_batch_normalization)

@@ -78,6 +78,11 @@ template <class T> class Recurrent final : public Op<T> {
     step_size_ = aux_at_ + (cell_->apart < width_ ? units_ : 0);
     traced_at_ = step_size_;
     if (form.traced) step_size_ += units_;
+    // The steps of samples follow each other, in what is kept as in x: a chunk of samples is one run of rows. (Pairs of
+    // rounded products must not come from two samples.)
+    if (!form.masked && form.steps <= BatchChunks::kPositions && compute == Compute::kFull) {
+      whole_ = BatchChunks::kSamples * form.steps;
+    }
     this->sizes_.saved = form.steps * step_size_;
     this->sizes_.carried = form.initial ? 0 : cell_->states * units_;
     this->facts_.stateful = form.stateful;
@@ -103,18 +108,24 @@ template <class T> class Recurrent final : public Op<T> {
     }
   }
 
-  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t) const override {
+  std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t rows) const override {
     Matmul<T> p{};
-    p.m = tile.rows.count(), p.n = tile.columns.count(), p.k = BatchChunks::kPositions, p.a_transposed = true;
+    p.m = tile.rows.count(), p.n = tile.columns.count(), p.a_transposed = true;
+    p.k = whole_ > 0 ? rows * form_.steps : BatchChunks::kPositions;
+    p.chunk = whole_, p.add = whole_ > 0;
     return chunks_.template scratch<T>(tile.size()) + products_.most_scratch(p);
   }
 
   void accumulate(const Io<T>& io, int param, const Tile& tile, Rows rows, T* g, bool add, T* scratch) const override {
     T* const rest = scratch + chunks_.template scratch<T>(tile.size());
+    if (whole_ > 0) {
+      const Rows positions{0, rows.count() * form_.steps};
+      return add_piece(io, param, tile, rows.begin, positions, adding(add), whole_, g, rest);
+    }
     chunks_.sum_pieces(rows, tile.size(), g, add, scratch, [&](Rows positions, Chain chain, T* to) {
       const std::int64_t sample = positions.begin / form_.steps, first = positions.begin % form_.steps;
       const std::int64_t n = std::min(length(io, sample) - first, positions.count());
-      if (n > 0) return add_piece(io, param, tile, sample, {first, first + n}, chain, to, rest);
+      if (n > 0) return add_piece(io, param, tile, sample, {first, first + n}, chain, 0, to, rest);
       if (chain == Chain::kStarts) std::fill_n(to, tile.size(), T(0));
     });
   }
@@ -364,9 +375,9 @@ template <class T> class Recurrent final : public Op<T> {
     }
   }
 
-  // A piece of a parameter's gradient: of some steps of one sample.
-  void add_piece(const Io<T>& io, int param, const Tile& tile, std::int64_t sample, Rows steps, Chain chain, T* to,
-                 T* scratch) const {
+  // A piece of a parameter's gradient: of some steps of one sample, or of whole samples that follow it, in chunks.
+  void add_piece(const Io<T>& io, int param, const Tile& tile, std::int64_t sample, Rows steps, Chain chain,
+                 std::int64_t chunk, T* to, T* scratch) const {
     const std::int64_t columns = tile.columns.count();
     const T* const kept = saved(io, sample, steps.begin);
     each_side(tile.columns, param == 1 || param == 2, [&](Rows part, bool apart) {
@@ -379,13 +390,13 @@ template <class T> class Recurrent final : public Op<T> {
         p.a = a + tile.rows.begin, p.lda = param == 0 ? form_.in : step_size_, p.a_transposed = true;
         p.b = delta(kept, part.begin, param == 1 && apart), p.ldb = step_size_;
         p.c = to + offset, p.ldc = columns;
-        p.goes_on = chain == Chain::kGoesOn, p.scratch = scratch;
+        p.goes_on = chain == Chain::kGoesOn, p.add = chain == Chain::kAdds, p.chunk = chunk, p.scratch = scratch;
         return products_.run(p);
       }
       for (std::int64_t row = tile.rows.begin; row < tile.rows.end; ++row) {  // b, and b' of its own delta
         const T* d = delta(kept, part.begin, row == 1 && apart);
         T* const sum = to + (row - tile.rows.begin) * columns + offset;
-        kernels<T>().column_sum(d, step_size_, sum, steps.count(), part.count(), 0, chain);
+        kernels<T>().column_sum(d, step_size_, sum, steps.count(), part.count(), chunk, chain);
       }
     });
   }
@@ -408,6 +419,7 @@ template <class T> class Recurrent final : public Op<T> {
   BatchChunks chunks_;
   const Products<T>& products_;
   std::int64_t y_size_ = 0, row_size_ = 0, step_size_ = 0;
+  std::int64_t whole_ = 0;  // positions of a chunk, where it is one run of rows
   std::int64_t operand_at_ = 0, h_at_ = 0, c_at_ = 0, aux_at_ = 0, traced_at_ = 0;  // in what is kept of a step
   int next_input_ = 1;
 };

@@ -36,6 +36,7 @@
   row("lstm", make_recurrent)                          \
   row("gru", make_recurrent)                           \
   row("reverse", make_reverse)                         \
+  row("history", make_history)                         \
   row("rows", make_rows)                               \
   row("embedding", make_embedding)                     \
   row("repeat", make_repeat)                           \

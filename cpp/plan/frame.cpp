@@ -130,6 +130,12 @@ template <class T> void Frame<T>::carry(bool wants_all) {
   }
 }
 
+template <class T> void Frame<T>::use_carried(bool used) {
+  for (Carried& of : carried_) {
+    io_[of.step].carried = used ? of.in.data() : nullptr, io_[of.step].carries = used ? of.out.data() : nullptr;
+  }
+}
+
 template <class T> void Frame<T>::keep_carried() {
   for (Carried& of : carried_) {
     std::swap(of.in, of.out);

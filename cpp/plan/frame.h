@@ -30,6 +30,7 @@ template <class T> class Frame {
   // zeros.
   void carry(bool all);
   bool carries() const { return !carried_.empty(); }
+  void use_carried(bool used);                  // or leave it alone: batches begin with zeros then, and leave nothing
   void keep_carried();                          // of the batch that is done, for the next one
   void drop_carried(bool stateful_too = true);  // the next batch begins with zeros
   void take_carried(const Frame& other);        // of the same plan, for fewer samples

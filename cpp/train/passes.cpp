@@ -8,6 +8,7 @@ namespace {
 template <class T> std::shared_ptr<const StepConfig<T>> handed(const Graph<T>& graph) {
   auto config = std::make_shared<StepConfig<T>>();
   config->handed = graph.outputs;
+  config->carries = Carries::kStateful;
   return config;
 }
 
@@ -23,6 +24,8 @@ template <class T> std::optional<NonFinite> Passes<T>::forward(const BatchSource
   const int threads = step_.threads(n_, true);
   const auto draw = static_cast<std::uint64_t>(draws_->get());
   step_.prepare(source, n_, threads, training, draw);
+  if (training) states_.begin(step_, n_);
+  step_.frame()->use_carried(training);
   job_ = {};
   job_.source = &source;
   job_.rows = {0, n_};
@@ -30,11 +33,19 @@ template <class T> std::optional<NonFinite> Passes<T>::forward(const BatchSource
   job_.commit = training;
   job_.draw = draw;
   if (!step_.forward(job_, threads, crews_[0].of(n_))) return step_.flaw_in_forward(n_);
-  if (training) draws_->add(1);
+  if (training) {
+    step_.frame()->keep_carried();
+    draws_->add(1);
+  }
   changes_ = graph_->changes();
   thread_ = std::this_thread::get_id();
   state_ = State::kKept;
   return std::nullopt;
+}
+
+template <class T> void Passes<T>::set_states(std::vector<bp::State<T>> states) {
+  reset_states(true);
+  states_.set(std::move(states));
 }
 
 template <class T> typename Passes<T>::State Passes<T>::state() const {

@@ -8,7 +8,7 @@
 #include <optional>
 #include <thread>
 
-#include "train/step.h"
+#include "train/states.h"
 
 namespace bp {
 
@@ -24,6 +24,11 @@ template <class T> class Passes {
   const T* output(std::size_t k) { return step_.value(graph_->outputs[k]); }
   std::int64_t rows() const { return n_; }
 
+  // What stateful ops carry from training pass to training pass (train/states.h); others begin with zeros.
+  std::vector<bp::State<T>> states() { return states_.get(step_); }
+  void set_states(std::vector<bp::State<T>> states);
+  void reset_states(bool stateful_too) { states_.reset({&step_}, stateful_too); }
+
   State state() const;  // whether backward may come: kKept
 
   // dL/dy by output, as many rows as forward had; the output and row of the first that is not finite, if there is one.
@@ -37,6 +42,7 @@ template <class T> class Passes {
   std::shared_ptr<const Graph<T>> graph_;
   std::shared_ptr<Counter> draws_;
   TrainingStep<T> step_;
+  States<T> states_{Carries::kStateful};
   BatchJob<T> job_{};
   std::vector<T> added_;
   Crews crews_[2];  // of forward, of backward

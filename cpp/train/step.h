@@ -64,6 +64,7 @@ template <class T> class TrainingStep {
   NonFinite first_flaw(std::int64_t n) { return probe().first_flaw(n); }
   NonFinite flaw_in_forward(std::int64_t n) { return probe().flaw_in_forward(n); }
   NonFinite flaw_of_update() const { return update_.flaw(); }
+  void take_waiting(const TrainingStep& other) { update_.take_waiting(other.update_); }
   void note_change();  // of all parameters, and of the optimizer's state
 
   Penalties<T>& penalties() { return update_.penalties(); }

@@ -37,6 +37,7 @@ template <class T> class Touched {
     marks(t)[row] = 1;
   }
   void mark_all(std::int64_t t);
+  void take_marks(const Touched& other) { dirty_ = other.dirty_, marks_ = other.marks_; }
   void mark_nonzero(std::int64_t t, const T* g);  // the rows of the tile that are not zero, and no others
   void clear(std::int64_t t, T* g);               // sets these rows of the tile's gradient to zero, and has none
 

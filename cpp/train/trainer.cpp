@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
-#include <map>
 
 #include "plan/random.h"
 
@@ -42,7 +41,8 @@ Trainer<T>::Trainer(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<StepC
                     std::vector<std::vector<MetricConfig<T>>> metrics, std::shared_ptr<Counter> steps,
                     std::shared_ptr<Counter> draws)
     : steps_(std::move(steps)), draws_(std::move(draws)), graph_(graph),
-      config_(with_needs(std::move(config), metrics)), step_(graph, config_, false), last_(&step_) {
+      config_(with_needs(std::move(config), metrics)), step_(graph, config_, false), last_(&step_),
+      states_(config_->carries) {
   for (std::size_t k = 0; k < metrics.size(); ++k) {
     metrics_.emplace_back();
     for (const MetricConfig<T>& metric : metrics[k])
@@ -108,7 +108,8 @@ void Trainer<T>::set_results(Results<T> results, const std::vector<std::vector<s
 }
 
 template <class T> void Trainer<T>::take_results(const Trainer& other) {
-  check(other.pending_ == 0, "gradients of several batches are accumulated, expected samples of one length");
+  pending_ = other.pending_;
+  if (pending_ > 0) step_.take_waiting(other.step_);
   results_ = other.results_;
   has_flaw_ = other.has_flaw_, flaw_ = other.flaw_;
   for (std::size_t k = 0; k < metrics_.size(); ++k) {
@@ -117,68 +118,12 @@ template <class T> void Trainer<T>::take_results(const Trainer& other) {
 }
 
 template <class T> void Trainer<T>::reset_states(bool stateful_too) {
-  if (stateful_too) {
-    given_states_.clear();
-    state_rows_ = 0;
-  } else {
-    for (const StateKey& of : state_keys()) {
-      const auto is_it = [&](const State& state) { return state.key == of.key && !of.stateful; };
-      given_states_.erase(std::remove_if(given_states_.begin(), given_states_.end(), is_it), given_states_.end());
-    }
-  }
-  for (TrainingStep<T>* step : {&step_, gradient_step_[0].get(), gradient_step_[1].get()}) {
-    if (step != nullptr && step->frame() != nullptr) step->frame()->drop_carried(stateful_too);
-  }
+  states_.reset({&step_, gradient_step_[0].get(), gradient_step_[1].get()}, stateful_too);
 }
 
-template <class T> std::vector<typename Trainer<T>::StateKey> Trainer<T>::state_keys() const {
-  std::vector<StateKey> keys;
-  std::map<std::string, int> count;
-  for (const Step<T>& step : step_.plan().steps()) {
-    if (step.op->sizes().carried == 0) continue;
-    const int number = count[step.name]++;
-    const bool stateful = step.op->facts().stateful;
-    if (config_->carries != Carries::kAll && !stateful) continue;
-    keys.push_back({step.name + "/" + std::to_string(number), stateful});
-  }
-  return keys;
-}
-
-template <class T> std::vector<typename Trainer<T>::State> Trainer<T>::states() {
-  if (!given_states_.empty()) return given_states_;
-  std::vector<State> found;
-  const Frame<T>* const frame = last_->frame();
-  if (frame == nullptr || state_rows_ == 0) return found;
-  const std::vector<StateKey> keys = state_keys();
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    const auto& of = frame->carried(i);
-    found.push_back({keys[i].key, state_rows_, {of.in.data(), of.in.data() + state_rows_ * of.size}});
-  }
-  return found;
-}
-
-template <class T> void Trainer<T>::set_states(std::vector<State> states) {
+template <class T> void Trainer<T>::set_states(std::vector<State<T>> states) {
   reset_states();
-  given_states_ = std::move(states);
-}
-
-template <class T> void Trainer<T>::begin_with_states(TrainingStep<T>& step, std::int64_t rows) {
-  if (config_->carries == Carries::kNothing) return;
-  Frame<T>& frame = *step.frame();
-  if (!given_states_.empty()) {
-    const std::vector<StateKey> keys = state_keys();
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      auto& of = frame.carried(i);
-      for (const State& state : given_states_) {
-        if (state.key != keys[i].key) continue;
-        check(state.rows == rows && static_cast<std::int64_t>(state.values.size()) == rows * of.size,
-              "the state " + state.key + " is not of this batch");
-        std::copy_n(state.values.data(), state.values.size(), of.in.data());
-      }
-    }
-    given_states_.clear();
-  }
-  state_rows_ = rows;
+  states_.set(std::move(states));
 }
 
 template <class T> void Trainer<T>::set_data(BatchSource<T> source) {
@@ -310,7 +255,7 @@ std::int64_t Trainer<T>::run(const double* rates, std::int64_t n_rates, std::int
   const int threads = step_.threads(batch_size_, update_);
   step_.prepare(source_, batch_size_, threads, update_, static_cast<std::uint64_t>(draws_->get()));
   last_ = &step_;
-  if (update_) begin_with_states(step_, std::min(batch_size_, source_.n - batch_ * batch_size_));
+  if (update_) states_.begin(step_, std::min(batch_size_, source_.n - batch_ * batch_size_));
   step_.penalties().refresh();
   if (!update_ && results_.samples == 0) still_penalty_ = step_.penalties().value_now();
   const auto slice_time = std::chrono::duration<double>(std::min(seconds, 1e9));
@@ -431,7 +376,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   const int threads = own->threads(source_.n, true);
   own->prepare(source_, source_.n, threads, training, static_cast<std::uint64_t>(draws_->get()));
   last_ = own.get();
-  begin_with_states(*own, source_.n);
+  states_.begin(*own, source_.n);
   has_diverged_ = false;
   own->penalties().refresh();
   const std::vector<double> terms = count_terms(source_.n, nullptr);

@@ -5,7 +5,7 @@
 
 #include <atomic>
 
-#include "train/step.h"
+#include "train/states.h"
 
 namespace bp {
 
@@ -63,17 +63,9 @@ template <class T> class Trainer {
   void set_results(Results<T> results, const std::vector<std::vector<std::vector<double>>>& metrics,
                    std::int64_t samples = -1);
 
-  // What ops carry from training batch to training batch, by "name/number": the number counts those of one name.
-  struct State {
-    std::string key;
-    std::int64_t rows = 0;
-    std::vector<T> values;  // (rows, numbers)
-  };
-  // None where the next batch begins with zeros.
-  std::vector<State> states();
-  // The next batch begins with these, and zeros where there is none, or where it is not of this trainer's model.
-  void set_states(std::vector<State> states);
-  // The next batch begins with zeros, all ops or those that are not stateful.
+  // What ops carry from training batch to training batch (train/states.h).
+  std::vector<State<T>> states() { return states_.get(*last_); }
+  void set_states(std::vector<State<T>> states);
   void reset_states(bool stateful_too = true);
 
   TrainingStep<T>& last_step() { return *last_; }
@@ -128,15 +120,8 @@ template <class T> class Trainer {
   std::vector<double> terms_;  // of the epoch's batches, as they are counted
   bool shuffle_ = false, update_ = true, more_ = false;
   std::int64_t batch_size_ = 1, n_batches_ = 0;
-  void begin_with_states(TrainingStep<T>& step, std::int64_t rows);
-  struct StateKey {
-    std::string key;
-    bool stateful;
-  };
-  std::vector<StateKey> state_keys() const;  // as the frame has them
-  std::vector<State> given_states_;          // for the next batch
-  std::int64_t state_rows_ = 0;              // of the batch whose states the frame has; 0: zeros
-  double still_penalty_ = 0;                 // of an evaluation, where no weight changes
+  States<T> states_;
+  double still_penalty_ = 0;  // of an evaluation, where no weight changes
 };
 
 }  // namespace bp

@@ -30,7 +30,8 @@ template <class T> class TrialUpdate {
   void move_on(const BatchJob<T>& job);  // after that barrier, on one member, if there is no doubt
 
   void note_own_change() { changes_ = work_.graph->changes(); }  // of weights and slots: the bounds know it
-  bool always() const { return always_; }                        // no update is without doubt
+  void take_waiting(const TrialUpdate& other) { wild_ = other.wild_; }
+  bool always() const { return always_; }  // no update is without doubt
   Weights<T>& own() { return own_; }
   // The copy, on every member of the team, which has met since the doubt; allocates.
   Weights<T>& copy(Team& team, const BatchJob<T>& job);

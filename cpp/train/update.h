@@ -50,6 +50,8 @@ template <class T> class Update {
   void add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to);  // none, where one is not finite: a flaw
   void take_gradients(Team& team, const std::vector<const T*>& from);         // a doubt, where one is not calm
 
+  // Gradients that wait for an update, of another step of the same model.
+  void take_waiting(const Update& other);
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter
   std::int64_t gradient_bytes() const { return static_cast<std::int64_t>(sizeof(T)) * gradients_.size(); }
 

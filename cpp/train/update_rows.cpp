@@ -81,11 +81,19 @@ template <class T> void Update<T>::apply_touched(std::int64_t t, const T* g, con
   }
 }
 
+template <class T> void Update<T>::take_waiting(const Update& other) {
+  materialise();
+  std::copy_n(other.gradients_.data(), other.gradients_.size(), gradients_.data());
+  touched_.take_marks(other.touched_);
+  trial_.take_waiting(other.trial_);
+}
+
 #define BP_INSTANTIATE(T)                                                                   \
   template Rows Update<T>::touched_run(Rows, bool) const;                                   \
   template Rows Update<T>::rows_of(Rows) const;                                             \
   template void Update<T>::run_touched(Rows, const Team&, std::int64_t, const Weights<T>&); \
   template void Update<T>::collect_touched(Rows, const Team&, const BatchJob<T>&);          \
+  template void Update<T>::take_waiting(const Update<T>&);                                  \
   template void Update<T>::apply_touched(std::int64_t, const T*, const Weights<T>&);
 BP_INSTANTIATE(float)
 BP_INSTANTIATE(double)

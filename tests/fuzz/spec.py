@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from . import recurrent
+
 Shape = tuple[int, ...]
 SMOOTH = ("linear", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "mish", "softplus")
 KINKED = (
@@ -435,6 +437,8 @@ class Maker:
         moves += [self.move_dense] * 3
         for _ in range(int(self.rng.integers(3, 12))):
             self.one(moves)()
+        if self.seed % 4 == 1:
+            recurrent.add(self)
         used = {s for call in self.calls for s in call.sources}
         for value in [i for i in range(len(self.calls)) if i not in used]:
             self.head(value)

@@ -16,7 +16,7 @@ import torch
 
 import bpcore as bp
 
-from . import formulas
+from . import formulas, recurrent
 from .ours import Result, Weights
 from .spec import NOISE, SPATIAL, Call, Layer, Spec, data
 
@@ -92,6 +92,8 @@ class Twin:
             return self._arithmetic(x, **c)
         if kind in ("Scale", "PReLU", "Swish", "Bent"):
             return self._scaled(kind, x, w)
+        if kind in recurrent.KINDS:
+            return recurrent.formula(kind, c, x, w)
         if kind.endswith("Normalization"):
             return self._normalized(layer, x, w, training)
         return formulas.merged(kind, xs)

@@ -8,8 +8,16 @@ from typing import Any, NamedTuple, cast
 from ..errors import ShapeError
 from .memory import Shape
 
+
+class _Tried(int):
+    """A length that stands for any; messages say None, as the user did."""
+
+    def __repr__(self) -> str:
+        return "None"
+
+
 # Two lengths that are tried in turn: what differs in the results are the steps.
-_TRIED = (61, 67)
+_TRIED = (_Tried(61), _Tried(67))
 
 
 class MaskKey(NamedTuple):

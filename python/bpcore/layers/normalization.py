@@ -79,7 +79,8 @@ class BatchNormalization(_Affine):
     (1 - momentum) mu``, and the same for ``moving_variance`` with v M / (M - 1), as PyTorch does
     (its momentum is 1 - ours). With M = 1 y is beta and the running variance stays. Otherwise, and
     when the layer is not trainable, mu and v are the running statistics (S. Ioffe, C. Szegedy,
-    2015).
+    2015). Of sequences with a mask, or of unequal lengths, the steps that count are all that mean,
+    variance and M are of.
 
     With ``compile(accumulate_steps=k)`` each of the k batches is normalized by its own statistics
     and moves the running ones once, so k batches of 32 are not one batch of 32 k.
@@ -136,13 +137,11 @@ class BatchNormalization(_Affine):
         self.moving_mean = self._make_weight("moving_mean", shape[-1:], trainable=False)
         self.moving_variance = self._make_weight("moving_variance", shape[-1:], trainable=False)
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """Its statistics are of all steps."""
-        return self.refuse_mask()
-
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
+        mask = low.mask(inputs[0])
+        inputs = inputs if mask is None else [*inputs, mask]
         i = self._lowered(low, "batch_normalization", inputs, shape, momentum=self.momentum)
         low.set_mode(i, self, "batch", "frozen")
         return i

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import graph
 from ..base import checks
 from ..base.lengths import shown
@@ -164,7 +162,11 @@ class RepeatVector(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shape = single(self, input_shape)
         if len(shape) != 1:
-            raise ShapeError(f"{self.label}: got x of shape {shown(shape)}, expected (N, F)")
+            raise ShapeError(
+                f"{self.label}: got x of shape {shown(shape)}, expected (N, F): one vector a "
+                "sample, which it repeats; reduce the steps first, by a recurrent layer without "
+                "return_sequences or by pooling over time"
+            )
         return (self.n, *shape)
 
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
@@ -198,7 +200,6 @@ class TappedDelay(CoreLayer):
     """
 
     takes_any_length = True
-    streams = False
 
     def __init__(self, lags: Any, *, name: str | None = None, dtype: str | None = None) -> None:
         super().__init__(name=name, dtype=dtype)
@@ -216,22 +217,17 @@ class TappedDelay(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        steps, features = shapes[0]
-        parts = [self._delayed(low, inputs[0], lag, steps, features) for lag in self.lags]
+        (steps, features), most = shapes[0], max(self.lags)
+        x = inputs[0]
+        if most:
+            x = low.add("history", (x,), (most + steps, features), self.name, steps=most)
+        parts = []
+        for lag in self.lags:
+            told = {"begin": most - lag, "end": most - lag + steps}
+            parts.append(low.add("rows", (x,), shapes[0], self.name, **told) if most else x)
         if len(parts) == 1:
             return low.add("reshape", parts, shape, self.name, shape=shape)
         return low.add("concatenate", parts, shape, self.name, axis=1)
-
-    def _delayed(self, low: graph.Lowering, x: int, lag: int, steps: int, features: int) -> int:
-        if lag == 0:
-            return x
-        before = np.zeros((min(lag, steps), features))
-        zeros = low.add("constant", (), before.shape, self.name, value=before)
-        if lag >= steps:
-            return zeros
-        rest = (steps - lag, features)
-        kept = low.add("rows", (x,), rest, self.name, begin=0, end=steps - lag)
-        return low.add("concatenate", (zeros, kept), (steps, features), self.name, axis=0)
 
 
 class _GlobalPooling1D(CoreLayer):

@@ -106,6 +106,11 @@ class SlidingLayer(PositionLayer):
     dilation: Shape
     padding: Any
 
+    @property
+    def streams(self) -> bool:  # type: ignore[override]
+        """A causal window that moves by one step at a time needs no later one."""
+        return self.padding == "causal" and self.strides == (1,)
+
     def read_padding(self, value: Any, words: tuple[str, ...]) -> Any:
         """One of the words, or zeros before and after each axis."""
         if isinstance(value, str):
@@ -161,5 +166,9 @@ class SlidingLayer(PositionLayer):
     ) -> int:
         """Append a node that slides, from and to shapes with their channels last."""
         pads = [n for pair in self.paddings(shapes[0][:-1]) for n in pair]
+        if self.streams and pads[0]:  # steps of before, in place of zeros where there are some
+            (steps, channels), before = shapes[0], pads[0]
+            x = low.add("history", (x,), (before + steps, channels), self.name, steps=before)
+            pads = [0, 0]
         more |= {"strides": list(self.strides), "dilation": list(self.dilation), "padding": pads}
         return low.add(op, (x,), shapes[1], self.name, weights, **more)

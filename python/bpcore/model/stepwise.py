@@ -15,6 +15,7 @@ from ..data import arrays, sequences
 from ..data.ends import Inputs, comes_in_list, cut
 from ..errors import ShapeError, diverged
 from ..graph.parameter import Parameter, assign
+from ..train import windows
 from ..train.compilation import Compilation
 from .inspectable import Inspectable
 
@@ -121,7 +122,7 @@ class Stepwise(Inspectable):
             return self._inputs_as_given(dxs) if inputs else None
 
     def reset_states(self) -> None:
-        """Stateful layers begin the next training batch with zeros."""
+        """Stateful layers begin the next training batch, or `forward` in training, with zeros."""
         with self._busy("reset_states"):
             self._counters.carried.set({})
 
@@ -178,8 +179,11 @@ class Stepwise(Inspectable):
             engine.refresh()
             found = engine.signature.read_inputs(x, mask=mask)
             engine.passing = found._replace(xs=[])
+        own = engine.formed(found.form)
+        if training:
+            windows.begin(own, own.passes, found.n)
         try:
-            ys = engine.formed(found.form).forward(found.xs, training)
+            ys = own.forward(found.xs, training)
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
         return [cut(y, found, k) for k, y in enumerate(ys)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..base.memory import Array
 from ..data import arrays
 from ..data.dataset import Form
 from ..errors import ShapeError
-from ..train.engine import Engine
+from ..train.engine import Engine, unique
 
 
 class Stream:
@@ -49,6 +50,7 @@ class Stream:
         self._out = tuple(out[1:]) if is_open(engine.output_tensors[0].shape) else tuple(out)
         plain = len(self._sample) == 1 and len(self._out) == 1 and self._ids is None
         self._quick = self._core.quick if plain else None
+        self._names = unique(self._core.names())
 
     def step(self, x: Any) -> Any:
         """The outputs for the next step.
@@ -88,22 +90,30 @@ class Stream:
 
     @property
     def state(self) -> dict[str, Array]:
-        """What the recurrent layers carry, by layer: (batch, U), of an LSTM (batch, 2 U), h and c.
+        """What layers carry, by layer: of a recurrent one (batch, U), of an LSTM (batch, 2 U), h
+        and c; of one that looks back (batch, L F), the last L steps.
 
-        Copies; assigning such a dict goes on from there.
+        Copies; assigning such a dict goes on from there. A layer that the model calls again has a
+        number behind its name.
         """
-        return dict(zip(self._core.names(), self._core.states(), strict=True))
+        return dict(zip(self._names, self._core.states(), strict=True))
 
     @state.setter
     def state(self, new: dict[str, Any]) -> None:
         held = self.state
+        if not isinstance(new, Mapping):
+            raise TypeError(
+                f"state must be a dict as stream.state gives it, got {checks.describe(new)}; to "
+                "begin anew call stream.reset()"
+            )
         if set(new) != set(held):
-            raise ValueError(f"state: got {sorted(new)}, expected {sorted(held)}")
+            raise ValueError(f"state: got {sorted(map(str, new))}, expected {sorted(held)}")
         given = []
         for name, own in held.items():
             array = np.asarray(new[name], dtype=own.dtype)
             if array.shape != own.shape:
                 raise ShapeError(f"state[{name!r}] has shape {array.shape}, expected {own.shape}")
+            arrays.finite(f"state[{name!r}]", array, self._engine.dtype)
             given.append(array)
         self._core.set_states(given)
 
@@ -112,6 +122,18 @@ class Stream:
         other = Stream(self._engine, self.batch)
         other._core.set_states(self._core.states())
         return other
+
+    def __copy__(self) -> Stream:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Stream:
+        """Of the states; the weights are the model's."""
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a stream belongs to its model and is not pickled; save the model and stream.state"
+        )
 
     def __repr__(self) -> str:
         return f"<Stream of {self.batch} sequences>"

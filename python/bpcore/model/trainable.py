@@ -145,8 +145,9 @@ class Trainable(Adjustable, Copying, Compilable):
             None: after every epoch.
         mask : array of bool (N, T), optional
             Which steps of `x` count; by input where there are several.
-        bptt : int, optional
-            Truncated backpropagation through time: an update every `bptt` steps.
+        bptt : int or (h, h'), optional
+            Truncated backpropagation through time: an update every `bptt`, or h', steps, through
+            the last `bptt`, or h.
 
         Returns
         -------
@@ -189,7 +190,7 @@ class Trainable(Adjustable, Copying, Compilable):
                     train = self._first(x, y, sample_weight, mask)
                     if validation_data is None and options.split:
                         train, validation = train.divided(options.split)
-                    windows.check_fit(self._built(), options, train, compilation.accumulate_steps)
+                    windows.check_fit(self._built(), options, train)
                     if class_weight is not None:
                         signature = self._built().signature
                         signature.weigh_classes(train, class_weight, compilation.losses)

@@ -71,7 +71,7 @@ class Engine:
         self.outputs: list[int] = self._own_nodes(self.low, values)
         self.signature = signature or Signature(
             Ends([t.name for t in inputs], [t.shape for t in inputs]),
-            Ends(_unique([t.name for t in outputs]), [t.shape for t in outputs]),
+            Ends(unique([t.name for t in outputs]), [t.shape for t in outputs]),
             dtype,
             lambda: (p.value for p in self.params),
             self._steps,
@@ -312,8 +312,8 @@ class Engine:
         return made
 
 
-def _unique(names: list[str]) -> list[str]:
-    """Names of outputs: a layer that makes two of them gives the second a number."""
+def unique(names: list[str]) -> list[str]:
+    """Names, those that were there before with a number: of a layer that makes two outputs, say."""
     result: list[str] = []
     for name in names:
         k, candidate = 1, name

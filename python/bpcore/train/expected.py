@@ -154,7 +154,7 @@ class Expected:
     def _places(self) -> list[windows.Place]:
         """The windows of the epoch in progress."""
         order = windows.order(self.loop, self.train, self.epochs_done)
-        return windows.places(self.train, order, self.batch_size, self.options.bptt.every)
+        return windows.places(self.train, order, self.batch_size, self.options.bptt)
 
     def check_carried(self, states: Mapping[str, Array], epoch: int, batch: int) -> None:
         """ValueError for states of recurrent layers that nothing has left at this place."""

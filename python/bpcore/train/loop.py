@@ -153,7 +153,7 @@ class Loop:
             assert train is not None
             report = self._solver_epoch(epoch, self.solving, train)
         elif train is not None and self.options.bptt is not None:
-            self._window_epoch(epoch, train, self.options.bptt.every)
+            self._window_epoch(epoch, train, self.options.bptt)
         elif train is not None:
             self._array_epoch(epoch, train, steps)
         else:
@@ -230,33 +230,31 @@ class Loop:
                 self.saver.after_batches(epoch, int(trainer.batch) - batch, int(trainer.batch))
             stop = self._stops(epoch, int(trainer.batch) - batch)
 
-    def _window_epoch(self, epoch: int, train: Dataset, every: int) -> None:
+    def _window_epoch(self, epoch: int, train: Dataset, told: windows.Truncation) -> None:
         """An update for each window of each batch; the states go on from window to window."""
-        schedule, order = (
-            Rates(self.optimizer),
-            windows.order(self, train, self.counters.epochs_done),
-        )
-        places = windows.places(
-            train, order, batch_size_of(self.options.batch_size, train.n), every
-        )
+        schedule, size = Rates(self.optimizer), batch_size_of(self.options.batch_size, train.n)
+        order = windows.order(self, train, self.counters.epochs_done)
+        places = windows.places(train, order, size, told)
+        walk = windows.Walk(self.engine, self.compilation, told)
         done, self.first_batch = self.first_batch, 0
         end = len(places) if self.options.steps is None else min(self.options.steps, len(places))
-        if done:
-            self.progress.due(done)
-        batch = rows = None
         resumed, stop = done > 0, done > 0 and self.model.stop_training
+        if resumed:
+            self.progress.due(done)
+            walk.resume(places[done - 1])
+        batch = rows = None
         while done < end and not stop:
             place = places[done]
-            if rows is not place.rows:
+            if batch is None or rows is not place.rows:
                 batch, rows = subset(train, order[place.rows]), place.rows
-            assert batch is not None
-            part = windows.cut(batch, place.begin, place.end)
+            part = windows.cut(batch, place.begin, place.end, place.counts_from)
             trainer = self._trainer_for(part, done > 0 and not resumed, "windows")
             if resumed:
                 self.saver.restore_results(trainer, windows.samples(places[:done]))
             resumed = False
-            self.counters.carried.begin(trainer, part.n, place.fresh)
+            walk.begin(trainer, batch, place)
             self._window(epoch, trainer, part, schedule, done)
+            walk.end()
             done += 1
             if self.saver is not None:
                 self.saver.after_batches(epoch, 1, done)

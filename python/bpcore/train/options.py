@@ -50,11 +50,6 @@ class Options:
             raise ValueError("checkpoint_every needs checkpoint, the path of the file; got None")
         self.checkpoint = None if checkpoint is None else checks.path(checkpoint)
         self.bptt = truncation(bptt)
-        if self.bptt is not None and self.bptt.back != self.bptt.every:
-            raise ValueError(
-                f"bptt: fit takes a number of steps k, or (k, k), got {tuple(self.bptt)}; windows "
-                "that overlap are for gradients(..., bptt=(h, h'))"
-            )
 
     def refuse_with_batches(self, *given: Any) -> None:
         """Raise for what needs arrays; `given`: sample_weight, class_weight and mask."""

@@ -21,6 +21,11 @@ class Truncation(NamedTuple):
     back: int
     every: int
 
+    def begin(self, at: int, end: int) -> int:
+        """Where the pass begins that ends at a step, its losses being those from `at` on: windows
+        that do not overlap are those of a sequence that is cut, the last of which may be short."""
+        return at if self.back == self.every else max(0, end - self.back)
+
 
 def truncation(value: Any) -> Truncation | None:
     """`bptt` as given: a number k is a pass every k steps over these k steps."""
@@ -66,17 +71,10 @@ def check(engine: Engine, item: Dataset, what: str) -> None:
             )
 
 
-def check_fit(engine: Engine, options: Any, train: Dataset, accumulate: int) -> None:
-    """What the options of a fit ask of sequences; `accumulate`: windows to an update."""
+def check_fit(engine: Engine, options: Any, train: Dataset) -> None:
+    """What the options of a fit ask of sequences."""
     if options.bptt is not None:
         check(engine, train, "y")
-        assert train.form is not None
-        every, length = options.bptt.every, train.form.lengths[0]
-        if accumulate > 1 and length > every and length % every:
-            raise ValueError(
-                f"bptt={every} cuts {length} steps into windows of unlike lengths, expected "
-                f"windows of one length for accumulate_steps={accumulate}; take another bptt"
-            )
     size = batch_size_of(options.batch_size, train.n)
     if engine.stateful and options.shuffle:
         raise ValueError(
@@ -87,6 +85,11 @@ def check_fit(engine: Engine, options: Any, train: Dataset, accumulate: int) -> 
         raise ValueError(
             f"{_stateful(engine)} is stateful: got {train.n} samples in batches of {size}, "
             "expected a multiple of batch_size"
+        )
+    if engine.stateful and options.bptt is not None and options.bptt.back > options.bptt.every:
+        raise ValueError(
+            f"{_stateful(engine)} is stateful, got windows that overlap, bptt="
+            f"{tuple(options.bptt)}; expected bptt=k"
         )
     check_stateful(engine, size)
 
@@ -127,15 +130,17 @@ def samples(places: list[Place]) -> int:
 
 
 class Place(NamedTuple):
-    """A window of a batch: rows of the epoch's order, steps, whether it is the batch's first."""
+    """A window of a batch: rows of the epoch's order, steps, the first of them whose losses are of
+    this window, and whether it is the first window of its batch."""
 
     rows: slice
     begin: int
     end: int
+    counts_from: int
     fresh: bool
 
 
-def places(item: Dataset, order: Array, size: int, every: int) -> list[Place]:
+def places(item: Dataset, order: Array, size: int, told: Truncation) -> list[Place]:
     """The windows of all batches of an epoch, but for those in which nothing counts."""
     assert item.form is not None
     length, found = item.form.lengths[0], []
@@ -144,12 +149,52 @@ def places(item: Dataset, order: Array, size: int, every: int) -> list[Place]:
         masks: list[Array | None] = []
         for v in item.valid:
             masks.append(None if v is None else np.asarray(v.mask[order[rows]].any(axis=0)))
-        for at in range(0, length, every):
-            end = min(at + every, length)
+        for at in range(0, length, told.every):
+            end = min(at + told.every, length)
             if any(mask is None or mask[at:end].any() for mask in masks):
-                found.append(Place(rows, at, end, fresh))
+                found.append(Place(rows, told.begin(at, end), end, at, fresh))
                 fresh = False
     return found
+
+
+class Walk:
+    """The states with which the windows of a batch begin, one after the other.
+
+    Windows that do not overlap begin where the one before has ended. Those that do begin where
+    nobody has ended: the steps up to there are gone through once more, with the weights as they
+    are.
+    """
+
+    def __init__(self, engine: Engine, compilation: Compilation, told: Truncation) -> None:
+        self.engine, self.compilation = engine, compilation
+        self.overlap = told.back > told.every
+        self.carried = engine.counters.carried
+        self.at = 0  # where the states are that overlapping windows keep
+        self.states: dict[str, Array] = {}
+
+    def resume(self, before: Place) -> None:
+        """The carried states are those of a file, left after this window."""
+        self.at, self.states = before.begin, self.carried.states()
+
+    def begin(self, trainer: Any, batch: Dataset, place: Place) -> None:
+        """Before a window."""
+        if not self.overlap:
+            return self.carried.begin(trainer, batch.n, place.fresh)
+        if place.fresh:
+            told, kind = self.carried.told(), self.engine.dtype
+            self.at = 0
+            self.states = {key: np.zeros((batch.n, size), kind) for key, (size, _) in told.items()}
+        if place.begin > self.at:
+            lead = cut(batch, self.at, place.begin)
+            _, self.states = _pass(self.engine, self.compilation, lead, self.states)
+            self.at = place.begin
+        self.carried.set(self.states)
+        self.carried.begin(trainer, batch.n, False)
+
+    def end(self) -> None:
+        """After a window: what a file is to hold."""
+        if self.overlap:
+            self.carried.set(self.states)
 
 
 def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> Dataset:
@@ -186,11 +231,12 @@ def gradients(
     states: dict[str, Array] = {}  # before step `start`
     start = 0
     for end in [*range(told.every, length, told.every), length]:
-        begin = max(0, end - told.back)
+        counts_from = end - told.every if end < length else _last(length, told)
+        begin = told.begin(counts_from, end)
         if begin > start:
             _, states = _pass(engine, compilation, cut(item, start, begin), states)
             start = begin
-        part = cut(item, start, end, end - told.every if end < length else _last(length, told))
+        part = cut(item, start, end, counts_from)
         count = sum(int(v.mask.sum()) for v in part.valid if v is not None)
         if not count:
             continue
