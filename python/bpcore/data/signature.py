@@ -233,9 +233,7 @@ class Signature:
         largest = [*data.largest, *[1.0] * len(behind)] if data.largest else ()
         return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps, largest, lengths)
 
-    def _masks(
-        self, mask: Any, data: Inputs, lengths: list[Array | None]
-    ) -> list[Array | None]:
+    def _masks(self, mask: Any, data: Inputs, lengths: list[Array | None]) -> list[Array | None]:
         """A user's masks by input; those that hold nothing back are none."""
         if mask is None:
             return [None] * len(self.inputs)
