@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,14 @@ def from_polars(name: str, frame: Any) -> Array:
                 "fill or drop them"
             )
     return np.asarray(frame.to_numpy())
+
+
+def counts(columns: Names) -> bool:
+    """Whether the labels only count the columns, as those of a frame made of an array do."""
+    return columns == tuple(map(str, range(len(columns))))
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The labels for a message."""
+    text = ", ".join(map(repr, columns[:20])) or "none"
+    return text if len(columns) <= 20 else f"{text}, ... ({len(columns)} in all)"

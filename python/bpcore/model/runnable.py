@@ -12,7 +12,7 @@ from ..base import checks
 from ..base.memory import Array, Shape
 from ..data.batches import inputs_of, is_batches
 from ..data.dataset import batch_size_of, hold
-from ..data.ends import cut
+from ..data.inputs import cut
 from ..errors import ShapeError
 from ..train.engine import Engine
 from .stream import Stream

@@ -12,7 +12,7 @@ from ..base import checks
 from ..base.counters import Counters
 from ..base.memory import Array
 from ..data import arrays, sequences
-from ..data.ends import Inputs, comes_in_list, cut
+from ..data.inputs import Inputs, comes_in_list, cut
 from ..errors import ShapeError, diverged
 from ..graph.parameter import Parameter, assign
 from ..train import windows
@@ -217,7 +217,9 @@ class Stepwise(Inspectable):
             dxs = engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
-        each = [None] * len(dxs) if made is None else list(made.each)[: len(dxs)]
+        each: list[Array | None] = [None] * len(dxs)
+        if made is not None and made.each:
+            each = list(made.each)[: len(dxs)]
         return [
             dx if own is None else [row[:n] for row, n in zip(dx, own, strict=True)]
             for dx, own in zip(dxs, each, strict=True)

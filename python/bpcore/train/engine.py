@@ -8,10 +8,10 @@ from .. import _core, constraints, credit, graph, regularizers
 from ..base.counters import Counters
 from ..base.memory import Array
 from ..data.dataset import Dataset, Form
-from ..data.ends import Ends, Inputs
 from ..data.free_targets import is_free
+from ..data.inputs import Inputs
 from ..data.sequences import Steps
-from ..data.signature import Signature
+from ..data.signature import Ends, Signature
 from ..graph.parameter import Edition, Parameter
 from .compilation import Compilation
 
