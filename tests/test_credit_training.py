@@ -135,6 +135,7 @@ def test_of_one_layer_every_rule_is_backpropagation(rule):
 def test_frozen_layers_stay(rule):
     x, y = data()
     model = net(RULES[rule]())
+    fixed = {w.name: w.value.copy() for w in model.credit_weights if not w.trainable}
     for layer in model.layers:
         layer.trainable = False
         before = layer.get_weights()
@@ -143,6 +144,30 @@ def test_frozen_layers_stay(rule):
         layer.trainable = True
         model.fit(x, y, epochs=3, verbose=0)
         assert not same(layer.get_weights(), before)
+    now = {w.name: w.value for w in model.credit_weights if not w.trainable}
+    assert now.keys() == fixed.keys() and all(np.array_equal(now[k], fixed[k]) for k in now)
+
+
+@pytest.mark.parametrize("change, what", [
+    (lambda told, arrays: told["config"].update(scale="large"), "cannot be built"),
+    (lambda told, arrays: told.update(class_name="Rule"), "cannot be built"),
+    (lambda told, arrays: told["config"].update(of_rate=0.0), "cannot be built"),
+    (lambda told, arrays: arrays.pop("credit/dense_1.kernel"), "missing"),
+    (lambda told, arrays: arrays.update({"credit/more": np.ones(3)}), "not expected"),
+    (lambda told, arrays: arrays.update({"credit/dense_1.kernel": np.ones((3, 3))}), "expected"),
+    (lambda told, arrays: arrays["credit/dense_1.kernel"].fill(np.nan), "NaN"),
+])  # fmt: skip
+def test_files_that_do_not_fit(change, what, tmp_path):
+    from bpcore.files import container
+
+    net(bp.credit.FeedbackAlignment()).save(tmp_path / "m")
+    content = container.read(str(tmp_path / "m"))
+    document = {"model": content.document["model"]}
+    arrays = {key: array.copy() for key, array in content.arrays.items()}
+    change(document["model"]["config"]["compile"]["credit"], arrays)
+    (tmp_path / "m").write_bytes(b"".join(container.pack(document, arrays, 1)))
+    with pytest.raises(bp.FormatError, match=what):
+        bp.load_model(tmp_path / "m")
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -23,7 +23,9 @@ template <class T> class Frame {
   Io<T>& io(std::size_t step) { return io_[step]; }
   void set_training(bool training);
   void set_draw(std::uint64_t draw);
-  void set_batch(std::int64_t n) { batch_.store(n, std::memory_order_relaxed); }  // by each member, the same
+  void set_batch(std::int64_t n) {  // by each member, the same; others read the line beside it
+    if (batch_.load(std::memory_order_relaxed) != n) batch_.store(n, std::memory_order_relaxed);
+  }
   // Whether backward goes on to the gradients of the inputs, in a plan that has them.
   void want_inputs(bool wanted);
   // From now on ops carry states from batch to batch, all or those that are stateful: the first batch begins with

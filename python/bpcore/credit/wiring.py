@@ -110,14 +110,14 @@ class Wiring:
         self.outputs = [self._places[id(t.node)].a for t in self._output_tensors]
 
     def reaches(self, node: Node) -> bool:
-        """Whether a gradient of the node's inputs is of use: something below it is trained."""
+        """Whether a gradient of the node's inputs may be of use: something below it has weights."""
         seen, stack = set(), [t.node for t in node.inputs]
         while stack:
             below = stack.pop()
             if id(below) in seen:
                 continue
             seen.add(id(below))
-            if any(p.trainable for p in below.layer.weights):
+            if below.layer.weights:
                 return True
             stack += [t.node for t in below.inputs]
         return False
