@@ -223,7 +223,7 @@ template <class T> void WindowProducts<T>::gradient_of_lanes(RunProduct<T>& p, c
     const std::int64_t some = std::min({step, height - c, tile.rows.end - row});
     const std::int64_t taps = windows_.columns.taps, whole = (tile.rows.end - row) / height;
     p.m = some < height ? 1 : std::min(taps - tap % taps, whole);
-    p.per = p.m == taps ? taps : 0;
+    p.per = some == height && p.m == taps ? taps : 0;
     if (p.per > 0) p.m = whole / taps * taps;
     p.n = some * across;
     const std::int64_t lane = c * width + tile.columns.begin;
