@@ -56,10 +56,10 @@ def batches(rng, steps, width=16, count=7, n=20):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_large_table_has_the_bits_of_a_small_one(optimizer, way, rng):
     """Of 200 rows all are looked at, of 4,000 those that are touched."""
-    data = list(batches(rng, 300, count=5, n=11))
+    data = list(batches(rng, 140, count=3, n=11))
     found = []
     for rows in (200, 4000):
-        model = table_of(rows, optimizer=OPTIMIZERS[optimizer], steps=300)
+        model = table_of(rows, optimizer=OPTIMIZERS[optimizer], steps=140)
         model.compile(OPTIMIZERS[optimizer](), "mse", **WAYS[way])
         for ids, y in data:
             model.fit(ids, y, batch_size=4, shuffle=False, verbose=0)

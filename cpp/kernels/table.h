@@ -219,6 +219,10 @@ template <class T> struct Kernels {
   // Cells of recurrent layers; the formulas are in recurrent.isa.cpp. Gates of a sample follow each other, n values
   // each.
   void (*multiply_add)(const T* a, const T* b, T* y, std::int64_t n);  // y += a b
+  // A step of an LSTM with sigmoid and tanh, all of it while it is in registers: from z (4 n) and c to c and h; kept:
+  // where the gates go, or null. Back: gates and delta become dz, dh zeros, dc what reaches the cell before.
+  void (*lstm_step)(const T* z, T* c, T* h, T* kept, std::int64_t n);
+  void (*lstm_step_back)(T* gates, const T* before, T* dh, T* dc, T* delta, std::int64_t n);
   void (*lstm_cell)(const T* gates, T* c, std::int64_t n);
   void (*lstm_cell_back)(const T* gates, const T* before, const T* tc, const T* dh, T* dc, T* delta, std::int64_t n);
   void (*gru_cell)(const T* z, const T* a, T* h, std::int64_t n);

@@ -133,14 +133,14 @@ template <class T> class Recurrent final : public Op<T> {
  private:
   // What a call takes of scratch.
   struct Forward {
-    T *h, *c, *operand, *z, *cell, *product;
+    T *h, *c, *operand, *x, *z, *cell, *product;
     Parts<T> parts;
     Forward(const Recurrent& op, T* scratch, std::int64_t m) : parts(scratch) {
       h = parts.take(m * op.units_), c = parts.take(m * op.units_), operand = parts.take(m * op.units_);
-      z = parts.take(m * op.width_ * std::min(kWindow, op.form_.steps));
+      const std::int64_t steps = std::min(kWindow, op.form_.steps);
+      x = parts.take(m * steps * op.form_.in), z = parts.take(m * steps * op.width_);
       cell = parts.take(op.cell_->scratch(m));
-      product = parts.take(
-          op.products_.most_scratch(op.input_product(nullptr, nullptr, std::min(kWindow, op.form_.steps), m)));
+      product = parts.take(op.products_.most_scratch(op.input_product(nullptr, nullptr, m * steps, 1)));
     }
     std::int64_t size() const { return parts.taken(); }
   };
@@ -152,7 +152,7 @@ template <class T> class Recurrent final : public Op<T> {
       delta = parts.take(m * op.width_);
       r_turned = parts.take(op.width_ * op.units_), w_turned = parts.take(op.width_ * op.form_.in);
       cell = parts.take(op.cell_->scratch(m));
-      Matmul<T> most = op.dx_product(nullptr, nullptr, op.form_.steps);
+      Matmul<T> most = op.dx_product(nullptr, nullptr, m * op.form_.steps);
       most.add = true;
       product = parts.take(op.products_.most_scratch(most));
     }
@@ -220,17 +220,29 @@ template <class T> class Recurrent final : public Op<T> {
     finish_forward(io, walk, use);
   }
 
+  // Of all samples at once where all have these steps: their rows are put in the order of z, so that W is read once.
   void project(const Io<T>& io, const Walk<T>& walk, Rows steps, const Forward& use) const {
+    if (walk.m > 1 && walk.length[at(walk.m - 1)] >= steps.end) {
+      for (std::int64_t i = 0; i < walk.m; ++i) {
+        const T* x = io.x[0] + (walk.row[at(i)] * form_.steps + steps.begin) * form_.in;
+        for (std::int64_t t = 0; t < steps.count(); ++t) {
+          std::copy_n(x + t * form_.in, form_.in, use.x + (t * walk.m + i) * form_.in);
+        }
+      }
+      return run_input_product(io, input_product(use.x, use.z, steps.count() * walk.m, 1), use);
+    }
     for (std::int64_t i = 0; i < walk.m; ++i) {
       const std::int64_t n = std::min(steps.end, walk.length[at(i)]) - steps.begin;
       if (n <= 0) break;
       const T* x = io.x[0] + (walk.row[at(i)] * form_.steps + steps.begin) * form_.in;
-      Matmul<T> p = input_product(x, use.z + i * width_, n, walk.m);
-      p.b = io.w[0];
-      if (form_.bias) p.bias = io.w[2];
-      p.scratch = use.product;
-      products_.run(p);
+      run_input_product(io, input_product(x, use.z + i * width_, n, walk.m), use);
     }
+  }
+  void run_input_product(const Io<T>& io, Matmul<T> p, const Forward& use) const {
+    p.b = io.w[0];
+    if (form_.bias) p.bias = io.w[2];
+    p.scratch = use.product;
+    products_.run(p);
   }
 
   void forward_step(const Io<T>& io, Walk<T>& walk, std::int64_t t, T* z, const Forward& use) const {
@@ -365,6 +377,12 @@ template <class T> class Recurrent final : public Op<T> {
 
   void find_dx(const Io<T>& io, const Walk<T>& walk, const Backward& use) const {
     kernels<T>().transpose(io.w_back[0], width_, use.w_turned, form_.in, form_.in, width_);
+    if (!form_.masked) {  // the samples follow each other
+      const std::int64_t row = walk.row[0];
+      Matmul<T> p = dx_product(saved(io, row, 0), io.dx[0] + row * form_.steps * form_.in, walk.m * form_.steps);
+      p.b = use.w_turned, p.add = io.add[0], p.scratch = use.product;
+      return products_.run(p);
+    }
     for (std::int64_t i = 0; i < walk.m; ++i) {
       const std::int64_t row = walk.row[at(i)], n = walk.length[at(i)];
       T* const dx = io.dx[0] + row * form_.steps * form_.in;

@@ -45,11 +45,6 @@ template <class T> void Cell<T>::activate(const Gate& gate, T* z, T* kept) const
   if (kept != nullptr && !keeps_z) std::copy_n(at, n, kept + gate.begin);
 }
 
-template <class T> void Cell<T>::activate_to(const Gate& gate, const T* z, T* a) const {
-  const auto f = kernels<T>().activate[static_cast<int>(gate.function)];
-  f(z + gate.begin, a + gate.begin, gate.end - gate.begin, gate.alpha);
-}
-
 template <class T> void Cell<T>::restore(const Gate& gate, const T* kept, T* a) const {
   const std::int64_t n = gate.end - gate.begin;
   if (!activation_keeps_z(gate.function)) {
@@ -112,7 +107,7 @@ template <class T> class LstmCell final : public Cell<T> {
   LstmCell(std::int64_t units, Activation f, T alpha, Activation s, T s_alpha, Compute compute)
       : Cell<T>(units, 4, compute), in_forget_{0, 2 * units, s, s_alpha}, new_{2 * units, 3 * units, f, alpha},
         out_{3 * units, 4 * units, s, s_alpha}, cell_{0, units, f, alpha},
-        keeps_gates_(!activation_keeps_z(f) && !activation_keeps_z(s)) {
+        usual_(f == Activation::kTanh && s == Activation::kSigmoid) {
     this->states = 2;
     this->apart = 4 * units;
   }
@@ -125,12 +120,11 @@ template <class T> class LstmCell final : public Cell<T> {
     for (std::int64_t i = 0; i < s.m; ++i) {
       if (s.held[i]) continue;
       T *a = s.z + i * width, *kept = s.keeps ? s.gates[static_cast<std::size_t>(i)] : nullptr, *c = s.c + i * n;
-      if (kept != nullptr && keeps_gates_) {  // where they are kept, without a copy
-        for (const Gate* gate : {&in_forget_, &new_, &out_}) this->activate_to(*gate, a, kept);
-        a = kept;
-      } else {
-        this->activate(in_forget_, a, kept), this->activate(new_, a, kept), this->activate(out_, a, kept);
+      if (usual_) {
+        kernels<T>().lstm_step(a, c, s.h + i * n, kept, n);
+        continue;
       }
+      this->activate(in_forget_, a, kept), this->activate(new_, a, kept), this->activate(out_, a, kept);
       kernels<T>().lstm_cell(a, c, n);
       kernels<T>().activate[static_cast<int>(cell_.function)](c, tc, n, cell_.alpha);
       kernels<T>().binary[static_cast<int>(Binary::kMultiply)](a + 3 * n, 1, tc, 1, s.h + i * n, n);
@@ -140,7 +134,7 @@ template <class T> class LstmCell final : public Cell<T> {
   void backward(CellStep<T>& s) const override {
     const std::int64_t n = this->units, width = this->width();
     Parts<T> parts(s.scratch);
-    T *restored = parts.take(width), *c = parts.take(n), *tc = parts.take(n), *through = parts.take(n);
+    T *a = parts.take(width), *c = parts.take(n), *tc = parts.take(n), *through = parts.take(n);
     for (std::int64_t i = 0; i < s.m; ++i) {
       T *gates = s.gates[static_cast<std::size_t>(i)], *delta = s.z + i * width, *dh = s.h + i * n, *dc = s.c + i * n;
       if (s.held[i]) {
@@ -148,11 +142,11 @@ template <class T> class LstmCell final : public Cell<T> {
         continue;
       }
       const T* before = s.c_before[static_cast<std::size_t>(i)];
-      const T* a = gates;
-      if (!keeps_gates_) {
-        for (const Gate* gate : {&in_forget_, &new_, &out_}) this->restore(*gate, gates, restored);
-        a = restored;
+      if (usual_) {
+        kernels<T>().lstm_step_back(gates, before, dh, dc, delta, n);
+        continue;
       }
+      this->restore(in_forget_, gates, a), this->restore(new_, gates, a), this->restore(out_, gates, a);
       std::copy_n(before, n, c);
       kernels<T>().lstm_cell(a, c, n);
       this->restore_cell(c, tc);
@@ -173,7 +167,7 @@ template <class T> class LstmCell final : public Cell<T> {
     kernels<T>().activate[static_cast<int>(cell_.function)](c, tc, this->units, cell_.alpha);
   }
   Gate in_forget_, new_, out_, cell_;
-  bool keeps_gates_;  // not what they are functions of
+  bool usual_;  // sigmoid and tanh
 };
 
 template <class T> class GruCell final : public Cell<T> {

@@ -86,8 +86,7 @@ template <class T> class Cell {
                        T* scratch) const;
   // dp = or += delta's columns times R's, turned.
   void backward_product(const CellStep<T>& s, Rows columns, T* dp, bool goes_on, T* scratch) const;
-  void activate(const Gate& gate, T* z, T* kept) const;  // kept: what backward wants, or null
-  void activate_to(const Gate& gate, const T* z, T* a) const;
+  void activate(const Gate& gate, T* z, T* kept) const;        // kept: what backward wants, or null
   void restore(const Gate& gate, const T* kept, T* a) const;   // from what was kept
   void back(const Gate& gate, const T* kept, T* delta) const;  // da becomes dz
 
