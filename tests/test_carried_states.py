@@ -146,7 +146,7 @@ FORGED = [
 ]
 
 
-@pytest.mark.parametrize("name, change, words", FORGED, ids=str)
+@pytest.mark.parametrize("name, change, words", FORGED, ids=range(len(FORGED)))
 def test_forged_states_change_nothing(tmp_path, name, change, words):
     path = forge(tmp_path, name, change, at=3)
     told = {**RUNS[name]}
