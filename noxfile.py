@@ -225,6 +225,13 @@ def credit(session: nox.Session) -> None:
 
 
 @nox.session
+def lenet(session: nox.Session) -> None:
+    """LeNet-5 on MNIST, three times, from the folder in BPCORE_DATA: some minutes on two cores."""
+    session.install(".[test]", "torch")
+    session.run("python", "-m", "tests.judges.lenet", *session.posargs)
+
+
+@nox.session
 def million(session: nox.Session) -> None:
     """A million rows through the command line, in bounded memory (Linux)."""
     session.install(".[test]")

@@ -264,3 +264,18 @@ def test_images_of_any_height(layer):
     """Sums of four ones, whatever the height is."""
     model = bp.Sequential([bp.Input((None, 4, 1)), layer(), L.GlobalAveragePooling2D()])
     assert model(np.ones((1, 3, 4, 1))).tolist() == model(np.ones((1, 5, 4, 1))).tolist() == [[4.0]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_stream_of_groups_has_the_bits_of_the_batch(dtype, rng):
+    """Groups of several channels, of one, with several filters each; dilation; a residual."""
+    x = bp.Input((None, 3))
+    h = L.Conv1D(6, 3, padding="causal", activation="relu", bias_initializer="ones")(x)
+    h = L.Conv1D(6, 2, padding="causal", dilation_rate=4, activation="tanh")(h) + h
+    h = L.Conv1D(12, 3, padding="causal", groups=2, dilation_rate=2, activation="gelu")(h)
+    h = L.Conv1D(24, 4, padding="causal", groups=12, use_bias=False)(h)
+    model = bp.Model(x, L.Conv1D(2, 1, padding="causal")(h), seed=4, dtype=dtype)
+    data = rng.normal(size=(3, 40, 3)).astype(dtype)
+    whole, stream = model.predict(data), model.stream(batch=3)
+    for t in range(40):
+        assert support.same_bits(stream.step(data[:, t]), whole[:, t]), t

@@ -81,6 +81,7 @@ template <class T> struct Pool {
   std::int64_t x_row, rows, row_step, columns, step;
   const T* y;  // (m, n), compact
   T factor;    // of the windows' sums
+  bool add;    // backward adds to dx; else no window overlaps another, and it writes
 };
 
 // ---- pointwise activations: a = f(z) --------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ template <class T> struct Kernels {
   // y = the largest value of each window, NaN if there is one; or the sum, in the order of r and s, times factor.
   void (*pool_most)(const Pool<T>&, T* y);
   void (*pool_mean)(const Pool<T>&, T* y);
-  // dx, which lies as x does, += dy at the first value that is y; or dy factor at each value.
+  // dx, which lies as x does, = or += dy at the first value that is y; or dy factor at each value.
   void (*pool_most_back)(const Pool<T>&, const T* dy, T* dx);
   void (*pool_mean_back)(const Pool<T>&, const T* dy, T* dx);
   void (*transpose)(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t rows, std::int64_t cols);

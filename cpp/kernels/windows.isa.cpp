@@ -121,23 +121,13 @@ template <class T, int... kVec> constexpr WindowTiles<T> make_window_tiles(Lanes
 }
 template <class T> constexpr WindowTiles<T> kWindowTiles = make_window_tiles<T>(typename FirstLanes<kMostVecs>::Type{});
 
-template <class T> static void run_product(const RunProduct<T>& whole) {
+// In groups of `per` rows, or none (1).
+template <class T> static void run_rows(const RunProduct<T>& p, std::int64_t per, std::int64_t widest) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
-  if (whole.m <= 0 || whole.n <= 0) return;
-  RunProduct<T> p = whole;
-  if (p.m <= p.per) p.per = 0;
   const Terms terms = p.lanes ? Terms::kLanes : p.a_row == 1 ? Terms::kTogether : Terms::kApart;
-  const std::int64_t all = vectors<T>(p.n);
-  const std::int64_t widest = at_most(at_most(widest_tile(p.m), kMostVecs), all);
-  const std::int64_t tallest = max_tile_rows(static_cast<int>(widest));
-  if (p.per > 0 && ((p.per != 3 && p.per != 5) || p.per > tallest || terms == Terms::kApart)) {  // group by group
-    p.m = whole.per, p.per = 0;
-    for (std::int64_t i = 0; i < whole.m; i += whole.per, p.a += p.a_group, p.c += whole.per * p.ldc) run_product<T>(p);
-    return;
-  }
-  const auto& of = p.per == 3 ? kWindowTiles<T>.of_threes : p.per == 5 ? kWindowTiles<T>.of_fives : kWindowTiles<T>.of;
-  const std::int64_t unit = p.per > 0 ? p.per : 1, unit_row = p.per > 0 ? p.a_group : p.a_row;
-  const Split columns(all, widest), rows(p.m / unit, tallest / unit);
+  const std::int64_t all = vectors<T>(p.n), unit_row = per > 1 ? p.a_group : p.a_row;
+  const auto& of = per == 3 ? kWindowTiles<T>.of_threes : per == 5 ? kWindowTiles<T>.of_fives : kWindowTiles<T>.of;
+  const Split columns(all, widest), rows(p.m / per, max_tile_rows(static_cast<int>(widest)) / per);
   WindowTile<T> t;
   for (std::int64_t x = 0, v = 0; x < columns.parts; v += columns.of(x), ++x) {
     const std::int64_t vecs = columns.of(x), j = v * kWidth;
@@ -146,12 +136,28 @@ template <class T> static void run_product(const RunProduct<T>& whole) {
     const auto& tiles = of[t.tail < kWidth][static_cast<int>(terms)][vecs - 1];
     for (std::int64_t y = 0, i = 0; y < rows.parts; i += rows.of(y), ++y) {
       t.a = p.a + i * unit_row + (p.lanes ? j : 0);
-      t.c = p.c + i * unit * p.ldc + j;
+      t.c = p.c + i * per * p.ldc + j;
       t.start = p.goes_on ? t.c : p.bias == nullptr ? nullptr : p.bias + j;
       t.start_stride = p.goes_on ? p.ldc : 0;
-      tiles[rows.of(y) * unit - 1](p, t);
+      tiles[rows.of(y) * per - 1](p, t);
     }
   }
+}
+
+template <class T> static void run_product(const RunProduct<T>& p) {
+  if (p.m <= 0 || p.n <= 0) return;
+  const std::int64_t all = vectors<T>(p.n), widest = at_most(at_most(widest_tile(p.m), kMostVecs), all);
+  if (p.per == 0) return run_rows<T>(p, 1, widest);
+  const bool has_tiles = (p.per == 3 || p.per == 5) && p.per <= max_tile_rows(static_cast<int>(widest));
+  if (has_tiles && p.m > p.per && (p.lanes || p.a_row == 1)) return run_rows<T>(p, p.per, widest);
+  RunProduct<T> one = p;
+  one.per = 0;
+  if (p.per == 1) {
+    one.a_row = p.a_group;
+    return run_product<T>(one);
+  }
+  one.m = p.per;
+  for (std::int64_t i = 0; i < p.m; i += p.per, one.a += p.a_group, one.c += p.per * p.ldc) run_product<T>(one);
 }
 
 template <class T>

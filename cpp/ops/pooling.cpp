@@ -25,7 +25,7 @@ template <class T> class Pooling final : public Op<T> {
 
   void forward(const Io<T>& io, const Block& block, T*) const override {
     const auto pool = most_ ? kernels<T>().pool_most : kernels<T>().pool_mean;
-    each_run(io, block.rows, [&](const Pool<T>& p, std::int64_t, std::int64_t y) { pool(p, io.y + y); });
+    each_run(io, block.rows, [&](Pool<T>& p, std::int64_t, std::int64_t y) { pool(p, io.y + y); });
   }
 
   void backward(const Io<T>& io, const Block& block, T*) const override {
@@ -33,8 +33,11 @@ template <class T> class Pooling final : public Op<T> {
     const std::int64_t in = windows_.in_size();
     if (!io.add[0]) std::fill_n(io.dx[0] + block.rows.begin * in, block.rows.count() * in, T(0));
     const auto back = most_ ? kernels<T>().pool_most_back : kernels<T>().pool_mean_back;
-    each_run(io, block.rows,
-             [&](const Pool<T>& p, std::int64_t x, std::int64_t y) { back(p, io.dy + y, io.dx[0] + x); });
+    const bool apart = windows_.rows.stride >= windows_.rows.taps && windows_.columns.stride >= windows_.columns.taps;
+    each_run(io, block.rows, [&](Pool<T>& p, std::int64_t x, std::int64_t y) {
+      p.add = io.add[0] || !apart;
+      back(p, io.dy + y, io.dx[0] + x);
+    });
   }
 
  private:

@@ -78,7 +78,7 @@ void Inference<T>::run(const std::vector<RowReader<T>>& xs, std::int64_t n, cons
     });
   }
   // Whoever is free takes the next rows: a thread that has lost its core keeps nobody waiting for more than one part.
-  const std::int64_t most = is_long ? plan_->block_rows() : kRowBlock;
+  const std::int64_t most = plan_->block_rows();
   std::atomic<std::int64_t> next{0};
   run_crew(n, [&](Team& team) {
     const std::int64_t parts = ((n + most - 1) / most + team.size - 1) / team.size * team.size;

@@ -117,7 +117,13 @@ template <class T> void Plan<T>::count_operations() {
     operations_ += step.operations();
     least_rows = std::max(least_rows, step.op->sizes().together);
   }
+  std::int64_t values = 0;  // of a sample that has positions, each of which is a row of a product
+  for (const Step<T>& step : steps_) {
+    const Shape& shape = step.op->sizes().shape;
+    if (shape.size() > 1 && step.op->as_product() == nullptr) values = std::max(values, size_of(shape));
+  }
   block_rows_ = kRowBlock;
+  while (block_rows_ > least_rows && block_rows_ * values > kBlockValues) block_rows_ /= 2;
   while (block_rows_ > least_rows && static_cast<double>(block_rows_) * most > most_of_a_piece<T>()) block_rows_ /= 2;
 }
 

@@ -63,7 +63,7 @@ template <class T> class Plan {
   int root(int value) const { return root_[static_cast<std::size_t>(value)]; }  // whose memory it is
   bool has_gradient(int value) const { return gradient_[static_cast<std::size_t>(root(value))]; }
   bool computed(int value) const { return computed_[static_cast<std::size_t>(root(value))]; }
-  std::int64_t block_rows() const { return block_rows_; }  // that a thread takes at once in long work
+  std::int64_t block_rows() const { return block_rows_; }  // that a thread takes through all steps at once
   bool whole_batch() const { return whole_batch_; }        // some step must see all rows at once
   // Position of the last step that reads a value in forward; targets: past the end.
   int last_use(int value) const { return last_use_[static_cast<std::size_t>(value)]; }

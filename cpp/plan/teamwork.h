@@ -10,6 +10,7 @@ namespace bp {
 // (784-512-512-10: 3 % faster than with 128), few enough that a layer's activations stay in a 1 MB level-2 cache (256
 // rows x 512 floats = 512 KB).
 constexpr std::int64_t kRowBlock = 256;
+constexpr std::int64_t kBlockValues = kRowBlock * 512;  // of one layer, in samples of images or sequences
 
 // Threads worth waking for a number of flops. A team costs about a microsecond to start, and each member 0.1 us at the
 // two barriers and a copy of the weights that others have just written (docs/scaling.md): 6e5 flops take 5 to 10 us.

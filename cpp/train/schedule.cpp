@@ -96,7 +96,7 @@ void Schedule<T>::make_all(std::size_t first, std::size_t end, Rows mine, Team& 
     }
     std::size_t last = first;
     while (last < end && by_rows(calls_[last])) ++last;
-    const std::int64_t height = long_ ? work_.plan->block_rows() : kRowBlock;
+    const std::int64_t height = work_.plan->block_rows();
     for (Rows block{mine.begin, mine.begin}; block.begin < mine.end; block.begin = block.end) {
       block.end = std::min(block.begin + height, mine.end);
       for (std::size_t c = first; c < last; ++c) make(calls_[c], block, team, job, scratch);

@@ -35,7 +35,7 @@ template <class T>
 TrainingStep<T>::TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
                               bool wrt_inputs)
     : work_{graph, config, training_plan<T>(graph, *config, wrt_inputs), nullptr, 0, {}, false, false}, outputs_(work_),
-      relay_(work_, outputs_), tiles_(*graph, relay_.param()), schedule_(work_, outputs_, relay_),
+      relay_(work_, outputs_), tiles_(*work_.plan, relay_.param()), schedule_(work_, outputs_, relay_),
       update_(work_, tiles_, relay_) {
   relay_.share_out(tiles_);
 }

@@ -25,16 +25,32 @@ std::int64_t rows_of_a_tile(std::int64_t rows, std::int64_t width) {
   return even_step(rows, most);
 }
 
+// Terms that a sample adds to an element of a parameter's gradient: one in a dense layer, in a convolution as many as
+// it has positions.
+template <class T> std::int64_t terms_of(const Plan<T>& plan, int param) {
+  double terms = 0;
+  for (const ParameterUse& use : plan.uses(param)) {
+    const Step<T>& step = plan.steps()[static_cast<std::size_t>(use.step)];
+    double weights = 0;
+    for (int p : step.params)
+      weights += static_cast<double>(size_of(plan.graph().params[static_cast<std::size_t>(p)].shape));
+    terms += static_cast<double>(step.op->sizes().flops) / (2 * std::max(weights, 1.0));
+  }
+  constexpr double kMost = 1 << 20;  // whatever the op says, work does not overflow
+  return static_cast<std::int64_t>(std::clamp(terms + 0.5, 1.0, kMost));
+}
+
 }  // namespace
 
-template <class T> Tiles<T>::Tiles(const Graph<T>& graph, int twice) {
-  for (std::size_t p = 0; p < graph.params.size(); ++p) {
+template <class T> Tiles<T>::Tiles(const Plan<T>& plan, int twice) {
+  const auto& params = plan.graph().params;
+  for (std::size_t p = 0; p < params.size(); ++p) {
     const int param = static_cast<int>(p);
-    if (graph.params[p].trainable) cut(graph.params[p], param, param == twice ? 2 : 1);
+    if (params[p].trainable) cut(params[p], param, terms_of(plan, param) * (param == twice ? 2 : 1));
   }
 }
 
-template <class T> void Tiles<T>::cut(const ParameterView<T>& view, int param, int passes) {
+template <class T> void Tiles<T>::cut(const ParameterView<T>& view, int param, std::int64_t passes) {
   const std::int64_t width = view.row_size();
   if (size_of(view.shape) == 0) return;
   if (view.shape.size() < 2) {  // a vector: one row
@@ -53,7 +69,7 @@ template <class T> void Tiles<T>::cut(const ParameterView<T>& view, int param, i
   }
 }
 
-template <class T> void Tiles<T>::add(const Tile& tile, int param, int passes) {
+template <class T> void Tiles<T>::add(const Tile& tile, int param, std::int64_t passes) {
   const std::int64_t work = passes * tile.size();
   tiles_.push_back({tile, param, gradient_size_, work});
   middle_.push_back(work_ + work / 2);

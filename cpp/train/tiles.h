@@ -2,7 +2,7 @@
 // updates it while it is in the cache.
 #pragma once
 
-#include "plan/graph.h"
+#include "plan/plan.h"
 
 namespace bp {
 
@@ -20,7 +20,7 @@ struct OwnedTile : Tile {
 template <class T> class Tiles {
  public:
   // twice: a parameter that the owner of a tile passes over in forward, too; -1: none.
-  Tiles(const Graph<T>& graph, int twice);
+  Tiles(const Plan<T>& plan, int twice);
 
   std::int64_t count() const { return static_cast<std::int64_t>(tiles_.size()); }
   const OwnedTile& operator[](std::int64_t t) const { return tiles_[static_cast<std::size_t>(t)]; }
@@ -33,8 +33,8 @@ template <class T> class Tiles {
                              std::int64_t end) const;  // of the tiles that stand below one another from t on
 
  private:
-  void cut(const ParameterView<T>& view, int param, int passes);
-  void add(const Tile& tile, int param, int passes);
+  void cut(const ParameterView<T>& view, int param, std::int64_t passes);
+  void add(const Tile& tile, int param, std::int64_t passes);
 
   std::vector<OwnedTile> tiles_;
   std::vector<std::int64_t> middle_;  // in the order of all work, to share the tiles out
