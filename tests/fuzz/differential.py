@@ -20,7 +20,7 @@ import numpy as np
 import bpcore as bp
 
 from .. import cases
-from . import formulas, ours, recurrent, rules, spec, twin
+from . import formulas, images, ours, recurrent, rules, spec, twin
 
 NOT_CALLED = {"Layer", "Input"}
 
@@ -32,7 +32,7 @@ def uncovered() -> list[str]:
     """What bpcore offers and this fuzzer does not know yet."""
     text = "\n".join(
         Path(module.__file__).read_text(encoding="utf-8")
-        for module in (spec, formulas, twin, recurrent)
+        for module in (spec, formulas, twin, recurrent, images)
     )
     missing = [f"layer {n}" for n in bp.layers.__all__ if n not in NOT_CALLED and n not in text]
     offered: list[tuple[str, Any, Any, set[str]]] = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import recurrent
+from . import images, recurrent
 
 Shape = tuple[int, ...]
 SMOOTH = ("linear", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "mish", "softplus")
@@ -439,6 +439,8 @@ class Maker:
             self.one(moves)()
         if self.seed % 4 == 1:
             recurrent.add(self)
+        if self.seed % 4 == 3:
+            images.add(self)
         used = {s for call in self.calls for s in call.sources}
         for value in [i for i in range(len(self.calls)) if i not in used]:
             self.head(value)
