@@ -1,7 +1,8 @@
-"""Convolutional networks against PyTorch: python -m bench.images [--threads N].
+"""Convolutional networks against PyTorch and ONNX Runtime: python -m bench.images [--threads N].
 
 A step of training, Adam, float32: LeNet-5 on 28 x 28 images; a residual network of three stages of
-16, 32 and 64 channels on 32 x 32 images; a network of depthwise and pointwise convolutions.
+16, 32 and 64 channels on 32 x 32 images; a network of depthwise and pointwise convolutions. Then
+the forward pass of one image through LeNet-5, where ONNX Runtime is installed.
 Answers are compared first: both begin with the same weights, and the losses of the first steps have
 to agree. The two take turns.
 """
@@ -193,6 +194,70 @@ def training(case, batch, goal, rounds=15):
           f"(goal {goal})", flush=True)  # fmt: skip
 
 
+def onnx_lenet(net):
+    """The PyTorch LeNet-5 as an ONNX model, written by hand: torch's own exporter needs more."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    nodes, weights, value = [], [], "x"
+
+    def add(op, **attributes):
+        nonlocal value
+        inputs, value = [value], f"v{len(nodes)}"
+        for name in attributes.pop("weights", ()):
+            inputs.append(name)
+        nodes.append(helper.make_node(op, inputs, [value], **attributes))
+
+    for i, module in enumerate(net):
+        kind, names = type(module).__name__, []
+        for name, w in module.named_parameters():
+            names.append(f"{name}{i}")
+            weights.append(numpy_helper.from_array(w.detach().numpy(), names[-1]))
+        if kind == "Conv2d":
+            add("Conv", weights=names, pads=list(module.padding) * 2)
+        elif kind == "ReLU":
+            add("Relu")
+        elif kind == "MaxPool2d":
+            add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+        elif kind == "Flatten":
+            add("Transpose", perm=[0, 2, 3, 1])
+            add("Flatten")
+        else:
+            add("Gemm", weights=names, transB=1)
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            for name, shape in (("x", [1, 1, 28, 28]), (value, [1, 10])))  # fmt: skip
+    graph = helper.make_graph(nodes, "lenet", [x], [y], weights)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 9
+    return made.SerializeToString()
+
+
+def one_image(goal=3.0, rounds=15):
+    """The forward pass of one image, NumPy in and NumPy out, on one thread."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+    except ImportError:
+        return print("forward of one image: onnx and onnxruntime are not installed")
+    case = Lenet()
+    model, net = case.ours(), case.theirs()
+    give_weights(model, net)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        onnx_lenet(net), options, providers=["CPUExecutionProvider"]
+    )
+    x = np.random.default_rng(0).normal(size=(1, *case.shape)).astype(np.float32)
+    first = {"x": x.reshape(1, 1, 28, 28)}
+    np.testing.assert_allclose(model(x), session.run(None, first)[0], rtol=1e-4, atol=1e-5)
+    mine, mine_n = repeated(lambda: model(x))
+    rival, rival_n = repeated(lambda: session.run(None, first))
+    found = alternate({"mine": mine, "rival": rival}, rounds)
+    ours, theirs = found["mine"]["median"] / mine_n, found["rival"]["median"] / rival_n
+    print(f"{case.name} forward of one image: {ours * 1e6:.1f} us, ONNX Runtime "
+          f"{theirs * 1e6:.1f} us: {theirs / ours:.2f} (goal {goal})", flush=True)  # fmt: skip
+
+
 if __name__ == "__main__":
     count = int(sys.argv[sys.argv.index("--threads") + 1]) if "--threads" in sys.argv else 2
     try:
@@ -204,3 +269,4 @@ if __name__ == "__main__":
     for kind in (Lenet, Residual, Separable):
         for size, aim in kind.cases:
             training(kind(), size, aim)
+    one_image()
