@@ -144,6 +144,27 @@ def test_a_regulator_is_learned(tmp_path):
     assert apart < 2
 
 
+def test_a_signal_is_told_wherever_it_is(tmp_path):
+    text = run("signal_classes.py", tmp_path, "--quick")
+    ((linear,), (convolutions,)) = numbers(f"test accuracy {NUMBER}", text)
+    assert linear < 0.6 and convolutions > 0.95
+
+
+def test_an_autoencoder_takes_noise_off(tmp_path):
+    text = run("denoising.py", tmp_path, "--quick")
+    ((given, found),) = numbers(f"noisy digits {NUMBER}, of the cleaned ones {NUMBER}", text)
+    assert given == pytest.approx(0.09, rel=0.1) and found < 0.4 * given
+
+
+def test_filters_maps_and_what_deceives_are_shown(tmp_path):
+    text = run("what_filters_see.py", tmp_path, "--quick")
+    ((surely,),) = numbers(f"with probability {NUMBER}", text)
+    ((clean, chance, false),) = numbers(
+        f"accuracy {NUMBER}; pixels moved by 0.1 at random {NUMBER}, against the net {NUMBER}", text
+    )
+    assert surely > 0.99 and clean > 0.96 and chance > 0.93 and false < 0.7
+
+
 @pytest.mark.parametrize("name, least", [("lenet.py", 0.96), ("residual_digits.py", 0.94)])
 def test_digits_as_images(name, least, tmp_path):
     ((accuracy,),) = numbers(f"test accuracy {NUMBER}", run(name, tmp_path, "--quick"))
