@@ -1,6 +1,6 @@
 """Layers of images and signals for random models: which ones, and their formulas in PyTorch.
 
-They are drawn apart, for every fourth seed, so that the other seeds keep their models.
+They are drawn apart, for every eighth seed, so that the other seeds keep their models.
 """
 
 from __future__ import annotations

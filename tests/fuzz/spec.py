@@ -437,7 +437,7 @@ class Maker:
         moves += [self.move_dense] * 3
         for _ in range(int(self.rng.integers(3, 12))):
             self.one(moves)()
-        if self.seed % 2:  # every fourth has sequences, every fourth images
+        if self.seed % 4 == 1 or self.seed % 8 == 7:
             (recurrent if self.seed % 4 == 1 else images).add(self)
         used = {s for call in self.calls for s in call.sources}
         for value in [i for i in range(len(self.calls)) if i not in used]:
