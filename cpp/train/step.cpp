@@ -175,8 +175,9 @@ template <class T> std::string TrainingStep<T>::describe(std::int64_t n) const {
   for (const BoundLoss<T>& loss : work_.config->losses) text += "  loss: " + bp::describe(loss) + "\n";
   text += update_.materialised() ? "  gradients: materialised (clipping, accumulation, a long batch, or asked for)\n"
                                  : "  gradients: tile by tile, fused with the optimizer's update\n";
-  if (schedule_.always_doubts() || update_.always_doubts())
-    text += "  updates: on a copy first, as nothing bounds the gradients of some layer, or what a constraint gives\n";
+  if (schedule_.always_doubts())
+    text += "  gradients: all are looked at before the update, as nothing bounds those of some layer\n";
+  if (update_.always_doubts()) text += "  updates: on a copy first, as nothing bounds what a constraint gives\n";
   text += "  tiles of parameters: " + std::to_string(tiles_.count()) + ", barriers a step: ";
   text += update_.constraints().any() ? "3, the third before constraints" : "2";
   text += plan.whole_batch() ? " and two around each call that sees all rows\n" : "\n";

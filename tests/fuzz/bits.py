@@ -41,6 +41,7 @@ class LargeMaker(spec.Maker):
     """Wide enough, and with enough rows, that several threads have work."""
 
     widths = (1, 3, 8, 15, 16, 17, 31, 33, 64, 65, 100, 130, 257)
+    units = (1, 8, 17, 33)
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)

@@ -39,7 +39,7 @@ def add(maker: Any) -> None:
         elif kind == "GlobalAveragePooling1D":
             maker.add(kind, (value,), (features,))
         elif kind == "Bidirectional":
-            cell, config, sequences = str(one(CELLS)), *_config(rng, one)
+            cell, config, sequences = str(one(CELLS)), *_config(rng, one, maker.units)
             config = {**config, **({"reset_after": True} if cell == "GRU" else {})}
             config = _own(cell, config)
             units, merge = config["units"], str(one(MERGES))
@@ -48,16 +48,16 @@ def add(maker: Any) -> None:
             shape = (t, width) if sequences else (width,)
             maker.add(kind, (value,), shape, layer=inner, merge_mode=merge)
         else:
-            config, sequences = _config(rng, one)
+            config, sequences = _config(rng, one, maker.units)
             shape = (t, config["units"]) if sequences else (config["units"],)
             config["go_backwards"] = bool(rng.random() < 0.3)
             config["reset_after"] = bool(rng.random() < 0.5)
             maker.add(kind, (value,), shape, return_sequences=sequences, **_own(kind, config))
 
 
-def _config(rng: np.random.Generator, one: Any) -> tuple[dict[str, Any], bool]:
+def _config(rng: np.random.Generator, one: Any, units: Any) -> tuple[dict[str, Any], bool]:
     config = {
-        "units": int(rng.integers(1, 6)),
+        "units": int(one(units)),
         "activation": str(one(FUNCTIONS[:3] if rng.random() < 0.8 else FUNCTIONS)),
         "recurrent_activation": str(one(("sigmoid", "sigmoid", "hard_sigmoid"))),
         "use_bias": bool(rng.random() < 0.8),

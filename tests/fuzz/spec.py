@@ -95,7 +95,7 @@ class Spec:
 class Maker:
     """Makes one spec; the same for the same seed."""
 
-    widths = WIDTHS
+    widths, units = WIDTHS, (1, 2, 3, 4, 5)
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng([20, seed])
