@@ -41,8 +41,9 @@ def ours(kind, units):
     return model
 
 
-def theirs(kind, units, weights):
-    """The same network in PyTorch, from the same weights."""
+def theirs(kind, units, weights, one_bias=False):
+    """The same network in PyTorch, from the same weights. Of its two biases, whose sum counts and
+    which an optimizer moves both, the second can be held at 0."""
     import torch
 
     cls = {"LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU, "SimpleRNN": torch.nn.RNN}[kind]
@@ -76,7 +77,8 @@ def theirs(kind, units, weights):
         net.recurrent.bias_hh_l0.copy_(turned(biases[1]))
         net.head.weight.copy_(torch.tensor(head.T))
         net.head.bias.copy_(torch.tensor(head_bias))
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    net.recurrent.bias_hh_l0.requires_grad_(not one_bias)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-3)
 
     def step(x, y):
         optimizer.zero_grad()

@@ -123,7 +123,7 @@ def characters(units=128, size=1_000_000):
     y = series[1 : n * bench.STEPS + 1].reshape(n, -1)
     x, y, held = x[:-64], y[:-64], (x[-64:], y[-64:])
     model = bench.ours("LSTM", units)
-    step = bench.theirs("LSTM", units, model.get_weights())
+    step = bench.theirs("LSTM", units, model.get_weights(), one_bias=True)
     order, mine, theirs = np.random.default_rng(0).permutation(len(x)), [], []
     for start in range(0, len(x) - bench.BATCH + 1, bench.BATCH):
         rows = order[start : start + bench.BATCH]
