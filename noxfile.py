@@ -175,9 +175,10 @@ def differential(session: nox.Session) -> None:
 
 @nox.session
 def judges(session: nox.Session) -> None:
-    """Metrics, losses, derivatives against scikit-learn and PyTorch; what the solvers reach."""
+    """Metrics, losses, derivatives, steps by hand against scikit-learn and PyTorch; what the
+    solvers reach."""
     session.install(".[test,sklearn]", "torch>=2.2")
-    names = ("metrics", "losses", "derivatives", "solvers")
+    names = ("metrics", "losses", "derivatives", "loop", "solvers")
     files = [f"tests/judges/{name}.py" for name in names]
     session.run("pytest", *(session.posargs or files))
 

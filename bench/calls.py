@@ -1,9 +1,9 @@
-"""The price of a call: python -m bench.calls [--rows 64] [--rounds 15] [--rivals] [--goals].
+"""The price of a call: python -m bench.calls [--rows 64] [--rounds 15] [--rivals].
 
 A net 8-64-64-4, tanh, Adam, float32, one thread. Of each call the microseconds beyond what the
 core itself needs, which is the slope of `fit` (and of `evaluate`) over the number of batches; all
-of it in one process, in turns, medians. With --rivals the same steps by PyTorch and JAX, and a
-whole update of deep Q-learning.
+of it in one process, in turns, medians. With --rivals a whole update of deep Q-learning beside
+PyTorch and JAX.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 import bpcore as bp
+
+from . import dqn
 
 SIZES = (8, 64, 64, 4)
 FEW, MANY = 20, 220  # batches of the two fits whose difference is the core's step
@@ -162,11 +164,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.calls", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[64])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rivals", action="store_true")
     arguments = parser.parse_args()
     bp.set_num_threads(1)
     for rows in arguments.rows:
         for name, beyond, goal in measure(rows, arguments.rounds):
             print(f"  {name:28} {beyond:8.1f} us   goal {goal:g}{'' if beyond <= goal else '   *'}")
+    if arguments.rivals:
+        rivals(arguments.rounds)
+
+
+def rivals(rounds: int) -> None:
+    calls = {name: (update, 20) for name, update in dqn.updates().items()}
+    took = {name: statistics.median(all_) for name, all_ in in_turns(calls, rounds).items()}
+    print("an update of deep Q-learning, 64 rows of 4-64-64-2")
+    for name, microseconds in took.items():
+        ratio = microseconds / took["bpcore"]
+        print(
+            f"  {name:28} {microseconds:8.1f} us{'' if name == 'bpcore' else f'   {ratio:.1f} x'}"
+        )
 
 
 if __name__ == "__main__":

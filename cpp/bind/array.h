@@ -35,8 +35,31 @@ template <class T> T* writable_data(const py::array& array, const std::string& w
 
 inline Shape shape_of(const py::array& array) { return Shape(array.shape(), array.shape() + array.ndim()); }
 
-template <class T> py::array_t<T> copy_out(const T* data, const Shape& shape) {
-  py::array_t<T> out(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+// NumPy's own, not written to, of these sizes; without the vectors that pybind11 makes on the way.
+template <class T> py::array new_of(int axes, py::ssize_t* sizes) {
+  auto& api = py::detail::npy_api::get();
+  PyObject* const made = api.PyArray_NewFromDescr_(api.PyArray_Type_, py::dtype::of<T>().release().ptr(), axes, sizes,
+                                                   nullptr, nullptr, 0, nullptr);
+  if (made == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(made);
+}
+
+template <class T> py::array new_rows(std::int64_t n, const Shape& sample) {
+  py::ssize_t sizes[kMaxRank + 1] = {n};
+  check(sample.size() <= kMaxRank, "an array of more than 16 axes");
+  std::copy(sample.begin(), sample.end(), sizes + 1);
+  return new_of<T>(static_cast<int>(sample.size()) + 1, sizes);
+}
+
+template <class T> py::array new_array(const Shape& shape) {
+  py::ssize_t sizes[kMaxRank + 1] = {};
+  check(shape.size() <= kMaxRank, "an array of more than 16 axes");
+  std::copy(shape.begin(), shape.end(), sizes);
+  return new_of<T>(static_cast<int>(shape.size()), sizes);
+}
+
+template <class T> py::array copy_out(const T* data, const Shape& shape) {
+  py::array out = new_array<T>(shape);
   if (out.size() > 0) std::memcpy(out.mutable_data(), data, static_cast<std::size_t>(out.nbytes()));
   return out;
 }

@@ -17,6 +17,7 @@ template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight,
   config.options = get_or(dict, "options", std::vector<double>{});
   config.point = get_or(dict, "point", 0);
   config.steps = get_or(dict, "steps", std::int64_t{0});
+  config.sum = get_or(dict, "sum", false);
   const auto kind = dict["kind"].cast<std::string>();
   if (kind == "python") {
     config.user = std::make_shared<PythonLoss<T>>(dict["call"], row_of(shape, config.steps));

@@ -85,12 +85,12 @@ template <class T> int Network<T>::node(int users) const {
 }
 
 template <class T> RowReader<T> Network<T>::reader(const py::array& x, std::size_t k, std::int64_t n) const {
-  const std::string what = "input " + std::to_string(k);
-  RowReader<T> reader(view_of(x, what));
+  RowReader<T> reader(view_of(x, "an input"));
   const std::int64_t size = graph_->size(graph_->inputs[k]);
-  check(x.ndim() >= 1 && reader.rows() == n && reader.row_size() == size,
-        what + ": got shape " + to_string(shape_of(x)) + ", expected " + std::to_string(n) + " rows of " +
-            std::to_string(size));
+  if (x.ndim() < 1 || reader.rows() != n || reader.row_size() != size) {
+    throw BadInput("input " + std::to_string(k) + ": got shape " + to_string(shape_of(x)) + ", expected " +
+                   std::to_string(n) + " rows of " + std::to_string(size));
+  }
   if (shifts_[k].mean >= 0) reader.subtract(offset(k));
   if (graph_->facts[static_cast<std::size_t>(graph_->inputs[k])].ids) reader.read_as_ids();
   return reader;
@@ -137,8 +137,10 @@ template <class T> std::vector<double> Network<T>::largest(std::vector<double> m
 
 template <class T>
 std::vector<RowReader<T>> Network<T>::readers(const std::vector<py::array>& xs, std::int64_t* n) const {
-  check(xs.size() == graph_->inputs.size(),
-        "got " + std::to_string(xs.size()) + " input arrays, the network has " + std::to_string(graph_->inputs.size()));
+  if (xs.size() != graph_->inputs.size()) {
+    throw BadInput("got " + std::to_string(xs.size()) + " input arrays, the network has " +
+                   std::to_string(graph_->inputs.size()));
+  }
   check(xs.empty() || xs[0].ndim() >= 1, "an input needs an axis of samples");
   *n = xs.empty() ? 0 : xs[0].shape(0);
   std::vector<RowReader<T>> all;
@@ -214,7 +216,7 @@ template <class T> PyObject* Network<T>::call(PyObject* x, PyObject* out, bool c
   const T* from = static_cast<const T*>(input.data());
   if (check_finite && !kernels<T>().all_finite(from, input.size())) return nullptr;
   if (out == Py_None) {
-    output = py::array_t<T>(with_rows(n, shape));
+    output = new_rows<T>(n, shape);
   } else {
     if (!plain_rows<T>(out, shape, &output) || output.shape(0) != n || !output.writeable()) return nullptr;
     const T* y = static_cast<const T*>(output.data());

@@ -15,6 +15,7 @@ void bind_trainer(py::module_& m);
 void bind_stream(py::module_& m);
 void bind_passes(py::module_& m);
 void bind_plain(py::module_& m);
+void bind_weights(py::module_& m);
 void bind_solver(py::module_& m);
 void bind_derivatives(py::module_& m);
 void bind_tools(py::module_& m);

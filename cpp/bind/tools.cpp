@@ -273,25 +273,6 @@ void bind_crew(py::module_& m) {
 
 std::string activation_name_at(int i) { return activation_name(static_cast<Activation>(i)); }
 
-// w <- (1 - tau) w + tau source, for all arrays; they are the weights of two models, so of equal shapes and dtypes.
-template <class T> void blend_pair(const py::array& target, const py::array& source, double tau) {
-  T* w = writable_data<T>(target, "a weight");
-  const T* from = writable_data<T>(source, "a weight of source");
-  check(target.size() == source.size(), "blend: arrays of different sizes");
-  const FloatEnvironment environment;
-  if (w == from) return;
-  kernels<T>().scale(static_cast<T>(1 - tau), w, target.size());
-  kernels<T>().axpy(static_cast<T>(tau), from, w, target.size());
-}
-
-void blend(const std::vector<py::array>& targets, const std::vector<py::array>& sources, double tau) {
-  check(targets.size() == sources.size(), "blend: one source for each target");
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    const bool single = targets[i].dtype().equal(py::dtype::of<float>());
-    (single ? blend_pair<float> : blend_pair<double>)(targets[i], sources[i], tau);
-  }
-}
-
 }  // namespace
 
 template <class T> Compute parse_compute(const std::string& name) {
@@ -325,7 +306,6 @@ void bind_tools(py::module_& m) {
   m.def("get_num_threads", &num_threads);
   m.def("available_cpus", &available_cpus);
   m.def("quota_cpus", &quota_cpus, py::arg("root") = "");
-  m.def("blend", &blend, py::arg("targets"), py::arg("sources"), py::arg("tau"));
   m.def("scan", &scan, py::arg("array"), py::arg("dtype"));
   m.def("label_range", &label_range, py::arg("labels").noconvert(), py::arg("n_classes"));
   m.def("set_patience", [](double scale) { patience_scale = scale; }, py::arg("scale"));

@@ -176,8 +176,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
         continue;
       }
       const Shape& shape = graph.params[p].shape;
-      py::array_t<T> g(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-      step.copy_gradient(static_cast<int>(p), g.mutable_data());
+      py::array g = new_array<T>(shape);
+      step.copy_gradient(static_cast<int>(p), static_cast<T*>(g.mutable_data()));
       params.append(g);
     }
     for (std::size_t k = 0; wrt_inputs && k < graph.inputs.size(); ++k) inputs.append(array_of(graph.inputs[k], true));
@@ -291,13 +291,15 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
 
   Target<T> target(const py::array& y, bool labels, const BoundLoss<T>& loss, std::int64_t n) const {
     Target<T> target;
-    check(y.ndim() >= 1 && y.shape(0) == n,
-          "y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
+    if (y.ndim() < 1 || y.shape(0) != n) {
+      throw BadInput("y: got " + to_string(shape_of(y)) + ", expected " + std::to_string(n) + " samples");
+    }
     if (!labels) {
       target.dense = RowReader<T>(view_of(y, "y"));
       const std::int64_t expected = loss.positions * loss.target_width;
-      check(target.dense.row_size() == expected,
-            "y: got " + to_string(shape_of(y)) + ", expected rows of " + std::to_string(expected));
+      if (target.dense.row_size() != expected) {
+        throw BadInput("y: got " + to_string(shape_of(y)) + ", expected rows of " + std::to_string(expected));
+      }
       return target;
     }
     const Loss kind = loss.config.kind;

@@ -7,8 +7,11 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <typeindex>
 
-#include "base/threads.h"
+#include "base/crew.h"
+#include "plan/teamwork.h"
 #include "train/outputs.h"
 
 namespace bp {
@@ -49,7 +52,8 @@ template <class T> class Sweep {
   void read_weights(T* w) const;
   void write_weights(const T* w);
 
-  // body(part) on each member of a team, chunk after chunk, with a barrier after each.
+  // body(part) on each member of a team, chunk after chunk, with a barrier after each; as many members as pay, at most
+  // `threads`.
   template <class Body>
   void run(const BatchSource<T>& source, std::int64_t chunk, int threads, const Poll& poll, Body&& body);
 
@@ -87,8 +91,9 @@ template <class T> class Sweep {
   std::int64_t size_ = 0, outputs_ = 0;
   bool together_ = false;
   const BatchSource<T>* source_ = nullptr;
-  std::vector<std::size_t> spending_;  // steps whose backward may overwrite what they saved
-  std::vector<Buffer<T>> saved_;       // and a copy of that, for each
+  std::map<std::type_index, Crew> crews_;  // by kind of pass
+  std::vector<std::size_t> spending_;      // steps whose backward may overwrite what they saved
+  std::vector<Buffer<T>> saved_;           // and a copy of that, for each
 };
 
 template <class T>
@@ -97,7 +102,8 @@ void Sweep<T>::run(const BatchSource<T>& source, std::int64_t chunk, int threads
   chunk = std::max<std::int64_t>(std::min(chunk, source.n), 1);
   threads = together_ ? 1 : std::min(threads, num_threads());
   prepare(source, chunk, threads);
-  run_team(threads, [&](Team& team) {
+  const double guess = seconds_for(3 * plan().flops() * source.n);
+  run_crew(crews_[typeid(Body)], threads, guess, static_cast<double>(source.n), [&](Team& team) {
     for (Rows data{0, 0}; data.begin < source.n; data.begin = data.end) {
       data.end = std::min(data.begin + chunk, source.n);
       if (team.rank == 0 && poll) poll();

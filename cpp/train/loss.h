@@ -22,6 +22,7 @@ template <class T> struct LossConfig {
   int point = 0;                        // the block that metrics compare with the target
   double weight = 1;                    // of this output in the total
   std::int64_t steps = 0;  // the output's first axis, where a step is what the loss is of; 0: it is of a sample
+  bool sum = false;        // over the batch and over the values of a row, in place of means
   std::shared_ptr<UserLoss<T>> user;
 };
 
@@ -41,6 +42,17 @@ template <class T> struct BoundLoss {
   // Whether the values of a row may have weights of their own: a cross entropy is one number for a row.
   bool weighs_values() const {
     return config.user != nullptr || (config.kind != Loss::kCrossEntropy && config.kind != Loss::kCrossEntropyLogits);
+  }
+  // How many values the loss of a row is the mean over; 1 where it is a sum.
+  double values_of_row() const {
+    switch (config.kind) {
+      case Loss::kCrossEntropy:
+      case Loss::kCrossEntropyLogits:
+      case Loss::kKlDivergence:
+      case Loss::kHalfSquaredError: return 1;
+      case Loss::kGaussianNll: return static_cast<double>(target_width);
+      default: return static_cast<double>(width);
+    }
   }
   bool bounded() const { return low > -std::numeric_limits<T>::infinity(); }
 };

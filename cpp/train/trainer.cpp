@@ -348,12 +348,17 @@ template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const B
     double sum = 0;
     for (std::int64_t r = 0; r < n * loss.positions; ++r) sum += static_cast<double>(step.row_loss(k)[r]);
     const bool of_samples = loss.config.steps == 0;
-    const double terms = of_samples ? static_cast<double>(n) : job.terms(k, loss.positions);
-    if (of_samples) sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
+    double terms = of_samples ? static_cast<double>(n) : job.terms(k, loss.positions);
+    if (loss.config.sum) {
+      sum *= loss.values_of_row();
+      terms = 1;
+    } else if (of_samples) {
+      sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
+    }
     total += loss.config.weight * sum / terms;
     if (!count_metrics) continue;
     results_.loss[k] += sum;
-    results_.terms[k] += terms;
+    results_.terms[k] = loss.config.sum ? 1 : results_.terms[k] + terms;
     const OutputBatch<T> batch = step.output(k, n);
     for (Metric<T>& metric : metrics_[k]) metric.add(batch);
   }

@@ -36,6 +36,7 @@ __all__: list[str] = [
     "activation",
     "activation_grad",
     "activation_names",
+    "assign_all",
     "available_cpus",
     "blend",
     "change_teams",
@@ -533,12 +534,9 @@ def activation_grad(
     alpha: typing.SupportsFloat | typing.SupportsIndex = 0.0,
 ) -> numpy.ndarray: ...
 def activation_names() -> list[str]: ...
+def assign_all(held: list, sources: collections.abc.Sequence) -> bool: ...
 def available_cpus() -> int: ...
-def blend(
-    targets: collections.abc.Sequence[numpy.ndarray],
-    sources: collections.abc.Sequence[numpy.ndarray],
-    tau: typing.SupportsFloat | typing.SupportsIndex,
-) -> None: ...
+def blend(held: list, sources: list, tau: typing.SupportsFloat | typing.SupportsIndex) -> bool: ...
 def change_teams(seed: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Other teams at every batch, for tests; 0: an end of it.

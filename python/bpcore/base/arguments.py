@@ -24,8 +24,44 @@ def _signature(cls: type) -> inspect.Signature:
     return inspect.signature(inspect.unwrap(cls.__init__))  # type: ignore[misc]
 
 
+@functools.lru_cache(maxsize=512)
+def _plain_arguments(cls: type) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]] | None:
+    """Arguments by position, all with their defaults, and those without one; None where there are
+    arguments of other kinds."""
+    parameters = list(_signature(cls).parameters.values())[1:]
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if any(p.kind not in by_name for p in parameters):
+        return None
+    places = tuple(p.name for p in parameters if p.kind is by_name[0])
+    needed = frozenset(p.name for p in parameters if p.default is inspect.Parameter.empty)
+    return places, {p.name: p.default for p in parameters}, needed
+
+
+def _bound(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """What `bind` gives, if all fits in the plainest way."""
+    plain = _plain_arguments(cls)
+    if plain is None or len(args) > len(plain[0]):
+        return None
+    places, defaults, needed = plain
+    given = dict(zip(places, args, strict=False))
+    if kwargs:
+        if not (kwargs.keys() <= defaults.keys()) or not given.keys().isdisjoint(kwargs):
+            return None
+        given.update(kwargs)
+    if not needed <= given.keys():
+        return None
+    return {
+        key: given.get(key, default)
+        for key, default in defaults.items()
+        if key in given or key in ("name", "trainable")
+    }
+
+
 def bind(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments that were given, by name; TypeError with a hint for an unknown one."""
+    plain = _bound(cls, args, kwargs)
+    if plain is not None:
+        return plain
     signature = _signature(cls)
     try:
         bound = signature.bind(None, *args, **kwargs).arguments

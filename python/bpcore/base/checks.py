@@ -54,6 +54,8 @@ def unknown(what: str, name: Any, known: Iterable[str]) -> ValueError:
 
 def integer(name: str, value: Any, low: int = 1, high: int = MAX_SIZE) -> int:
     """An int in [low, high]; NumPy integers count, bool and float do not."""
+    if type(value) is int and low <= value <= high:
+        return value
     if isinstance(value, (bool, np.bool_, np.ndarray)) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int, got {describe(value)}")
     number = operator.index(value)
@@ -97,6 +99,8 @@ def real(
 
 def boolean(name: str, value: Any) -> bool:
     """True or False, nothing that merely behaves like it."""
+    if value is True or value is False:
+        return bool(value)
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {describe(value)}")
     return bool(value)

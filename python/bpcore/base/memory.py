@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 
 
-def empty(shape: Shape, dtype: str) -> Array:
+def empty(shape: Shape, dtype: str | np.dtype[Any]) -> Array:
     """An array of zeros that begins on a cache line, where vectors of any width are aligned."""
     result: Array = _core.empty(shape, dtype)
     return result
@@ -25,7 +25,7 @@ def empty(shape: Shape, dtype: str) -> Array:
 
 def aligned_copy(value: Array) -> Array:
     """A copy in the core's memory, on a cache line."""
-    result = empty(tuple(value.shape), value.dtype.name)
+    result = empty(tuple(value.shape), value.dtype)
     result[...] = value
     return result
 

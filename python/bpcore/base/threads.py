@@ -53,6 +53,8 @@ def get_num_threads() -> int:
 class threads(_core.ThreadCount):
     """Use up to `n` threads inside a ``with`` block, or in a function that is decorated with it.
 
+    The number is the process's: meanwhile it goes for calls in other threads, too.
+
     Parameters
     ----------
     n : int

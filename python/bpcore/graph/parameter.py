@@ -130,7 +130,7 @@ class Parameter:
     def grad(self) -> Array:
         """Gradient, of the value's shape and dtype."""
         if self._grad is None:
-            self._grad = empty(self.shape, self.dtype.name)
+            self._grad = empty(self.shape, self.dtype)
         return self._grad
 
     @grad.setter
@@ -176,6 +176,10 @@ class Parameter:
         constraints.check_shape(self.name, found, self.shape)
         self._constraint = found
         Edition.next()
+
+    def held(self) -> tuple[Array, Array, _core.Counter]:
+        """For the core: the array, the view that users see, and how often calls have changed it."""
+        return self._value, self.value, self._changes
 
     def check(self, new: Any, what: str | None = None) -> Array:
         """`new` as an array that may be copied into the value, or an error."""
@@ -262,6 +266,12 @@ def check_writable(parameters: Sequence[Parameter]) -> None:
                 f"{p.name}: its value is read-only, expected an array that takes new weights; "
                 "nothing was changed; set value.flags.writeable = True"
             )
+
+
+def assigned(parameters: Sequence[Parameter], arrays: Sequence[Any]) -> bool:
+    """Copy arrays into all parameters if they fit as they are, and are finite; else into none: then
+    `Parameter.check` converts them, or says what is wrong."""
+    return _core.assign_all([p.held() for p in parameters], arrays)
 
 
 def assign(parameters: Sequence[Parameter], arrays: Sequence[Array]) -> None:

@@ -18,7 +18,7 @@ from .. import _core, graph
 from ..base import arguments, checks, seeding
 from ..base.memory import Array, Shape, empty
 from ..errors import ShapeError
-from ..graph.parameter import Edition, Parameter, assign, reserve
+from ..graph.parameter import Edition, Parameter, assign, assigned, reserve
 from .python_node import PythonNode, call_forward
 
 
@@ -483,6 +483,8 @@ def set_weights(label: str, parameters: Sequence[Parameter], weights: Sequence[A
         raise TypeError(f"{label}: expected a list of arrays, got {checks.describe(weights)}")
     if len(weights) != len(parameters):
         raise ShapeError(f"{label}: expected {len(parameters)} arrays, got {len(weights)}")
+    if type(weights) in (list, tuple) and assigned(parameters, weights):
+        return  # nothing was to be converted, and nothing to be refused
     new = [
         p.check(w, f"weights[{i}] ({p.name})")
         for i, (p, w) in enumerate(zip(parameters, weights, strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import arguments
+from ..base import arguments, checks
 from ..base.memory import Array, Shape
 from ..errors import ShapeError
 
@@ -69,13 +69,32 @@ class Loss(arguments.Configured):
 
 
 class CoreLoss(Loss):
-    """Base of the built-in losses."""
+    """Base of the built-in losses.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+        What becomes of the losses of a batch: their mean, over rows (or steps) and over the values
+        of a row where the formula says so; or the sum over all of these, as PyTorch has it. With
+        "sum" a step grows with the batch, and the loss that `fit` and `evaluate` tell is the sum
+        over all of the data.
+
+    Examples
+    --------
+    >>> import bpcore as bp
+    >>> bp.losses.MeanSquaredError(reduction="sum").value([[0.0, 0.0]], [[1.0, 3.0]])
+    10.0
+    """
 
     kind = ""  # the core's name
     option_name = ""
     takes_labels = False
     parts = 1  # values of the output for each value of the target
     point: int | None = 0  # the part that metrics compare with the target, None: there is none
+    reduction = "mean"
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = checks.choice("reduction", reduction, ("mean", "sum"))
 
     @property
     def name(self) -> str:
@@ -87,7 +106,8 @@ class CoreLoss(Loss):
 
     def spec(self) -> dict[str, Any]:
         """For the core."""
-        return {"kind": self.kind, "options": self._options(), "point": self.point or 0}
+        told = {"kind": self.kind, "options": self._options(), "point": self.point or 0}
+        return told if self.reduction == "mean" else {**told, "sum": True}
 
     def _options(self) -> list[float]:
         return [float(getattr(self, self.option_name))] if self.option_name else []
@@ -119,16 +139,21 @@ class CoreLoss(Loss):
         """dL_i/dp, of p's shape."""
         raise NotImplementedError
 
+    def terms(self, p: Array) -> int:
+        """How many values of predictions of one row L_i is the mean over; 1 where it is a sum."""
+        return size(p)
+
     def value(self, y_true: Any, y_pred: Any) -> float:
-        """Mean of L_i over the rows."""
+        """Mean of L_i over the rows, or the sum over rows and values."""
         t, p = self._pair(y_true, y_pred)
-        return float(self.rows(t, p).mean())
+        losses = self.rows(t, p)
+        return float(losses.mean() if self.reduction == "mean" else losses.sum() * self.terms(p))
 
     def gradient(self, y_true: Any, y_pred: Any) -> Array:
         """Gradient of `value` with respect to `y_pred`."""
         t, p = self._pair(y_true, y_pred)
-        result: Array = self.slope(t, p) / p.shape[0]
-        return result
+        slope = self.slope(t, p)
+        return slope / p.shape[0] if self.reduction == "mean" else slope * self.terms(p)
 
     def _hold(self, p: Array, eps: Any) -> Array:
         """Predictions as the core takes them: probabilities away from where L is infinite."""

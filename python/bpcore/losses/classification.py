@@ -17,7 +17,10 @@ class _Labelled(CoreLoss):
 
     option_name = "label_smoothing"
 
-    def __init__(self, label_smoothing: float = 0.0, class_weight: Any = None) -> None:
+    def __init__(
+        self, label_smoothing: float = 0.0, class_weight: Any = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
         self.label_smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0)
         self.class_weight = class_weight
 
@@ -54,6 +57,8 @@ class BinaryCrossEntropy(_Labelled):
     pos_weight : float, or sequence of float (K,), optional
         q, what a true label weighs against a false one: of each of K labels, or of all. With
         (number of false) / (number of true) both weigh alike.
+    reduction : {"mean", "sum"}
+        "sum": over rows and outputs.
 
     Notes
     -----
@@ -70,9 +75,13 @@ class BinaryCrossEntropy(_Labelled):
     kind = "binary_cross_entropy"
 
     def __init__(
-        self, label_smoothing: float = 0.0, class_weight: Any = None, pos_weight: Any = None
+        self,
+        label_smoothing: float = 0.0,
+        class_weight: Any = None,
+        pos_weight: Any = None,
+        reduction: str = "mean",
     ) -> None:
-        super().__init__(label_smoothing, class_weight)
+        super().__init__(label_smoothing, class_weight, reduction)
         self.pos_weight = None if pos_weight is None else _positive(pos_weight)
 
     def _options(self) -> list[float]:
@@ -126,6 +135,9 @@ class CrossEntropy(_Labelled):
     def weight_shape(self, shape: Shape) -> Shape:
         return shape[:-1]  # classes share one number
 
+    def terms(self, p: Array) -> int:
+        return size(p) // int(p.shape[-1])
+
     def _smooth(self, t: Array) -> Array:
         result: Array = t * (1 - self.label_smoothing) + self.label_smoothing / t.shape[-1]
         return result
@@ -160,6 +172,9 @@ class KLDivergence(CoreLoss):
     """
 
     kind = "kl_divergence"
+
+    def terms(self, p: Array) -> int:
+        return size(p) // int(p.shape[-1])
 
     def _hold(self, p: Array, eps: Any) -> Array:
         result: Array = np.clip(p, eps, 1.0)

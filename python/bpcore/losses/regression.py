@@ -32,6 +32,9 @@ class HalfSquaredError(CoreLoss):
 
     kind = "half_squared_error"
 
+    def terms(self, p: Array) -> int:
+        return 1
+
     def rows(self, t: Array, p: Array) -> Array:
         return mean((p - t) ** 2) * (0.5 * size(p))
 
@@ -58,7 +61,8 @@ class Huber(CoreLoss):
     kind = "huber"
     option_name = "delta"
 
-    def __init__(self, delta: float = 1.0) -> None:
+    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
         self.delta = checks.real("delta", delta, 0.0, open_low=True)
 
     def rows(self, t: Array, p: Array) -> Array:

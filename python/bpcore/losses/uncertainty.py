@@ -23,6 +23,8 @@ class Quantile(CoreLoss):
     ----------
     quantiles : float or sequence of float
         Each in (0, 1), increasing.
+    reduction : {"mean", "sum"}
+        "sum": over rows and outputs.
 
     Notes
     -----
@@ -40,7 +42,8 @@ class Quantile(CoreLoss):
 
     kind = "quantile"
 
-    def __init__(self, quantiles: Any = 0.5) -> None:
+    def __init__(self, quantiles: Any = 0.5, reduction: str = "mean") -> None:
+        super().__init__(reduction)
         single = np.ndim(quantiles) == 0
         given = [quantiles] if single else list(quantiles)
         if not given:
@@ -90,6 +93,8 @@ class GaussianNLL(CoreLoss):
         at the s so held, so that a head which fell below can come back.
     full : bool
         Whether to add the constant 1/2 log(2 pi).
+    reduction : {"mean", "sum"}
+        "sum": over rows and K.
 
     Notes
     -----
@@ -106,12 +111,16 @@ class GaussianNLL(CoreLoss):
     kind = "gaussian_nll"
     parts = 2
 
-    def __init__(self, epsilon: float = 1e-6, full: bool = False) -> None:
+    def __init__(self, epsilon: float = 1e-6, full: bool = False, reduction: str = "mean") -> None:
+        super().__init__(reduction)
         self.epsilon = checks.real("epsilon", epsilon, 0.0, open_low=True)
         self.full = checks.boolean("full", full)
 
     def _options(self) -> list[float]:
         return [float(np.log(self.epsilon)), 0.5 * float(np.log(2.0 * np.pi)) * self.full]
+
+    def terms(self, p: Array) -> int:
+        return size(p) // 2
 
     def _layout(self) -> str:
         return "K means and then K logarithms of variances"

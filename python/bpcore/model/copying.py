@@ -119,19 +119,21 @@ class Copying(Stepwise):
             if not isinstance(source, Copying) or theirs is None:
                 raise TypeError(f"source must be a Model, got {checks.describe(source)}")
             own = self.weights
-            shapes = [[(p.shape, p.dtype.name) for p in model] for model in (own, theirs)]
-            if shapes[0] != shapes[1]:
-                raise ShapeError(
-                    f"source {source.name!r} has weights {shapes[1]}, expected those of "
-                    f"{self.name!r}: {shapes[0]}; make it by clone()"
-                )
-            check_writable(own)
-            for p in own:
-                p._changes.value += 1
-            _core.blend([p.value for p in own], [p.value for p in theirs], tau)
-            for p, q in zip(own, theirs, strict=True):
-                if p.exact is not None and tau == 1.0:
-                    p.exact[...] = q.unrounded()
+            if not _core.blend([p.held() for p in own], [p.held() for p in theirs], tau):
+                self._refuse_to_blend(own, theirs, source.name)
+            if tau == 1.0:
+                for p, q in zip(own, theirs, strict=True):
+                    if p.exact is not None:
+                        p.exact[...] = q.unrounded()
+
+    def _refuse_to_blend(self, own: list[Parameter], theirs: list[Parameter], name: str) -> None:
+        shapes = [[(p.shape, p.dtype.name) for p in model] for model in (own, theirs)]
+        if shapes[0] != shapes[1]:
+            raise ShapeError(
+                f"source {name!r} has weights {shapes[1]}, expected those of {self.name!r}: "
+                f"{shapes[0]}; make it by clone()"
+            )
+        check_writable(own)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights alone to a safetensors file, under their names; see `load_weights`.

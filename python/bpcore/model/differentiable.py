@@ -151,6 +151,7 @@ class Differentiable(Inspectable):
         with self._busy("fisher_vector"):
             engine, xs = self._read_x(x)
             compilation = self._need_compilation()
+            compilation.refuse_sums("the Fisher matrix")
             trainer = engine.trainer("gradients", compilation)
             ys = []
             shapes = [engine.low.shapes[i] for i in engine.outputs]
@@ -236,6 +237,7 @@ class Differentiable(Inspectable):
     def _with_data(self, x: Any, y: Any) -> Iterator[tuple[Engine, Any]]:
         """The engine for these data, and a trainer that holds them meanwhile."""
         compilation = self._need_compilation()
+        compilation.refuse_sums("a second derivative, or one of each sample,")
         item: Dataset = self._prepared(x, y)
         engine = self._built().of(item)
         trainer = engine.trainer("gradients", compilation)

@@ -214,7 +214,7 @@ class Optimizer(arguments.Configured):
             fits = arrays is not None and len(arrays) == count
             if not fits or any(a.shape != p.shape or a.dtype != p.dtype for a in arrays or []):
                 try:
-                    arrays = [empty(p.shape, p.dtype.name) for _ in initial]
+                    arrays = [empty(p.shape, p.dtype) for _ in initial]
                 except MemoryError as error:
                     where = f"state of optimizer {type(self).__name__} for {p.name}"
                     raise MemoryError(f"{where}: {error}") from error
@@ -251,7 +251,7 @@ class Optimizer(arguments.Configured):
                     raise ShapeError(
                         f"optimizer state of {p.name}: expected {p.shape}, got {array.shape}"
                     )
-                own = empty(p.shape, p.dtype.name)
+                own = empty(p.shape, p.dtype)
                 own[...] = array
                 new[p].append(own)
         iterations = checks.integer("iterations", state["iterations"], 0, 2**62)

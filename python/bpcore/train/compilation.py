@@ -161,6 +161,15 @@ class Compilation:
             )
         return [checks.real("loss_weights", v, 0.0) for v in value]
 
+    def refuse_sums(self, what: str) -> None:
+        """Raise for what takes the mean of the losses over the batch, if one is a sum."""
+        for loss in self.losses:
+            if isinstance(loss, CoreLoss) and loss.reduction == "sum":
+                raise ValueError(
+                    f"{what} takes the mean of the losses over the batch, got {loss!r}; compile "
+                    "with reduction='mean'"
+                )
+
     # ---- for the core -------------------------------------------------------------------------
     def core_losses(self, dtype: str) -> list[dict[str, Any]]:
         """One dict per output."""

@@ -28,8 +28,12 @@ def of_arrays(
     """All of a data set, or its first `steps` batches."""
     trainer = engine.of(item).trainer("eval", compilation)
     compilation.measures.reset()
+    size = batch_size_of(batch_size, item.n)
+    if size == item.n:  # one batch
+        trainer.train_step(item.xs, item.ys, item.told, 0.0, update=False)
+        return _logs(compilation, trainer, prefix)
     trainer.set_data(item.xs, item.ys, item.told)
-    trainer.start_epoch(batch_size_of(batch_size, item.n), shuffle=False, update=False)
+    trainer.start_epoch(size, shuffle=False, update=False)
     end = trainer.n_batches if steps is None else min(steps, trainer.n_batches)
     rate = np.array([0.0])
     try:

@@ -6,7 +6,7 @@ The core works in slices of at most 50 ms, so that Ctrl-C takes effect within 0.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from .options import Options
 from .trainee import Trainee
 
 _RATES = 4096  # rates computed ahead when there is a schedule
+_UNHEARD = nullcontext()
 
 
 class Loop:
@@ -322,14 +323,15 @@ class Loop:
         """Of the epoch so far."""
         return self.compilation.measures.logs(self.trainer.results(), final=False)
 
-    @contextmanager
-    def _told(self, batch: int) -> Iterator[None]:
+    def _told(self, batch: int) -> AbstractContextManager[None]:
         """Callbacks hear of a batch before and after it, if any wants to."""
-        if self.hooks.has_batch_hooks:
-            self.hooks.call("on_train_batch_begin", batch)
+        return self._heard(batch) if self.hooks.has_batch_hooks else _UNHEARD
+
+    @contextmanager
+    def _heard(self, batch: int) -> Iterator[None]:
+        self.hooks.call("on_train_batch_begin", batch)
         yield
-        if self.hooks.has_batch_hooks:
-            self.hooks.call("on_train_batch_end", batch, logs=self._logs())
+        self.hooks.call("on_train_batch_end", batch, logs=self._logs())
 
     def _guarded(self, epoch: int, work: Any, batch: int | None = None) -> None:
         try:
@@ -347,7 +349,7 @@ class Rates:
         self.constant = False
         self.rate: Any = None
         self.first = -1
-        self.values = np.empty(0)
+        self.values: Any = ()
 
     def next(self, step: int) -> np.ndarray[Any, Any]:
         """Rates from `step` on, at least one; one alone is meant for all steps if constant."""

@@ -41,6 +41,7 @@ def refuse(loop: Any, train: Dataset | None) -> None:
             raise ValueError(
                 f"{name} finds its steps by itself, got {what}={value}; compile without it"
             )
+    compilation.refuse_sums(name)
     for p in loop.engine.params:
         if p.trainable and p.constraint is not None:
             raise ValueError(

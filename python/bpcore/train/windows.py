@@ -226,6 +226,9 @@ def gradients(
     engine.counters.carried.fetch()  # a fit's, which goes on afterwards
     length = item.form.lengths[0]
     total = sum(int(v.mask.sum()) for v in cut(item, 0, length).valid if v is not None)
+    reductions = {getattr(loss, "reduction", "mean") for loss in compilation.losses}
+    if len(reductions) > 1:
+        raise ValueError("bptt: got losses that are means and others that are sums; give all alike")
     loss = 0.0
     found: list[Any] = [None] * len(engine.params)
     states: dict[str, Array] = {}  # before step `start`
@@ -241,10 +244,11 @@ def gradients(
         if not count:
             continue
         (value, grads), _ = _pass(engine, compilation, part, states)
-        loss += value * count / total
+        share = 1.0 if reductions == {"sum"} else count / total
+        loss += value * share
         for k, g in enumerate(grads):
             if g is not None:
-                own = np.asarray(g, np.float64) * (count / total)
+                own = np.asarray(g, np.float64) * share
                 found[k] = own if found[k] is None else found[k] + own
     return loss, [None if g is None else g.astype(engine.dtype) for g in found]
 

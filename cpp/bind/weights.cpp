@@ -1,0 +1,117 @@
+// Weights that take other values: all of them or none, as the caller's own loops want it.
+#include "base/counter.h"
+#include "base/threads.h"
+#include "bind/parts.h"
+#include "kernels/table.h"
+
+namespace bp {
+namespace {
+
+struct Range {
+  const char *begin, *end;
+  bool meets(const Range& other) const { return begin < other.end && other.begin < end; }
+};
+
+Range range_of(const py::array& array) {
+  const auto* data = static_cast<const char*>(array.data());
+  return {data, data + array.nbytes()};
+}
+
+template <class T> constexpr int type_number() { return py::detail::npy_format_descriptor<T>::value; }
+
+int type_of(const py::array& array) {
+  const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
+  return type->byteorder == '=' ? type->type_num : -1;
+}
+
+// Whether `source` is an array of what the target takes without a conversion.
+bool fits(const py::array& target, py::handle source) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(source.ptr())) != array_type()) return false;
+  const auto array = py::reinterpret_borrow<py::array>(source);
+  constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  return (array.flags() & kPlain) == kPlain && type_of(array) == type_of(target) && array.ndim() == target.ndim() &&
+         std::equal(array.shape(), array.shape() + array.ndim(), target.shape());
+}
+
+bool all_finite(const py::array& array) {
+  return type_of(array) == type_number<float>()
+             ? kernels<float>().all_finite(static_cast<const float*>(array.data()), array.size())
+             : kernels<double>().all_finite(static_cast<const double*>(array.data()), array.size());
+}
+
+// A model's weights as its parameters hold them (Parameter.held): (array, the view that users see, count of changes).
+struct Held {
+  explicit Held(const py::list& parts) {
+    for (py::handle part : parts) {
+      PyObject* const tuple = part.ptr();
+      arrays.push_back(py::reinterpret_borrow<py::array>(PyTuple_GET_ITEM(tuple, 0)));
+      writable = writable && py::reinterpret_borrow<py::array>(PyTuple_GET_ITEM(tuple, 1)).writeable();
+      changes.push_back(py::handle(PyTuple_GET_ITEM(tuple, 2)).cast<Counter*>());
+    }
+  }
+  void note_change() const {
+    for (Counter* count : changes) count->add(1);
+  }
+  void* data(std::size_t i) const { return const_cast<void*>(arrays[i].data()); }
+
+  std::vector<py::array> arrays;
+  std::vector<Counter*> changes;
+  bool writable = true;
+};
+
+// Copies the sources in, if all of them fit as they are, are finite and no weights themselves; else nothing, false.
+bool assign_all(const py::list& held, const py::sequence& sources) {
+  const Held to(held);
+  const py::object list = py::reinterpret_steal<py::object>(PySequence_Fast(sources.ptr(), "a sequence"));
+  if (!to.writable || static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr())) != to.arrays.size()) return false;
+  PyObject** const from = PySequence_Fast_ITEMS(list.ptr());
+  for (std::size_t i = 0; i < to.arrays.size(); ++i) {
+    if (!fits(to.arrays[i], from[i])) return false;
+    const auto source = py::reinterpret_borrow<py::array>(from[i]);
+    const Range own = range_of(source);
+    const auto meets = [&](const py::array& weight) { return own.meets(range_of(weight)); };
+    if (std::any_of(to.arrays.begin(), to.arrays.end(), meets) || !all_finite(source)) return false;
+  }
+  to.note_change();
+  for (std::size_t i = 0; i < to.arrays.size(); ++i) {
+    const auto source = py::reinterpret_borrow<py::array>(from[i]);
+    std::memcpy(to.data(i), source.data(), static_cast<std::size_t>(source.nbytes()));
+  }
+  return true;
+}
+
+template <class T> void blend_pair(T* w, const T* from, std::int64_t size, double tau) {
+  if (w == from) return;
+  kernels<T>().scale(static_cast<T>(1 - tau), w, size);
+  kernels<T>().axpy(static_cast<T>(tau), from, w, size);
+}
+
+// w <- (1 - tau) w + tau source for all weights of two models, of equal shapes and dtypes and writable; else nothing,
+// false.
+bool blend(const py::list& held, const py::list& sources, double tau) {
+  const Held to(held), from(sources);
+  if (!to.writable || to.arrays.size() != from.arrays.size()) return false;
+  for (std::size_t i = 0; i < to.arrays.size(); ++i) {
+    if (!fits(to.arrays[i], from.arrays[i])) return false;
+  }
+  const FloatEnvironment environment;
+  to.note_change();
+  for (std::size_t i = 0; i < to.arrays.size(); ++i) {
+    const std::int64_t size = to.arrays[i].size();
+    if (type_of(to.arrays[i]) == type_number<float>()) {
+      blend_pair(static_cast<float*>(to.data(i)), static_cast<const float*>(from.data(i)), size, tau);
+    } else {
+      blend_pair(static_cast<double*>(to.data(i)), static_cast<const double*>(from.data(i)), size, tau);
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+void bind_weights(py::module_& m) {
+  m.def("assign_all", &assign_all, py::arg("held"), py::arg("sources"));
+  m.def("blend", &blend, py::arg("held"), py::arg("sources"), py::arg("tau"));
+}
+
+}  // namespace bp
