@@ -147,7 +147,7 @@ def test_other_losses_are_seen_at_once():
     model.compile("sgd", "binary_cross_entropy")
     with pytest.raises(ValueError, match="binary_cross_entropy expects targets in"):
         model._read(x, values)
-    assert isinstance(model._engine.signature._plain, Plain)
+    assert isinstance(model._engine.signature.plain, Plain)
 
 
 def test_class_weights_of_a_loss_count_beside_plain_data(rng):

@@ -27,8 +27,8 @@ class Plain:
     ----------
     held : list of ndarray
         The model's weights, apart from which data have to be.
-    inputs, targets : PlainParts or None
-        None where there is none.
+    inputs, targets, deltas : PlainParts or None
+        None where there is none; deltas are gradients of the outputs.
     form, steps, valid
         As in `signature.Inputs`, the same for all plain data.
     losses : list
@@ -50,10 +50,22 @@ class Plain:
         self.losses: Sequence[Any] | None = None
         self.labels: list[bool] = []
         self.targets: Any = None
+        self.deltas: Any = None
+
+    def read_deltas(self, dy: Any, n: int) -> list[Array] | None:
+        """Gradients of the outputs of `n` rows; None: the long way."""
+        found = None if self.deltas is None else self.deltas.read(dy, n)
+        if found is None:
+            return None
+        result: list[Array] = found[1]
+        given = [dy] if len(result) == 1 else dy
+        # A target may lack an axis of 1, a gradient may not.
+        return result if all(a is b for a, b in zip(result, given, strict=True)) else None
 
     def of(self, losses: Sequence[Any], shapes: Sequence[Shape], dtype: str) -> Plain:
         """The same for targets of these losses, whose outputs have these shapes."""
         own = Plain(self.held, self.inputs, self.form, self.steps, self.valid)
+        own.deltas = self.deltas
         wanted = [_wanted(loss, shape) for loss, shape in zip(losses, shapes, strict=True)]
         known = [part for part in wanted if part is not None]
         if len(known) == len(wanted):
@@ -74,8 +86,11 @@ def looks(
     if steps.inputs or any(steps.outputs):
         return Plain(held)
     wanted = [(shape, 0, -math.inf, math.inf) for shape in shapes]
-    parts = _core.PlainParts(dtype, wanted, held)
-    return Plain(held, parts, form, steps, [None] * len(steps.outputs))
+    found = Plain(held, None, form, steps, [None] * len(steps.outputs))
+    found.inputs = _core.PlainParts(dtype, wanted, held)
+    ends = [(shape, 0, -math.inf, math.inf) for shape in steps.shapes]
+    found.deltas = _core.PlainParts(dtype, ends, held)
+    return found
 
 
 def _wanted(loss: Any, shape: Shape) -> tuple[Shape, int, float, float] | None:

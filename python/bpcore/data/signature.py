@@ -132,7 +132,7 @@ class Signature:
     ) -> None:
         self.inputs, self.outputs, self.dtype = inputs, outputs, dtype
         self._held, self._steps, self.ids = held, steps, ids
-        self._plain: Plain | None = None
+        self.plain: Plain | None = None
 
     def read(
         self,
@@ -192,10 +192,10 @@ class Signature:
 
     def _plain_inputs(self, x: Any) -> Inputs | None:
         """Those of most calls, found by one look of the core; None: by the long way."""
-        if self._plain is None:
+        if self.plain is None:
             shapes, held = self.inputs.shapes, list(self._held())
-            self._plain = Plain(held) if self.ids else looks(shapes, held, self.dtype, self._steps)
-        plain = self._plain
+            self.plain = Plain(held) if self.ids else looks(shapes, held, self.dtype, self._steps)
+        plain = self.plain
         found = None if plain.inputs is None else plain.inputs.read(x)
         if found is None:
             return None
@@ -204,11 +204,11 @@ class Signature:
 
     def _plain_targets(self, y: Any, losses: Sequence[Any], found: Inputs) -> list[Target] | None:
         """The same of targets, for inputs that were found so."""
-        plain = self._plain
+        plain = self.plain
         if plain is None or found.steps is None or found.steps is not plain.steps:
             return None
         if plain.losses is not losses:
-            self._plain = plain = plain.of(losses, self.outputs.shapes, self.dtype)
+            self.plain = plain = plain.of(losses, self.outputs.shapes, self.dtype)
         ys = None if plain.targets is None else plain.targets.read(y, found.n)
         return None if ys is None else list(zip(ys[1], plain.labels, strict=True))
 

@@ -265,20 +265,21 @@ class Model(Runnable):
         checks.boolean("skip_mismatch", skip_mismatch)
         if not isinstance(other, Model):
             raise TypeError(f"other must be a Model, got {checks.describe(other)}")
-        theirs = {p.name: p for p in other.weights}
-        pairs = [(p, theirs[p.name]) for p in self.weights if p.name in theirs]
+        own, theirs = ({p.name: p for p in model.weights} for model in (self, other))
+        shared = [name for name in own if name in theirs]
         if skip_mismatch:
-            pairs = [(p, q) for p, q in pairs if p.shape == q.shape]
+            shared = [name for name in shared if own[name].shape == theirs[name].shape]
+        pairs = [(own[name], theirs[name]) for name in shared]
         if not pairs:
             raise ValueError(
                 f"models {self.name!r} and {other.name!r} share no weight, expected equal names: "
-                f"{[p.name for p in self.weights][:3]} and {list(theirs)[:3]}"
+                f"{list(own)[:3]} and {list(theirs)[:3]}"
             )
         for p, q in pairs:
             if p.exact is not None:
                 p.exact[...] = q.unrounded()
         set_weights(f"model {self.name!r}", [p for p, _ in pairs], [q.value for _, q in pairs])
-        return [p.name for p, _ in pairs]
+        return shared
 
     def count_params(self) -> int:
         """Number of scalar weights."""

@@ -17,6 +17,7 @@ from ..errors import ShapeError, diverged
 from ..graph.parameter import Parameter, assign
 from ..train import windows
 from ..train.compilation import Compilation
+from ..train.engine import Engine
 from .inspectable import Inspectable
 
 _OBSTACLES = {
@@ -173,12 +174,12 @@ class Stepwise(Inspectable):
 
     def _forward(self, x: Any, training: bool, mask: Any = None) -> list[Any]:
         """By output; of sequences that came one by one a list where it has their steps."""
-        with self._undone_on_error():
-            x = self._build_for(x)
-            engine = self._built()
-            engine.refresh()
-            found = engine.signature.read_inputs(x, mask=mask)
-            engine.passing = found._replace(xs=[])
+        if self.built:
+            engine, found = self._read_pass(x, mask)
+        else:
+            with self._undone_on_error():
+                engine, found = self._read_pass(self._build_for(x), mask)
+        engine.passing = found._replace(xs=[])
         own = engine.formed(found.form)
         if training:
             windows.begin(own, own.passes, found.n)
@@ -188,6 +189,11 @@ class Stepwise(Inspectable):
             raise diverged(error, -1, None) from None
         return [cut(y, found, k) for k, y in enumerate(ys)]
 
+    def _read_pass(self, x: Any, mask: Any) -> tuple[Engine, Inputs]:
+        engine = self._built()
+        engine.refresh()
+        return engine, engine.signature.read_inputs(x, mask=mask)
+
     def _backward(self, dy: Any, parameters: bool, inputs: bool) -> list[Any]:
         base = self._built(" (forward)")
         made: Inputs | None = base.passing
@@ -195,6 +201,25 @@ class Stepwise(Inspectable):
         obstacle = engine.passes.obstacle
         if obstacle:
             raise RuntimeError(f"model {self.name!r}: {_OBSTACLES[obstacle]}")
+        plain = engine.signature.plain
+        dys = None if plain is None else plain.read_deltas(dy, engine.passes.rows)
+        if dys is None or (made is not None and any(made.valid)):
+            dys = self._read_deltas(dy, engine, made)
+        try:
+            dxs = engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
+        except _core.Diverged as error:
+            raise diverged(error, -1, None) from None
+        each: list[Array | None] = [None] * len(dxs)
+        if made is not None and made.each:
+            each = list(made.each)[: len(dxs)]
+        return [
+            dx if own is None else [row[:n] for row, n in zip(dx, own, strict=True)]
+            for dx, own in zip(dxs, each, strict=True)
+        ]
+
+    @staticmethod
+    def _read_deltas(dy: Any, engine: Engine, made: Inputs | None) -> list[Array]:
+        """dL/dy by output, checked, for the pass of these inputs."""
         ends = engine.signature.outputs
         dys = []
         shapes = [engine.low.shapes[i] for i in engine.outputs]
@@ -213,17 +238,7 @@ class Stepwise(Inspectable):
                 counts = valid.mask.reshape(*valid.mask.shape, *[1] * (array.ndim - 2))
                 array = np.where(counts, array, 0)
             dys.append(array)
-        try:
-            dxs = engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
-        except _core.Diverged as error:
-            raise diverged(error, -1, None) from None
-        each: list[Array | None] = [None] * len(dxs)
-        if made is not None and made.each:
-            each = list(made.each)[: len(dxs)]
-        return [
-            dx if own is None else [row[:n] for row, n in zip(dx, own, strict=True)]
-            for dx, own in zip(dxs, each, strict=True)
-        ]
+        return dys
 
     def _apply(self, compilation: Compilation, gradients: Any) -> None:
         engine = self._built()

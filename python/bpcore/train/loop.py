@@ -181,7 +181,8 @@ class Loop:
     def _tell(self, epoch: int, logs: dict[str, float]) -> None:
         self.progress.epoch_end(epoch, logs)
         self.hooks.call("on_epoch_end", epoch, logs=logs)
-        self.history.record(epoch, logs)  # what callbacks have added
+        if len(self.hooks.items) > 1:
+            self.history.record(epoch, logs)  # what callbacks have added
 
     def _solver_epoch(
         self, epoch: int, solver: solving.Solving, train: Dataset

@@ -1,0 +1,77 @@
+"""What a call costs beyond the core: Python's calls are counted, which no busy machine disturbs.
+
+The microseconds are `python -m bench.calls`'s; 0.1 us each is a rule of thumb.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+import bpcore as bp
+
+L = bp.layers
+X = np.linspace(-1, 1, 64 * 8, dtype=np.float32).reshape(64, 8)
+Y, DY = np.ones((64, 4), np.float32), np.full((64, 4), 1e-3, np.float32)
+
+
+def net(rate=1e-3):
+    layers = [bp.Input((8,)), L.Dense(64, "tanh"), L.Dense(64, "tanh"), L.Dense(4)]
+    model = bp.Sequential(layers, seed=0)
+    model.compile(bp.optimizers.Adam(rate), "mse")
+    return model
+
+
+def by_hand(model):
+    model.forward(X)
+    model.zero_gradients()
+    model.backward(DY, inputs=False)
+    model.apply_gradients()
+
+
+def epochs(model):
+    model.fit(X, Y, batch_size=64, epochs=11, verbose=0)
+
+
+CALLS = {  # the call, and how many calls of functions it may make
+    "train_on_batch": (lambda m, o, w: m.train_on_batch(X, Y), 80),
+    "train_on_batch(dy=)": (lambda m, o, w: m.train_on_batch(X, dy=DY), 110),
+    "forward, backward, apply": (lambda m, o, w: by_hand(m), 120),
+    "gradients": (lambda m, o, w: m.gradients(X, Y), 110),
+    "evaluate": (lambda m, o, w: m.evaluate(X, Y), 90),
+    "fit": (lambda m, o, w: m.fit(X, Y, batch_size=64, verbose=0), 330),
+    "fit of 11 epochs": (lambda m, o, w: epochs(m), 1450),
+    "set_weights": (lambda m, o, w: m.set_weights(w), 40),
+    "copy_weights": (lambda m, o, w: m.copy_weights(o), 95),
+    "polyak_update": (lambda m, o, w: m.polyak_update(o, 0.1), 65),
+    "predict": (lambda m, o, w: m.predict(X), 8),
+}
+
+
+def counted(work):
+    """How many functions a call calls, of Python and of C."""
+    found = 0
+
+    def see(frame, event, argument):
+        nonlocal found
+        found += event in ("call", "c_call")
+
+    sys.setprofile(see)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+@pytest.mark.parametrize("rate", [1e-3, "a schedule"])
+@pytest.mark.parametrize("name", CALLS)
+def test_few_functions_are_called(name, rate):
+    call, most = CALLS[name]
+    model = net(bp.schedules.Cosine(1e-3, 10**6) if rate == "a schedule" else rate)
+    other, weights = model.clone(), model.get_weights()
+    for _ in range(2):  # the first one makes what the others find
+        call(model, other, weights)
+    assert counted(lambda: call(model, other, weights)) <= most
