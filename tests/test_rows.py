@@ -24,12 +24,13 @@ def test_terms_in_each_tier(case, dtype):
 
 
 def linear_in_weights(case):
-    """Whether backward reads a weight only as itself, not in values of forward."""
+    """Whether backward reads a weight only as itself, not in values of forward, nor as what the
+    gradient of another weight came through."""
     layer = case.make(bp.layers)
     for inner in ("layer", "forward_layer"):  # of wrappers
         layer = getattr(layer, inner, layer)
     return (
-        not isinstance(layer, bp.layers.Swish)
+        not isinstance(layer, (bp.layers.Swish, bp.layers.SeparableConv2D))
         and getattr(layer, "activation", "linear") == "linear"
     )
 

@@ -64,6 +64,14 @@ template <class T> py::array copy_out(const T* data, const Shape& shape) {
   return out;
 }
 
+// The gradient of an input; of one behind stops alone it is 0, and was not computed.
+template <class T> py::array_t<T> gradient_or_zeros(const T* data, const Shape& shape) {
+  if (data != nullptr) return copy_out(data, shape);
+  py::array_t<T> zeros(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+  std::fill_n(zeros.mutable_data(), zeros.size(), T(0));
+  return zeros;
+}
+
 inline Shape with_rows(std::int64_t n, const Shape& sample) {
   Shape shape{n};
   shape.insert(shape.end(), sample.begin(), sample.end());

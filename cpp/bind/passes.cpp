@@ -69,14 +69,7 @@ template <class T> class PyPasses {
     py::list dxs;
     for (std::size_t k = 0; k < graph.inputs.size(); ++k) {
       const Shape shape = with_rows(passes_->rows(), graph.shapes[static_cast<std::size_t>(graph.inputs[k])]);
-      const T* dx = passes_->input_gradient(k);
-      if (dx != nullptr) {
-        dxs.append(copy_out(dx, shape));
-        continue;
-      }
-      py::array_t<T> zeros(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-      std::fill_n(zeros.mutable_data(), zeros.size(), T(0));
-      dxs.append(zeros);
+      dxs.append(gradient_or_zeros(passes_->input_gradient(k), shape));
     }
     return dxs;
   }

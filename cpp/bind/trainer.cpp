@@ -180,7 +180,11 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       step.copy_gradient(static_cast<int>(p), static_cast<T*>(g.mutable_data()));
       params.append(g);
     }
-    for (std::size_t k = 0; wrt_inputs && k < graph.inputs.size(); ++k) inputs.append(array_of(graph.inputs[k], true));
+    for (std::size_t k = 0; wrt_inputs && k < graph.inputs.size(); ++k) {
+      const int node = graph.inputs[k];
+      const Shape shape = with_rows(trainer_->samples(), graph.shapes[static_cast<std::size_t>(node)]);
+      inputs.append(gradient_or_zeros<T>(step.gradient(node), shape));
+    }
     return py::make_tuple(loss, params, inputs);
   }
 
