@@ -465,10 +465,11 @@ OPTIMIZERS = {
     "Lion": ("lion", "lion_decay"),
     "Rprop": ("rprop",),
 }
-# Batch solvers and the file of their tests: no single update of theirs is another library's.
+# Second-order methods and the file of their tests: no update of theirs is another library's.
 SOLVERS = {
     "LevenbergMarquardt": "test_levenberg",
     "LBFGS": "test_solvers",
     "ScaledConjugateGradient": "test_solvers",
     "Quickprop": "test_solvers",
+    "KFAC": "test_kfac",
 }

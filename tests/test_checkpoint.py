@@ -33,6 +33,7 @@ OPTIMIZERS = {
     "rmsprop": lambda: O.RMSprop(0.01),
     "nadam": lambda: O.Nadam(0.01),
     "lion": lambda: O.Lion(0.001),
+    "kfac": lambda: O.KFAC(0.05, refresh=4),
     "amsgrad-python-rate": lambda: O.Adam(lambda step: 0.01 / (1 + step), amsgrad=True),
 }
 

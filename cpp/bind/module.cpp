@@ -29,6 +29,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   bp::bind_plain(m);
   bp::bind_weights(m);
   bp::bind_solver(m);
+  bp::bind_kfac(m);
   bp::bind_derivatives(m);
   bp::bind_rehearsal(m);
 }

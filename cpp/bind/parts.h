@@ -2,7 +2,7 @@
 #pragma once
 
 #include "bind/array.h"
-#include "train/optimizer.h"
+#include "train/job.h"
 
 namespace bp {
 
@@ -17,11 +17,13 @@ void bind_passes(py::module_& m);
 void bind_plain(py::module_& m);
 void bind_weights(py::module_& m);
 void bind_solver(py::module_& m);
+void bind_kfac(py::module_& m);
 void bind_derivatives(py::module_& m);
 void bind_tools(py::module_& m);
 void bind_rehearsal(py::module_& m);
 
 OptimizerConfig parse_optimizer(const py::dict& dict);
+template <class T> PreconditionerMaker<T> parse_kfac(const py::dict& dict);
 template <class T>
 Compute parse_compute(const std::string& name);  // "", T's own or "bfloat16"; throws where it cannot be had
 

@@ -49,6 +49,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       config->has_optimizer = true;
       config->optimizer = parse_optimizer(py::dict(optimizer));
       bind_slots(*config, graph);
+      if (parameters.contains("kfac")) config->preconditioner = parse_kfac<T>(py::dict(parameters["kfac"]));
     }
     trainer_ = std::make_unique<Trainer<T>>(net_->graph(), std::move(config), std::move(all_metrics), std::move(steps),
                                             std::move(draws));

@@ -178,13 +178,54 @@ void factor_of_curvature(const BoundLoss<T>& loss, const LossArgs<T>& rows, cons
   }
 }
 
-#define BP_INSTANTIATE_CURVATURE(T)                                                               \
-  template bool is_sum_of_squares(const BoundLoss<T>&);                                           \
-  template bool has_factor(const BoundLoss<T>&);                                                  \
-  template bool has_likelihood(const BoundLoss<T>&);                                              \
-  template void measure_curvature(const BoundLoss<T>&, const LossArgs<T>&, bool, T*);             \
-  template void times_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, const T*, T*); \
-  template void factor_of_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, std::int64_t, T*);
+template <class T>
+void draw_of_curvature(const BoundLoss<T>& loss, const LossArgs<T>& rows, const T* h, const RandomStream& random,
+                       std::int64_t first, T* out) {
+  constexpr std::int64_t kGroup = 64;  // numbers of a stream that are made at once
+  const std::int64_t n = rows.n, groups = (n + kGroup - 1) / kGroup;
+  const Loss kind = loss.config.kind;
+  const T* const row_factor = h + rows.rows * n;
+  const auto number = [](std::uint32_t bits) { return static_cast<T>((static_cast<double>(bits) + 0.5) * 0x1p-32); };
+  if (kind == Loss::kBinaryCrossEntropyLogits) {
+    kernels<T>().activate[static_cast<int>(Activation::kSigmoid)](rows.prediction, out, rows.rows * n, T(0));
+  }
+  for (std::int64_t r = 0; r < rows.rows; ++r, h += n, out += n) {
+    const auto group = static_cast<std::uint64_t>((first + r) * groups);
+    std::uint32_t bits[kGroup];
+    if (is_sum_of_squares(loss)) {
+      kernels<T>().random_normal(random.seed, random.stream, group, n, T(0), T(1), out);
+      for (std::int64_t j = 0; j < n; ++j) out[j] *= std::sqrt(h[j]);
+      continue;
+    }
+    if (kind == Loss::kCrossEntropyLogits) {
+      kernels<T>().random_bits(random.seed, random.stream, group, 1, bits);
+      T left = number(bits[0]);
+      std::int64_t drawn = 0;
+      while (drawn + 1 < n && left >= h[drawn]) left -= h[drawn++];
+      const T root = std::sqrt(row_factor[r]);
+      for (std::int64_t j = 0; j < n; ++j) out[j] = root * (h[j] - (j == drawn ? T(1) : T(0)));
+      continue;
+    }
+    for (std::int64_t j = 0; j < n; ++j) {
+      if (j % kGroup == 0) {
+        const std::uint64_t own = group + static_cast<std::uint64_t>(j / kGroup);
+        kernels<T>().random_bits(random.seed, random.stream, own, std::min(kGroup, n - j), bits);
+      }
+      const T p = out[j];
+      out[j] = number(bits[j % kGroup]) < p ? -std::sqrt(h[j] * (T(1) - p) / p) : std::sqrt(h[j] * p / (T(1) - p));
+    }
+  }
+}
+
+#define BP_INSTANTIATE_CURVATURE(T)                                                                       \
+  template bool is_sum_of_squares(const BoundLoss<T>&);                                                   \
+  template bool has_factor(const BoundLoss<T>&);                                                          \
+  template bool has_likelihood(const BoundLoss<T>&);                                                      \
+  template void measure_curvature(const BoundLoss<T>&, const LossArgs<T>&, bool, T*);                     \
+  template void times_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, const T*, T*);         \
+  template void factor_of_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, std::int64_t, T*); \
+  template void draw_of_curvature(const BoundLoss<T>&, const LossArgs<T>&, const T*, const RandomStream&, \
+                                  std::int64_t, T*);
 BP_INSTANTIATE_CURVATURE(float)
 BP_INSTANTIATE_CURVATURE(double)
 

@@ -9,6 +9,7 @@
 // likelihood.
 #pragma once
 
+#include "plan/random.h"
 #include "train/loss.h"
 
 namespace bp {
@@ -26,5 +27,11 @@ void times_curvature(const BoundLoss<T>& loss, const LossArgs<T>& rows, const T*
 // out (rows, n) = column j of S
 template <class T>
 void factor_of_curvature(const BoundLoss<T>& loss, const LossArgs<T>& rows, const T* h, std::int64_t j, T* out);
+// out (rows, n) with E[out out^T] = H, for losses that have a factor: root weight times the delta of targets drawn from
+// the distribution that the loss gives the model, a normal one, the classes' or a coin for each value. h is the
+// expected one. Row r of `rows` has numbers of row first + r, whoever asks.
+template <class T>
+void draw_of_curvature(const BoundLoss<T>& loss, const LossArgs<T>& rows, const T* h, const RandomStream& random,
+                       std::int64_t first, T* out);
 
 }  // namespace bp

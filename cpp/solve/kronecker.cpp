@@ -15,48 +15,17 @@ const Products<double>& products() { return kernels<double>().products[static_ca
 
 }  // namespace
 
-std::vector<KroneckerSquare::Layer> KroneckerSquare::layers_of(const Sweep<double>& sweep, bool* all) {
-  std::vector<Layer> layers;
-  *all = !sweep.together();
-  for (std::size_t p = 0; p < sweep.offsets().size(); ++p) {
-    if (sweep.offsets()[p] < 0) continue;
-    const auto& uses = sweep.plan().uses(static_cast<int>(p));
-    const Product<double>* product =
-        uses.size() == 1 ? sweep.plan().steps()[at(uses[0].step)].op->as_product() : nullptr;
-    if (product == nullptr || !product->by_depth()) {
-      *all = false;
-      return layers;
-    }
-    const auto step = at(uses[0].step);
-    auto found = std::find_if(layers.begin(), layers.end(), [&](const Layer& layer) { return layer.step == step; });
-    if (found == layers.end()) {
-      layers.push_back({step, product->in(), product->out(), {}, false, false, {}, {}});
-      found = layers.end() - 1;
-    }
-    (uses[0].slot == Product<double>::kWeights ? found->kernel : found->bias) = true;
-  }
-  for (Layer& layer : layers) {
-    const auto& params = sweep.plan().steps()[layer.step].params;
-    const auto place = [&](int slot) { return sweep.offsets()[at(params[at(slot)])]; };
-    for (std::int64_t i = 0; layer.kernel && i < layer.in; ++i) {
-      layer.offset.push_back(place(Product<double>::kWeights) + i * layer.out);
-    }
-    if (layer.bias) layer.offset.push_back(place(Product<double>::kBias));
-  }
-  return layers;
-}
-
 bool KroneckerSquare::fits(const Sweep<double>& sweep, std::int64_t samples) {
-  bool all = false;
+  int other = -1;
   std::int64_t widest = 0;
-  for (const Layer& layer : layers_of(sweep, &all)) widest = std::max(widest, layer.out);
-  return all && samples * widest * widest * 8 <= kOuterBytes;
+  for (const DenseLayer& layer : dense_layers(sweep, &other)) widest = std::max(widest, layer.out);
+  return other < 0 && !sweep.together() && samples * widest * widest * 8 <= kOuterBytes;
 }
 
 KroneckerSquare::KroneckerSquare(const Sweep<double>& sweep, std::int64_t samples, std::int64_t columns)
     : samples_(samples), columns_(columns) {
-  bool all = false;
-  layers_ = layers_of(sweep, &all);
+  int other = -1;
+  for (DenseLayer& layer : dense_layers(sweep, &other)) layers_.emplace_back(std::move(layer));
   std::int64_t widest = 1;
   for (Layer& layer : layers_) {
     layer.inputs = Buffer<double>(samples * layer.rows(), kUnwritten);
@@ -92,12 +61,7 @@ void KroneckerSquare::make_room(int threads) {
 
 void KroneckerSquare::keep_inputs(Sweep<double>& sweep, const Part& part) {
   for (Layer& layer : layers_) {
-    const std::int64_t width = layer.rows(), from_kernel = layer.kernel ? layer.in : 0;
-    for (std::int64_t r = part.mine.begin; r < part.mine.end; ++r) {
-      double* const row = layer.inputs.data() + r * width;
-      std::copy_n(sweep.io(layer.step).x[0] + r * layer.in, from_kernel, row);
-      if (layer.bias) row[from_kernel] = 1;
-    }
+    homogeneous_inputs(sweep, layer, part.mine, layer.inputs.data() + part.mine.begin * layer.rows());
   }
 }
 

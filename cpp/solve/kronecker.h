@@ -8,7 +8,7 @@
 // itself only i <= j and k <= k' are computed. Samples in chunks, whose sums are added in order.
 #pragma once
 
-#include "solve/sweep.h"
+#include "solve/dense_layers.h"
 
 namespace bp {
 
@@ -25,20 +25,15 @@ class KroneckerSquare {
   void finish(double* q, std::int64_t size) const;                                // into Q's upper triangle
 
  private:
-  struct Layer {
-    std::size_t step;
-    std::int64_t in, out;
-    std::vector<std::int64_t> offset;  // by row: of each input whose weights are trained, last of the bias
-    bool kernel, bias;
+  struct Layer : DenseLayer {
+    explicit Layer(DenseLayer layer) : DenseLayer(std::move(layer)) {}
     Buffer<double> inputs, deltas;  // (samples, R), (columns, samples, O)
-    std::int64_t rows() const { return static_cast<std::int64_t>(offset.size()); }
   };
   struct Pair {
     std::size_t first, second;
     std::int64_t products, outers;  // i j and k k'
     Buffer<double> sum;             // (products, outers)
   };
-  static std::vector<Layer> layers_of(const Sweep<double>& sweep, bool* all);
   void make_outer(const Pair& pair, Rows mine);
   void add_product(const Part& part, Pair& pair);
 

@@ -56,8 +56,10 @@ template <class T> void Sweep<T>::write_weights(const T* w) {
   graph().note_change();
 }
 
-template <class T> void Sweep<T>::prepare(const BatchSource<T>& source, std::int64_t chunk, int threads) {
+template <class T>
+void Sweep<T>::prepare(const BatchSource<T>& source, std::int64_t chunk, int threads, const std::int64_t* order) {
   source_ = &source;
+  order_ = order;
   for (const Valid<T>& valid : source.valid) {
     check(valid.count == nullptr,
           "got sequences of unlike length, or a mask, expected that all positions count; give "
@@ -97,6 +99,7 @@ template <class T> std::int64_t Sweep<T>::scratch_size(std::int64_t samples) con
 template <class T> BatchJob<T> Sweep<T>::job(const Part& part, std::int64_t n) const {
   BatchJob<T> job{};
   job.source = source_;
+  job.order = order_;
   job.rows = {part.data.begin, part.data.begin + n};
   return job;
 }

@@ -52,6 +52,9 @@ template <class T> class Sweep {
   void read_weights(T* w) const;
   void write_weights(const T* w);
 
+  // Before the passes over chunks of up to `chunk` samples, order[rows] of the source; on one thread. run() does it.
+  void prepare(const BatchSource<T>& source, std::int64_t chunk, int threads, const std::int64_t* order = nullptr);
+
   // body(part) on each member of a team, chunk after chunk, with a barrier after each; as many members as pay, at most
   // `threads`.
   template <class Body>
@@ -81,7 +84,6 @@ template <class T> class Sweep {
 
  private:
   void accumulate(const Part& part, std::size_t param, Rows of_param, Rows rows, T* g, bool add);
-  void prepare(const BatchSource<T>& source, std::int64_t chunk, int threads);
   BatchJob<T> job(const Part& part, std::int64_t n) const;
 
   Workspace<T> work_;
@@ -91,6 +93,7 @@ template <class T> class Sweep {
   std::int64_t size_ = 0, outputs_ = 0;
   bool together_ = false;
   const BatchSource<T>* source_ = nullptr;
+  const std::int64_t* order_ = nullptr;
   std::map<std::type_index, Crew> crews_;  // by kind of pass
   std::vector<std::size_t> spending_;      // steps whose backward may overwrite what they saved
   std::vector<Buffer<T>> saved_;           // and a copy of that, for each

@@ -1,6 +1,9 @@
 // What a training step is told: once (StepConfig), of the data (BatchSource), and of each batch (BatchJob).
 #pragma once
 
+#include <functional>
+#include <memory>
+
 #include "plan/gather.h"
 #include "train/constraint.h"
 #include "train/loss.h"
@@ -44,6 +47,14 @@ struct SignedBy {
 // The states of which ops go from training batch to training batch.
 enum class Carries { kNothing, kStateful, kAll };
 
+template <class T> class Preconditioner;
+template <class T> struct StepConfig;
+
+// Makes one for a graph and what its trainer was told, which holds this.
+template <class T>
+using PreconditionerMaker = std::function<std::unique_ptr<Preconditioner<T>>(
+    std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config)>;
+
 template <class T> struct StepConfig {
   std::vector<BoundLoss<T>> losses;
   std::vector<ValueLoss> objectives;
@@ -52,8 +63,9 @@ template <class T> struct StepConfig {
   std::vector<char> needs_values;  // by output: some metric wants what predict() returns
   OptimizerConfig optimizer;
   bool has_optimizer = false;
-  std::vector<std::vector<T*>> slots;  // by parameter
-  std::vector<ParameterGroup> groups;  // empty: the optimizer's own numbers for all; else group_of is by parameter
+  PreconditionerMaker<T> preconditioner;  // empty: gradients go to the optimizer as they are
+  std::vector<std::vector<T*>> slots;     // by parameter
+  std::vector<ParameterGroup> groups;     // empty: the optimizer's own numbers for all; else group_of is by parameter
   std::vector<int> group_of;
   std::vector<PenaltyConfig<T>> penalties;       // by parameter, or empty
   std::vector<ConstraintConfig<T>> constraints;  // by parameter, or empty

@@ -21,7 +21,8 @@ void raise(double* most, double value) { *most = value <= *most ? *most : std::i
 
 template <class T>
 TrialUpdate<T>::TrialUpdate(Workspace<T>& work, const Tiles<T>& tiles)
-    : work_(work), tiles_(tiles), tile_bounds_(at(tiles.count())), tile_weight_(at(tiles.count()), 0.0) {
+    : work_(work), tiles_(tiles), preconditions_(work.config->has_optimizer && work.config->preconditioner),
+      tile_bounds_(at(tiles.count())), tile_weight_(at(tiles.count()), 0.0) {
   for (const ParameterView<T>& param : work_.graph->params) own_.w.push_back(param.value);
   own_.slots = work_.config->slots;
   own_.slots.resize(own_.w.size());  // none without an optimizer
@@ -104,6 +105,7 @@ template <class T> void TrialUpdate<T>::look(const Team& team, const BatchJob<T>
       sure &= most <= weight_limit_[p];
     }
   }
+  if (team.rank == 0 && preconditions_) sure = false;
   if (team.rank == 0 && updates(job)) {
     sure &= !always_ && !wild_;
     step_ = 0;

@@ -31,7 +31,7 @@ template <class T> class TrialUpdate {
 
   void note_own_change() { changes_ = work_.graph->changes(); }  // of weights and slots: the bounds know it
   void take_waiting(const TrialUpdate& other) { wild_ = other.wild_; }
-  bool always() const { return always_; }  // no update is without doubt
+  bool always() const { return always_ || preconditions_; }  // no update is without doubt
   Weights<T>& own() { return own_; }
   // The copy, on every member of the team, which has met since the doubt; allocates.
   Weights<T>& copy(Team& team, const BatchJob<T>& job);
@@ -53,6 +53,7 @@ template <class T> class TrialUpdate {
 
   Workspace<T>& work_;
   const Tiles<T>& tiles_;
+  const bool preconditions_;          // no bound holds for what a matrix makes of gradients
   Weights<T> own_, copy_;             // copy_ is empty where there is none
   std::vector<Buffer<T>> memory_;     // of the copy
   std::vector<int> statistics_;       // the parameters that are not trained, but moved after a batch

@@ -23,7 +23,10 @@ Update<T>::Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& rel
       trial_(work, tiles), touched_(work, tiles), tile_norm_(at(tiles.count()), 0.0), bad_tile_(tiles.count()) {
   for (std::size_t p = 0; p < work_.graph->params.size(); ++p) in_place_.push_back(most_in_place(static_cast<int>(p)));
   penalties_.set_tiles(at(tiles_.count()));
-  if (work_.config->clip_norm > 0 || work_.config->accumulate_steps > 1) materialise();
+  if (work_.config->has_optimizer && work_.config->preconditioner) {
+    preconditioner_ = work_.config->preconditioner(work_.graph, work_.config);
+  }
+  if (work_.config->clip_norm > 0 || work_.config->accumulate_steps > 1 || preconditioner_ != nullptr) materialise();
 }
 
 template <class T> void Update<T>::materialise() {
@@ -289,6 +292,8 @@ template <class T> void Update<T>::run(Team& team, const BatchJob<T>& job, const
   if (materialised() || collected) {
     if (!collected) collect(team, job, false);
     if (update && clips_norm() && !collected) team.barrier();
+    if (update) scale_collected(team);
+    if (preconditioner_ != nullptr) precondition(team, job);
     if (update) apply_collected(team, to);
   } else {
     run_fused(team, job, to);
@@ -366,20 +371,49 @@ template <class T> void Update<T>::collect(Team& team, const BatchJob<T>& job, b
   }
 }
 
-template <class T> void Update<T>::apply_collected(const Team& team, const Weights<T>& to) {
+template <class T> void Update<T>::scale_collected(const Team& team) {
   const Rows mine = tiles_.of(team.rank, team.size);
   const double scale = clips_norm() ? norm_scale() : 1;
+  if (scale == 1) return;
+  for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+    if (touched_.has(tiles_[t].param) && !touched_.dirty(t)) continue;
+    kernels<T>().scale(static_cast<T>(scale), gradients_.data() + tiles_[t].offset, tiles_[t].size());
+  }
+}
+
+template <class T> void Update<T>::apply_collected(const Team& team, const Weights<T>& to) {
+  const Rows mine = tiles_.of(team.rank, team.size);
   for (std::int64_t t = mine.begin; t < mine.end; ++t) {
     const OwnedTile& tile = tiles_[t];
-    T* g = gradients_.data() + tile.offset;
-    const bool by_rows = touched_.has(tile.param), rests = by_rows && !touched_.dirty(t);
-    if (scale != 1 && !rests) kernels<T>().scale(static_cast<T>(scale), g, tile.size());
-    if (!by_rows || !touched_.leaves_rest(tile.param)) {
+    const T* g = gradients_.data() + tile.offset;
+    if (!touched_.has(tile.param) || !touched_.leaves_rest(tile.param)) {
       apply(t, g, to);
-      continue;
+    } else if (touched_.dirty(t)) {
+      apply_touched(t, g, to);
     }
-    if (!rests) apply_touched(t, g, to);
   }
+}
+
+// In a trial: no bound holds for what a matrix makes of gradients.
+template <class T> void Update<T>::precondition(Team& team, const BatchJob<T>& job) {
+  if (job.commit) preconditioner_->look(team, job);
+  if (!preconditioner_->flaw().empty()) return work_.flaw();
+  if (!job.update) return;
+  const Rows mine = tiles_.of(team.rank, team.size);
+  const auto each_copy = [&](auto&& copy) {
+    for (std::int64_t t = mine.begin; t < mine.end; ++t) {
+      T* const whole = preconditioner_->gradient(tiles_[t].param);
+      each_run(tiles_[t], work_.param(tiles_[t].param),
+               [&](std::int64_t at_param, std::int64_t at_tile, std::int64_t n) {
+                 copy(whole + at_param, gradients_.data() + tiles_[t].offset + at_tile, n);
+               });
+    }
+  };
+  each_copy([](T* whole, const T* tile, std::int64_t n) { std::copy_n(tile, n, whole); });
+  team.barrier();
+  preconditioner_->run(team, job);
+  if (!preconditioner_->flaw().empty()) return work_.flaw();
+  each_copy([](const T* whole, T* tile, std::int64_t n) { std::copy_n(whole, n, tile); });
 }
 
 // clip_norm / ||g|| if the global norm is over clip_norm; the tiles' sums are added in order on every thread.
@@ -437,6 +471,7 @@ template <class T> void Update<T>::take_gradients(Team& team, const std::vector<
 }
 
 template <class T> NonFinite Update<T>::flaw() const {
+  if (preconditioner_ != nullptr && !preconditioner_->flaw().empty()) return {preconditioner_->flaw(), "curvature"};
   const std::int64_t bad = bad_tile_.load(std::memory_order_relaxed);
   if (bad < tiles_.count()) return {layer_of(tiles_[bad].param), "gradient"};
   if (const int p = trial_.bad_statistics(); p >= 0) return {layer_of(p), "statistics"};

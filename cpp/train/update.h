@@ -3,6 +3,7 @@
 // out first: for a global norm, for accumulation over batches, or because someone wants them.
 #pragma once
 
+#include "train/preconditioner.h"
 #include "train/relay.h"
 #include "train/touched.h"
 #include "train/trial.h"
@@ -39,7 +40,10 @@ template <class T> class Update {
   // In place of run() where there is a doubt: on a copy, and whether all of it is finite; if so, the copy may take
   // over.
   bool try_out(Team& team, const BatchJob<T>& job, bool collected);
-  void take_over(const Team& team, const BatchJob<T>& job) { trial_.take_over(team, job); }
+  void take_over(const Team& team, const BatchJob<T>& job) {
+    trial_.take_over(team, job);
+    if (preconditioner_ != nullptr && team.rank == 0) preconditioner_->commit();
+  }
   NonFinite flaw() const;  // on one thread: why it was not
   // What takes the signs of trained weights does so after their update, on every member of the team.
   void align_signs(Team& team);
@@ -77,6 +81,8 @@ template <class T> class Update {
   Rows rows_of(Rows run) const;                  // of the parameter, of tiles of one
   Rows touched_run(Rows left, bool last) const;  // the neighbouring tiles of one parameter, the first or the last ones
   void apply_collected(const Team& team, const Weights<T>& to);
+  void scale_collected(const Team& team);
+  void precondition(Team& team, const BatchJob<T>& job);
   void apply(const OwnedTile& tile, const T* g, const Weights<T>& to);
   void look_at(std::int64_t t, const T* g, std::int64_t size);
   void look_at(std::int64_t t, const T* g) { look_at(t, g, tiles_[t].size()); }
@@ -99,6 +105,7 @@ template <class T> class Update {
   StepHyper<T> hyper_;
   TrialUpdate<T> trial_;
   Touched<T> touched_;
+  std::unique_ptr<Preconditioner<T>> preconditioner_;
   std::vector<std::int64_t> in_place_;  // by parameter: batches up to this have no array for its gradient
   bool materialise_ = false, long_ = false;
   Buffer<T> gradients_;

@@ -14,6 +14,7 @@ __all__: list[str] = [
     "Counter",
     "Crew",
     "Diverged",
+    "Factors",
     "Finally",
     "Gate",
     "Network",
@@ -468,6 +469,16 @@ class Solver:
         self,
         state: collections.abc.Mapping[
             str, collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex]
+        ],
+    ) -> None: ...
+    def state(self) -> dict: ...
+
+class Factors:
+    def __init__(self) -> None: ...
+    def set_state(
+        self,
+        state: collections.abc.Mapping[
+            str, typing.Annotated[numpy.typing.ArrayLike, numpy.float64]
         ],
     ) -> None: ...
     def state(self) -> dict: ...

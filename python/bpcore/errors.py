@@ -34,6 +34,7 @@ _PLACES = {
     "penalty": "penalty of {!r}",
     "statistics": "running statistics of layer {!r}",
     "update": "update of layer {!r}",
+    "curvature": "inverse of the curvature of layer {!r}",
 }
 
 
@@ -108,6 +109,8 @@ def _remedy(tensor: str, rate: float | None) -> str:
             "it came with the weights and not from the data: give finite ones (set_weights, "
             "load_model), or make the model anew"
         )
+    if tensor == "curvature":
+        return f"raise KFAC's damping, or lower the learning rate (now {rate:.4g})"
     if rate is None or tensor == "statistics":
         return "scale the data there or the weights, or use dtype='float64'"
     return (

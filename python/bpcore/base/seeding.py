@@ -67,3 +67,4 @@ def mixed(places: Array, purpose: int) -> Array:
 
 SHUFFLE = 1  # purposes
 NOISE = 2  # and on, one for each layer
+CURVATURE = 2**32  # targets that K-FAC draws

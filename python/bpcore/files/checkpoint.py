@@ -22,7 +22,6 @@ from ..base.memory import Array, aligned_copy
 from ..errors import CheckpointError, FormatError
 from ..graph.parameter import assign, check_writable
 from ..layers.noise import RandomLayer
-from ..optimizers import BatchSolver
 from . import container, save, values
 from .atomic import write_atomically
 from .container import shown
@@ -33,7 +32,7 @@ _LATER = {"began", "random"}  # not in the first files
 FORMAT = 2  # of the files written
 FIT = "@fit"
 _SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
-_SOLVER = "@optimizer/@solver/"  # before <name>: a batch solver's
+_SOLVER = "@optimizer/@solver/"  # before <name>: its state that is not by weight
 _CARRIED = "@carried/"  # before <layer>/<number>: what a recurrent layer carries to the next batch
 _OTHERS = {FIT, values.REALS, values.INTEGERS}
 _SEED = kinds.Integer(0, 2**64 - 1)
@@ -162,7 +161,7 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
     for p in save.stored(model):
         for slot, array in zip(names, optimizer._slots.get(p, []), strict=False):
             arrays[slot_key(slot, p.name)] = array
-    arrays |= {_SOLVER + name: array for name, array in _solver_numbers(optimizer).items()}
+    arrays |= {_SOLVER + name: array for name, array in optimizer.numbers().items()}
     arrays |= {_CARRIED + key: state for key, state in counters.carried.states().items()}
     state = {
         "seed": model.seed,
@@ -176,11 +175,6 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
         "random": _random(model),
     }
     return state, arrays
-
-
-def _solver_numbers(optimizer: Any) -> dict[str, Array]:
-    """The state of a batch solver, {} of any other optimizer."""
-    return optimizer.numbers() if isinstance(optimizer, BatchSolver) else {}
 
 
 def carried(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -260,9 +254,8 @@ def arrays_kind(
         if p.name in trained or any(slot_key(slot, p.name) in found for slot, _ in slots):
             for slot, least in slots:
                 fields[slot_key(slot, p.name)] = kinds.Values(p.shape, p.dtype, least)
-    if isinstance(model.optimizer, BatchSolver) and any(key.startswith(_SOLVER) for key in found):
-        size = sum(p.value.size for p in model.trainable_weights)
-        for name, shape in model.optimizer.shapes(size).items():
+    if any(key.startswith(_SOLVER) for key in found):
+        for name, shape in model.optimizer.shapes(model.trainable_weights).items():
             fields[_SOLVER + name] = kinds.Values(shape, np.float64)
     return kinds.Record(fields)
 
@@ -334,8 +327,7 @@ def prepare(
         assign(stored, [own[p.name] for p in stored])
         optimizer._slots, optimizer._began = slots, state["began"]
         optimizer.iterations = state["iterations"]
-        if isinstance(optimizer, BatchSolver):
-            optimizer.set_numbers(solver)
+        optimizer.set_numbers(solver)
         if changed:
             optimizer.learning_rate = rate
         counters.stream, counters.epochs_done = state["stream"], state["epochs_done"]

@@ -11,6 +11,7 @@ from typing import Any
 from ..base import arguments, checks
 from .base import Optimizer
 from .by_weight import Quickprop, Rprop
+from .kfac import KFAC
 from .solver import LBFGS, BatchSolver, LevenbergMarquardt, ScaledConjugateGradient
 
 
@@ -264,6 +265,7 @@ _CLASSES: tuple[type[Optimizer], ...] = (
     LBFGS,
     ScaledConjugateGradient,
     Quickprop,
+    KFAC,
 )
 _BY_NAME = {cls.name: cls for cls in _CLASSES}
 _BY_CLASS = {cls.__name__: cls for cls in _CLASSES}

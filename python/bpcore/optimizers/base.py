@@ -178,6 +178,21 @@ class Optimizer(arguments.Configured):
         """For the core."""
         raise NotImplementedError
 
+    def preconditioner(self) -> dict[str, Any]:
+        """For the core: what it makes steps of gradients with, before `spec`; {}: nothing."""
+        return {}
+
+    def numbers(self) -> dict[str, Array]:
+        """State that is not by parameter, in float64; {}: there is none yet."""
+        return {}
+
+    def set_numbers(self, numbers: Mapping[str, Array]) -> None:
+        """Go on from what `numbers` gave."""
+
+    def shapes(self, parameters: list[Parameter]) -> dict[str, tuple[int, ...]]:
+        """The arrays of `numbers` when there are some, for these trained parameters."""
+        return {}
+
     def bind(self, model: Any) -> None:
         """Belong to one model: the state is that of its weights."""
         owner = self._owner() if self._owner is not None else None

@@ -18,7 +18,7 @@ class _ByWeight(BatchSolver):
     def options(self) -> dict[str, float]:
         return {"rule": float(self.rule), "learning_rate": self._learning_rate}
 
-    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+    def arrays(self, size: int) -> dict[str, tuple[int, ...]]:
         return {"before": (size,), "sizes": (size,), "step": (size,), "loss": (2,)}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
+from ..graph.parameter import Parameter
 from .base import Optimizer
 
 
@@ -54,18 +55,19 @@ class BatchSolver(Optimizer):
         """For the core's solver."""
         raise NotImplementedError
 
-    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
-        """The arrays of its state, for `size` trained numbers."""
+    def arrays(self, size: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of its state's arrays, for `size` trained numbers."""
         raise NotImplementedError
 
+    def shapes(self, parameters: list[Parameter]) -> dict[str, tuple[int, ...]]:
+        return self.arrays(sum(p.value.size for p in parameters))
+
     def numbers(self) -> dict[str, Array]:
-        """The state, {} before the first iteration."""
         if self._core_solver is not None:
             return dict(self._core_solver.state())
         return dict(self._numbers or {})
 
     def set_numbers(self, numbers: Mapping[str, Array]) -> None:
-        """Go on from what `numbers` gave."""
         self._core_solver = None
         self._numbers = {key: np.array(value, np.float64) for key, value in numbers.items()}
 
@@ -190,7 +192,7 @@ class LevenbergMarquardt(BatchSolver):
             "bayesian": float(self.regularization is not None),
         }
 
-    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+    def arrays(self, size: int) -> dict[str, tuple[int, ...]]:
         return {"mu": (1,), "evidence": (4,)}
 
 
@@ -248,7 +250,7 @@ class LBFGS(BatchSolver):
     def options(self) -> dict[str, float]:
         return {"memory": float(self.memory), "tol": self.tol}
 
-    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+    def arrays(self, size: int) -> dict[str, tuple[int, ...]]:
         return {"count": (1,), "s": (self.memory * size,), "y": (self.memory * size,)}
 
 
@@ -289,5 +291,5 @@ class ScaledConjugateGradient(BatchSolver):
     def options(self) -> dict[str, float]:
         return {"tol": self.tol}
 
-    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+    def arrays(self, size: int) -> dict[str, tuple[int, ...]]:
         return {"direction": (size,), "scales": (6,)}

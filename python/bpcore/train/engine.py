@@ -260,7 +260,8 @@ class Engine:
         spec = {**optimizer.spec(), "began": optimizer._began} if updates else None
         obliged = self._obliged_of(params)
         duties = [(p, regularizers.spec(p)[0], constraints.spec(p)[0]) for p in obliged]
-        key = (compilation, spec, duties)
+        kfac = optimizer.preconditioner() if updates else {}
+        key = (compilation, spec, kfac, duties)
         found, made_for = self.trainers.get(purpose, (None, None))
         if found is not None and made_for == key and not found.deserted:
             return found
@@ -284,6 +285,8 @@ class Engine:
             parameters["penalties"] = [regularizers.spec(p)[1]() for p in params]
         if spec and any(bound is not None for *_, bound in duties):
             parameters["constraints"] = [constraints.spec(p)[1]() for p in params]
+        if kfac:
+            parameters["kfac"] = kfac
         options: dict[str, Any] = {}
         if spec is not None:
             names, rates = [p.name for p in params], [trained.rates.get(p, 1.0) for p in params]
