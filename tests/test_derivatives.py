@@ -18,7 +18,7 @@ EXACT = ("Dense", "Activation", "Softmax", "LeakyReLU", "ELU", "PReLU", "Swish",
          "Add", "Subtract", "Multiply", "Maximum", "Minimum", "Average", "Concatenate",
          "Flatten", "Reshape",
          "BatchNormalization", "LayerNormalization", "RMSNormalization", "GroupNormalization",
-         "Normalization")  # fmt: skip
+         "Normalization", "SimpleRNN", "LSTM", "GRU", "Bidirectional")  # fmt: skip
 
 
 def built(case, rng, dtype="float64"):
@@ -130,6 +130,21 @@ def test_hessian_products_of_every_layer(case, rng):
     expected = differences(model, x, y, v)
     kinks = np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-8 * max(1, kinks))
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU"])
+def test_hessian_products_go_through_states(kind, rng):
+    """The states of one layer begin another, and join the output."""
+    layer, inputs = getattr(bp.layers, kind), bp.Input((4, 2))
+    ys, *states = layer(3, return_sequences=True, return_state=True)(inputs)
+    last = layer(3, go_backwards=True)(ys, initial_state=states)
+    output = bp.layers.Dense(2)(last * states[-1])
+    model = bp.Model(inputs, output, dtype="float64", seed=3)
+    model.set_weights([rng.normal(size=w.shape) * 0.7 for w in model.weights])
+    model.compile("sgd", "mse")
+    x, y, v = rng.normal(size=(5, 4, 2)), rng.normal(size=(5, 2)), rng.normal(size=count(model))
+    expected = differences(model, x, y, v)
+    np.testing.assert_allclose(model.hessian_vector(x, y, v), expected, rtol=1e-8, atol=1e-9)
 
 
 def ended(case, rng, units=4):
@@ -342,6 +357,12 @@ def test_bad_vectors_and_losses_are_refused(rng):
     x, y = np.ones((2, 2)), np.ones((2, 1))
     with pytest.raises(ValueError, match=r"shape \(4,\), expected \(3,\)"):
         model.hessian_vector(x, y, np.ones(4))
+    with pytest.raises(ValueError, match=r"shape \(3, 1\), expected \(3,\)"):
+        model.hessian_vector(x, y, np.ones((3, 1)))
+    with pytest.raises(TypeError, match=r"complex128, expected real"):
+        model.hessian_vector(x, y, np.ones(3) + 1j)
+    with pytest.raises(TypeError, match="expected real"):
+        model.fisher_vector(x, ["1", "2", "3"])
     with pytest.raises(ValueError, match="NaN"):
         model.gauss_newton_vector(x, y, [np.nan, 0, 0])
     with pytest.raises(ValueError, match="no likelihood"):

@@ -13,7 +13,7 @@
 // Carried from batch to batch, where that is wanted: h (and c).
 // Kept by step: gates (G U), which backward turns into delta, p (U), for lstm c_{t-1} (U), for gru what is apart (U),
 // h_{t-1} (U) if it differs from p. Flops a sample: 2 T (F + U) G U forward, twice that backward and accumulate.
-#include "ops/recurrent_cells.h"
+#include "ops/recurrent_tangents.h"
 
 namespace bp {
 namespace {
@@ -60,10 +60,10 @@ template <class T> struct Walk {
 
 template <class T> class Recurrent final : public Op<T> {
  public:
-  Recurrent(std::unique_ptr<Cell<T>> cell, const Form& form, Compute compute)
+  Recurrent(const Node<T>& node, std::unique_ptr<Cell<T>> cell, const Form& form)
       : cell_(std::move(cell)), form_(form), units_(cell_->units), width_(cell_->width()),
         chunks_({form.steps, 1}, BatchChunks::Layout::kApart),
-        products_(kernels<T>().products[static_cast<int>(compute)]) {
+        products_(kernels<T>().products[static_cast<int>(node.compute)]) {
     const std::int64_t y = (form.sequences ? form.steps : 1) * units_;
     if (form.states) {
       this->sizes_.shape = {y / units_ + cell_->states, units_};
@@ -89,11 +89,13 @@ template <class T> class Recurrent final : public Op<T> {
     this->sizes_.flops = 2 * form.steps * (form.in + units_) * width_;
     this->sizes_.together = kSamplesInStep;
     next_input_ = form.masked ? 2 : 1;
+    this->facts_.differential = Differential::kOwn;
+    tangents_ = std::make_unique<RecurrentTangents<T>>(node, layout());
   }
 
   std::int64_t scratch(std::int64_t rows) const override {
     const std::int64_t m = std::min(rows, kSamplesInStep);
-    return std::max(Forward(*this, nullptr, m).size(), Backward(*this, nullptr, m).size());
+    return std::max({Forward(*this, nullptr, m).size(), Backward(*this, nullptr, m).size(), tangents_->scratch()});
   }
 
   void forward(const Io<T>& io, const Block& block, T* scratch) const override {
@@ -106,6 +108,16 @@ template <class T> class Recurrent final : public Op<T> {
     for (std::int64_t r = block.rows.begin; r < block.rows.end; r += kSamplesInStep) {
       backward_some(io, {r, std::min(r + kSamplesInStep, block.rows.end)}, scratch);
     }
+  }
+
+  void forward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T* scratch) const override {
+    tangents_->forward(io, t, rows, scratch);
+  }
+  void backward_tangent(const Io<T>& io, const Io<T>& t, Rows rows, T* scratch) const override {
+    tangents_->backward(io, t, rows, scratch);
+  }
+  void accumulate_tangent(const Io<T>& io, const Io<T>& t, int param, Rows rows, T* g, bool add) const override {
+    tangents_->accumulate(io, t, param, rows, g, add);
   }
 
   std::int64_t accumulate_scratch(int, const Tile& tile, std::int64_t rows) const override {
@@ -159,6 +171,13 @@ template <class T> class Recurrent final : public Op<T> {
     std::int64_t size() const { return parts.taken(); }
   };
 
+  RecurrentLayout layout() const {
+    return {form_.steps,   form_.in,        units_,       width_,          y_size_,
+            row_size_,     step_size_,      operand_at_,  h_at_,           c_at_,
+            aux_at_,       cell_->apart,    form_.bias,   form_.masked,    form_.initial,
+            form_.dropped, form_.sequences, form_.states, form_.backwards, cell_->operand_apart,
+            cell_->states, next_input_};
+  }
   const T* mask(const Io<T>& io) const { return form_.masked ? io.x[1] : nullptr; }
   std::int64_t length(const Io<T>& io, std::int64_t sample) const {
     return form_.masked ? Walk<T>::length_of(mask(io) + sample * form_.steps, form_.steps) : form_.steps;
@@ -432,6 +451,7 @@ template <class T> class Recurrent final : public Op<T> {
   }
 
   std::unique_ptr<Cell<T>> cell_;
+  std::unique_ptr<RecurrentTangents<T>> tangents_;
   Form form_;
   std::int64_t units_, width_;
   BatchChunks chunks_;
@@ -471,7 +491,7 @@ template <class T> OpPtr<T> make_recurrent(const Node<T>& node) {
   for (int s = 0; s < cell->states; ++s) take(form.initial, {units}, "an initial state");
   take(form.dropped, {units}, "the factors of dropout");
   node.expect(k == xs.size(), "got more inputs than the attributes say");
-  return std::make_unique<Recurrent<T>>(std::move(cell), form, node.compute);
+  return std::make_unique<Recurrent<T>>(node, std::move(cell), form);
 }
 BP_INSTANTIATE_MAKER(make_recurrent)
 

@@ -268,6 +268,8 @@ template <class T> class GruCell final : public Cell<T> {
   bool reset_after_;
 };
 
+}  // namespace
+
 template <class T> Activation function_of(const Node<T>& node, const char* key) {
   const std::string name = node.text(key);
   for (int f = 0; f < static_cast<int>(Activation::kCount); ++f) {
@@ -275,8 +277,6 @@ template <class T> Activation function_of(const Node<T>& node, const char* key) 
   }
   throw BadInput(node.name + ": '" + name + "' is no activation of single values");
 }
-
-}  // namespace
 
 template <class T> std::unique_ptr<Cell<T>> make_cell(const Node<T>& node, std::int64_t units) {
   const Activation f = function_of(node, "activation");
@@ -288,6 +288,8 @@ template <class T> std::unique_ptr<Cell<T>> make_cell(const Node<T>& node, std::
   return std::make_unique<GruCell<T>>(units, f, alpha, s, s_alpha, node.flag("reset_after"), node.compute);
 }
 
+template Activation function_of(const Node<float>&, const char*);
+template Activation function_of(const Node<double>&, const char*);
 template class Cell<float>;
 template class Cell<double>;
 template std::unique_ptr<Cell<float>> make_cell(const Node<float>&, std::int64_t);

@@ -93,6 +93,9 @@ template <class T> class Cell {
   const Products<T>& products_;
 };
 
+// An activation of single values, by the attribute that names it.
+template <class T> Activation function_of(const Node<T>& node, const char* key);
+
 template <class T> std::unique_ptr<Cell<T>> make_cell(const Node<T>& node, std::int64_t units);
 
 }  // namespace bp

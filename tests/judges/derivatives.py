@@ -1,7 +1,7 @@
 """Jacobians, Hessian, Gauss-Newton and Fisher products against PyTorch's, in float64 to 1e-10.
 
 ``python -m pytest tests/judges/derivatives.py``; random nets of dense, activation, merging and
-normalization layers.
+normalization layers, and recurrent ones.
 """
 
 from __future__ import annotations
@@ -111,3 +111,74 @@ def test_against_pytorch(seed):
     close(model.gauss_newton_vector(case.x, y, v.numpy()), gauss)
     if case.loss != "log_cosh":
         close(model.fisher_vector(case.x, v.numpy()), gauss)
+
+
+CELLS = {
+    "SimpleRNN": {},
+    "SimpleRNN-gelu": {"activation": "gelu"},
+    "LSTM": {},
+    "LSTM-mish": {"activation": "mish", "recurrent_activation": "silu"},
+    "GRU": {},
+    "GRU-before": {"reset_after": False},
+}
+PLAIN = {"gelu": F.gelu, "mish": F.mish, "silu": F.silu, "tanh": torch.tanh}
+
+
+def cell_step(name, w, x, h, c):
+    """A step of the cells in plain PyTorch; the formulas are those of the layers' docstrings."""
+    options = CELLS[name]
+    f = PLAIN[options.get("activation", "tanh")]
+    s = PLAIN.get(options.get("recurrent_activation"), torch.sigmoid)
+    kernel, recurrent, bias = w
+    u = recurrent.shape[0]
+    if name.startswith("SimpleRNN"):
+        return f(x @ kernel + bias + h @ recurrent), c
+    if name.startswith("LSTM"):
+        i, forget, g, o = (x @ kernel + bias + h @ recurrent).split(u, dim=1)
+        c = s(forget) * c + s(i) * f(g)
+        return s(o) * f(c), c
+    if name == "GRU":
+        a, b = x @ kernel + bias[0], h @ recurrent + bias[1]
+        z, r = s(a[:, :u] + b[:, :u]), s(a[:, u : 2 * u] + b[:, u : 2 * u])
+        new = f(a[:, 2 * u :] + r * b[:, 2 * u :])
+    else:
+        a, b = x @ kernel + bias, h @ recurrent[:, : 2 * u]
+        z, r = s(a[:, :u] + b[:, :u]), s(a[:, u : 2 * u] + b[:, u:])
+        new = f(a[:, 2 * u :] + (r * h) @ recurrent[:, 2 * u :])
+    return z * h + (1 - z) * new, c
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_recurrent_layers_against_pytorch(name, backwards):
+    """Two of them, the first with sequences, between dense layers."""
+    rng = np.random.default_rng(len(name) + backwards)
+    kind, told = getattr(bp.layers, name.split("-")[0]), CELLS[name]
+    layers = [kind(4, return_sequences=True, go_backwards=backwards, **told), kind(3, **told)]
+    ends = bp.layers.Dense(3, "tanh"), bp.layers.Dense(2)
+    model = bp.Sequential([bp.Input((6, 2)), ends[0], *layers, ends[1]], dtype="float64")
+    model.set_weights([rng.normal(size=w.shape) * 0.6 for w in model.weights])
+    model.compile("sgd", "half_squared_error")
+    x, y = rng.normal(size=(5, 6, 2)), rng.normal(size=(5, 2))
+    flat = np.concatenate([w.ravel() for w in model.get_weights()])
+    v = torch.from_numpy(rng.normal(size=len(flat)))
+
+    def total(flat):
+        w, at = [], 0
+        for p in model.weights:
+            w.append(flat[at : at + p.value.size].reshape(p.shape))
+            at += p.value.size
+        a = list(torch.tanh(torch.from_numpy(x) @ w[0] + w[1]).unbind(1))
+        for k, (weights, units) in enumerate(((w[2:5], 4), (w[5:8], 3))):
+            h = c = torch.zeros(5, units, dtype=torch.float64)
+            found = []
+            for step in reversed(a) if backwards and k == 0 else a:
+                h, c = cell_step(name, weights, step, h, c)
+                found.append(h)
+            a = found[::-1] if backwards and k == 0 else found
+        return ((h @ w[8] + w[9] - torch.from_numpy(y)) ** 2).sum(1).mean() / 2
+
+    moving = torch.from_numpy(flat).requires_grad_()
+    gradient = torch.autograd.grad(total(moving), moving, create_graph=True)[0]
+    product = torch.autograd.grad(gradient @ v, moving)[0]
+    close(model.hessian_vector(x, y, v.numpy()), product)

@@ -261,11 +261,18 @@ def _holding(trainer: Any, xs: list[Array], ys: Any, told: Any) -> Iterator[None
 def _product(engine: Engine, trainer: Any, v: Any, of: Any, *told: Any) -> Array:
     """What `of` makes of the trainer's data and `v`, after a check of it."""
     offsets, size = solving.places(engine)
-    vector = np.ascontiguousarray(v, engine.dtype)
-    if vector.shape != (size,):
-        raise ShapeError(
-            f"v: got shape {vector.shape}, expected ({size},), a number for each trained parameter"
+    given = np.asarray(v)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(
+            f"v: got dtype {given.dtype}, expected real numbers; of complex ones take the products "
+            "with v.real and v.imag"
         )
+    if given.shape != (size,):
+        raise ShapeError(
+            f"v: got shape {given.shape}, expected ({size},), a number for each trained parameter, "
+            "in the order of model.weights_vector"
+        )
+    vector = np.ascontiguousarray(given, engine.dtype)
     if not np.isfinite(vector).all():
         raise ValueError("v: got NaN or Inf in it, expected finite numbers")
     product: Array = of(trainer, offsets, vector, *told)
