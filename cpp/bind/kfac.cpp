@@ -1,7 +1,7 @@
 // K-FAC in Python's hands: what it knows from batch to batch, and what a trainer is told of it.
+#include "solve/kfac.h"
 #include "bind/array.h"
 #include "bind/parts.h"
-#include "solve/kfac.h"
 
 namespace bp {
 namespace {

@@ -1,9 +1,14 @@
 // Batch solvers in Python's hands: an iteration over the data that a trainer holds.
-#include "solve/solver.h"
+#include <chrono>
+#include <exception>
+#include <utility>
+
 #include "bind/array.h"
+#include "bind/gathered.h"
 #include "bind/parts.h"
 #include "bind/poll.h"
 #include "bind/trainer.h"
+#include "solve/solver.h"
 
 namespace bp {
 namespace {
@@ -29,24 +34,37 @@ class PySolver {
     solver_ = make_solver(kind, {std::move(options), core.graph(), core.config(), std::move(offsets)});
   }
 
-  const char* iterate() {
+  // Up to `most` iterations, fewer after `seconds`: ([(results of the data with the weights after it, what the solver
+  // says of it), ..], verdict of the last one). What a signal's handler raises after the first is raised by the next
+  // call.
+  py::tuple run(std::int64_t most, double seconds) {
+    using Clock = std::chrono::steady_clock;
     Trainer<double>& trainer = trainer_.core();
     check(trainer.source().n > 0, "a solver needs data");
     const Entry entry(trainer_.gate());
     check(entry.inside(), "two threads are in one trainer");
+    if (waiting_ != nullptr) std::rethrow_exception(std::exchange(waiting_, nullptr));
+    const auto begin = Clock::now();
+    const Poll poll = signal_poll();
+    py::list done;
     Verdict verdict = Verdict::kGoesOn;
-    {
-      const GilRelease release;
-      verdict = solver_->iterate(trainer.source(), signal_poll());
-    }
-    if (verdict != Verdict::kNotFinite) trainer.steps().add(1);
-    return word(verdict);
-  }
-
-  py::dict report() const {
-    py::dict dict;
-    for (const auto& [name, value] : solver_->report()) dict[name.c_str()] = value;
-    return dict;
+    do {
+      try {
+        const GilRelease release;
+        verdict = solver_->iterate(trainer.source(), poll);
+        if (verdict != Verdict::kNotFinite) look_back(trainer);
+      } catch (...) {
+        if (done.empty()) throw;
+        waiting_ = std::current_exception();
+        break;
+      }
+      if (verdict == Verdict::kNotFinite) break;
+      py::dict report;
+      for (const auto& [name, value] : solver_->report()) report[name.c_str()] = value;
+      done.append(py::make_tuple(results_of(trainer), report));
+    } while (verdict == Verdict::kGoesOn && static_cast<std::int64_t>(done.size()) < most &&
+             std::chrono::duration<double>(Clock::now() - begin).count() < seconds);
+    return py::make_tuple(done, word(verdict));
   }
 
   py::dict state() const {
@@ -60,6 +78,17 @@ class PySolver {
   void set_state(const Solver::State& state) { solver_->set_state(state); }
 
  private:
+  // The iteration counts; what losses and metrics are after it.
+  static void look_back(Trainer<double>& trainer) {
+    constexpr std::int64_t kRows = 1024;
+    constexpr double kRate = 0, kForever = 1e9;
+    trainer.steps().add(1);
+    trainer.reset_results();
+    trainer.start_epoch(kRows, false, 0, 0, 0, false);
+    while (trainer.batch() < trainer.n_batches()) trainer.run(&kRate, 1, -1, kForever);
+  }
+
+  std::exception_ptr waiting_;
   py::object keep_;
   TrainerHandle<double>& trainer_;
   std::unique_ptr<Solver> solver_;
@@ -71,8 +100,7 @@ void bind_solver(py::module_& m) {
   py::class_<PySolver>(m, "Solver")
       .def(py::init<py::object, const std::string&, std::map<std::string, double>, std::vector<std::int64_t>>(),
            py::arg("trainer"), py::arg("kind"), py::arg("options"), py::arg("offsets"))
-      .def("iterate", &PySolver::iterate)
-      .def("report", &PySolver::report)
+      .def("run", &PySolver::run, py::arg("most"), py::arg("seconds"))
       .def("state", &PySolver::state)
       .def("set_state", &PySolver::set_state, py::arg("state"));
 }

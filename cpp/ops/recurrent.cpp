@@ -80,7 +80,7 @@ template <class T> class Recurrent final : public Op<T> {
     if (form.traced) step_size_ += units_;
     // The steps of samples follow each other, in what is kept as in x: a chunk of samples is one run of rows. (Pairs of
     // rounded products must not come from two samples.)
-    if (!form.masked && form.steps <= BatchChunks::kPositions && compute == Compute::kFull) {
+    if (!form.masked && form.steps <= BatchChunks::kPositions && node.compute == Compute::kFull) {
       whole_ = BatchChunks::kSamples * form.steps;
     }
     this->sizes_.saved = form.steps * step_size_;

@@ -49,6 +49,28 @@ template <class T> void homogeneous_inputs(Sweep<T>& sweep, const DenseLayer& la
   }
 }
 
+void rows_of_dense_layers(Sweep<double>& sweep, const std::vector<DenseLayer>& layers, Rows rows, double* to,
+                          std::int64_t stride) {
+  for (const DenseLayer& layer : layers) {
+    const std::int64_t in = layer.kernel ? layer.in : 0, out = layer.out;
+    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+      const double* const x = sweep.io(layer.step).x[0] + r * layer.in;
+      const double* const d = sweep.io(layer.step).dy + r * out;
+      double* const row = to + r * stride;
+      if (layer.bias) std::copy_n(d, out, row + layer.offset.back());
+      if (in == 0) continue;
+      double* const kernel = row + layer.offset.front();  // in rows of `out`, one behind the other
+      if (out == 1) {
+        for (std::int64_t i = 0; i < in; ++i) kernel[i] = x[i] * d[0];
+        continue;
+      }
+      for (std::int64_t i = 0; i < in; ++i) {
+        for (std::int64_t k = 0; k < out; ++k) kernel[i * out + k] = x[i] * d[k];
+      }
+    }
+  }
+}
+
 #define BP_INSTANTIATE_DENSE_LAYERS(T)                                              \
   template std::vector<DenseLayer> dense_layers(const Sweep<T>& sweep, int* other); \
   template void homogeneous_inputs(Sweep<T>&, const DenseLayer&, Rows, double*);

@@ -24,4 +24,9 @@ template <class T> std::vector<DenseLayer> dense_layers(const Sweep<T>& sweep, i
 // a (R) of some samples of the chunk: the layer's input with a 1 for the bias, in double; to begins with row 0's.
 template <class T> void homogeneous_inputs(Sweep<T>& sweep, const DenseLayer& layer, Rows rows, double* to);
 
+// Of one column of deltas, which backward has left: the rows of J of some samples, each of its weights an activation
+// times a delta; rows begin `stride` apart, with row 0 at `to`.
+void rows_of_dense_layers(Sweep<double>& sweep, const std::vector<DenseLayer>& layers, Rows rows, double* to,
+                          std::int64_t stride);
+
 }  // namespace bp

@@ -28,10 +28,16 @@ class NormalEquations {
  private:
   void make_rows(const Part& part, std::int64_t n);
   void add_square(const Part& part);
+  void keep_residuals(const Part& part);
+  void add_gradient(const Part& part);
   double sum_of_losses(const Part& part) const;
 
   Sweep<double>& sweep_;
-  std::unique_ptr<KroneckerSquare> dense_;   // where all weights are of dense layers; else rows_
+  std::unique_ptr<KroneckerSquare> dense_;
+  std::vector<DenseLayer> narrow_;  // of a net of dense layers with one output; else none
+  bool short_ = false;              // the gradient comes from the rows of J, too
+  Buffer<double> residuals_;  // by sample of a chunk: J^T times them is the gradient   // where all weights are of
+                              // dense layers; else rows_
   std::int64_t size_, columns_ = 0, chunk_;  // columns of S, of all losses
   Buffer<double> matrix_, gradient_, rows_;
   std::vector<Buffer<double>> curvature_;  // by loss: of a chunk

@@ -463,8 +463,11 @@ class Solver:
         options: collections.abc.Mapping[str, typing.SupportsFloat | typing.SupportsIndex],
         offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
     ) -> None: ...
-    def iterate(self) -> str: ...
-    def report(self) -> dict: ...
+    def run(
+        self,
+        most: typing.SupportsInt | typing.SupportsIndex,
+        seconds: typing.SupportsFloat | typing.SupportsIndex,
+    ) -> tuple: ...
     def set_state(
         self,
         state: collections.abc.Mapping[

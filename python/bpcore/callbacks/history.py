@@ -62,9 +62,13 @@ class History(Callback):
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.add(epoch, logs or {}, time.perf_counter() - self._began)
+
+    def add(self, epoch: int, logs: Logs, seconds: float) -> None:
+        """Take an epoch that is over."""
         self.epoch.append(epoch)
-        self._seconds.append(time.perf_counter() - self._began)
-        self.record(epoch, logs or {})
+        self._seconds.append(seconds)
+        self.record(epoch, logs)
 
     def record(self, epoch: int, logs: Logs) -> None:
         """Take what is new in `logs`; called again when other callbacks may have added to it."""

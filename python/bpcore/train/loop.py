@@ -5,6 +5,7 @@ The core works in slices of at most 50 ms, so that Ctrl-C takes effect within 0.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -104,17 +105,23 @@ class Loop:
             if self.saver is not None:
                 first = self._resume(steps)
             logs = {key: values[-1] for key, values in self.history.history.items()}
-            for epoch in range(first, options.epochs):
+            unseen, epoch, done = self._is_unseen(validation), first, 0
+            while epoch < options.epochs:
                 if model.stop_training and self.first_batch == 0:
                     break
                 try:
-                    logs = self._epoch(epoch, train, batches, steps, validation)
+                    if unseen and train is not None:
+                        logs, done = self._unseen_epochs(epoch, train)
+                    else:
+                        logs = self._epoch(epoch, train, batches, steps, validation)
+                        done = 1
                 except TrainingDiverged as error:
                     if not self.hooks.accept(error):
                         raise
                     break
                 if self.saver is not None:
                     self.saver.after_epoch(epoch)
+                epoch += done
             self.hooks.call("on_train_end", logs=logs)
         if self.saver is not None:
             self.saver.finish()
@@ -149,10 +156,11 @@ class Loop:
             self.hooks.call("on_epoch_begin", epoch)
         self.compilation.measures.reset()
         report: dict[str, float] = {}
+        results: dict[str, Any] | None = None  # of a solver's iteration
         last = None  # the number of the last batch, where the core has none
         if self.solving is not None:
             assert train is not None
-            report = self._solver_epoch(epoch, self.solving, train)
+            results, report = self._solver_epoch(epoch, self.solving, train)
         elif train is not None and self.options.bptt is not None:
             self._window_epoch(epoch, train, self.options.bptt)
         elif train is not None:
@@ -163,8 +171,8 @@ class Loop:
             rate = float(self.optimizer.rates(self.optimizer.iterations, 1)[0])
             self._guarded(epoch, lambda: self.trainer.flush(rate), batch=last)
         self.counters.epochs_done += 1
-        logs: dict[str, float] = self.compilation.measures.logs(self.trainer.results())
-        logs.update(report)
+        results = results or self.trainer.results()
+        logs: dict[str, float] = {**self.compilation.measures.logs(results), **report}
         if validation is not None and (epoch + 1) % self.options.validation_freq == 0:
             options = self.options
             self.hooks.call("on_test_begin")
@@ -186,16 +194,41 @@ class Loop:
 
     def _solver_epoch(
         self, epoch: int, solver: solving.Solving, train: Dataset
-    ) -> dict[str, float]:
+    ) -> tuple[dict[str, Any], dict[str, float]]:
         """One iteration on all of the data; the last one stops the training."""
-        report: dict[str, float] = {}
         with self._told(0):
-            self.trainer.set_data(train.xs, train.ys, train.told)
-            self._guarded(epoch, lambda: report.update(solver.epoch(train)))
+            [(results, report)] = self._iterations(epoch, solver, train, 1)
         self._stops(epoch, 1)
+        return results, report
+
+    def _iterations(
+        self, epoch: int, solver: solving.Solving, train: Dataset, most: int
+    ) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        found: list[tuple[dict[str, Any], dict[str, float]]] = []
+        self.trainer.set_data(train.xs, train.ys, train.told)
+        self._guarded(epoch, lambda: found.extend(solver.iterations(train, most)))
         if solver.optimizer.stopped:
             self.model.stop_training = True
-        return report
+        return found
+
+    def _is_unseen(self, validation: Any) -> bool:
+        """Whether a solver's iterations are heard of by the History alone, when they are done."""
+        alone = len(self.hooks.items) == 1 and not self.options.verbose and self.saver is None
+        quiet = validation is None and not self.compilation.measures.states()
+        return self.solving is not None and alone and quiet
+
+    def _unseen_epochs(self, epoch: int, train: Dataset) -> tuple[dict[str, float], int]:
+        """A slice of time full of such iterations: the last one's logs, and how many they are."""
+        assert self.solving is not None
+        begun = time.perf_counter()
+        found = self._iterations(epoch, self.solving, train, self.options.epochs - epoch)
+        each = (time.perf_counter() - begun) / len(found)
+        logs: dict[str, float] = {}
+        for k, (results, report) in enumerate(found):
+            self.counters.epochs_done += 1
+            logs = {**self.compilation.measures.logs(results), **report}
+            self.history.add(epoch + k, logs, each)
+        return logs, len(found)
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
         trainer = self.trainer

@@ -11,7 +11,6 @@ from ..optimizers import BatchSolver
 from .evaluation import SLICE
 
 _DEFAULT = 32  # fit's batch_size when nobody gives one
-_BATCH = 1024  # rows of a pass that gathers metrics
 _MEMORY = 4  # matrices of P x P numbers, at most
 
 
@@ -79,19 +78,20 @@ class Solving:
                 "layers"
             )
 
-    def epoch(self, train: Dataset) -> dict[str, float]:
-        """One iteration; what it says of itself. The trainer then has the results."""
-        trainer = self.trainer
-        verdict = self.core.iterate()
-        if verdict == "not finite":
+    def iterations(
+        self, train: Dataset, most: int
+    ) -> list[tuple[dict[str, Any], dict[str, float]]]:
+        """Up to `most` iterations, a slice of time; of each the trainer's results after it, and
+        what the solver says of it."""
+        done, verdict = self.core.run(most, SLICE)
+        if verdict == "not finite" and not done:
+            trainer = self.trainer
             trainer.gradients(train.xs, train.ys, train.told, training=False)  # says where
             trainer.set_data(train.xs, train.ys, train.told)
             raise _core.Diverged("", {"layer": "", "tensor": "gradient"})
-        self.optimizer.stopped = verdict
-        trainer.start_epoch(_BATCH, update=False)
-        while trainer.batch < trainer.n_batches:
-            trainer.run([0.0], seconds=SLICE)
-        return dict(self.core.report())
+        if verdict != "not finite":  # else it is found again by the next call
+            self.optimizer.stopped = verdict
+        return list(done)
 
 
 def places(engine: Any) -> tuple[list[int], int]:
