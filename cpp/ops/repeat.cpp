@@ -16,6 +16,7 @@ template <class T> class Repeat final : public Op<T> {
     this->sizes_.shape = x;
     this->sizes_.shape.insert(this->sizes_.shape.begin(), count);
     this->facts_.keeps_probabilities = true;
+    this->facts_.differential = Differential::kAffine;
   }
   void forward(const Io<T>& io, const Block& block, T*) const override {
     T* y = io.y + block.rows.begin * count_ * size_;

@@ -11,9 +11,10 @@ namespace {
 
 template <class T> class Reverse final : public Op<T> {
  public:
-  explicit Reverse(const Shape& x) : steps_(x[0]), width_(size_of(x) / std::max<std::int64_t>(x[0], 1)) {
+  Reverse(const Shape& x, bool masked) : steps_(x[0]), width_(size_of(x) / std::max<std::int64_t>(x[0], 1)) {
     this->sizes_.shape = x;
     this->facts_.keeps_probabilities = true;
+    if (!masked) this->facts_.differential = Differential::kAffine;
   }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {
@@ -54,7 +55,7 @@ template <class T> OpPtr<T> make_reverse(const Node<T>& node) {
   node.expect(node.xs.size() == 1 || node.xs.size() == 2, "reverse takes one input and perhaps a mask");
   node.expect(!node.xs[0].empty(), "there is no axis of steps");
   node.expect(node.xs.size() == 1 || node.xs[1] == Shape{node.xs[0][0]}, "the mask does not fit");
-  return std::make_unique<Reverse<T>>(node.xs[0]);
+  return std::make_unique<Reverse<T>>(node.xs[0], node.xs.size() > 1);
 }
 BP_INSTANTIATE_MAKER(make_reverse)
 

@@ -15,6 +15,7 @@ template <class T> class Slice final : public Op<T> {
       : axis_(x, axis), start_(start), step_(step), count_(count) {
     this->sizes_.shape = x;
     this->sizes_.shape[axis] = count;
+    this->facts_.differential = Differential::kAffine;
   }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {

@@ -15,6 +15,7 @@ template <class T> class Sum final : public Op<T> {
   Sum(const Shape& x, std::size_t axis, Shape y, T scale) : axis_(x, axis), scale_(scale) {
     this->sizes_.shape = std::move(y);
     this->sizes_.flops = size_of(x);
+    this->facts_.differential = Differential::kAffine;
   }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {
