@@ -18,6 +18,7 @@ template <class T> class SomeRows final : public Op<T> {
     this->sizes_.shape[0] = part.count();
     if (drop) this->sizes_.shape.erase(this->sizes_.shape.begin());
     this->facts_.keeps_probabilities = true;
+    this->facts_.differential = Differential::kAffine;
   }
 
   void forward(const Io<T>& io, const Block& block, T*) const override {
