@@ -175,7 +175,7 @@ def test_recurrent_layers_against_pytorch(name, backwards):
             for step in reversed(a) if backwards and k == 0 else a:
                 h, c = cell_step(name, weights, step, h, c)
                 found.append(h)
-            a = found[::-1] if backwards and k == 0 else found
+            a = found
         return ((h @ w[8] + w[9] - torch.from_numpy(y)) ** 2).sum(1).mean() / 2
 
     moving = torch.from_numpy(flat).requires_grad_()
