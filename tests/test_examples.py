@@ -187,6 +187,8 @@ def test_one_network_by_every_rule(tmp_path):
         "functional_graph.py",
         "physics_informed.py",
         "sensor_calibration.py",
+        "sobolev.py",
+        "by_the_clock.py",
         "spirals_and_parity.py",
     ],
 )
