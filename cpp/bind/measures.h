@@ -20,7 +20,14 @@ template <class T> LossConfig<T> parse_loss(const py::dict& dict, double weight,
   config.sum = get_or(dict, "sum", false);
   const auto kind = dict["kind"].cast<std::string>();
   if (kind == "python") {
-    config.user = std::make_shared<PythonLoss<T>>(dict["call"], row_of(shape, config.steps));
+    config.whole = std::make_shared<PythonLoss<T>>(dict["call"], row_of(shape, config.steps));
+  } else if (kind == "hsic") {
+    HsicOptions options;
+    options.sigmas = dict["sigmas"].cast<std::vector<double>>();
+    options.epsilon = get_or(dict, "epsilon", options.epsilon);
+    options.scale = get_or(dict, "scale", options.scale);
+    options.classes = config.target_width = get_or(dict, "target_width", std::int64_t{0});
+    config.whole = std::make_shared<HsicLoss<T>>(std::move(options));
   } else {
     config.kind = loss_from_name(kind);
   }

@@ -108,7 +108,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     const auto tell = [&](auto* user) {
       if (auto* code = dynamic_cast<UserTargets*>(user); code != nullptr) code->take_rows = take;
     };
-    tell(trainer_->losses()[k].config.user.get());
+    tell(trainer_->losses()[k].config.whole.get());
     for (const Metric<T>& metric : trainer_->metrics()[k]) tell(metric.user());
   }
 
@@ -308,7 +308,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
       return target;
     }
     const Loss kind = loss.config.kind;
-    check(kind == Loss::kCrossEntropy || kind == Loss::kCrossEntropyLogits || loss.config.user != nullptr,
+    check(kind == Loss::kCrossEntropy || kind == Loss::kCrossEntropyLogits || loss.config.whole != nullptr,
           "class labels go with cross_entropy");
     check(y.dtype().equal(py::dtype::of<std::int32_t>()) && (y.flags() & py::array::c_style) != 0 &&
               is_aligned<std::int32_t>(y) && y.size() == n * loss.positions,

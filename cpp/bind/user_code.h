@@ -87,11 +87,12 @@ py::tuple batch_arrays(const OutputBatch<T>& batch, const Shape& sample, const p
   return py::make_tuple(truth, copy_out(batch.prediction, shape), weight);
 }
 
-template <class T> class PythonLoss final : public UserLoss<T>, public UserTargets {
+template <class T> class PythonLoss final : public BatchLoss<T>, public UserTargets {
  public:
   PythonLoss(py::object call, Shape sample) : call_(std::move(call)), sample_(std::move(sample)) {}
 
-  void run(const OutputBatch<T>& all, T* row_loss, T* delta) override {
+  std::string name() const override { return "a loss in Python"; }
+  void run(const OutputBatch<T>& all, const typename BatchLoss<T>::Look&, T* row_loss, T* delta) override {
     GilAcquire gil;
     const ValidRows<T> valid(all);
     const OutputBatch<T>& batch = valid.batch();

@@ -27,16 +27,21 @@ Matmul<T> difference(const T* x, std::int64_t ldx, const T* y, std::int64_t ldy,
 
 }  // namespace
 
-template <class T> Cholesky<T>::Cholesky(std::int64_t n) : n_(n) {
-  const Matmul<T> most = difference<T>(nullptr, n, nullptr, n, nullptr, n, n, n, n);
-  scratch_ = Buffer<T>(products<T>().most_scratch(most), kUnwritten);
+template <class T> std::int64_t Cholesky<T>::scratch_size(std::int64_t n) {
+  Matmul<T> most = difference<T>(nullptr, n, nullptr, n, nullptr, n, n, n, n);
+  const std::int64_t transposed = products<T>().most_scratch(most);
+  most.a_transposed = false;
+  return std::max(transposed, products<T>().most_scratch(most));
 }
+
+template <class T>
+Cholesky<T>::Cholesky(std::int64_t n) : n_(n), own_(scratch_size(n), kUnwritten), scratch_(own_.data()) {}
 
 template <class T>
 void Cholesky<T>::subtract(const T* x, std::int64_t ldx, const T* y, std::int64_t ldy, T* c, std::int64_t ldc,
                            std::int64_t m, std::int64_t n, std::int64_t k) {
   Matmul<T> p = difference(x, ldx, y, ldy, c, ldc, m, n, k);
-  p.scratch = scratch_.data();
+  p.scratch = scratch_;
   products<T>().run(p);
 }
 
@@ -88,6 +93,31 @@ template <class T> void Cholesky<T>::solve(const T* u, std::int64_t stride, T* b
     const T* row = u + i * stride + i;
     b[i] = (b[i] - k.dot(row + 1, b + i + 1, n_ - i - 1)) / row[0];
   }
+}
+
+template <class T> void Cholesky<T>::solve(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t m) {
+  solve_transposed(u, stride, b, ldb, n_, m);
+  solve_upper(u, stride, b, ldb, n_, m);
+}
+
+// b (n, m) becomes U^-1 b: the lower half first.
+template <class T>
+void Cholesky<T>::solve_upper(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t n, std::int64_t m) {
+  if (n <= kSolve) {
+    for (std::int64_t i = n; i-- > 0;) {
+      T* const row = b + i * ldb;
+      for (std::int64_t k = i + 1; k < n; ++k) kernels<T>().axpy(-u[i * stride + k], b + k * ldb, row, m);
+      kernels<T>().scale(T(1) / u[i * stride + i], row, m);
+    }
+    return;
+  }
+  const std::int64_t first = half_of(n), rest = n - first;
+  solve_upper(u + first * stride + first, stride, b + first * ldb, ldb, rest, m);
+  Matmul<T> p = difference<T>(u + first, stride, b + first * ldb, ldb, b, ldb, first, m, rest);
+  p.a_transposed = false;
+  p.scratch = scratch_;
+  products<T>().run(p);
+  solve_upper(u, stride, b, ldb, first, m);
 }
 
 // The squares of U^-T's elements, some columns at a time.

@@ -16,6 +16,8 @@ namespace bp {
 template <class T> class Cholesky {
  public:
   explicit Cholesky(std::int64_t n);
+  Cholesky(std::int64_t n, T* scratch) : n_(n), scratch_(scratch) {}  // of the caller's memory
+  static std::int64_t scratch_size(std::int64_t n);                   // enough for smaller ones
   std::int64_t size() const { return n_; }
 
   // a (n, n), rows `stride` apart: only the upper triangle is read and written. False where it is not positive
@@ -23,11 +25,14 @@ template <class T> class Cholesky {
   bool factor(T* a, std::int64_t stride, const std::function<void()>& poll = {});
   // b (n) becomes A^-1 b.
   void solve(const T* u, std::int64_t stride, T* b) const;
+  // B (n, m), rows ldb apart, becomes A^-1 B.
+  void solve(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t m);
   double trace_of_inverse(const T* u, std::int64_t stride, const std::function<void()>& poll = {});
   // b (n, m), rows ldb apart, becomes U^-T b.
   void solve_transposed(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t n, std::int64_t m);
 
  private:
+  void solve_upper(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t n, std::int64_t m);
   bool halves(T* a, std::int64_t n);
   void subtract(const T* x, std::int64_t ldx, const T* y, std::int64_t ldy, T* c, std::int64_t ldc, std::int64_t m,
                 std::int64_t n, std::int64_t k);
@@ -35,7 +40,8 @@ template <class T> class Cholesky {
 
   std::int64_t n_, stride_ = 0;
   const std::function<void()>* poll_ = nullptr;
-  Buffer<T> scratch_;
+  Buffer<T> own_;
+  T* scratch_;
 };
 
 extern template class Cholesky<float>;

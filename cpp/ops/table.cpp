@@ -45,7 +45,8 @@
   row("convolution", make_convolution)                 \
   row("exchange", make_exchange)                       \
   row("pooling", make_pooling)                         \
-  row("place", make_place)
+  row("place", make_place)                              \
+  row("hsic", make_hsic)
 // clang-format on
 
 namespace bp {

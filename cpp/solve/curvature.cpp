@@ -90,18 +90,18 @@ template <class T> void measure_gaussian(const LossArgs<T>& u, bool expected, T*
 }  // namespace
 
 template <class T> bool is_sum_of_squares(const BoundLoss<T>& loss) {
-  return loss.config.user == nullptr &&
+  return loss.config.whole == nullptr &&
          (loss.config.kind == Loss::kMeanSquaredError || loss.config.kind == Loss::kHalfSquaredError);
 }
 
 template <class T> bool has_factor(const BoundLoss<T>& loss) {
   const Loss kind = loss.config.kind;
-  return is_sum_of_squares(loss) || (loss.config.user == nullptr &&
+  return is_sum_of_squares(loss) || (loss.config.whole == nullptr &&
                                      (kind == Loss::kCrossEntropyLogits || kind == Loss::kBinaryCrossEntropyLogits));
 }
 
 template <class T> bool has_likelihood(const BoundLoss<T>& loss) {
-  if (loss.config.user != nullptr || !loss.positive.empty()) return false;
+  if (loss.config.whole != nullptr || !loss.positive.empty()) return false;
   switch (loss.config.kind) {
     case Loss::kMeanSquaredError:
     case Loss::kHalfSquaredError:
@@ -117,7 +117,7 @@ template <class T> bool has_likelihood(const BoundLoss<T>& loss) {
 }
 
 template <class T> void measure_curvature(const BoundLoss<T>& loss, const LossArgs<T>& u, bool expected, T* h) {
-  check(loss.config.user == nullptr, "a loss in Python has no second derivative");
+  check(loss.config.whole == nullptr, "a loss in Python has no second derivative");
   const Loss kind = loss.config.kind;
   if (kind == Loss::kGaussianNll) return measure_gaussian(u, expected, h);
   if (kind == Loss::kCrossEntropyLogits) {

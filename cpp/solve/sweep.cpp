@@ -38,7 +38,7 @@ Sweep<T>::Sweep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const Ste
     together_ |= step.partition == Partition::kWhole;
     if (step.backward && step.op->sizes().saved > 0) spending_.push_back(s);
   }
-  for (const BoundLoss<T>& loss : config->losses) together_ |= loss.config.user != nullptr;
+  for (const BoundLoss<T>& loss : config->losses) together_ |= loss.config.whole != nullptr;
 }
 
 template <class T> void Sweep<T>::read_weights(T* w) const {
@@ -120,7 +120,7 @@ template <class T> void Sweep<T>::losses(const Part& part, std::int64_t n, bool 
   BatchJob<T> job = this->job(part, n);
   job.training = deltas;
   losses_.gather(part.mine, job);
-  for (std::size_t k = 0; k < losses_.count(); ++k) losses_.loss(k, part.mine, job);
+  for (std::size_t k = 0; k < losses_.count(); ++k) losses_.loss(k, part.mine, job, part.team);
 }
 
 template <class T> void Sweep<T>::gather_targets(const Part& part, std::int64_t n) {

@@ -38,7 +38,7 @@ template <class T> bool made_of_probabilities(const Graph<T>& graph, int value) 
 
 // Blocks of a prediction, each of the target's width.
 template <class T> std::int64_t parts(const LossConfig<T>& config) {
-  if (config.user != nullptr) return 1;
+  if (config.whole != nullptr) return 1;
   if (config.kind == Loss::kGaussianNll) return 2;
   return config.kind == Loss::kQuantile ? static_cast<std::int64_t>(config.options.size()) : 1;
 }
@@ -46,7 +46,7 @@ template <class T> std::int64_t parts(const LossConfig<T>& config) {
 // What Python has refused when the call began; sums of distributions and the like are not looked at again.
 template <class T> std::pair<T, T> target_range(const LossConfig<T>& config) {
   constexpr T kNoEnd = std::numeric_limits<T>::infinity();
-  if (config.user != nullptr) return {-kNoEnd, kNoEnd};
+  if (config.whole != nullptr) return {-kNoEnd, kNoEnd};
   switch (config.kind) {
     case Loss::kBinaryCrossEntropy: return {T(0), T(1)};
     case Loss::kCrossEntropy:
@@ -112,7 +112,8 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
     for (std::int64_t i = 0; i < size; ++i)
       bound.positive.push_back(bound.options[static_cast<std::size_t>(1 + i % columns)]);
   }
-  if (config.user != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence))
+  if (config.target_width > 0) bound.target_width = config.target_width;
+  if (config.whole != nullptr || !(cross || binary || config.kind == Loss::kKlDivergence))
     return of_steps(std::move(bound), size);
   if (!binary && !shape.empty()) {
     bound.width = bound.target_width = shape.back();
@@ -132,7 +133,7 @@ template <class T> BoundLoss<T> bind_loss(const Graph<T>& graph, int output, Los
 }
 
 template <class T> std::string describe(const BoundLoss<T>& loss) {
-  if (loss.config.user != nullptr) return "a loss in Python";
+  if (loss.config.whole != nullptr) return loss.config.whole->name();
   std::string text;
   for (const auto& [name, kind] : kNames) {
     const bool logits_of = (kind == Loss::kCrossEntropy && loss.config.kind == Loss::kCrossEntropyLogits) ||

@@ -6,15 +6,9 @@
 #include <string>
 
 #include "plan/graph.h"
-#include "train/metrics.h"
+#include "train/batch_loss.h"
 
 namespace bp {
-
-template <class T> struct UserLoss {
-  virtual ~UserLoss() = default;
-  // row_loss (n): weighted; delta like the prediction: the gradient of sum(row_loss) / n.
-  virtual void run(const OutputBatch<T>& batch, T* row_loss, T* delta) = 0;
-};
 
 template <class T> struct LossConfig {
   Loss kind = Loss::kMeanSquaredError;  // never a *Logits kind: the link is found here
@@ -23,7 +17,8 @@ template <class T> struct LossConfig {
   double weight = 1;                    // of this output in the total
   std::int64_t steps = 0;  // the output's first axis, where a step is what the loss is of; 0: it is of a sample
   bool sum = false;        // over the batch and over the values of a row, in place of means
-  std::shared_ptr<UserLoss<T>> user;
+  std::shared_ptr<BatchLoss<T>> whole;  // in place of `kind`
+  std::int64_t target_width = 0;        // of a sample, if it is not that of the output
 };
 
 enum class Link { kNone, kSigmoid, kSoftmax, kLogSoftmax };  // what was cut off to reach the logits
@@ -41,7 +36,7 @@ template <class T> struct BoundLoss {
 
   // Whether the values of a row may have weights of their own: a cross entropy is one number for a row.
   bool weighs_values() const {
-    return config.user != nullptr || (config.kind != Loss::kCrossEntropy && config.kind != Loss::kCrossEntropyLogits);
+    return config.whole != nullptr || (config.kind != Loss::kCrossEntropy && config.kind != Loss::kCrossEntropyLogits);
   }
   // How many values the loss of a row is the mean over; 1 where it is a sum.
   double values_of_row() const {

@@ -44,6 +44,7 @@ template <class T> void Outputs<T>::make_room(std::int64_t n) {
     out.label = Buffer<std::int32_t>(rows, kBatchMemory);
     out.row_loss = Buffer<T>(rows, kBatchMemory);
     if (out.adds_delta) out.delta = Buffer<T>(size, kBatchMemory);
+    if (loss.config.whole != nullptr) loss.config.whole->make_room(n, std::max(loss.width, loss.target_width));
     const bool differs = loss.link != Link::kNone || loss.target_width != loss.width;
     if (work_.config->needs_values[k] && differs) out.values = Buffer<T>(out.target.size(), kBatchMemory);
   }
@@ -84,7 +85,7 @@ template <class T> void Outputs<T>::gather(Rows rows, const BatchJob<T>& job) {
         std::copy_n(label + (job.order == nullptr ? row : job.order[row]) * loss.positions, loss.positions,
                     out.label.data() + r * loss.positions);
       }
-      if (loss.config.user == nullptr) check_labels(k, rows, job);
+      if (loss.config.whole == nullptr || loss.config.whole->classes() > 0) check_labels(k, rows, job);
     } else {
       source.ys[k].dense.read(job.order, from, out.target.data() + rows.begin * loss.positions * loss.target_width);
       if (loss.bounded()) check_target(k, rows, job);
@@ -148,13 +149,14 @@ template <class T> void Outputs<T>::check_labels(std::size_t k, Rows rows, const
   const BoundLoss<T>& loss = bound(k);
   const std::int32_t* const label = outputs_[k].label.data();
   const std::int64_t begin = rows.begin * loss.positions, end = rows.end * loss.positions;
+  const std::int64_t classes = loss.target_width;
   std::uint32_t most = 0;  // a negative one is above all others
   for (std::int64_t i = begin; i < end; ++i) most = std::max(most, static_cast<std::uint32_t>(label[i]));
-  if (begin == end || most < static_cast<std::uint64_t>(loss.width)) return;
+  if (begin == end || most < static_cast<std::uint64_t>(classes)) return;
   std::int64_t i = begin;
-  while (label[i] >= 0 && label[i] < loss.width) ++i;
+  while (label[i] >= 0 && label[i] < classes) ++i;
   refuse(work_.graph->nodes[static_cast<std::size_t>(loss.output)].name, "label " + std::to_string(label[i]),
-         job.sample(i / loss.positions), "0 to " + std::to_string(loss.width - 1));
+         job.sample(i / loss.positions), "0 to " + std::to_string(classes - 1));
 }
 
 template <class T> void Outputs<T>::check_target(std::size_t k, Rows rows, const BatchJob<T>& job) const {
@@ -229,14 +231,15 @@ template <class T> LossArgs<T> Outputs<T>::arguments(std::size_t k, Rows rows, c
   return args;
 }
 
-template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJob<T>& job) {
+template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJob<T>& job, Team& team) {
   const BoundLoss<T>& loss = bound(k);
   Arrays& out = outputs_[k];
   const std::int64_t offset = rows.begin * loss.positions, n = rows.count() * loss.positions;
   T* gradient = work_.frame->gradient(loss.prediction);
   T* delta = job.training && gradient != nullptr ? (out.adds_delta ? out.delta.data() : gradient) : nullptr;
-  if (loss.config.user != nullptr) {
-    loss.config.user->run(batch(k, rows.count()), out.row_loss.data(), delta);
+  if (loss.config.whole != nullptr) {
+    loss.config.whole->run(
+        batch(k, rows.count()), [&team](double operations) { team.look(operations); }, out.row_loss.data(), delta);
     if (delta != nullptr && loss.config.weight != 1) {
       kernels<T>().scale(static_cast<T>(loss.config.weight), delta, n * loss.width);
     }

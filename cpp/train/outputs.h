@@ -15,7 +15,7 @@ template <class T> class Outputs {
   void prepare(const BatchSource<T>& source);
   void gather(Rows rows, const BatchJob<T>& job);
   // Value and, in training, delta of some samples; notes what is not finite.
-  void loss(std::size_t k, Rows rows, const BatchJob<T>& job);
+  void loss(std::size_t k, Rows rows, const BatchJob<T>& job, Team& team);
   // Writes the gradient of an objective of some samples.
   void objective(std::size_t k, Rows rows, const BatchJob<T>& job);
   LossArgs<T> arguments(std::size_t k, Rows rows, const BatchJob<T>& job);  // what its kernel takes

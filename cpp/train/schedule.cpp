@@ -23,8 +23,8 @@ Schedule<T>::Schedule(Workspace<T>& work, Outputs<T>& outputs, Relay<T>& relay)
     calls_.push_back({Phase::kForward, static_cast<int>(s), steps[s].partition});
   }
   for (std::size_t k = 0; k < outputs_.count(); ++k) {
-    const bool users = outputs_.bound(k).config.user != nullptr;
-    calls_.push_back({Phase::kLoss, static_cast<int>(k), users ? Partition::kWhole : Partition::kRows});
+    const bool whole = outputs_.bound(k).config.whole != nullptr;
+    calls_.push_back({Phase::kLoss, static_cast<int>(k), whole ? Partition::kWhole : Partition::kRows});
   }
   for (std::size_t k = 0; k < work_.config->objectives.size(); ++k) {
     calls_.push_back({Phase::kObjective, static_cast<int>(k), Partition::kRows});
@@ -109,7 +109,7 @@ template <class T> void Schedule<T>::make(const Call& call, Rows rows, Team& tea
   if (!wanted(call, job)) return;
   switch (call.phase) {
     case Phase::kGather: work_.gather(rows, job); return outputs_.gather(rows, job);
-    case Phase::kLoss: return outputs_.loss(static_cast<std::size_t>(call.index), rows, job);
+    case Phase::kLoss: return outputs_.loss(static_cast<std::size_t>(call.index), rows, job, team);
     case Phase::kObjective: return outputs_.objective(static_cast<std::size_t>(call.index), rows, job);
     case Phase::kForward: {
       if (!long_) return work_.frame->forward(static_cast<std::size_t>(call.index), rows, scratch);

@@ -45,10 +45,11 @@ def prepare(
         raise ShapeError(f"{name} is a scalar, expected one target per sample")
     arrays.rows(name, y, of, n)
     kind = loss.kind if isinstance(loss, CoreLoss) else ""
-    if kind and loss.parts > 1:
+    if kind:
+        named = loss.label_shape(shape)
         shape = loss.target_shape(shape)
-    if kind == "cross_entropy" and not _is_distribution(y, shape):
-        return _labels(name, y, shape, layer), True
+        if named is not None and not _is_distribution(y, named):
+            return _labels(name, y, named, layer), True
     y = _dense(name, y, shape, layer)
     arrays.finite(name, y, dtype)
     if kind:

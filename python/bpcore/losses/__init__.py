@@ -20,6 +20,7 @@ from ..base import arguments, checks
 from .base import CoreLoss as CoreLoss
 from .base import Loss
 from .classification import BinaryCrossEntropy, CrossEntropy, Hinge, KLDivergence
+from .dependence import HSIC
 from .regression import (
     HalfSquaredError,
     Huber,
@@ -43,6 +44,7 @@ _CLASSES: tuple[type[CoreLoss], ...] = (
     Hinge,
     Quantile,
     GaussianNLL,
+    HSIC,
 )
 _BY_NAME: dict[str, type[CoreLoss]] = {cls.kind: cls for cls in _CLASSES}
 _ALIASES = {
@@ -61,6 +63,7 @@ _ALIASES = {
 _BY_CLASS = {cls.__name__: cls for cls in _CLASSES}
 
 __all__ = [
+    "HSIC",
     "BinaryCrossEntropy",
     "CrossEntropy",
     "GaussianNLL",

@@ -90,6 +90,7 @@ class CoreLoss(Loss):
     option_name = ""
     takes_labels = False
     parts = 1  # values of the output for each value of the target
+    together = False  # a row's loss depends on the other rows of the batch
     point: int | None = 0  # the part that metrics compare with the target, None: there is none
     reduction = "mean"
 
@@ -120,6 +121,10 @@ class CoreLoss(Loss):
                 f"multiple of {self.parts}, {self._layout()}"
             )
         return (*shape[:-1], shape[-1] // self.parts)
+
+    def label_shape(self, shape: Shape) -> Shape | None:
+        """What y may name by labels, the last axis counting the classes; None: y has no labels."""
+        return shape if self.takes_labels else None
 
     def weight_shape(self, shape: Shape) -> Shape:
         """Of the weights of one sample, at their finest, for an output of per-sample `shape`.

@@ -135,6 +135,7 @@ class Compilation:
 
     def look_at_training(self, low: Lowering, layers: list[Any], rows: int) -> None:
         """The same of a training with batches of `rows` rows."""
+        self._refuse_one_row(rows)
         self._say(advice.of_training(low, layers, rows))
 
     def _say(self, found: Iterable[advice.Advice]) -> None:
@@ -202,8 +203,17 @@ class Compilation:
             if weights is not None:
                 self.measures.refuse_weights(k, weights.ndim)
         if not part:
+            self._refuse_one_row(data.n)
             arrays.some_weight("sample_weight", data.ws)
         return data
+
+    def _refuse_one_row(self, rows: int) -> None:
+        for loss in self.losses:
+            if rows == 1 and isinstance(loss, CoreLoss) and loss.together:
+                raise ValueError(
+                    f"the loss {loss.name!r} compares the rows of a batch with each other, got "
+                    "batches of 1 row; give more rows, and batches of 16 or more"
+                )
 
     def core_groups(self, parameters: list[str], rates: list[float]) -> dict[str, Any]:
         """Rate factor and decay of each group, and each parameter's group; {} if there are none.

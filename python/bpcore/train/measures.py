@@ -153,7 +153,12 @@ def _context(end: End, loss: Any) -> metrics.Context:
 
 
 def _check_parts(loss: Any, metric: metrics.CoreMetric) -> None:
-    """Whether a metric goes with a loss that has several outputs for each target."""
+    """Whether a metric goes with a loss whose outputs are not each like a target."""
+    if isinstance(loss, CoreLoss) and loss.together:
+        raise ValueError(
+            f"metric {metric.name!r} compares outputs with their targets, which need not be alike "
+            f"for the loss {loss.name!r}; leave it out"
+        )
     several = isinstance(loss, CoreLoss) and loss.parts > 1
     if not several or isinstance(metric, metrics.PythonMetric):
         return
