@@ -94,8 +94,8 @@ template <class T> std::vector<Buffer<T>> by_thread(int threads, std::int64_t si
 
 template <class T> void expect_second_derivatives(const StepConfig<T>& config, const Graph<T>& graph) {
   for (const BoundLoss<T>& loss : config.losses) {
-    check(loss.config.whole == nullptr, "the loss is " + loss.config.whole->name() +
-                                            ", which has no second derivative; use another of bpcore.losses");
+    check(loss.config.whole == nullptr,
+          "the loss is " + describe(loss) + ", which has no second derivative; use another of bpcore.losses");
   }
   for (std::size_t p = 0; p < config.penalties.size(); ++p) {
     check(config.penalties[p].user == nullptr,

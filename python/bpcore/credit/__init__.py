@@ -12,6 +12,7 @@ from typing import Any
 
 from ..base import arguments, checks
 from .base import Rule as Rule
+from .bottleneck import HSICBottleneck as HSICBottleneck
 from .feedback import DirectFeedbackAlignment as DirectFeedbackAlignment
 from .feedback import FeedbackAlignment as FeedbackAlignment
 from .synthetic import SyntheticGradients as SyntheticGradients
@@ -25,6 +26,7 @@ RULES: dict[str, type[Rule]] = {
         DirectFeedbackAlignment,
         SyntheticGradients,
         DifferenceTargetPropagation,
+        HSICBottleneck,
     )
 }
 

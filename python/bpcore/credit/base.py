@@ -49,6 +49,7 @@ class Rule(arguments.Configured):
 
     name = "credit"
     trainable = True  # of its weights, those that are
+    together = False  # what a row teaches depends on the other rows of the batch
 
     if not TYPE_CHECKING:  # editors and type checkers look at __init__
 

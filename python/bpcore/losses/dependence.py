@@ -142,15 +142,17 @@ def _centred(u: Array, sigma: float) -> tuple[Array, float]:
     """H K H, and the mean of K."""
     k = _similarities(u, sigma)
     mean = k.mean(axis=0)
-    return k - mean - mean[:, None] + mean.mean(), float(mean.mean())
+    centred: Array = k - mean - mean[:, None] + mean.mean()
+    return centred, float(mean.mean())
 
 
 def _ratio(u: Array, sigma: float, epsilon: float) -> Array:
     """R of the centred kernel, which is symmetric."""
     centred, _ = _centred(u, sigma)
     ridge = epsilon * len(u) * np.eye(len(u))
-    result: Array = np.linalg.solve(centred + ridge, centred)
-    return (result + result.T) / 2.0
+    half = np.linalg.solve(centred + ridge, centred) / 2.0
+    result: Array = half + half.T
+    return result
 
 
 def _complement(u: Array, sigma: float, epsilon: float) -> Array:

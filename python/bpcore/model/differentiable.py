@@ -98,6 +98,12 @@ class Differentiable(Inspectable):
         >>> model.per_sample_gradients([[2.0], [3.0]], [[1.0], [5.0]]).tolist()  # e (x, 1)
         [[2.0, 1.0], [-6.0, -2.0]]
         """
+        for loss in self._need_compilation().losses:
+            if getattr(loss, "together", False):
+                raise ValueError(
+                    f"per_sample_gradients: the loss {loss.name!r} compares the rows of a batch "
+                    "with each other, and no sample has a loss of its own; use another loss"
+                )
         with self._busy("per_sample_gradients"), self._with_data(x, y) as (engine, trainer):
             offsets, _ = solving.places(engine)
             found: Array = _core.sample_gradients(trainer, offsets)

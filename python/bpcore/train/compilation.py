@@ -208,12 +208,18 @@ class Compilation:
         return data
 
     def _refuse_one_row(self, rows: int) -> None:
-        for loss in self.losses:
-            if rows == 1 and isinstance(loss, CoreLoss) and loss.together:
-                raise ValueError(
-                    f"the loss {loss.name!r} compares the rows of a batch with each other, got "
-                    "batches of 1 row; give more rows, and batches of 16 or more"
-                )
+        together = [
+            f"the loss {loss.name!r}"
+            for loss in self.losses
+            if isinstance(loss, CoreLoss) and loss.together
+        ]
+        if self.credit is not None and self.credit.together:
+            together.append(self.credit.label)
+        if rows == 1 and together:
+            raise ValueError(
+                f"{together[0]} compares the rows of a batch with each other, got batches of 1 "
+                "row; give more rows, and batches of 16 or more"
+            )
 
     def core_groups(self, parameters: list[str], rates: list[float]) -> dict[str, Any]:
         """Rate factor and decay of each group, and each parameter's group; {} if there are none.
