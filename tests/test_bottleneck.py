@@ -8,7 +8,7 @@ import pytest
 import bpcore as bp
 
 from .helpers import checkpoint_runs
-from .test_credit import data, of_rule, same, weights
+from .helpers.credit import data, of_rule, same, weights
 
 torch = pytest.importorskip("torch")
 L = bp.layers
