@@ -1,5 +1,7 @@
 #include "ops/node.h"
 
+#include "ops/op.h"
+
 namespace bp {
 
 template <class T> template <class Kind> const Kind* Node<T>::find(const char* key) const {
@@ -50,6 +52,14 @@ template <class T> std::shared_ptr<UserLayer<T>> Node<T>::user_layer(const char*
   const auto* value = find<std::shared_ptr<UserLayer<T>>>(key);
   if (value == nullptr) wrong_kind(key, "an object with methods");
   return *value;
+}
+
+template <class T> OpPtr<T> Node<T>::other(const char* key, const Shapes& inputs) const {
+  NodeSpec<T> spec{text(key), name, {}, {}, {}, compute};
+  for (const auto& [own, value] : attributes_) {
+    if (read_.insert(own).second) spec.attributes.emplace(own, value);
+  }
+  return make_op(spec, inputs, ws);
 }
 
 template <class T> void Node<T>::refuse_unread() const {

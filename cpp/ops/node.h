@@ -55,6 +55,8 @@ template <class T> class Node {
   Shape integers(const char* key) const;
   const Array& array(const char* key) const;
   std::shared_ptr<UserLayer<T>> user_layer(const char* key) const;
+  // The operation that the attribute names, of these inputs and the node's parameters, told what nobody has read yet.
+  OpPtr<T> other(const char* key, const Shapes& inputs) const;
 
   void expect(bool condition, const std::string& otherwise) const { check(condition, name + ": " + otherwise); }
   void refuse_unread() const;

@@ -46,7 +46,9 @@
   row("exchange", make_exchange)                       \
   row("pooling", make_pooling)                         \
   row("place", make_place)                              \
-  row("hsic", make_hsic)
+  row("hsic", make_hsic)                                \
+  row("derivative", make_derivative)                    \
+  row("descend", make_descend)
 // clang-format on
 
 namespace bp {

@@ -13,6 +13,8 @@ RULES = {
     "dni": lambda: bp.credit.SyntheticGradients(context=False, hidden=(6,)),
     "cdni": lambda: bp.credit.SyntheticGradients(module_learning_rate=0.02),
     "dtp": bp.credit.DifferenceTargetPropagation,
+    "hsic": bp.credit.HSICBottleneck,
+    "am": bp.credit.AlternatingMinimization,
 }
 
 

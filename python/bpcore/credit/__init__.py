@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..base import arguments, checks
+from .alternating import AlternatingMinimization as AlternatingMinimization
 from .base import Rule as Rule
 from .bottleneck import HSICBottleneck as HSICBottleneck
 from .feedback import DirectFeedbackAlignment as DirectFeedbackAlignment
@@ -27,6 +28,7 @@ RULES: dict[str, type[Rule]] = {
         SyntheticGradients,
         DifferenceTargetPropagation,
         HSICBottleneck,
+        AlternatingMinimization,
     )
 }
 

@@ -49,6 +49,8 @@ class Rule(arguments.Configured):
 
     name = "credit"
     trainable = True  # of its weights, those that are
+    depends: Any = None  # on what `wire` depends besides the model and the arguments
+    weighs = True  # whether samples may have weights
     together = False  # what a row teaches depends on the other rows of the batch
 
     if not TYPE_CHECKING:  # editors and type checkers look at __init__

@@ -71,7 +71,7 @@ class HSICBottleneck(Rule):
     True
     """
 
-    together = True
+    together, weighs = True, False
 
     def __init__(
         self,

@@ -250,6 +250,32 @@ class Wiring:
         """What an output is compared with; of a label 1 at its place."""
         return self.low.add("target", (), shape, self.rule.name, shape=shape, output=output)
 
+    def derivative(self, x: int, y: int, dy: int) -> int:
+        """What `dy`, a gradient of value `y`, is for value `x`, of which `y` was made: a value."""
+        low = self.low
+        behind, slopes = {x}, {y: dy}
+        for i in range(x + 1, y + 1):
+            if not behind.isdisjoint(low.nodes[i][1]):
+                behind.add(i)
+        for i in range(y, x, -1):
+            if i not in behind or i not in slopes:
+                continue
+            for which, source in enumerate(low.nodes[i][1]):
+                if source not in behind:
+                    continue
+                found = low.derivative(i, which, slopes[i])
+                if source in slopes:
+                    both = slopes[source], found
+                    found = low.add("add", both, low.shapes[source], self.rule.name)
+                slopes[source] = found
+        return slopes[x]
+
+    def still(self, first: int) -> None:
+        """What was written from node `first` on leaves running statistics as they are."""
+        for _, _, _, attrs, _ in self.low.nodes[first:]:
+            if "momentum" in attrs:
+                attrs["momentum"] = 1.0
+
     def minimise(self, i: int, weight: float = 1.0) -> None:
         """Add the value's sum, as a mean over the batch, to what training minimises."""
         self.objectives.append((i, float(weight)))

@@ -204,6 +204,20 @@ class Lowering:
             self.params.append(parameter)
         return self._numbers[id(parameter)]
 
+    def derivative(self, i: int, which: int, dy: int) -> int:
+        """Append what backward of node `i` makes of `dy` for its input number `which`, a value."""
+        op, inputs, numbers, attrs, name = self.nodes[i]
+        x = inputs[which]
+        if isinstance(self.steps.get(i), View):
+            return self.add("reshape", (dy,), self.shapes[x], name, shape=self.shapes[x])
+        told = {**attrs, "of": op, "which": which}
+        weights = [self.params[k] for k in numbers]
+        made = self.add("derivative", (*inputs, i, dy), self.shapes[x], name, weights, **told)
+        for known, layer, trained, frozen in list(self._modes):
+            if known is attrs:
+                self._modes.append((self.nodes[made][3], layer, trained, frozen))
+        return made
+
     def activation(self, i: int) -> str | None:
         """The activation that makes value `i`, if one does."""
         step = self.steps.get(i)

@@ -256,6 +256,7 @@ class Trainable(Adjustable, Copying, Compilable):
     def _advise(self, item: Dataset, batch_size: int | None) -> None:
         """Warn of what cannot train well with such data and batches."""
         compilation, engine = self._need_compilation(), self._built()
+        compilation.refuse_weights(item.ws)
         compilation.look_at(item.ys)
         compilation.look_at_training(engine.low, self._layers, batch_size_of(batch_size, item.n))
 
@@ -319,6 +320,11 @@ class Trainable(Adjustable, Copying, Compilable):
                 return self._step_by(x, dy)
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight, mask)
+<<<<<<< HEAD
+=======
+            compilation.refuse_weights(item.ws)
+            windows.check_stateful(self._built(), False, item.n, item.n)
+>>>>>>> e646a38 (credit: online alternating minimisation; ops: what backward gives, as a value)
             if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
             trainer = self._built().of(item).trainer("train", compilation)

@@ -8,6 +8,7 @@ from typing import Any
 from .. import credit as rules
 from .. import losses, optimizers
 from ..base import arguments, checks
+from ..base.memory import Array
 from ..data import arrays
 from ..data.dataset import Dataset
 from ..data.signature import Names, Signature
@@ -206,6 +207,14 @@ class Compilation:
             self._refuse_one_row(data.n)
             arrays.some_weight("sample_weight", data.ws)
         return data
+
+    def refuse_weights(self, ws: list[Array | None]) -> None:
+        """Raise for weights of samples, or of classes, that a rule cannot follow."""
+        if self.credit is not None and not self.credit.weighs and any(w is not None for w in ws):
+            raise ValueError(
+                f"{self.credit.label} takes all samples of a batch alike, got weights of samples "
+                "or classes; leave them out, or train by credit='backprop'"
+            )
 
     def _refuse_one_row(self, rows: int) -> None:
         together = [

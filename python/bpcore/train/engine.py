@@ -208,7 +208,7 @@ class Engine:
         if rule is None:
             return Trained(self.net, self.params, {}, {})
         by, found = self._trained
-        if by is not rule or found is None:
+        if found is None or by != (rule, rule.depends):
             low = graph.Lowering(self.dtype, self.compute, self.form[1])
             ends = self.input_tensors, self.output_tensors
             net = credit.Wiring(rule, self.nodes, ends, low, self.form[0])
@@ -216,7 +216,7 @@ class Engine:
             rule.keep(net.names)
             outputs = self._own_nodes(low, net.outputs)
             found = Trained(low.network(outputs), low.params, net.rates, net.told())
-            self._trained = rule, found
+            self._trained = (rule, rule.depends), found
         return found
 
     # ---- the parts of a step ------------------------------------------------------------------
