@@ -193,7 +193,6 @@ BAD = {
     "steps": (lambda: AM(code_steps=0), "code_steps must be"),
     "rate": (lambda: AM(code_rate=0.0), "code_rate must be"),
     "mu": (lambda: AM(mu=-1.0), "mu must be"),
-    "one layer": (lambda: net(AM(), layers=[L.Dense(4)]), "got a model of one layer"),
     "loss": (lambda: net(AM(), loss="kl_divergence"), "has no meaning for the loss 'kl_div"),
     "end": (
         lambda: net(AM(), layers=[L.Dense(5), L.Dense(4, "tanh")], loss="mse"),
@@ -206,7 +205,7 @@ BAD = {
     "own loss": (lambda: net(AM(), loss=bp.losses.Loss()), "lacks value"),
     "dropout": (
         lambda: net(AM(), layers=[L.Dense(5), L.Dropout(0.5), L.Dense(4)]),
-        "one that draws random numbers",
+        "draws random numbers",
     ),
 }
 

@@ -147,7 +147,13 @@ BAD = {
     "no sigma": (lambda: HSIC(sigma=[]), ValueError, "sigma is empty"),
     "beta": (lambda: HSIC(beta=-1.0), ValueError, "beta must be"),
     "epsilon": (lambda: HSIC(epsilon=0), ValueError, "epsilon must be"),
-    "one layer": (lambda: net(HSIC(), [L.Dense(4)]), ValueError, "got a model of one"),
+    "rows": (
+        lambda: bp.Sequential([bp.Input((3, 5)), L.Dense(6), L.Dense(4)]).compile(
+            "adam", "mse", credit=HSIC()
+        ),
+        ValueError,
+        "HSICBottleneck cannot carry .*one row of numbers each",
+    ),
     "recurrent": (
         lambda: bp.Sequential([bp.Input((3, 5)), L.SimpleRNN(6), L.Dense(4)]).compile(
             "adam", "cross_entropy", credit=HSIC()

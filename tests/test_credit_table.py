@@ -43,8 +43,8 @@ def of_digits(digits, layers, rule, optimizer, seed, **told):
 
 
 def bottleneck(digits, seed, trained=True):
-    """Three blocks of 64, batches of 128, 10 epochs, then 10 of the head alone; of blocks that are
-    not trained, the control."""
+    """Three blocks of 64, batches of 128, 10 epochs, then 30 of the head alone; of blocks that are
+    not trained, the control, which then is where the reference's is."""
     x, y, xt, yt = digits
     blocks = [L.Dense(64, "tanh") for _ in range(3)]
     model = bp.Sequential([*blocks, L.Dense(10)], seed=seed)
@@ -55,7 +55,7 @@ def bottleneck(digits, seed, trained=True):
     for block in blocks:
         block.trainable = False
     model.compile(bp.optimizers.Adam(1e-3), "cross_entropy", ["accuracy"])
-    model.fit(x, y, batch_size=128, epochs=10, verbose=0)
+    model.fit(x, y, batch_size=128, epochs=30, verbose=0)
     return model.evaluate(xt, yt)["accuracy"]
 
 
@@ -88,7 +88,7 @@ def test_bottleneck(digits):
     found = [bottleneck(digits, seed) for seed in range(3)]
     random = [bottleneck(digits, seed, trained=False) for seed in range(3)]
     assert np.mean(found) >= np.mean((0.9667, 0.9694, 0.9611)) - BELOW
-    assert min(found) > max(random)
+    assert min(found) > max(random) and np.mean(random) < 0.86
 
 
 def test_alternating_minimisation(digits):

@@ -14,7 +14,7 @@ RULES = {
     "cdni": lambda: bp.credit.SyntheticGradients(module_learning_rate=0.02),
     "dtp": bp.credit.DifferenceTargetPropagation,
     "hsic": bp.credit.HSICBottleneck,
-    "am": bp.credit.AlternatingMinimization,
+    "am": lambda: bp.credit.AlternatingMinimization(code_rate=0.05),
 }
 
 

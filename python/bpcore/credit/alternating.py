@@ -62,8 +62,7 @@ class AlternatingMinimization(Rule):
     Raises
     ------
     ValueError
-        By `compile`: the model is no chain, has no hidden layer, or a layer that draws random
-        numbers; the loss is none of "cross_entropy" (softmax or logits), "binary_cross_entropy"
+        By `compile`: the model is no chain, or has a layer that draws random numbers; the loss is none of "cross_entropy" (softmax or logits), "binary_cross_entropy"
         (sigmoid or logits), "mse" and "half_squared_error" (linear outputs), all without options.
 
     Notes
@@ -114,20 +113,12 @@ class AlternatingMinimization(Rule):
     def wire(self, net: Wiring) -> None:
         *hidden, head = net.blocks()
         if not hidden:
-            raise ValueError(
-                f"{self.label} finds codes for hidden layers, got a model of one layer; put a "
-                "hidden layer before it, or train by credit='backprop'"
-            )
-        first = len(net.low.nodes)
+            net.outputs = [net.run(head, net.inputs[0])]
+            return
         forward, x = [], net.inputs[0]
         for block in [*hidden, head]:
             forward.append(self._write(net, block, x))
             x = forward[-1].a
-        if any(op == "noise" for op, *_ in net.low.nodes[first:]):
-            raise ValueError(
-                f"{self.label} runs a layer several times a step, each time as the same function, "
-                "got one that draws random numbers; leave Dropout and noise out"
-            )
         net.outputs = [net.stop(x)]
         codes = self._codes(net, [*hidden, head], forward)
         for k, block in enumerate(hidden):

@@ -50,8 +50,8 @@ class HSICBottleneck(Rule):
     Raises
     ------
     ValueError
-        By `compile`: there is no block before the head, or the model is no chain; a loss with
-        targets that are not of the output's shape.
+        By `compile`: the model is no chain, or its outputs are not one row for each sample; the
+        targets of the loss are not of the output's shape.
 
     Notes
     -----
@@ -90,11 +90,6 @@ class HSICBottleneck(Rule):
     def check(self, losses: list[Any], ends: list[End]) -> None:
         """Targets must be rows that can be compared with each other."""
         for loss, end in zip(losses, ends, strict=True):
-            if len(end.shape) != 1:
-                raise ValueError(
-                    f"{self.label} compares the targets of samples, one row of numbers each, got "
-                    f"output {end.name!r} of shape {end.shape}; put a Flatten before it"
-                )
             alike = isinstance(loss, CoreLoss) and loss.target_shape(end.shape) == end.shape
             if not alike:
                 raise ValueError(
@@ -107,11 +102,13 @@ class HSICBottleneck(Rule):
         blocks = net.blocks()
         heads = [] if self.unformatted else blocks[-1:]
         trained = blocks[: len(blocks) - len(heads)]
-        if not trained:
-            raise ValueError(
-                f"{self.label} trains the blocks before the last one, got a model of one; put "
-                "another layer before it, or take unformatted=True"
+        if len(net.output_shape) != 1:
+            raise net.refuse(
+                blocks[-1].layer, "targets are compared sample by sample, one row of numbers each"
             )
+        if not trained:
+            net.outputs = [net.run(blocks[-1], net.inputs[0])]
+            return
         x = h = net.inputs[0]
         values = []
         for block in trained:
