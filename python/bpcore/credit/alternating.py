@@ -62,8 +62,9 @@ class AlternatingMinimization(Rule):
     Raises
     ------
     ValueError
-        By `compile`: the model is no chain, or has a layer that draws random numbers; the loss is none of "cross_entropy" (softmax or logits), "binary_cross_entropy"
-        (sigmoid or logits), "mse" and "half_squared_error" (linear outputs), all without options.
+        By `compile`: the model is no chain, or has a layer that draws random numbers; the loss is
+        none of "cross_entropy" (softmax or logits), "binary_cross_entropy" (sigmoid or logits),
+        "mse" and "half_squared_error" (linear outputs), all without options.
 
     Notes
     -----
@@ -119,6 +120,11 @@ class AlternatingMinimization(Rule):
         for block in [*hidden, head]:
             forward.append(self._write(net, block, x))
             x = forward[-1].a
+        if any("seed" in attrs for *_, attrs, _ in net.low.nodes):
+            raise ValueError(
+                f"{self.label} runs a layer several times a step, each time as the same function, "
+                "got one that draws random numbers; leave Dropout and noise out"
+            )
         net.outputs = [net.stop(x)]
         codes = self._codes(net, [*hidden, head], forward)
         for k, block in enumerate(hidden):
