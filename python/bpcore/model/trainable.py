@@ -320,11 +320,7 @@ class Trainable(Adjustable, Copying, Compilable):
                 return self._step_by(x, dy)
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight, mask)
-<<<<<<< HEAD
-=======
             compilation.refuse_weights(item.ws)
-            windows.check_stateful(self._built(), False, item.n, item.n)
->>>>>>> e646a38 (credit: online alternating minimisation; ops: what backward gives, as a value)
             if not compilation.looked:  # at the first batch only, for the sake of speed
                 self._advise(item, None)
             trainer = self._built().of(item).trainer("train", compilation)
