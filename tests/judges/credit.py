@@ -87,7 +87,7 @@ def cdni_6():
 def _blocks(*widths):
     layers = []
     for units in widths:
-        plain = L.BatchNormalization(center=False, scale=False)
+        plain = L.BatchNormalization(momentum=0.9, center=False, scale=False)
         layers += [L.Dense(units), plain, L.Activation("relu")]
     return layers
 
@@ -138,7 +138,8 @@ def unformatted():
 def _am_net(credit, optimizer, seed):
     layers = []
     for _ in range(2):
-        layers += [L.Dense(100, use_bias=False), L.BatchNormalization(), L.Activation("relu")]
+        layers += [L.Dense(100, use_bias=False), L.BatchNormalization(momentum=0.9)]
+        layers.append(L.Activation("relu"))
     model = bp.Sequential([bp.Input((784,)), *layers, L.Dense(10)], seed=seed)
     model.compile(optimizer, "cross_entropy", credit=credit)
     return model
