@@ -38,7 +38,8 @@ class HSICBottleneck(Rule):
     unformatted : bool
         There is no head: the last layer is a block, too, its units take up classes in an order that
         nobody told them, and the loss is only looked at. `match` finds the class of each unit from
-        training data, `classify` uses it.
+        training data, `classify` uses it. It wants an end like softmax or tanh: linear units do not
+        take up classes.
     epsilon : float
         See `losses.HSIC`.
 
@@ -162,10 +163,10 @@ class HSICBottleneck(Rule):
         --------
         >>> import bpcore as bp, numpy as np
         >>> (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
-        >>> layers = [bp.layers.Dense(64, "tanh"), bp.layers.Dense(10)]
+        >>> layers = [bp.layers.Dense(64, "tanh"), bp.layers.Dense(10, "softmax")]
         >>> model = bp.Sequential(layers, seed=0)
         >>> rule = bp.credit.HSICBottleneck(beta=200.0, unformatted=True)
-        >>> model.compile("adam", "cross_entropy", credit=rule)
+        >>> model.compile(bp.optimizers.Adam(0.01), "cross_entropy", credit=rule)
         >>> history = model.fit(x, y, batch_size=128, epochs=10, verbose=0)
         >>> len(rule.match(model.predict(x), y))
         10
