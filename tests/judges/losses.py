@@ -138,7 +138,8 @@ KINDS = (mean_squared_error, half_squared_error, mean_absolute_error, huber, log
 
 
 def test_every_loss_is_here():
-    assert {kind.__name__ for kind in KINDS} == set(LS.names())
+    """But the one over the rows of a batch, which tests/test_hsic.py holds against PyTorch."""
+    assert {kind.__name__ for kind in KINDS} | {"hsic"} == set(LS.names())
 
 
 @pytest.mark.parametrize("weighted", [False, True])
