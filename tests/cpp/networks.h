@@ -82,7 +82,7 @@ struct Network {
   void parameter(const bp::Shape& shape, const std::string& name, T centre, T spread) {
     arrays.push_back(values(static_cast<std::size_t>(bp::size_of(shape)), spread));
     for (T& w : arrays.back()) w += centre;
-    params.push_back({arrays.back().data(), shape, name, true});
+    params.push_back({arrays.back().data(), shape, name, true, nullptr});
   }
   std::vector<int> latest(int count) const {
     std::vector<int> numbers;
@@ -112,7 +112,9 @@ struct Training {
   Training(const std::vector<std::int64_t>& sizes, std::int64_t batch, const Options& options)
       : net(sizes, options.mixed), n(4 * batch + 7), x(values(static_cast<std::size_t>(n * net.in), 1)) {
     for (std::int64_t i = 0; i < n; ++i) labels.push_back(static_cast<std::int32_t>(i % sizes.back()));
-    const bp::LossConfig<T> loss{bp::Loss::kCrossEntropy, {0}, 0, 1, 0, nullptr};
+    bp::LossConfig<T> loss;
+    loss.kind = bp::Loss::kCrossEntropy;
+    loss.options = {0};
     config->losses.push_back(bp::bind_loss<T>(*net.graph, net.graph->outputs[0], loss));
     config->needs_values.assign(1, 0);
     config->optimizer = bp::default_config(options.optimizer);
