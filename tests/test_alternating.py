@@ -215,15 +215,3 @@ def test_bad_input(name):
     make, words = BAD[name]
     with pytest.raises((ValueError, TypeError), match=words):
         make()
-
-
-def test_weights_of_samples_and_classes_are_refused():
-    x, y = data(20)
-    model, w = net(AM()), np.ones(20)
-    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
-        model.fit(x, y, sample_weight=w, verbose=0)
-    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
-        model.fit(x, y, class_weight="balanced", verbose=0)
-    model.train_on_batch(x, y)
-    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
-        model.train_on_batch(x, y, sample_weight=w)

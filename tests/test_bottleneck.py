@@ -198,15 +198,3 @@ def test_bad_input_of_fits_and_matches():
         rule.match(x, y)
     with pytest.raises(ValueError, match="expected 12 labels"):
         rule.match(model.predict(x), y[:-1])
-
-
-def test_weights_of_samples_and_classes_are_refused():
-    x, y = data(20)
-    model, w = net(HSIC()), np.ones(20)
-    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
-        model.fit(x, y, sample_weight=w, verbose=0)
-    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
-        model.fit(x, y, class_weight="balanced", verbose=0)
-    model.train_on_batch(x, y)
-    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
-        model.train_on_batch(x, y, sample_weight=w)

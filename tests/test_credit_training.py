@@ -240,3 +240,16 @@ def test_blocks_of_images():
         before = model.evaluate(x, y)["loss"]
         model.fit(x, y, epochs=30, verbose=0)
         assert model.evaluate(x, y)["loss"] < before, rule
+
+
+@pytest.mark.parametrize("rule", ["am", "hsic"])
+def test_weights_of_samples_and_classes_that_a_rule_cannot_follow(rule):
+    x, y = data(20)
+    model, w = net(RULES[rule]()), np.ones(20)
+    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
+        model.fit(x, y, sample_weight=w, verbose=0)
+    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
+        model.fit(x, y, class_weight="balanced", verbose=0)
+    model.train_on_batch(x, y)
+    with pytest.raises(ValueError, match="takes all samples of a batch alike"):
+        model.train_on_batch(x, y, sample_weight=w)
