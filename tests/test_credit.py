@@ -9,7 +9,7 @@ import bpcore as bp
 from bpcore import _core
 from bpcore.credit import Rule
 
-from .helpers.credit import RULES, Poison, data, net, of_rule, same, weights
+from .helpers.credit import RULES, Poison, data, forward, net, of_rule, same, weights
 
 L = bp.layers
 
@@ -96,19 +96,6 @@ def test_a_stop_ends_what_is_behind_it():
 
 
 # ---- feedback alignment --------------------------------------------------------------------------
-
-
-def forward(model, x):
-    """Values h_0 .. h_L and derivatives f' of a net of tanh, sigmoid and softmax."""
-    w = model.get_weights()
-    h, slopes = [x], []
-    for k, f in enumerate(("tanh", "sigmoid")):
-        z = h[-1] @ w[2 * k] + w[2 * k + 1]
-        h.append(np.tanh(z) if f == "tanh" else 1 / (1 + np.exp(-z)))
-        slopes.append(1 - h[-1] ** 2 if f == "tanh" else h[-1] * (1 - h[-1]))
-    z = h[-1] @ w[4] + w[5]
-    p = np.exp(z - z.max(1, keepdims=True))
-    return h, slopes, p / p.sum(1, keepdims=True)
 
 
 def test_feedback_alignment_is_its_formula():

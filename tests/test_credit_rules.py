@@ -7,22 +7,9 @@ import pytest
 
 import bpcore as bp
 
-from .helpers.credit import Poison, data, net, of_rule, same, weights
+from .helpers.credit import Poison, data, forward, net, of_rule, same, weights
 
 L, C = bp.layers, bp.credit
-
-
-def forward(model, x):
-    """Values h_0 .. h_2 and derivatives f' of the net of tanh, sigmoid and softmax, and p."""
-    w = model.get_weights()
-    h, slopes = [x], []
-    for k, f in enumerate(("tanh", "sigmoid")):
-        z = h[-1] @ w[2 * k] + w[2 * k + 1]
-        h.append(np.tanh(z) if f == "tanh" else 1 / (1 + np.exp(-z)))
-        slopes.append(1 - h[-1] ** 2 if f == "tanh" else h[-1] * (1 - h[-1]))
-    z = h[-1] @ w[4] + w[5]
-    p = np.exp(z - z.max(1, keepdims=True))
-    return h, slopes, p / p.sum(1, keepdims=True)
 
 
 def close(found, expected, tolerance=1e-12):

@@ -45,6 +45,19 @@ def of_rule(model, x, y):
     return {p.name: g for p, g in zip(params, grads, strict=True) if g is not None}
 
 
+def forward(model, x):
+    """Values h_0 .. h_2 and derivatives f' of the net of tanh, sigmoid and softmax, and p."""
+    w = model.get_weights()
+    h, slopes = [x], []
+    for k, f in enumerate(("tanh", "sigmoid")):
+        z = h[-1] @ w[2 * k] + w[2 * k + 1]
+        h.append(np.tanh(z) if f == "tanh" else 1 / (1 + np.exp(-z)))
+        slopes.append(1 - h[-1] ** 2 if f == "tanh" else h[-1] * (1 - h[-1]))
+    z = h[-1] @ w[4] + w[5]
+    p = np.exp(z - z.max(1, keepdims=True))
+    return h, slopes, p / p.sum(1, keepdims=True)
+
+
 def weights(model):
     return [w.value.copy() for w in (*model.weights, *model.credit_weights)]
 
