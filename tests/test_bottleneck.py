@@ -8,7 +8,7 @@ import pytest
 import bpcore as bp
 
 from .helpers import checkpoint_runs
-from .helpers.credit import data, of_rule, same, weights
+from .helpers.credit import data, nhsic, of_rule, same, weights
 
 torch = pytest.importorskip("torch")
 L = bp.layers
@@ -20,18 +20,6 @@ def net(rule, layers=None, loss="cross_entropy", dtype="float64", seed=0, optimi
     model = bp.Sequential([bp.Input((5,)), *layers], seed=seed, dtype=dtype)
     model.compile(optimizer, loss, credit=rule)
     return model
-
-
-def nhsic(u, v, sigma, epsilon=1e-5):
-    """The published formula, of tensors."""
-
-    def ratio(x):
-        m, d = x.shape
-        k = torch.exp(-((x[:, None] - x[None]) ** 2).sum(-1) / (2 * sigma**2 * d))
-        kh = k @ (torch.eye(m, dtype=x.dtype) - 1 / m)
-        return kh @ torch.linalg.inv(kh + epsilon * m * torch.eye(m, dtype=x.dtype))
-
-    return torch.trace(ratio(u) @ ratio(v))
 
 
 def by_formula(model, x, y, sigmas, beta, unformatted, activation=torch.tanh):

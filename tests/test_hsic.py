@@ -12,6 +12,7 @@ import pytest
 import bpcore as bp
 
 from .helpers import checkpoint_runs
+from .helpers.credit import nhsic
 
 X = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 Y = np.array([0, 0, 1, 1])
@@ -27,16 +28,8 @@ def model_of(width, loss, dtype="float64"):
 def as_published(z, t, sigma, epsilon=1e-5):
     """tr(R_z R_t) and its gradient by z, by automatic differentiation in float64."""
     torch = pytest.importorskip("torch")
-
-    def ratio(u):
-        m, d = u.shape
-        square = ((u[:, None] - u[None]) ** 2).sum(-1)
-        k = torch.exp(-square / (2 * sigma**2 * d))
-        kh = k @ (torch.eye(m, dtype=u.dtype) - 1 / m)
-        return kh @ torch.linalg.inv(kh + epsilon * m * torch.eye(m, dtype=u.dtype))
-
     z = torch.tensor(z, dtype=torch.float64, requires_grad=True)
-    value = torch.trace(ratio(z) @ ratio(torch.tensor(t, dtype=torch.float64)))
+    value = nhsic(z, torch.tensor(t, dtype=torch.float64), sigma, epsilon)
     value.backward()
     return float(value.detach()), z.grad.numpy()
 

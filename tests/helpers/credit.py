@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import bpcore as bp
 
@@ -56,6 +57,19 @@ def forward(model, x):
     z = h[-1] @ w[4] + w[5]
     p = np.exp(z - z.max(1, keepdims=True))
     return h, slopes, p / p.sum(1, keepdims=True)
+
+
+def nhsic(u, v, sigma, epsilon=1e-5):
+    """The published formula, of PyTorch's tensors, which differentiates it."""
+    torch = pytest.importorskip("torch")
+
+    def ratio(x):
+        m, d = x.shape
+        k = torch.exp(-((x[:, None] - x[None]) ** 2).sum(-1) / (2 * sigma**2 * d))
+        kh = k @ (torch.eye(m, dtype=x.dtype) - 1 / m)
+        return kh @ torch.linalg.inv(kh + epsilon * m * torch.eye(m, dtype=x.dtype))
+
+    return torch.trace(ratio(u) @ ratio(v))
 
 
 def weights(model):
