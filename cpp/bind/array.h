@@ -65,10 +65,10 @@ template <class T> py::array copy_out(const T* data, const Shape& shape) {
 }
 
 // The gradient of an input; of one behind stops alone it is 0, and was not computed.
-template <class T> py::array_t<T> gradient_or_zeros(const T* data, const Shape& shape) {
+template <class T> py::array gradient_or_zeros(const T* data, const Shape& shape) {
   if (data != nullptr) return copy_out(data, shape);
-  py::array_t<T> zeros(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-  std::fill_n(zeros.mutable_data(), zeros.size(), T(0));
+  py::array zeros = new_array<T>(shape);
+  std::memset(zeros.mutable_data(), 0, static_cast<std::size_t>(zeros.nbytes()));
   return zeros;
 }
 

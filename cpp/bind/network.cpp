@@ -5,6 +5,7 @@
 #include <map>
 
 #include "bind/parts.h"
+#include "bind/plain.h"
 #include "bind/user_code.h"
 
 namespace bp {
@@ -186,21 +187,11 @@ template <class T> bool Network<T>::free_of_weights(const T* y, std::int64_t siz
 
 namespace {
 
-// An ndarray proper of dtype T, C-contiguous and aligned, of rows of shape `sample`.
+// A plain array of T, of rows of shape `sample`.
 template <class T> bool plain_rows(PyObject* object, const Shape& sample, py::array* array) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != array_type()) return false;
+  if (!is_plain(object) || !has_type<T>(object)) return false;
   *array = py::reinterpret_borrow<py::array>(object);
-  constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  if ((array->flags() & kPlain) != kPlain || array->ndim() != static_cast<py::ssize_t>(sample.size()) + 1) return false;
-  const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr);
-  if (type->type_num != py::detail::npy_format_descriptor<T>::value ||
-      (type->byteorder != '=' && type->byteorder != '|')) {
-    return false;
-  }
-  for (std::size_t axis = 0; axis < sample.size(); ++axis) {
-    if (array->shape(static_cast<py::ssize_t>(axis) + 1) != sample[axis]) return false;
-  }
-  return true;
+  return has_rows(*array, -1, sample);
 }
 
 }  // namespace

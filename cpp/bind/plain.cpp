@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "bind/parts.h"
+#include "bind/plain.h"
 #include "plan/gather.h"
 
 namespace bp {
@@ -20,29 +21,6 @@ struct Wanted {
   std::int64_t classes = 0;  // 0: values
   double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();
 };
-
-struct Range {
-  const char *begin, *end;
-};
-
-Range range_of(const py::array& array) {
-  const auto* data = static_cast<const char*>(array.data());
-  return {data, data + array.nbytes()};
-}
-
-// An ndarray proper in C order, of this machine's bytes, and not too large.
-bool is_plain(PyObject* object) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != array_type()) return false;
-  const auto array = py::reinterpret_borrow<py::array>(object);
-  constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  const char order = py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr)->byteorder;
-  return (array.flags() & kPlain) == kPlain && (order == '=' || order == '|') && array.size() <= kMostValues;
-}
-
-bool has_rows(const py::array& array, std::int64_t n, const Shape& shape) {
-  return array.ndim() == static_cast<py::ssize_t>(shape.size()) + 1 && array.shape(0) == n &&
-         std::equal(shape.begin(), shape.end(), array.shape() + 1);
-}
 
 template <class T> bool all_between(const py::array& array, double low, double high) {
   const T* x = static_cast<const T*>(array.data());
@@ -82,6 +60,7 @@ class PlainParts {
       PyObject* const part = one ? value.ptr() : PySequence_Fast_GET_ITEM(value.ptr(), static_cast<py::ssize_t>(k));
       if (!is_plain(part)) return py::none();
       const auto array = py::reinterpret_borrow<py::array>(part);
+      if (array.size() > kMostValues) return py::none();
       if (n < 0) n = array.ndim() > 0 ? array.shape(0) : 0;
       double most = 0;
       py::object found = n > 0 ? read_part(array, n, wanted_[k], &most) : py::none();
@@ -94,16 +73,15 @@ class PlainParts {
 
  private:
   py::object read_part(const py::array& array, std::int64_t n, const Wanted& wanted, double* most) const {
-    const int type = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr)->type_num;
-    const auto is = [&]<class V>(V) { return type == py::detail::npy_format_descriptor<V>::value; };
+    PyObject* const object = array.ptr();
     if (!apart(array)) return py::none();
     if (wanted.classes > 0) {
       if (!has_rows(array, n, {})) return py::none();
-      if (is(std::int32_t())) return labels_of<std::int32_t>(array, wanted.classes);
-      if (is(std::int64_t())) return labels_of<std::int64_t>(array, wanted.classes);
+      if (has_type<std::int32_t>(object)) return labels_of<std::int32_t>(array, wanted.classes);
+      if (has_type<std::int64_t>(object)) return labels_of<std::int64_t>(array, wanted.classes);
       return py::none();
     }
-    if (!(is(float()) || is(double()))) return py::none();
+    if (!(has_type<float>(object) || has_type<double>(object))) return py::none();
     py::object result = array;
     if (!has_rows(array, n, wanted.shape)) {
       if (wanted.shape.back() != 1 || !has_rows(array, n, Shape(wanted.shape.begin(), wanted.shape.end() - 1))) {
@@ -116,18 +94,14 @@ class PlainParts {
     if (report.kind != Flaw::kNone) return py::none();
     *most = report.largest;
     if (std::isinf(wanted.low) && std::isinf(wanted.high)) return result;
-    const bool between = is(float()) ? all_between<float>(array, wanted.low, wanted.high)
-                                     : all_between<double>(array, wanted.low, wanted.high);
+    const bool between = has_type<float>(object) ? all_between<float>(array, wanted.low, wanted.high)
+                                                 : all_between<double>(array, wanted.low, wanted.high);
     return between ? result : py::none();
   }
 
   bool apart(const py::array& array) const {
     if ((array.flags() & py::detail::npy_api::NPY_ARRAY_OWNDATA_) != 0) return true;
-    const Range own = range_of(array);
-    return std::none_of(weights_.begin(), weights_.end(), [&](const py::array& weight) {
-      const Range other = range_of(weight);
-      return own.begin < other.end && other.begin < own.end;
-    });
+    return std::none_of(weights_.begin(), weights_.end(), [&](const py::array& weight) { return meet(array, weight); });
   }
 
   bool float32_;

@@ -5,6 +5,7 @@
 
 #include "bind/network.h"
 #include "bind/parts.h"
+#include "bind/plain.h"
 
 namespace bp {
 namespace {
@@ -25,15 +26,12 @@ template <class T> class PyStream {
 
   // The same for an array of T that lies as the core reads it; null for any other.
   PyObject* quick(PyObject* object) {
-    if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != array_type()) return nullptr;
+    if (!is_plain(object) || !has_type<T>(object)) return nullptr;
     const auto x = py::reinterpret_borrow<py::array>(object);
-    constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(object)->descr);
     const std::int64_t size = net_->graph()->size(net_->graph()->inputs[0]);
-    const bool native = type->type_num == py::detail::npy_format_descriptor<T>::value && type->byteorder != '>';
     const bool fits =
         x.size() == rows() * size && (x.ndim() == 2 ? x.shape(0) == rows() : x.ndim() == 1 && rows() == 1);
-    if ((x.flags() & kPlain) != kPlain || !native || !fits) return nullptr;
+    if (!fits) return nullptr;
     const T* from = static_cast<const T*>(x.data());
     if (!kernels<T>().all_finite(from, x.size())) return nullptr;
     const std::int64_t width = net_->graph()->size(net_->graph()->outputs[0]);

@@ -128,17 +128,6 @@ py::object scan(const py::array& array, const std::string& dtype) {
   return found;
 }
 
-py::object label_range(const Dense<std::int32_t>& labels, std::int32_t classes) {
-  for (py::ssize_t i = 0; i < labels.size(); ++i) {
-    if (labels.data()[i] >= 0 && labels.data()[i] < classes) continue;
-    py::dict found;
-    found["index"] = i;
-    found["value"] = labels.data()[i];
-    return found;
-  }
-  return py::none();
-}
-
 // AS 241 (Wichura 1988), PPND16: the normal quantile to about 1e-16, from uniforms by log and sqrt kernels of the core,
 // so that a seed gives the same weights with every C library.
 py::array normal(std::uint64_t seed, std::uint64_t stream, std::int64_t n, std::int64_t first);
@@ -307,7 +296,6 @@ void bind_tools(py::module_& m) {
   m.def("available_cpus", &available_cpus);
   m.def("quota_cpus", &quota_cpus, py::arg("root") = "");
   m.def("scan", &scan, py::arg("array"), py::arg("dtype"));
-  m.def("label_range", &label_range, py::arg("labels").noconvert(), py::arg("n_classes"));
   m.def("set_patience", [](double scale) { patience_scale = scale; }, py::arg("scale"));
   m.def("activation_names", [] { return all_names(static_cast<int>(Activation::kCount), activation_name_at); });
   m.def("loss_names", &loss_names);

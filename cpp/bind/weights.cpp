@@ -2,39 +2,23 @@
 #include "base/counter.h"
 #include "base/threads.h"
 #include "bind/parts.h"
+#include "bind/plain.h"
 #include "kernels/table.h"
 
 namespace bp {
 namespace {
 
-struct Range {
-  const char *begin, *end;
-  bool meets(const Range& other) const { return begin < other.end && other.begin < end; }
-};
-
-Range range_of(const py::array& array) {
-  const auto* data = static_cast<const char*>(array.data());
-  return {data, data + array.nbytes()};
-}
-
-template <class T> constexpr int type_number() { return py::detail::npy_format_descriptor<T>::value; }
-
-int type_of(const py::array& array) {
-  const auto* type = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
-  return type->byteorder == '=' ? type->type_num : -1;
-}
-
 // Whether `source` is an array of what the target takes without a conversion.
 bool fits(const py::array& target, py::handle source) {
-  if (reinterpret_cast<PyObject*>(Py_TYPE(source.ptr())) != array_type()) return false;
+  if (!is_plain(source.ptr()) || !is_plain(target.ptr())) return false;
+  const bool alike = has_type<float>(target.ptr()) ? has_type<float>(source.ptr()) : has_type<double>(source.ptr());
   const auto array = py::reinterpret_borrow<py::array>(source);
-  constexpr int kPlain = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  return (array.flags() & kPlain) == kPlain && type_of(array) == type_of(target) && array.ndim() == target.ndim() &&
+  return alike && array.ndim() == target.ndim() &&
          std::equal(array.shape(), array.shape() + array.ndim(), target.shape());
 }
 
 bool all_finite(const py::array& array) {
-  return type_of(array) == type_number<float>()
+  return has_type<float>(array.ptr())
              ? kernels<float>().all_finite(static_cast<const float*>(array.data()), array.size())
              : kernels<double>().all_finite(static_cast<const double*>(array.data()), array.size());
 }
@@ -68,8 +52,7 @@ bool assign_all(const py::list& held, const py::sequence& sources) {
   for (std::size_t i = 0; i < to.arrays.size(); ++i) {
     if (!fits(to.arrays[i], from[i])) return false;
     const auto source = py::reinterpret_borrow<py::array>(from[i]);
-    const Range own = range_of(source);
-    const auto meets = [&](const py::array& weight) { return own.meets(range_of(weight)); };
+    const auto meets = [&](const py::array& weight) { return meet(source, weight); };
     if (std::any_of(to.arrays.begin(), to.arrays.end(), meets) || !all_finite(source)) return false;
   }
   to.note_change();
@@ -98,7 +81,7 @@ bool blend(const py::list& held, const py::list& sources, double tau) {
   to.note_change();
   for (std::size_t i = 0; i < to.arrays.size(); ++i) {
     const std::int64_t size = to.arrays[i].size();
-    if (type_of(to.arrays[i]) == type_number<float>()) {
+    if (has_type<float>(to.arrays[i].ptr())) {
       blend_pair(static_cast<float*>(to.data(i)), static_cast<const float*>(from.data(i)), size, tau);
     } else {
       blend_pair(static_cast<double*>(to.data(i)), static_cast<const double*>(from.data(i)), size, tau);

@@ -51,7 +51,6 @@ __all__: list[str] = [
     "hold",
     "input_jacobian",
     "jacobian",
-    "label_range",
     "loss_names",
     "math",
     "matmul",
@@ -610,9 +609,6 @@ def jacobian(
     xs: collections.abc.Sequence[numpy.ndarray],
     offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
 ) -> list: ...
-def label_range(
-    labels: numpy.typing.NDArray[numpy.int32], n_classes: typing.SupportsInt | typing.SupportsIndex
-) -> typing.Any: ...
 def loss_names() -> list[str]: ...
 @typing.overload
 def math(name: str, x: numpy.typing.NDArray[numpy.float32]) -> numpy.ndarray: ...
