@@ -12,11 +12,38 @@ from .activation import lower_activation
 from .sliding import SlidingLayer, read_format, sizes
 
 
-class _Convolution(SlidingLayer):
+class FilterLayer(SlidingLayer):
+    """Base: windows with weights and an activation."""
+
+    words: tuple[str, ...] = ("valid", "same")
+
+    def _set(
+        self,
+        kernel_size: Any,
+        strides: Any,
+        padding: Any,
+        data_format: Any,
+        dilation_rate: Any,
+        activation: Any,
+        use_bias: Any,
+        **weights: tuple[Any, Any, Any],
+    ) -> None:
+        """Check and keep the arguments, and what is told of weights."""
+        self.window = self.kernel_size = sizes("kernel_size", kernel_size, self.rank)
+        self.strides = sizes("strides", strides, self.rank)
+        self.padding = self.read_padding(padding, self.words)
+        self.data_format = read_format(data_format)
+        self.dilation = self.dilation_rate = sizes("dilation_rate", dilation_rate, self.rank)
+        self.activation = activations.get(activation)
+        self.use_bias = checks.boolean("use_bias", use_bias)
+        self._set_of_weights(**weights)
+        self.bias: Any = None
+
+
+class _Convolution(FilterLayer):
     """Base of Conv1D and Conv2D."""
 
     _transposed = ("kernel",)
-    words: tuple[str, ...] = ("valid", "same")
 
     def __init__(
         self,
@@ -40,30 +67,19 @@ class _Convolution(SlidingLayer):
         trainable: bool = True,
         dtype: str | None = None,
     ) -> None:
-        from .. import constraints, initializers, regularizers
-
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.filters = checks.integer("filters", filters)
-        self.window = self.kernel_size = sizes("kernel_size", kernel_size, self.rank)
-        self.strides = sizes("strides", strides, self.rank)
-        self.padding = self.read_padding(padding, self.words)
-        self.data_format = read_format(data_format)
-        self.dilation = self.dilation_rate = sizes("dilation_rate", dilation_rate, self.rank)
         self.groups = checks.integer("groups", groups)
         if self.filters % self.groups:
             raise ValueError(
                 f"groups must divide filters, got {self.groups} groups and {self.filters} filters"
             )
-        self.activation = activations.get(activation)
-        self.use_bias = checks.boolean("use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self._set(
+            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
+            kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )  # fmt: skip
         self.kernel: Any = None
-        self.bias: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias for inputs of this per-sample shape."""
@@ -204,7 +220,7 @@ class Conv1D(_Convolution):
     words = ("valid", "same", "causal")
 
 
-class DepthwiseConv2D(SlidingLayer):
+class DepthwiseConv2D(FilterLayer):
     """Convolution of each channel of an image by filters of its own.
 
     Parameters
@@ -258,25 +274,14 @@ class DepthwiseConv2D(SlidingLayer):
         trainable: bool = True,
         dtype: str | None = None,
     ) -> None:
-        from .. import constraints, initializers, regularizers
-
         super().__init__(name=name, trainable=trainable, dtype=dtype)
-        self.window = self.kernel_size = sizes("kernel_size", kernel_size, self.rank)
-        self.strides = sizes("strides", strides, self.rank)
-        self.padding = self.read_padding(padding, ("valid", "same"))
         self.depth_multiplier = checks.integer("depth_multiplier", depth_multiplier)
-        self.data_format = read_format(data_format)
-        self.dilation = self.dilation_rate = sizes("dilation_rate", dilation_rate, self.rank)
-        self.activation = activations.get(activation)
-        self.use_bias = checks.boolean("use_bias", use_bias)
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.depthwise_constraint = constraints.get(depthwise_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self._set(
+            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
+            depthwise=(depthwise_initializer, depthwise_regularizer, depthwise_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )  # fmt: skip
         self.kernel: Any = None
-        self.bias: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Make kernel and bias for inputs of this per-sample shape."""

@@ -123,6 +123,16 @@ class CoreLayer(Layer):
         custom = type(self).forward is not CoreLayer.forward
         return custom or type(self).backward is not CoreLayer.backward
 
+    def _set_of_weights(self, **weights: tuple[Any, Any, Any]) -> None:
+        """Check and keep of weights, for `_make_weight`, what stands behind the name in
+        ``kernel_initializer``, ``kernel_regularizer``, ``kernel_constraint``."""
+        from .. import constraints, initializers, regularizers
+
+        for part, told in weights.items():
+            readers = (initializers.get, regularizers.get, constraints.get)
+            for key, read, value in zip(_OF_WEIGHTS, readers, told, strict=True):
+                setattr(self, f"{part}_{key}", read(value))
+
     def _make_weight(
         self, name: str, shape: Any, part: str | None = None, trainable: bool = True
     ) -> Parameter:

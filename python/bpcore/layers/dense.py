@@ -68,18 +68,14 @@ class Dense(CoreLayer):
         trainable: bool = True,
         dtype: str | None = None,
     ) -> None:
-        from .. import constraints, initializers, regularizers
-
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.units = checks.integer("units", units)
         self.activation = activations.get(activation)
         self.use_bias = checks.boolean("use_bias", use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self._set_of_weights(
+            kernel=(kernel_initializer, kernel_regularizer, kernel_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )
         self.kernel: Any = None
         self.bias: Any = None
 

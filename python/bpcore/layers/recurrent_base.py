@@ -36,18 +36,12 @@ class Recurrent(CoreLayer):
         use_bias: Any,
         **weights: tuple[Any, Any, Any],
     ) -> None:
-        """Check and keep the arguments; `functions` by their names, and of weights what stands
-        behind the name in ``kernel_initializer``, ``kernel_regularizer``, ``kernel_constraint``."""
-        from .. import constraints, initializers, regularizers
-
+        """Check and keep the arguments: `functions` by their names, and what is told of weights."""
         self.units = checks.integer("units", units)
         for name, function in functions.items():
             setattr(self, name, _pointwise(name, function))
         self.use_bias = checks.boolean("use_bias", use_bias)
-        for part, (initializer, regularizer, constraint) in weights.items():
-            setattr(self, f"{part}_initializer", initializers.get(initializer))
-            setattr(self, f"{part}_regularizer", regularizers.get(regularizer))
-            setattr(self, f"{part}_constraint", constraints.get(constraint))
+        self._set_of_weights(**weights)
         self.at_places = False  # whether y_t stands at place t where it goes backwards
         self.kernel: Any = None
         self.recurrent_kernel: Any = None

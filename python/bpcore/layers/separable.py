@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import activations, graph
+from .. import graph
 from ..base import checks
 from ..base.memory import Shape
 from ..errors import ShapeError
 from .activation import lower_activation
-from .sliding import SlidingLayer, read_format, sizes
+from .convolution import FilterLayer
 
 
-class SeparableConv2D(SlidingLayer):
+class SeparableConv2D(FilterLayer):
     """A depthwise convolution, then one of single pixels: ``y = f((x * depthwise) pointwise + b)``.
 
     Parameters
@@ -81,30 +81,17 @@ callable
         trainable: bool = True,
         dtype: str | None = None,
     ) -> None:
-        from .. import constraints, initializers, regularizers
-
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.filters = checks.integer("filters", filters)
-        self.window = self.kernel_size = sizes("kernel_size", kernel_size, self.rank)
-        self.strides = sizes("strides", strides, self.rank)
-        self.padding = self.read_padding(padding, ("valid", "same"))
-        self.data_format = read_format(data_format)
-        self.dilation = self.dilation_rate = sizes("dilation_rate", dilation_rate, self.rank)
         self.depth_multiplier = checks.integer("depth_multiplier", depth_multiplier)
-        self.activation = activations.get(activation)
-        self.use_bias = checks.boolean("use_bias", use_bias)
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.pointwise_initializer = initializers.get(pointwise_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.depthwise_constraint = constraints.get(depthwise_constraint)
-        self.pointwise_constraint = constraints.get(pointwise_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self._set(
+            kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
+            depthwise=(depthwise_initializer, depthwise_regularizer, depthwise_constraint),
+            pointwise=(pointwise_initializer, pointwise_regularizer, pointwise_constraint),
+            bias=(bias_initializer, bias_regularizer, bias_constraint),
+        )  # fmt: skip
         self.depthwise_kernel: Any = None
         self.pointwise_kernel: Any = None
-        self.bias: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Make kernels and bias for inputs of this per-sample shape."""

@@ -67,18 +67,16 @@ class Embedding(CoreLayer):
         trainable: bool = True,
         dtype: str | None = None,
     ) -> None:
-        from .. import constraints, initializers, regularizers
+        from .. import initializers
 
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.input_dim = checks.integer("input_dim", input_dim)
         self.output_dim = checks.integer("output_dim", output_dim)
         if isinstance(embeddings_initializer, str) and embeddings_initializer == "uniform":
-            told: Any = initializers.RandomUniform(-0.05, 0.05)  # Keras' default
-        else:
-            told = initializers.get(embeddings_initializer)
-        self.embeddings_initializer = told
-        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
-        self.embeddings_constraint = constraints.get(embeddings_constraint)
+            embeddings_initializer = initializers.RandomUniform(-0.05, 0.05)  # Keras' default
+        self._set_of_weights(
+            embeddings=(embeddings_initializer, embeddings_regularizer, embeddings_constraint)
+        )
         self.mask_zero = checks.boolean("mask_zero", mask_zero)
         self.lazy = checks.boolean("lazy", lazy)
         self.embeddings: Any = None
