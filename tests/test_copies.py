@@ -86,6 +86,17 @@ def test_clone_with_new_weights():
     assert graph.count_params() == 12 and graph.dtype == "float64"
 
 
+def test_weights_given_as_live_views_are_read_before_any_changes(rng):
+    """Two layers alike change their weights with each other."""
+    layers = [bp.layers.Dense(3, bias_initializer="normal") for _ in range(2)]
+    model = bp.Sequential([bp.Input((3,)), *layers], seed=0)
+    k1, b1, k2, b2 = model.get_weights()
+    one, two = ([p.value for p in layer.weights] for layer in layers)
+    model.set_weights([*two, *one])
+    for found, expected in zip(model.get_weights(), (k2, b2, k1, b1), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_polyak_update(rng):
     """All weights, statistics too, by the formula in the model's dtype."""
     for dtype in ("float32", "float64"):
