@@ -27,11 +27,19 @@ Matmul<T> difference(const T* x, std::int64_t ldx, const T* y, std::int64_t ldy,
 
 }  // namespace
 
+template <class T> void mirror(T* a, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = i + 1; j < n; ++j) a[i * n + j] = a[j * n + i];
+  }
+}
+
 template <class T> std::int64_t Cholesky<T>::scratch_size(std::int64_t n) {
   Matmul<T> most = difference<T>(nullptr, n, nullptr, n, nullptr, n, n, n, n);
-  const std::int64_t transposed = products<T>().most_scratch(most);
+  std::int64_t size = products<T>().most_scratch(most);
   most.a_transposed = false;
-  return std::max(transposed, products<T>().most_scratch(most));
+  size = std::max(size, products<T>().most_scratch(most));
+  most.a_transposed = true, most.add = false;
+  return std::max(size, products<T>().most_scratch(most));
 }
 
 template <class T>
@@ -120,6 +128,42 @@ void Cholesky<T>::solve_upper(const T* u, std::int64_t stride, T* b, std::int64_
   solve_upper(u, stride, b, ldb, first, m);
 }
 
+// x (n - first, m) = columns first.. of U^-T from row `first` on; above it they are 0.
+template <class T>
+void Cholesky<T>::columns_of_inverse(const T* u, std::int64_t stride, std::int64_t first, T* x, std::int64_t ldx,
+                                     std::int64_t m) {
+  const std::int64_t rows = n_ - first;
+  for (std::int64_t i = 0; i < rows; ++i) std::fill_n(x + i * ldx, m, T(0));
+  for (std::int64_t i = 0; i < m; ++i) x[i * ldx + i] = T(1);
+  solve_transposed(u + first * stride + first, stride, x, ldx, rows, m);
+}
+
+// The rows of U^-T, which is a lower triangle, against each other.
+template <class T>
+void Cholesky<T>::inverse(const T* u, std::int64_t stride, T* x, T* to, const std::function<void(double)>& look) {
+  const std::int64_t n = n_;
+  const auto done = [&](std::int64_t a, std::int64_t b, std::int64_t c) {
+    if (look) look(static_cast<double>(a) * static_cast<double>(b) * static_cast<double>(c));
+  };
+  for (std::int64_t j = 0; j < n; j += kSquare) {
+    const std::int64_t m = std::min(kSquare, n - j), rows = n - j;
+    for (std::int64_t i = 0; i < j; ++i) std::fill_n(x + i * n + j, m, T(0));
+    columns_of_inverse(u, stride, j, x + j * n + j, n, m);
+    done(rows, rows, m);
+  }
+  for (std::int64_t i = 0; i < n; i += kSquare) {
+    Matmul<T> p{};
+    p.m = std::min(kSquare, n - i), p.n = i + p.m, p.k = n - i;
+    p.a = x + i * n + i, p.a_transposed = true;
+    p.b = x + i * n, p.c = to + i * n;
+    p.lda = p.ldb = p.ldc = n;
+    p.scratch = scratch_;
+    products<T>().run(p);
+    done(2 * p.m, p.n, p.k);
+  }
+  mirror(to, n);
+}
+
 // The squares of U^-T's elements, some columns at a time.
 template <class T>
 double Cholesky<T>::trace_of_inverse(const T* u, std::int64_t stride, const std::function<void()>& poll) {
@@ -127,15 +171,15 @@ double Cholesky<T>::trace_of_inverse(const T* u, std::int64_t stride, const std:
   double sum = 0;
   for (std::int64_t j = 0; j < n_; j += kSquare) {
     if (poll) poll();
-    const std::int64_t m = std::min(kSquare, n_ - j), rows = n_ - j;  // above row j they are 0
-    std::fill_n(columns.data(), rows * m, T(0));
-    for (std::int64_t i = 0; i < m; ++i) columns[i * m + i] = T(1);
-    solve_transposed(u + j * stride + j, stride, columns.data(), m, rows, m);
-    sum += kernels<T>().sum_squares(columns.data(), rows * m);
+    const std::int64_t m = std::min(kSquare, n_ - j);
+    columns_of_inverse(u, stride, j, columns.data(), m, m);
+    sum += kernels<T>().sum_squares(columns.data(), (n_ - j) * m);
   }
   return sum;
 }
 
+template void mirror(float*, std::int64_t);
+template void mirror(double*, std::int64_t);
 template class Cholesky<float>;
 template class Cholesky<double>;
 

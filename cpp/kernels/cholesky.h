@@ -13,6 +13,8 @@
 
 namespace bp {
 
+template <class T> void mirror(T* a, std::int64_t n);  // the upper triangle of a (n, n) becomes that of the lower one
+
 template <class T> class Cholesky {
  public:
   explicit Cholesky(std::int64_t n);
@@ -28,10 +30,14 @@ template <class T> class Cholesky {
   // B (n, m), rows ldb apart, becomes A^-1 B.
   void solve(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t m);
   double trace_of_inverse(const T* u, std::int64_t stride, const std::function<void()>& poll = {});
+  // to (n, n) = A^-1, whole; x (n, n) is written over. look is called between two parts, with the operations of the one
+  // that is done, and may throw.
+  void inverse(const T* u, std::int64_t stride, T* x, T* to, const std::function<void(double)>& look = {});
   // b (n, m), rows ldb apart, becomes U^-T b.
   void solve_transposed(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t n, std::int64_t m);
 
  private:
+  void columns_of_inverse(const T* u, std::int64_t stride, std::int64_t first, T* x, std::int64_t ldx, std::int64_t m);
   void solve_upper(const T* u, std::int64_t stride, T* b, std::int64_t ldb, std::int64_t n, std::int64_t m);
   bool halves(T* a, std::int64_t n);
   void subtract(const T* x, std::int64_t ldx, const T* y, std::int64_t ldy, T* c, std::int64_t ldc, std::int64_t m,

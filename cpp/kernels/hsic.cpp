@@ -22,13 +22,6 @@ Matmul<T> product(std::int64_t m, std::int64_t n, std::int64_t k, const T* a, st
   return p;
 }
 
-// From the lower triangle and the rest of the bands on the diagonal, which is symmetric already.
-template <class T> void mirror(T* a, std::int64_t m) {
-  for (std::int64_t i = 0; i < m; ++i) {
-    for (std::int64_t j = i + 1; j < m; ++j) a[i * m + j] = a[j * m + i];
-  }
-}
-
 }  // namespace
 
 template <class T> std::int64_t Hsic<T>::memory_size(std::int64_t m, std::int64_t width) {
@@ -121,27 +114,10 @@ template <class T> bool Hsic<T>::factor(const Look& look) {
   return of.all_finite(work_, m * m) && Cholesky<T>(m, scratch_).factor(work_, m, [&] { look(0); });
 }
 
-// q_ = Q, the ridge times U^-1 U^-T from work_ = U: the rows of U^-T, which is a lower triangle, against each other.
+// q_ = Q, the ridge times the inverse, from work_ = U.
 template <class T> void Hsic<T>::find_inverse(const Look& look) {
-  const std::int64_t m = m_;
-  Cholesky<T> cholesky(m, scratch_);
-  T* const v = triangle_;
-  std::fill_n(v, m * m, T(0));
-  for (std::int64_t j = 0; j < m; j += kBand) {
-    const std::int64_t columns = std::min(kBand, m - j), rows = m - j;
-    T* const block = v + j * m + j;
-    for (std::int64_t i = 0; i < columns; ++i) block[i * m + i] = T(1);
-    cholesky.solve_transposed(work_ + j * m + j, m, block, m, rows, columns);
-    look(static_cast<double>(rows) * static_cast<double>(rows) * static_cast<double>(columns));
-  }
-  for (std::int64_t i = 0; i < m; i += kBand) {
-    const std::int64_t rows = std::min(kBand, m - i);
-    Matmul<T> band = product<T>(rows, i + rows, m - i, v + i * m + i, m, v + i * m, m, q_ + i * m, m);
-    band.a_transposed = true;
-    run(band, look);
-  }
-  mirror(q_, m);
-  kernels<T>().scale(ridge(), q_, m * m);
+  Cholesky<T>(m_, scratch_).inverse(work_, m_, triangle_, q_, look);
+  kernels<T>().scale(ridge(), q_, m_ * m_);
 }
 
 // to += weight R. By substitution in H K H, of which nothing is lost where it maps rows that are alike to 0, as labels

@@ -106,7 +106,7 @@ template <class T> void Kfac<T>::make_room(std::int64_t samples, int threads) {
     for (Side* side : {&layer.input, &layer.delta}) {
       if (side->rows.size() < samples_ * side->n) side->rows = Buffer<double>(samples_ * side->n, kUnwritten);
       widest = std::max(widest, side->n);
-      want(square_of(nullptr, nullptr, side->n, std::max(samples_, side->n), {0, std::min(kBand, side->n)}));
+      want(square_of(nullptr, nullptr, side->n, samples_, {0, std::min(kBand, side->n)}));
       want(product(nullptr, nullptr, nullptr, std::min(kBand, layer.rows()), layer.out, side->n));
     }
   }
@@ -346,32 +346,20 @@ template <class T> void Kfac<T>::invert(const Team& team) {
   }
 }
 
-// A = U^T U, X = U^-T, A^-1 = X^T X. A pivot that is no larger than its rounding error is 0.
+// A pivot that is no larger than its rounding error is 0.
 template <class T> void Kfac<T>::invert(Layer& layer, Side& side, double damping, Scratch& scratch) {
   const std::int64_t n = side.n;
-  double *const u = scratch.matrix.data(), *const x = scratch.columns.data();
+  double* const u = scratch.matrix.data();
   std::copy_n(side.next.data(), n * n, u);
-  std::fill_n(x, n * n, 0.0);
-  for (std::int64_t i = 0; i < n; ++i) u[i * n + i] += damping, x[i * n + i] = 1;
+  for (std::int64_t i = 0; i < n; ++i) u[i * n + i] += damping;
   bool sound = side.cholesky.factor(u, n);
   for (std::int64_t i = 0; i < n && sound; ++i) {
     const double whole = side.next[at(i * n + i)] + damping, pivot = u[i * n + i];
     sound = pivot * pivot > static_cast<double>(n) * std::numeric_limits<double>::epsilon() * whole;
   }
   if (!sound) return fail(at(&layer - &layers_[0]));
-  side.cholesky.solve_transposed(u, n, x, n, n, n);
-  if (!kernels<double>().all_finite(x, n * n)) return fail(at(&layer - &layers_[0]));
-  for (Rows band{0, 0}; band.begin < n; band.begin = band.end) {
-    band.end = std::min(band.begin + kBand, n);
-    Matmul<double> p = square_of(x, side.next_inverse.data(), n, n, band);
-    p.scratch = scratch.matmul.data();
-    products().run(p);
-  }
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (std::int64_t j = i + 1; j < n; ++j) {
-      side.next_inverse[at(j * n + i)] = side.next_inverse[at(i * n + j)];
-    }
-  }
+  side.cholesky.inverse(u, n, scratch.columns.data(), side.next_inverse.data());
+  if (!kernels<double>().all_finite(side.next_inverse.data(), n * n)) fail(at(&layer - &layers_[0]));
 }
 
 template <class T> void Kfac<T>::run(Team& team, const BatchJob<T>& job) {
