@@ -84,17 +84,28 @@ template <class T, int kVecs> BP_INLINE void load_edge(const T* p, std::int64_t 
   row[kVecs - 1] = load_n(p + (kVecs - 1) * Vec<T>::kWidth, tail);
 }
 
+// Chains of kRows rows, from rows `stride` apart, or from 0 (null).
 template <class T, int kRows, int kVecs>
-BP_INLINE void tile_begin(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
-  if (t.start != nullptr) {
+BP_INLINE void begin_rows(const T* start, std::int64_t stride, std::int64_t tail, Vec<T> (&acc)[kRows][kVecs]) {
+  if (start != nullptr) {
     BP_UNROLL(16)
-    for (int i = 0; i < kRows; ++i) load_edge<SumOf<T>, kVecs>(t.start + i * t.start_stride, t.tail, acc[i]);
+    for (int i = 0; i < kRows; ++i) load_edge<T, kVecs>(start + i * stride, tail, acc[i]);
   } else {
     BP_UNROLL(16)
     for (int i = 0; i < kRows; ++i) {
       BP_UNROLL(8)
-      for (int v = 0; v < kVecs; ++v) acc[i][v] = Vec<SumOf<T>>(typename Vec<SumOf<T>>::N{});
+      for (int v = 0; v < kVecs; ++v) acc[i][v] = Vec<T>(typename Vec<T>::N{});
     }
+  }
+}
+template <class T, int kRows, int kVecs>
+BP_INLINE void store_rows(T* c, std::int64_t ldc, std::int64_t tail, const Vec<T> (&acc)[kRows][kVecs]) {
+  constexpr int kWidth = Vec<T>::kWidth;
+  BP_UNROLL(16)
+  for (int i = 0; i < kRows; ++i, c += ldc) {
+    BP_UNROLL(8)
+    for (int v = 0; v < kVecs - 1; ++v) store(c + v * kWidth, acc[i][v]);
+    store_n(c + (kVecs - 1) * kWidth, acc[i][kVecs - 1], tail);
   }
 }
 
@@ -119,7 +130,6 @@ enum class TileKind { kWhole, kEdge, kAsks, kPacks, kCount };
 
 template <class T, int kRows, int kVecs>
 BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]) {
-  constexpr int kWidth = Vec<T>::kWidth;
   if (t.add) {
     BP_UNROLL(16)
     for (int i = 0; i < kRows; ++i) {
@@ -131,14 +141,7 @@ BP_INLINE void tile_end(const TileArgs<T>& t, Vec<SumOf<T>> (&acc)[kRows][kVecs]
       }
     }
   }
-  SumOf<T>* c = t.c;
-  BP_UNROLL(16)
-  for (int i = 0; i < kRows; ++i) {
-    BP_UNROLL(8)
-    for (int v = 0; v < kVecs - 1; ++v) store(c + v * kWidth, acc[i][v]);
-    store_n(c + (kVecs - 1) * kWidth, acc[i][kVecs - 1], t.tail);
-    c += t.ldc;
-  }
+  store_rows(t.c, t.ldc, t.tail, acc);
 }
 
 template <class T, int kRows, int kVecs, bool kContiguousRows, TileKind kKind> void tile(const TileArgs<T>& t) {
@@ -147,7 +150,7 @@ template <class T, int kRows, int kVecs, bool kContiguousRows, TileKind kKind> v
   constexpr int kWidth = Vec<T>::kWidth;
   constexpr int kGroups = (kRows + 3) / 4;  // rows 4g .. 4g + 3 are reached from one pointer: + 0, s, 2s, 3s
   Vec<SumOf<T>> acc[kRows][kVecs];
-  tile_begin<T, kRows, kVecs>(t, acc);
+  begin_rows(t.start, t.start_stride, t.tail, acc);
   const char* row[kGroups];
   const std::int64_t stride =
       kContiguousRows ? static_cast<std::int64_t>(sizeof(T)) : t.a_step * static_cast<std::int64_t>(sizeof(T));

@@ -36,15 +36,7 @@ static void window_tile(const RunProduct<T>& p, const WindowTile<T>& t) {
     }
   };
   Vec<T> acc[kRows][kVecs];
-  BP_UNROLL(16)
-  for (int i = 0; i < kRows; ++i) {
-    if (t.start != nullptr) {
-      load_row(t.start + i * t.start_stride, acc[i]);
-    } else {
-      BP_UNROLL(8)
-      for (int v = 0; v < kVecs; ++v) acc[i][v] = Vec<T>(typename Vec<T>::N{});
-    }
-  }
+  begin_rows(t.start, t.start_stride, t.tail, acc);
   constexpr auto kSize = static_cast<std::int64_t>(sizeof(T));
   const std::int64_t stride = (kTerms == Terms::kTogether ? 1 : p.a_row) * kSize, stride_3 = 3 * stride;
   const std::int64_t group = p.per > 0 ? p.a_group * kSize : kPer * stride;
@@ -78,13 +70,7 @@ static void window_tile(const RunProduct<T>& p, const WindowTile<T>& t) {
       b += b_step;
     }
   }
-  T* c = t.c;
-  BP_UNROLL(16)
-  for (int i = 0; i < kRows; ++i, c += p.ldc) {
-    BP_UNROLL(8)
-    for (int v = 0; v < kVecs - 1; ++v) store(c + v * kWidth, acc[i][v]);
-    store_n(c + (kVecs - 1) * kWidth, acc[i][kVecs - 1], t.tail);
-  }
+  store_rows(t.c, p.ldc, t.tail, acc);
 }
 
 template <class T> using WindowTileFn = void (*)(const RunProduct<T>&, const WindowTile<T>&);
