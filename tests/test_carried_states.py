@@ -42,8 +42,11 @@ def data(ragged=False):
     ]
 
 
-def model_of(stateful=False, dropout=0.0, steps=None, also_plain=False, optimizer="adam"):
-    layers = [L.LSTM(5, return_sequences=True, stateful=stateful, dropout=dropout)]
+def model_of(
+    stateful=False, dropout=0.0, steps=None, also_plain=False, delay=False, optimizer="adam"
+):
+    layers = [L.TappedDelay(3)] if delay else []
+    layers += [L.LSTM(5, return_sequences=True, stateful=stateful, dropout=dropout)]
     if also_plain:
         layers.append(L.GRU(4, return_sequences=True))
     model = bp.Sequential([bp.Input((steps, 3)), *layers, L.Dense(2)], seed=2)
@@ -56,6 +59,7 @@ RUNS = {
     "windows, dropout": {"bptt": 3, "batch_size": 4, "model": {"dropout": 0.2}},
     "overlapping windows": {"bptt": (5, 2), "batch_size": 5},
     "windows of a list": {"bptt": 4, "batch_size": 5, "ragged": True},
+    "windows with a gap": {"bptt": 2, "batch_size": 5, "gap": True, "model": {"delay": True}},
     "stateful": {"batch_size": 4, "shuffle": False, "model": {"stateful": True, "steps": 11}},
     "stateful windows": {"bptt": 4, "batch_size": 4, "shuffle": False, "model": {"stateful": True}},
     "stateful and not": {
@@ -70,6 +74,8 @@ RUNS = {
 def fit(told, at=0, **more):
     told = {**told}
     x, y = data(told.pop("ragged", False))
+    if told.pop("gap", False):
+        told["mask"] = np.isin(np.arange(11), (4, 5, 6), invert=True) & np.ones((12, 1), bool)
     model = model_of(**told.pop("model", {}))
     history = model.fit(x, y, epochs=3, verbose=0, callbacks=[Kill(at)], **told, **more)
     return model, history.history

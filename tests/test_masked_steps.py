@@ -99,6 +99,34 @@ def test_windows_of_shuffled_rows_keep_their_masks(rng):
     np.testing.assert_allclose(losses, mean_over(model, x, y, MASK), rtol=1e-12)
 
 
+@pytest.mark.parametrize("bptt", [4, 2, (6, 4), (5, 2)])
+def test_windows_in_which_nothing_counts_are_gone_through(bptt, rng):
+    """Between those that count, and before the first: layers look back over them, at rate 0."""
+    x, y = rng.normal(size=(3, 14, 3)), rng.normal(size=(3, 14, 1))
+    mask = np.ones((3, 14), bool)
+    mask[:, :4] = mask[:, 6:10] = False
+    for first in (L.TappedDelay(3), L.GRU(4, return_sequences=True)):
+        model = small(first, L.GRU(4, return_sequences=True), L.Dense(1))
+        expected = pytest.approx(mean_over(model, x, y, mask), rel=1e-12)
+        assert model.gradients(x, y, mask=mask, bptt=bptt).loss == expected
+        told = {"mask": mask, "batch_size": 2, "bptt": bptt, "verbose": 0}
+        assert model.fit(x, y, **told).history["loss"][0] == expected
+
+
+def test_an_output_of_which_nothing_counts_in_a_window(rng):
+    """Beside one of which something does: its part of the loss is 0."""
+    masks = np.ones((2, 3, 6), bool)
+    masks[0, :, :3] = masks[1, :, 3:] = False
+    ends = [bp.Input((None, 3)), bp.Input((None, 3))]
+    outputs = [L.Dense(1)(L.GRU(4, return_sequences=True)(a)) for a in ends]
+    model = bp.Model(ends, outputs, dtype="float64", seed=1)
+    model.compile(bp.optimizers.SGD(1e-30), "mse")
+    xs, ys = list(rng.normal(size=(2, 3, 6, 3))), list(rng.normal(size=(2, 3, 6, 1)))
+    expected = model.evaluate(xs, ys, mask=list(masks))
+    found = model.fit(xs, ys, mask=list(masks), bptt=3, verbose=0).history
+    assert {key: found[key][0] for key in expected} == pytest.approx(expected, rel=1e-12)
+
+
 def test_masking_tells_by_all_values_of_a_step(rng):
     """One value that is the mask's does not hide a step; padding of a list stays hidden, too."""
     model = small(L.Masking(-1.0), L.SimpleRNN(4))

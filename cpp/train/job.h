@@ -1,6 +1,7 @@
 // What a training step is told: once (StepConfig), of the data (BatchSource), and of each batch (BatchJob).
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 
@@ -99,6 +100,8 @@ template <class T> struct BatchJob {
   double terms(std::size_t k, std::int64_t positions) const {
     return counted == nullptr ? static_cast<double>(rows.count() * positions) : counted[k];
   }
+  // What they are divided by for their mean: where no position counts each of them is 0, and so is that.
+  double divisor(std::size_t k, std::int64_t positions) const { return std::max(terms(k, positions), 1.0); }
   std::int64_t sample(std::int64_t row) const {  // of the data, for a row of the batch
     return order == nullptr ? rows.begin + row : order[rows.begin + row];
   }

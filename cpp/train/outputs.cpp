@@ -224,7 +224,7 @@ template <class T> LossArgs<T> Outputs<T>::arguments(std::size_t k, Rows rows, c
   args.weight = out.weights > 0 ? out.loss_weight.data() + offset * (out.weigh_terms ? loss.target_width : 1) : nullptr;
   args.weigh_terms = out.weights > 0 && out.weigh_terms;
   args.row_loss = out.row_loss.data() + offset;
-  const double terms = loss.config.sum ? 1 / loss.values_of_row() : job.terms(k, loss.positions);
+  const double terms = loss.config.sum ? 1 / loss.values_of_row() : job.divisor(k, loss.positions);
   args.scale = static_cast<T>(loss.config.weight / terms);
   args.options = loss.options.data();
   args.positive = loss.positive.empty() ? nullptr : loss.positive.data();

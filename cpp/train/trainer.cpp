@@ -355,7 +355,7 @@ template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const B
     } else if (of_samples) {
       sum /= static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
     }
-    total += loss.config.weight * sum / terms;
+    total += loss.config.weight * sum / std::max(terms, 1.0);
     if (!count_metrics) continue;
     results_.loss[k] += sum;
     results_.terms[k] = loss.config.sum ? 1 : results_.terms[k] + terms;

@@ -49,6 +49,13 @@ class Carried:
         """Take the states from the trainer, which is about to be used for something else."""
         self.set(self.states())
 
+    def forget(self) -> None:
+        """Layers that are not stateful begin with zeros."""
+        states = self.states()
+        if states:
+            told = self.told()
+            self.set({key: state for key, state in states.items() if told[key][1]})
+
     def begin(self, trainer: Any, rows: int, fresh: bool = True) -> None:
         """`trainer` is about to train a batch of so many samples.
 
@@ -58,11 +65,9 @@ class Carried:
             if fresh:
                 trainer.reset_states(False)
         else:
-            states = self.states()
-            if fresh and states:
-                stateful = {key for key, (_, goes_on) in self.told().items() if goes_on}
-                states = {key: state for key, state in states.items() if key in stateful}
-            trainer.set_states(states)
+            if fresh:
+                self.forget()
+            trainer.set_states(self.states())
             self._trainer, self._given = trainer, {}
         self.rows = rows
 

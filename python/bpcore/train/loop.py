@@ -289,7 +289,7 @@ class Loop:
             resumed = False
             walk.begin(trainer, batch, place)
             self._window(epoch, trainer, part, schedule, done)
-            walk.end()
+            walk.end(place)
             done += 1
             if self.saver is not None:
                 self.saver.after_batches(epoch, 1, done)

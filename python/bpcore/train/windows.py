@@ -160,41 +160,47 @@ def places(item: Dataset, order: Array, size: int, told: Truncation) -> list[Pla
 class Walk:
     """The states with which the windows of a batch begin, one after the other.
 
-    Windows that do not overlap begin where the one before has ended. Those that do begin where
-    nobody has ended: the steps up to there are gone through once more, with the weights as they
-    are.
+    Windows that do not overlap begin where the one before has ended. Where nobody has ended, as
+    windows overlap or one in which nothing counts is left out, the steps up to there are gone
+    through once more, with the weights as they are.
     """
 
     def __init__(self, engine: Engine, compilation: Compilation, told: Truncation) -> None:
         self.engine, self.compilation = engine, compilation
         self.overlap = told.back > told.every
         self.carried = engine.counters.carried
-        self.at = 0  # where the states are that overlapping windows keep
+        self.at = 0  # where the states are, which overlapping windows keep
         self.states: dict[str, Array] = {}
 
     def resume(self, before: Place) -> None:
         """The carried states are those of a file, left after this window."""
-        self.at, self.states = before.begin, self.carried.states()
+        self.at = before.begin if self.overlap else before.end
+        self.states = self.carried.states()
 
     def begin(self, trainer: Any, batch: Dataset, place: Place) -> None:
         """Before a window."""
-        if not self.overlap:
-            return self.carried.begin(trainer, batch.n, place.fresh)
-        if place.fresh:
+        fresh = place.fresh
+        if fresh:
             told, kind = self.carried.told(), self.engine.dtype
             self.at = 0
             self.states = {key: np.zeros((batch.n, size), kind) for key, (size, _) in told.items()}
-        if place.begin > self.at:
-            lead = cut(batch, self.at, place.begin)
-            _, self.states = _pass(self.engine, self.compilation, lead, self.states)
-            self.at = place.begin
-        self.carried.set(self.states)
-        self.carried.begin(trainer, batch.n, False)
-
-    def end(self) -> None:
-        """After a window: what a file is to hold."""
         if self.overlap:
             self.carried.set(self.states)
+        if place.begin > self.at:
+            if fresh:
+                self.carried.forget()
+            lead = cut(batch, self.at, place.begin)
+            _, self.states = _pass(self.engine, self.compilation, lead, self.carried.states())
+            self.carried.set(self.states)
+            self.at, fresh = place.begin, False
+        self.carried.begin(trainer, batch.n, fresh)
+
+    def end(self, place: Place) -> None:
+        """After a window: where the next one goes on, and what a file is to hold."""
+        if self.overlap:
+            self.carried.set(self.states)
+        else:
+            self.at = place.end
 
 
 def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> Dataset:
@@ -231,19 +237,16 @@ def gradients(
         raise ValueError("bptt: got losses that are means and others that are sums; give all alike")
     loss = 0.0
     found: list[Any] = [None] * len(engine.params)
-    states: dict[str, Array] = {}  # before step `start`
-    start = 0
-    for end in [*range(told.every, length, told.every), length]:
-        counts_from = end - told.every if end < length else _last(length, told)
-        begin = told.begin(counts_from, end)
-        if begin > start:
-            _, states = _pass(engine, compilation, cut(item, start, begin), states)
-            start = begin
-        part = cut(item, start, end, counts_from)
+    at, states = 0, dict[str, Array]()  # before this step
+    for place in places(item, np.arange(item.n), item.n, told):
+        if place.begin > at:
+            _, states = _pass(engine, compilation, cut(item, at, place.begin), states)
+            at = place.begin
+        part = cut(item, place.begin, place.end, place.counts_from)
         count = sum(int(v.mask.sum()) for v in part.valid if v is not None)
-        if not count:
-            continue
-        (value, grads), _ = _pass(engine, compilation, part, states)
+        (value, grads), after = _pass(engine, compilation, part, states)
+        if told.back == told.every:
+            at, states = place.end, after
         share = 1.0 if reductions == {"sum"} else count / total
         loss += value * share
         for k, g in enumerate(grads):
@@ -251,11 +254,6 @@ def gradients(
                 own = np.asarray(g, np.float64) * share
                 found[k] = own if found[k] is None else found[k] + own
     return loss, [None if g is None else g.astype(engine.dtype) for g in found]
-
-
-def _last(length: int, told: Truncation) -> int:
-    """Where the last pass's losses begin."""
-    return (length - 1) // told.every * told.every
 
 
 def _pass(
