@@ -2,11 +2,11 @@
 
 #include <cmath>
 #include <limits>
-#include <map>
 
 #include "bind/parts.h"
 #include "bind/plain.h"
 #include "bind/user_code.h"
+#include "train/states.h"
 
 namespace bp {
 namespace {
@@ -99,13 +99,11 @@ template <class T> RowReader<T> Network<T>::reader(const py::array& x, std::size
 
 template <class T> py::dict Network<T>::carried() const {
   py::dict found;
-  std::map<std::string, int> count;
+  StateKeys keys;
   for (std::size_t i = 0; i < graph_->nodes.size(); ++i) {
     const OpPtr<T> op = graph_->make(static_cast<int>(i));
     if (op->sizes().carried == 0) continue;
-    const std::string& name = graph_->nodes[i].name;
-    const std::string key = name + "/" + std::to_string(count[name]++);
-    found[py::str(key)] = py::make_tuple(op->sizes().carried, op->facts().stateful);
+    found[py::str(keys.next(graph_->nodes[i].name))] = py::make_tuple(op->sizes().carried, op->facts().stateful);
   }
   return found;
 }

@@ -7,8 +7,17 @@
 
 namespace bp {
 
+// Of what an op carries: "name/number", where the number counts such ops of one name.
+class StateKeys {
+ public:
+  std::string next(const std::string& name) { return name + "/" + std::to_string(count_[name]++); }
+
+ private:
+  std::map<std::string, int> count_;
+};
+
 template <class T> struct State {
-  std::string key;  // "name/number": the number counts ops of one name
+  std::string key;
   std::int64_t rows = 0;
   std::vector<T> values;  // (rows, numbers)
 };
@@ -31,6 +40,8 @@ template <class T> class States {
     bool stateful;
   };
   std::vector<Key> keys(const Plan<T>& plan) const;  // as a frame has them
+  // Those that what is given may be of; none where nothing is, so that most batches look for no names.
+  std::vector<Key> given_keys(const Plan<T>& plan) const { return given_.empty() ? std::vector<Key>() : keys(plan); }
 
   Carries which_;
   std::vector<State<T>> given_;  // for the next batch
@@ -39,12 +50,12 @@ template <class T> class States {
 
 template <class T> std::vector<typename States<T>::Key> States<T>::keys(const Plan<T>& plan) const {
   std::vector<Key> found;
-  std::map<std::string, int> count;
+  StateKeys all;
   for (const Step<T>& step : plan.steps()) {
     if (step.op->sizes().carried == 0) continue;
-    const int number = count[step.name]++;
+    std::string key = all.next(step.name);
     const bool stateful = step.op->facts().stateful;
-    if (which_ == Carries::kAll || stateful) found.push_back({step.name + "/" + std::to_string(number), stateful});
+    if (which_ == Carries::kAll || stateful) found.push_back({std::move(key), stateful});
   }
   return found;
 }
@@ -71,7 +82,7 @@ template <class T> void States<T>::reset(const std::vector<TrainingStep<T>*>& st
   if (stateful_too) set({});
   for (TrainingStep<T>* step : steps) {
     if (step == nullptr) continue;
-    for (const Key& of : keys(step->plan())) {
+    for (const Key& of : given_keys(step->plan())) {
       const auto drops = [&](const State<T>& state) { return state.key == of.key && !of.stateful; };
       given_.erase(std::remove_if(given_.begin(), given_.end(), drops), given_.end());
     }
@@ -81,8 +92,8 @@ template <class T> void States<T>::reset(const std::vector<TrainingStep<T>*>& st
 
 template <class T> void States<T>::begin(TrainingStep<T>& step, std::int64_t rows) {
   if (which_ == Carries::kNothing) return;
-  const std::vector<Key> names = keys(step.plan());
-  for (std::size_t i = 0; i < names.size() && !given_.empty(); ++i) {
+  const std::vector<Key> names = given_keys(step.plan());
+  for (std::size_t i = 0; i < names.size(); ++i) {
     auto& of = step.frame()->carried(i);
     for (const State<T>& state : given_) {
       if (state.key != names[i].key) continue;
