@@ -11,9 +11,8 @@ True
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._load import load_core as _load_core
 
@@ -25,7 +24,7 @@ from ._version import __version__  # noqa: E402
 _core.select_tier(os.environ.get("BPCORE_ISA", ""))
 
 from .base import threads as _threads  # noqa: E402
-from .base.seeding import set_seed  # noqa: E402
+from .base.lazy import names_of as _names_of  # noqa: E402
 from .base.threads import get_num_threads, set_num_threads, threads  # noqa: E402
 from .errors import (  # noqa: E402
     BusyError,
@@ -37,10 +36,6 @@ from .errors import (  # noqa: E402
     ShapeError,
     TrainingDiverged,
 )
-from .inspection.gradients import Gradients  # noqa: E402
-from .layers.input import Input  # noqa: E402
-from .model.model import Model  # noqa: E402
-from .model.sequential import Sequential  # noqa: E402
 
 _threads.start()
 
@@ -64,31 +59,24 @@ if TYPE_CHECKING:
         schedules,
     )
     from .base.config import show_config
+    from .base.seeding import set_seed
+    from .inspection.gradients import Gradients
     from .inspection.rate_finder import LearningRateFinder
+    from .layers.input import Input
     from .model.loading import load_checkpoint, load_model
+    from .model.model import Model
+    from .model.sequential import Sequential
 
-_MODULES = (
-    "activations",
-    "callbacks",
-    "constraints",
-    "credit",
-    "datasets",
-    "diagnosis",
-    "errors",
-    "initializers",
-    "interop",
-    "layers",
-    "losses",
-    "metrics",
-    "ops",
-    "optimizers",
-    "regularizers",
-    "schedules",
-)
+# The rest is imported at first use: half of an import's time is spent on what a program never asks.
 _NAMES = {
+    "Gradients": "inspection.gradients",
+    "Input": "layers.input",
     "LearningRateFinder": "inspection.rate_finder",
+    "Model": "model.model",
+    "Sequential": "model.sequential",
     "load_checkpoint": "model.loading",
     "load_model": "model.loading",
+    "set_seed": "base.seeding",
     "show_config": "base.config",
 }
 
@@ -133,15 +121,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name in _NAMES:
-        value = getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+__getattr__, __dir__ = _names_of(__name__, __all__, _NAMES)

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from .averaging import EMA, SWA
-from .base import Callback, LambdaCallback
-from .diagnose import Diagnose
-from .history import History
-from .limits import Goal, TerminateOnNaN, TimeLimit
-from .monitor import EarlyStopping, ModelCheckpoint
-from .rates import LearningRateScheduler, ReduceLROnPlateau
-from .writers import CSVLogger, TensorBoard
+from typing import TYPE_CHECKING
+
+from ..base.lazy import names_of
+
+if TYPE_CHECKING:
+    from .averaging import EMA, SWA
+    from .base import Callback, LambdaCallback
+    from .diagnose import Diagnose
+    from .history import History
+    from .limits import Goal, TerminateOnNaN, TimeLimit
+    from .monitor import EarlyStopping, ModelCheckpoint
+    from .rates import LearningRateScheduler, ReduceLROnPlateau
+    from .writers import CSVLogger, TensorBoard
+
+_NAMES = {
+    "EMA": "averaging",
+    "SWA": "averaging",
+    "CSVLogger": "writers",
+    "Callback": "base",
+    "Diagnose": "diagnose",
+    "EarlyStopping": "monitor",
+    "Goal": "limits",
+    "History": "history",
+    "LambdaCallback": "base",
+    "LearningRateScheduler": "rates",
+    "ModelCheckpoint": "monitor",
+    "ReduceLROnPlateau": "rates",
+    "TensorBoard": "writers",
+    "TerminateOnNaN": "limits",
+    "TimeLimit": "limits",
+}
 
 __all__ = [
     "EMA",
@@ -28,3 +51,5 @@ __all__ = [
     "TerminateOnNaN",
     "TimeLimit",
 ]
+
+__getattr__, __dir__ = names_of(__name__, __all__, _NAMES)

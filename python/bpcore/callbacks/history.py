@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
 import time
 from typing import Any
 
 import numpy as np
 
-from ..base import checks, drawing, optional, svg
+from ..base import checks, optional
 from ..base.plain import Plain
 from ..base.progress import number
 from .base import Callback, Logs
@@ -114,6 +113,8 @@ class History(Callback):
         ImportError
             If matplotlib is not installed.
         """
+        from ..base import drawing
+
         known = list(dict.fromkeys(key.removeprefix("val_") for key in self.history))
         names = known if keys is None else [keys] if isinstance(keys, str) else list(keys)
         for name in names:
@@ -138,6 +139,10 @@ class History(Callback):
 
     def _repr_html_(self) -> str:
         """For notebooks: a chart for each key, training and validation in one."""
+        import html
+
+        from ..base import svg
+
         names = list(dict.fromkeys(key.removeprefix("val_") for key in self.history))
         charts = []
         for name in names:

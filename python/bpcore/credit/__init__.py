@@ -8,44 +8,49 @@ compute knows nothing of it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..base import arguments, checks
-from .alternating import AlternatingMinimization as AlternatingMinimization
-from .base import Rule as Rule
-from .bottleneck import HSICBottleneck as HSICBottleneck
-from .feedback import DirectFeedbackAlignment as DirectFeedbackAlignment
-from .feedback import FeedbackAlignment as FeedbackAlignment
-from .synthetic import SyntheticGradients as SyntheticGradients
-from .targets import DifferenceTargetPropagation as DifferenceTargetPropagation
-from .wiring import Wiring as Wiring
+from ..base.lazy import names_of
 
-RULES: dict[str, type[Rule]] = {
-    rule.__name__: rule
-    for rule in (
-        FeedbackAlignment,
-        DirectFeedbackAlignment,
-        SyntheticGradients,
-        DifferenceTargetPropagation,
-        HSICBottleneck,
-        AlternatingMinimization,
-    )
+if TYPE_CHECKING:
+    from .alternating import AlternatingMinimization
+    from .base import Rule
+    from .bottleneck import HSICBottleneck
+    from .feedback import DirectFeedbackAlignment, FeedbackAlignment
+    from .synthetic import SyntheticGradients
+    from .targets import DifferenceTargetPropagation
+    from .wiring import Wiring
+
+_NAMES = {
+    "AlternatingMinimization": "alternating",
+    "DifferenceTargetPropagation": "targets",
+    "DirectFeedbackAlignment": "feedback",
+    "FeedbackAlignment": "feedback",
+    "HSICBottleneck": "bottleneck",
+    "Rule": "base",
+    "SyntheticGradients": "synthetic",
+    "Wiring": "wiring",
 }
 
-__all__ = [*RULES, "Rule", "Wiring", "get"]
+__all__ = [
+    "AlternatingMinimization",
+    "DifferenceTargetPropagation",
+    "DirectFeedbackAlignment",
+    "FeedbackAlignment",
+    "HSICBottleneck",
+    "Rule",
+    "SyntheticGradients",
+    "Wiring",
+    "get",
+]
+
+__getattr__, __dir__ = names_of(__name__, __all__, _NAMES)
 
 
 def get(identifier: Any) -> Rule | None:
     """A rule from what `compile` was given; None for backpropagation."""
     if identifier is None or identifier == "backprop":
         return None
-    names = {arguments.snake_case(name): rule for name, rule in RULES.items()}
-    if isinstance(identifier, str) and identifier not in names:
-        raise checks.unknown("credit", identifier, ["backprop", *names])
-    found = arguments.named("credit", identifier, Rule, names, RULES)
-    if found is None:
-        raise TypeError(
-            f"credit must be 'backprop' or a rule of bpcore.credit, got "
-            f"{checks.describe(identifier)}; give for example bpcore.credit.FeedbackAlignment()"
-        )
-    return found  # type: ignore[no-any-return]
+    from .named import rule
+
+    return rule(identifier)

@@ -12,8 +12,6 @@ from .. import _core, graph
 from ..base import checks, seeding
 from ..base.counters import Counters
 from ..errors import FormatError, ShapeError
-from ..files import container, save
-from ..files.atomic import write_atomically
 from ..graph.parameter import Parameter, assign, check_writable
 from ..layers.base import Layer
 from .stepwise import Stepwise
@@ -145,6 +143,9 @@ class Copying(Stepwise):
         OSError
             The file could not be written; an existing one is unchanged.
         """
+        from ..files import container, save
+        from ..files.atomic import write_atomically
+
         name = checks.path(path)
         self._built(": nothing to save")
         arrays = {key: array.copy() for key, array in save.arrays_of(self, rule=False).items()}
@@ -172,6 +173,8 @@ class Copying(Stepwise):
         >>> bool((other.weights[0].value == model.weights[0].value).all())
         True
         """
+        from ..files import container, save
+
         name = checks.path(path)
         with self._busy("load_weights"):
             self._built(": nowhere to load to")

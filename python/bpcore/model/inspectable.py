@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .. import _core, activations
 from ..base import checks
 from ..base.memory import Array
-from ..base.svg import Picture
 from ..data.batches import validation_parts
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import diverged
-from ..files.atomic import write_atomically
 from ..inspection.gradients import Gradients
 from ..inspection.parts import Parts
 from ..layers.recurrent_base import Recurrent
@@ -22,6 +20,7 @@ from ..train.engine import Engine
 from .looks import Looks
 
 if TYPE_CHECKING:
+    from ..base.svg import Picture
     from ..diagnosis import Diagnosis
     from ..graph.parameter import Parameter
     from ..inspection.profiling import Profile
@@ -126,6 +125,8 @@ class Inspectable(Looks):
         >>> "(N, 2), 8 parameters" in model.plot().svg
         True
         """
+        from ..base.svg import Picture
+        from ..files.atomic import write_atomically
         from ..inspection.summary import picture
 
         drawn = picture(self, self._built())

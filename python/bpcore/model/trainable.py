@@ -9,8 +9,8 @@ from typing import Any
 
 from .. import _core
 from ..base.counters import Counters
-from ..callbacks import History
 from ..callbacks.base import CallbackList
+from ..callbacks.history import History
 from ..data.batches import Batches, is_batches, validation_parts
 from ..data.dataset import Dataset, batch_size_of
 from ..data.opening import opened

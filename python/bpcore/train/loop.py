@@ -15,13 +15,13 @@ import numpy as np
 from .. import _core
 from ..base import seeding
 from ..base.progress import Progress
-from ..callbacks import History
 from ..callbacks.base import CallbackList
+from ..callbacks.history import History
 from ..data.dataset import Dataset, Form, batch_size_of, subset
 from ..errors import ScheduleWarning, TrainingDiverged, diverged, warn
 from ..files import lock
 from ..optimizers import BatchSolver
-from . import identity, solving, windows
+from . import solving, windows
 from .evaluation import SLICE
 from .options import Options
 from .trainee import Trainee
@@ -44,6 +44,8 @@ class Loop:
         self.history = History()
         self.start: dict[str, Any] = {}  # what tells the weights before any training
         if options.checkpoint is not None:
+            from . import identity
+
             self.start = identity.weights_at_the_start(self.model, self.engine)
         self.form = form
         self.trainer = self.engine.formed(form).trainer("train", self.compilation)

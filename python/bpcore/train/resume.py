@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import metrics
 from ..base.memory import Array
-from ..callbacks import History
 from ..callbacks.base import Stateful
+from ..callbacks.history import History
 from ..data.dataset import Dataset
 from ..errors import CheckpointError, CheckpointWarning, CodeWarning, FormatError, warn
 from ..files import checkpoint, container, lock, save
