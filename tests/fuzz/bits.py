@@ -184,7 +184,7 @@ def trained(seed: int, way: Way, path: str | None, stops: bool) -> list[np.ndarr
         made.compiled["gradient_clip_norm"] = 1e300  # nothing is as long
     model = ours.Ours(made, dtype).model
     xs, ys, ws = exact_data(made)
-    plain = [x.astype(dtype) for x in xs]
+    plain = [x if x.dtype.kind == "i" else x.astype(dtype) for x in xs]
     rng = random.Random(way.layout)
     if way.layout >= 0:
         xs, ys = [laid_out(x, rng) for x in plain], [laid_out(y, rng) for y in ys]

@@ -20,7 +20,7 @@ import numpy as np
 import bpcore as bp
 
 from .. import cases
-from . import formulas, images, ours, recurrent, rules, spec, twin
+from . import formulas, images, others, ours, recurrent, rules, spec, twin
 
 NOT_CALLED = {"Layer", "Input"}
 
@@ -32,15 +32,15 @@ def uncovered() -> list[str]:
     """What bpcore offers and this fuzzer does not know yet."""
     text = "\n".join(
         Path(module.__file__).read_text(encoding="utf-8")
-        for module in (spec, formulas, twin, recurrent, images)
+        for module in (spec, formulas, twin, recurrent, images, others)
     )
     missing = [f"layer {n}" for n in bp.layers.__all__ if n not in NOT_CALLED and n not in text]
     offered: list[tuple[str, Any, Any, set[str]]] = [
         ("loss", bp.losses, spec.LOSSES, {"HSIC", "Loss", "get", "names"}),
         ("optimizer", bp.optimizers, (*spec.OPTIMIZERS, *cases.SOLVERS), {"BatchSolver", *NAMES}),
     ]
-    for kind, module, known, others in offered:
-        missing += [f"{kind} {n}" for n in module.__all__ if n not in others and n not in known]
+    for kind, module, known, rest in offered:
+        missing += [f"{kind} {n}" for n in module.__all__ if n not in rest and n not in known]
     functions = (*spec.SMOOTH, *spec.KINKED, *spec.ROWS, "exponential", *bp.activations.THRESHOLDS)
     missing += [f"activation {n}" for n in bp.activations.names() if n not in functions]
     return missing

@@ -64,6 +64,12 @@ class Bent(L.Layer):
         return dy * (1 + self.s.value * 2 * x / (1 + x * x) ** 2)
 
 
+def resting(units: int, features: int, dtype: str) -> Any:
+    """h -> tanh([h, x] kernel + bias)."""
+    h, x = bp.Input((units,)), bp.Input((features,))
+    return bp.Model([h, x], L.Dense(units, "tanh")(L.Concatenate()([h, x])), dtype=dtype)
+
+
 def regularizer(name: str, config: dict[str, Any]) -> Any:
     return Quartic(**config) if name == "Quartic" else getattr(bp.regularizers, name)(**config)
 
@@ -83,7 +89,7 @@ def arithmetic(x: Any, form: str, number: float) -> Any:
     return forms[form]()
 
 
-def make_layer(spec: Layer, index: int, made: list[Any]) -> Any:
+def make_layer(spec: Layer, index: int, made: list[Any], dtype: str) -> Any:
     config: dict[str, Any] = {**spec.config, "name": f"layer_{index}"}
     for name, penalty in spec.penalties.items():
         config[f"{name}_regularizer"] = regularizer(*penalty)
@@ -93,6 +99,9 @@ def make_layer(spec: Layer, index: int, made: list[Any]) -> Any:
         config["trainable"] = False
     if spec.kind == "TiedDense":
         config["tied_to"] = made[config["tied_to"]]
+    if spec.kind == "FixedPoint":
+        tol = 1e-14 if dtype == "float64" else 1e-5
+        config.update(cell=resting(*config["cell"], dtype), tol=tol, backward_tol=tol)
     return Bent(**config) if spec.kind == "Bent" else getattr(L, spec.kind)(**config)
 
 
@@ -129,7 +138,7 @@ class Ours:
             while len(self.layers) <= call.layer:
                 made = spec.layers[len(self.layers)]
                 plain = made.kind == "Arithmetic"
-                layer = None if plain else make_layer(made, len(self.layers), self.layers)
+                layer = None if plain else make_layer(made, len(self.layers), self.layers, dtype)
                 self.layers.append(layer)
             sources = [symbols[s] for s in call.sources]
             layer, config = self.layers[call.layer], spec.layers[call.layer].config
@@ -165,6 +174,8 @@ class Ours:
                 value = rng.normal(size=w.shape) * 0.5
                 if w.local_name == "kernel":
                     value *= 2 / w.shape[0] ** 0.5
+                if w.local_name == "dense_kernel":  # of a FixedPoint: it has to come to rest
+                    value *= 0.5 / w.shape[0] ** 0.5
                 if w.local_name == "moving_variance":
                     value = 0.5 + value**2
                 if w.local_name in ("gamma", "scale", "beta", "alpha", "s"):

@@ -41,7 +41,7 @@ def add(maker: Any) -> None:
         elif kind == "Bidirectional":
             cell, config, sequences = str(one(CELLS)), *_config(rng, one, maker.units)
             config = {**config, **({"reset_after": True} if cell == "GRU" else {})}
-            config = _own(cell, config)
+            config = own(cell, config)
             units, merge = config["units"], str(one(MERGES))
             width = 2 * units if merge == "concat" else units
             inner = {"class_name": cell, "config": {**config, "return_sequences": sequences}}
@@ -52,7 +52,7 @@ def add(maker: Any) -> None:
             shape = (t, config["units"]) if sequences else (config["units"],)
             config["go_backwards"] = bool(rng.random() < 0.3)
             config["reset_after"] = bool(rng.random() < 0.5)
-            maker.add(kind, (value,), shape, return_sequences=sequences, **_own(kind, config))
+            maker.add(kind, (value,), shape, return_sequences=sequences, **own(kind, config))
 
 
 def _config(rng: np.random.Generator, one: Any, units: Any) -> tuple[dict[str, Any], bool]:
@@ -65,7 +65,7 @@ def _config(rng: np.random.Generator, one: Any, units: Any) -> tuple[dict[str, A
     return config, bool(rng.random() < 0.6)
 
 
-def _own(cell: str, config: dict[str, Any]) -> dict[str, Any]:
+def own(cell: str, config: dict[str, Any]) -> dict[str, Any]:
     """The arguments that a cell has."""
     other = {"SimpleRNN": {"recurrent_activation", "reset_after"}, "LSTM": {"reset_after"}}
     return {key: value for key, value in config.items() if key not in other.get(cell, ())}
@@ -78,7 +78,8 @@ def formula(kind: str, config: dict[str, Any], x: Any, w: dict[str, Any]) -> Any
     if kind == "RepeatVector":
         return x[:, None].expand(-1, config["n"], -1)
     if kind == "GlobalAveragePooling1D":
-        return x.mean(1)
+        counts = getattr(x, "counts", torch.ones(x.shape[:2]))[..., None] * 1.0
+        return (x * counts).sum(1) / counts.sum(1)
     if kind == "TappedDelay":
         t = x.shape[1]
         parts = [torch.cat([torch.zeros_like(x[:, :1]).expand(-1, lag, -1), x], 1)[:, :t]
@@ -110,14 +111,16 @@ def _sequence(cell: str, config: dict[str, Any], x: Any, w: dict[str, Any]) -> A
     def s(z: Any) -> Any:
         return formulas.activation(config["recurrent_activation"], z)
 
+    counts = getattr(x, "counts", torch.ones(x.shape[:2], dtype=torch.bool))
     units, r = config["units"], w["recurrent_kernel"]
     bias = w.get("bias", torch.zeros(r.shape[1]))
     apart = cell == "GRU" and config["reset_after"]
     own, inner = (bias[0], bias[1]) if apart and bias.ndim > 1 else (bias, torch.zeros(r.shape[1]))
     h = c = torch.zeros(len(x), units)
     ys = []
-    for x_t in (x.flip(1) if config.get("go_backwards") else x).unbind(1):
-        z = x_t @ w["kernel"] + own
+    back = [1] if config.get("go_backwards") else []
+    for x_t, counts_t in zip(x.flip(back).unbind(1), counts.flip(back).unbind(1), strict=True):
+        z, old = x_t @ w["kernel"] + own, (h, c)
         if cell == "SimpleRNN":
             h = f(z + h @ r)
         elif cell == "LSTM":
@@ -132,5 +135,6 @@ def _sequence(cell: str, config: dict[str, Any], x: Any, w: dict[str, Any]) -> A
             else:
                 new = z[:, 2 * units :] + (reset * h) @ r[:, 2 * units :]
             h = update * h + (1 - update) * f(new)
+        h, c = (torch.where(counts_t[:, None], *pair) for pair in zip((h, c), old, strict=True))
         ys.append(h)
     return torch.stack(ys, 1) if config["return_sequences"] else h

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import images, recurrent
+from . import images, others, recurrent
 
 Shape = tuple[int, ...]
 SMOOTH = ("linear", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu", "mish", "softplus")
@@ -437,8 +437,9 @@ class Maker:
         moves += [self.move_dense] * 3
         for _ in range(int(self.rng.integers(3, 12))):
             self.one(moves)()
-        if self.seed % 4 == 1 or self.seed % 8 == 7:
-            (recurrent if self.seed % 4 == 1 else images).add(self)
+        more = {1: recurrent, 5: recurrent, 7: images, 4: others}.get(self.seed % 8)
+        if more is not None:
+            more.add(self)
         used = {s for call in self.calls for s in call.sources}
         for value in [i for i in range(len(self.calls)) if i not in used]:
             self.head(value)
@@ -491,7 +492,7 @@ def targets(kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
 def data(spec: Spec) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray | None]:
     """Inputs, targets and sample weights."""
     rng = np.random.default_rng([21, spec.seed])
-    xs = [rng.normal(size=(spec.rows, *spec.calls[i].shape)) for i in spec.inputs]
+    xs = [others.data(spec, i, rng) for i in spec.inputs]
     ys = []
     for head in spec.heads:
         shape = (spec.rows, *spec.calls[head.value].shape)

@@ -16,7 +16,7 @@ import torch
 
 import bpcore as bp
 
-from . import formulas, images, recurrent
+from . import formulas, images, others, recurrent
 from .ours import Result, Weights
 from .spec import NOISE, SPATIAL, Call, Layer, Spec, data
 
@@ -94,6 +94,8 @@ class Twin:
             return self._scaled(kind, x, w)
         if kind in recurrent.KINDS:
             return recurrent.formula(kind, c, x, w)
+        if kind in others.KINDS:
+            return others.formula(kind, c, x, w)
         if kind in images.KINDS:
             return images.formula(kind, c, x, w)
         if kind.endswith("Normalization"):
