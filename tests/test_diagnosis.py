@@ -420,3 +420,30 @@ def batches_of(items):
             return iter(items)
 
     return Batches()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        lambda: [L.TimeDistributed(L.Flatten())],
+        lambda: [L.TimeDistributed(L.LayerNormalization()), L.TimeDistributed(L.Flatten())],
+        lambda: [L.Bidirectional(L.LSTM(4, return_sequences=True))],
+    ],
+)
+def test_a_layer_of_several_operations_is_seen_whole(steps, rng):
+    """Not at its first step or way alone: its z is its output, and delta that of all of it."""
+    x, y = rng.normal(size=(40, 12, 5, 3)), rng.normal(size=(40, 2))
+    bidirectional = "Bi" in type(steps()[0]).__name__
+    x = x[:, :, 0] if bidirectional else x
+    model = bp.Sequential([bp.Input(x.shape[1:]), *steps(), L.LSTM(16), L.Dense(2)], seed=0)
+    model.compile("sgd", "mse")
+    layer = model.layers[-3].name
+    found = model.trace(x, y)[layer]
+    assert found.z.shape == found.a.shape == found.delta.shape
+    np.testing.assert_array_equal(found.z, found.a)
+    np.testing.assert_array_equal(found.delta, found.da)
+    reports = {r.layer: r for r in model.diagnose(x, y).layers}
+    assert not model.diagnose(x, y).findings
+    norms = np.sqrt(np.square(found.delta.astype(float)).sum(axis=(1, 2)))
+    last = np.linalg.norm(model.trace(x, y)[model.layers[-1].name].delta.astype(float), axis=1)
+    assert reports[layer].delta_ratio == pytest.approx(np.median(norms / last), rel=1e-4)

@@ -19,7 +19,7 @@ class LayerTrace:
     inputs : ndarray or list of ndarray
         What came in.
     z : ndarray
-        The weighted input, before the activation.
+        The weighted input, before the activation; the output of a layer that ends in none.
     a : ndarray
         The output, after it.
     delta : ndarray or None
@@ -44,9 +44,9 @@ def calls_of(engine: Any) -> Iterator[tuple[str, Any, Place]]:
         if not node.inputs:
             continue
         place = engine.places[id(node)]
-        z = place.z
-        if z == place.a and place.inputs and engine.low.activation(z):
-            z = place.inputs[0]  # an Activation layer: z is what it is applied to
+        z = place.a  # of a layer that ends in an activation: what that is applied to
+        if engine.low.activation(z):
+            z = engine.low.nodes[z][1][0]
         name = node.layer.name
         k = calls.get(name, 0)
         calls[name] = k + 1
