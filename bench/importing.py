@@ -7,6 +7,7 @@ first round, which may write compiled files, is not counted.
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,13 +24,11 @@ CODE = {"numpy": "import numpy", "bpcore": "import bpcore", "first fit": FIT}
 
 def milliseconds(code: str) -> float:
     """Of a process of its own, with one thread: more take processor time to start."""
-    before = os.times()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     env = {**os.environ, "BPCORE_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
-    after = os.times()
-    return 1e3 * (
-        after.children_user + after.children_system - before.children_user - before.children_system
-    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1e3 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def main(argv: list[str]) -> int:

@@ -14,6 +14,7 @@ from . import frames
 from .arrays import Table
 
 _FILES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".npz")  # a str that ends so is a path
+_BOOLEANS = {"true": 1.0, "false": 0.0}
 _ELSE = (
     "models take numbers alone; bpcore.tabular takes categories and missing values, or give arrays"
 )
@@ -44,21 +45,26 @@ def opened(x: Any, y: Any, known: Sequence[str] | None) -> tuple[Any, Any]:
     ValueError
         A column is missing, or holds what is no number; with its row.
     """
+    if is_path(x):
+        return _from_file(x, y, known)
+    if isinstance(y, str) and frames.columns(x) is not None:
+        at = place(list(frames.columns(x) or ()), y, "x")
+        labels = list(x.columns)
+        target = labels.pop(at)
+        return x[labels], x[target]
+    return x, y
+
+
+def is_path(x: Any) -> bool:
+    """Whether this names a file; TypeError for a str that ends like one where there is none."""
     if isinstance(x, str) and x.lower().endswith(_FILES):
         if not os.path.exists(x):
             raise TypeError(
                 "x must be an array, a data frame, a list of rows or the path of a file, got str "
                 f"{x!r}, and there is no such file"
             )
-        return _from_file(x, y, known)
-    if isinstance(x, os.PathLike):
-        return _from_file(x, y, known)
-    if isinstance(y, str) and frames.columns(x) is not None:
-        place = _place(list(frames.columns(x) or ()), y, "x")
-        labels = list(x.columns)
-        target = labels.pop(place)
-        return x[labels], x[target]
-    return x, y
+        return True
+    return isinstance(x, os.PathLike)
 
 
 def _from_file(path: Any, y: Any, known: Sequence[str] | None) -> tuple[Table, Any]:
@@ -71,7 +77,7 @@ def from_table(source: Any, y: Any, known: Sequence[str] | None) -> tuple[Table,
     """The same of a table of `bpcore.data.tables`."""
     target = y if isinstance(y, str) else None
     if target is not None:
-        _place(source.names, target, source.source)
+        place(source.names, target, source.source)
     names = [name for name in known or source.names if name != target]
     asked = names if target is None else [*names, target]
     whole = np.concatenate(list(blocks(source, asked)))
@@ -84,7 +90,7 @@ def from_table(source: Any, y: Any, known: Sequence[str] | None) -> tuple[Table,
 def blocks(source: Any, names: Sequence[str]) -> Iterator[Array]:
     """Columns of a table as float64 (rows, columns), a block of rows at a time."""
     for name in names:
-        _place(source.names, name, source.source)
+        place(source.names, name, source.source)
     start = 0
     for block in source.blocks(names):
         columns = [_numbers(source.source, name, block[name], start) for name in names]
@@ -96,10 +102,11 @@ def _numbers(source: str, name: str, values: Array, start: int) -> Array:
     """One block of a column as float64; what is missing or no number is an error with its row."""
     if values.dtype.kind == "b":
         return values.astype(np.float64)
-    if values.dtype.kind != "f" and all(map(_is_number, values)):
-        return values.astype(np.float64)
     if values.dtype.kind != "f":
-        row = next(i for i, value in enumerate(values) if not _is_number(value))
+        found = [_number(value) for value in values]
+        if None not in found:
+            return np.array(found, np.float64)
+        row = found.index(None)
         told = "has a missing value" if values[row] is None else f"holds {values[row]!r}"
         raise ValueError(f"{source}: column {name!r} {told} in row {start + row + 1}; {_ELSE}")
     gone = np.flatnonzero(np.isnan(values))
@@ -111,15 +118,16 @@ def _numbers(source: str, name: str, values: Array, start: int) -> Array:
     return values
 
 
-def _is_number(value: Any) -> bool:
+def _number(value: Any) -> float | None:
+    """A number, or a boolean as text files have it; None of anything else."""
     try:
-        float(value)
+        return float(value)
     except (TypeError, ValueError):
-        return False
-    return True
+        return _BOOLEANS.get(value.lower()) if isinstance(value, str) else None
 
 
-def _place(names: list[str], name: str, source: str) -> int:
+def place(names: list[str], name: str, source: str) -> int:
+    """Where a column stands; ValueError if there is none of this name."""
     if name not in names:
         raise ValueError(
             f"{source} has no column {name!r}{checks.suggest(name, names)}; it has "

@@ -1,7 +1,8 @@
 """scikit-learn's door: estimators that train with bpcore. Needs the extra ``sklearn``.
 
 `MLPClassifier` and `MLPRegressor` take the place of scikit-learn's classes of these names;
-`Classifier` and `Regressor` put any bpcore model into pipelines and searches.
+`RNNClassifier` and `RNNRegressor` take sequences; `Classifier` and `Regressor` put any bpcore model
+into pipelines and searches.
 
 >>> import bpcore as bp
 >>> from bpcore.sklearn import MLPClassifier
@@ -16,12 +17,15 @@ optional.require("sklearn", "sklearn", "bpcore.sklearn")
 
 from .convert import from_sklearn, to_sklearn  # noqa: E402
 from .mlp import MLPClassifier, MLPRegressor  # noqa: E402
+from .recurrent import RNNClassifier, RNNRegressor  # noqa: E402
 from .wrapped import Classifier, Regressor  # noqa: E402
 
 __all__ = [
     "Classifier",
     "MLPClassifier",
     "MLPRegressor",
+    "RNNClassifier",
+    "RNNRegressor",
     "Regressor",
     "from_sklearn",
     "to_sklearn",

@@ -42,6 +42,10 @@ class MLP(BaseEstimator):
     """Base of the estimators; the public classes list the arguments."""
 
     # ---- what a kind of estimator says -------------------------------------------------------
+    def _opened(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        """X and y, of files too; see `FromFiles`."""
+        raise NotImplementedError
+
     def _targets(self, y: Any, first: bool, incremental: bool) -> Array:
         """Targets as the model takes them; learns the classes when `first`."""
         raise NotImplementedError
@@ -193,7 +197,7 @@ class MLP(BaseEstimator):
                 "partial_fit does not support early_stopping=True without rows to watch; give "
                 "X_val and y_val"
             )
-        x, y = self._validated(x, y, first)
+        x, y = self._validated(*self._opened(x, y), first)
         y = self._targets(y, first, incremental)
         held = None if x_val is None else self._watched(x_val, y_val, y)
         weight = self._weights(x, y, weight)
@@ -231,7 +235,7 @@ class MLP(BaseEstimator):
 
     def _watched(self, x: Any, y: Any, targets: Array) -> tuple[Any, Array]:
         """Rows of the user's own that decide when to stop, checked like those to train on."""
-        x, y = self._validated(x, y, False)
+        x, y = self._validated(*self._opened(x, y), False)
         return x, self._held_targets(y, targets)
 
     def _held_targets(self, y: Array, targets: Array) -> Array:
@@ -383,6 +387,7 @@ class MLP(BaseEstimator):
             return known["model_"](x)
         check_is_fitted(self)
         self._take_weights()
+        x, _ = self._opened(x)
         x = validate_data(
             self, x, accept_sparse=["csr", "csc"], reset=False, dtype=(np.float64, np.float32)
         )

@@ -20,6 +20,7 @@ from sklearn.utils.validation import column_or_1d
 from .. import losses
 from ..base.memory import Array
 from .base import MLP
+from .files import FromFiles
 
 
 def _is_stochastic(estimator: Any) -> bool:
@@ -30,7 +31,7 @@ def _is_stochastic(estimator: Any) -> bool:
     return True
 
 
-class MLPClassifier(ClassifierMixin, MLP):
+class MLPClassifier(FromFiles, ClassifierMixin, MLP):
     """Multi-layer perceptron classifier: scikit-learn's, trained by bpcore.
 
     Arguments, attributes, losses and stopping rules are scikit-learn's, and its documentation
@@ -131,10 +132,11 @@ feature_names_in_
 
         Parameters
         ----------
-        X : {array, frame, sparse matrix} (N, F)
-            A sparse matrix is made dense a batch at a time.
-        y : array (N,) or (N, K)
-            Labels, or indicators of several labels.
+        X : {array, frame, sparse matrix} (N, F), or path
+            A sparse matrix is made dense a batch at a time. A csv, tsv, parquet or npz file of
+            numbers is taken for the frame that it holds (needs pandas).
+        y : array (N,) or (N, K), or str
+            Labels, or indicators of several labels, or the column of X that holds labels.
         sample_weight : array (N,), optional
         X_val, y_val : optional
             Rows whose accuracy decides when to stop, in place of a split of X.
@@ -169,6 +171,7 @@ feature_names_in_
             `n_iter_no_change` calls, the best weights come back and `stopped_` is True: the sign
             for your own loop to end. `early_stopping=True` needs them here.
         """
+        X, y = self._opened(X, y)
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
             multilabel = type_of_target(y).startswith("multilabel")
@@ -273,7 +276,7 @@ feature_names_in_
         return tags
 
 
-class MLPRegressor(RegressorMixin, MLP):
+class MLPRegressor(FromFiles, RegressorMixin, MLP):
     """Multi-layer perceptron regressor: scikit-learn's, trained by bpcore.
 
     See `MLPClassifier` for what is the same and what is new.
@@ -351,7 +354,8 @@ early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, X_val: Any = None, y_val: Any = None
     ) -> MLPRegressor:
-        """Train; arguments as in `MLPClassifier.fit`, `y` (N,) or (N, K) numbers."""
+        """Train; arguments as in `MLPClassifier.fit`, `y` (N,) or (N, K) numbers or
+        the name of a column."""
         self._fit(X, y, sample_weight, False, X_val, y_val)
         return self
 
