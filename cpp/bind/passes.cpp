@@ -1,6 +1,7 @@
 // Passes: forward and backward of a loop of the caller's own, in Python's hands.
 #include "train/passes.h"
 
+#include "bind/gradients.h"
 #include "bind/network.h"
 #include "bind/running.h"
 #include "bind/states.h"
@@ -62,7 +63,7 @@ template <class T> class PyPasses {
                 readers.back().row_size() == graph.size(graph.outputs[k]),
             "backward: a dy of another shape than the output");
     }
-    const std::vector<T*> to = targets(grads);
+    const std::vector<T*> to = grads.is_none() ? std::vector<T*>() : gradients_of(graph, py::list(grads));
     check(!passes_->take_deltas(readers), "backward: a dy is not finite");
     run([&] { return passes_->backward(to, inputs); });
     if (!inputs) return py::none();
@@ -75,22 +76,6 @@ template <class T> class PyPasses {
   }
 
  private:
-  std::vector<T*> targets(const py::object& grads) const {
-    std::vector<T*> to;
-    if (grads.is_none()) return to;
-    const Graph<T>& graph = *net_->graph();
-    const py::list list(grads);
-    check(list.size() == graph.params.size(), "backward: one gradient for each parameter");
-    for (std::size_t p = 0; p < graph.params.size(); ++p) {
-      to.push_back(nullptr);
-      if (!graph.params[p].trainable) continue;
-      const auto array = py::reinterpret_borrow<py::array>(list[p]);
-      check(shape_of(array) == graph.params[p].shape, graph.params[p].name + ": a gradient of another shape");
-      to.back() = writable_data<T>(array, graph.params[p].name + ": gradient");
-    }
-    return to;
-  }
-
   template <class Call> void run(Call&& call) {
     std::optional<NonFinite> flaw;
     {

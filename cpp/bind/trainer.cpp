@@ -2,6 +2,7 @@
 #include "bind/trainer.h"
 
 #include "bind/gathered.h"
+#include "bind/gradients.h"
 #include "bind/measures.h"
 #include "bind/network.h"
 #include "bind/parameters.h"
@@ -193,16 +194,11 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
   // the number of a gradient, or the name of a parameter whose penalty it is. Then nothing is changed.
   py::object apply(const py::list& gradients, double rate) {
     const Graph<T>& graph = *net_->graph();
-    check(gradients.size() == graph.params.size(), "apply: one gradient for each parameter");
-    std::vector<const T*> from;
-    for (std::size_t p = 0; p < graph.params.size(); ++p) {
-      from.push_back(nullptr);
-      if (!graph.params[p].trainable) continue;
-      const auto array = py::reinterpret_borrow<py::array>(gradients[p]);
-      check(shape_of(array) == graph.params[p].shape, graph.params[p].name + ": a gradient of another shape");
-      from.back() = writable_data<T>(array, graph.params[p].name + ": gradient");
-      if (!kernels<T>().all_finite(from.back(), array.size())) return py::int_(p);
+    const std::vector<T*> found = gradients_of(graph, gradients);
+    for (std::size_t p = 0; p < found.size(); ++p) {
+      if (found[p] != nullptr && !kernels<T>().all_finite(found[p], size_of(graph.params[p].shape))) return py::int_(p);
     }
+    const std::vector<const T*> from(found.begin(), found.end());
     bool done = false;
     {
       const Alone alone(gate_);
