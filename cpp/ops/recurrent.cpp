@@ -10,7 +10,7 @@
 //   dx_t = delta_t W^T dW = sum of x_t^T delta_t, dR = sum of p_t^T delta_t, db = sum of delta_t over samples and steps
 //   (p_t: h_{t-1}, dropped)
 // The steps behind a sample's last that counts are not computed. A thread takes its samples through all steps.
-// Carried from batch to batch, where that is wanted: h (and c).
+// Carried from batch to batch, where that is wanted: h (and c); from initial states on with `carries` alone.
 // Kept by step: gates (G U), which backward turns into delta, p (U), for lstm c_{t-1} (U), for gru what is apart (U),
 // h_{t-1} (U) if it differs from p. Flops a sample: 2 T (F + U) G U forward, twice that backward and accumulate.
 #include "ops/recurrent_tangents.h"
@@ -84,7 +84,7 @@ template <class T> class Recurrent final : public Op<T> {
       whole_ = BatchChunks::kSamples * form.steps;
     }
     this->sizes_.saved = form.steps * step_size_;
-    this->sizes_.carried = form.initial ? 0 : cell_->states * units_;
+    this->sizes_.carried = form.initial && !node.flag("carries") ? 0 : cell_->states * units_;
     this->facts_.stateful = form.stateful;
     this->sizes_.flops = 2 * form.steps * (form.in + units_) * width_;
     this->sizes_.together = kSamplesInStep;

@@ -10,7 +10,7 @@ gradients for values.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from .. import graph
@@ -36,6 +36,14 @@ class Block(NamedTuple):
         return str(self.layer.name)
 
 
+class Filling(NamedTuple):
+    """An input behind the model's own, which a window of `fit(bptt=k)` fills."""
+
+    place: int  # among the inputs
+    shape: Shape
+    key: str | None  # of the carried states that it holds; None: `Wiring.bounds`
+
+
 class Wiring:
     """A network as a rule trains it, while it is written.
 
@@ -53,6 +61,8 @@ class Wiring:
         Of weights of the rule: by what the optimizer's learning rate is multiplied.
     objectives : list of (int, float)
         Values that are minimised beside the losses, with their weights.
+    given : list of Filling
+        What windows fill: there is no training without them.
     """
 
     def __init__(
@@ -70,8 +80,10 @@ class Wiring:
         self.outputs: list[int] = []
         self.rates: dict[Parameter, float] = {}
         self.objectives: list[tuple[int, float]] = []
+        self.given: list[Filling] = []
         self.names: set[str] = set()  # of the rule's weights
         self.signs: list[tuple[Parameter, Parameter]] = []
+        self._bounds: int | None = None
 
     def told(self) -> dict[str, Any]:
         """What the core's trainer is told beside the network."""
@@ -101,12 +113,17 @@ class Wiring:
             )
         return list(found)
 
-    def whole(self) -> None:
-        """The model as it stands, from inputs to outputs."""
+    def whole(self, own: Callable[[Node, int], int | None] = lambda node, x: None) -> None:
+        """The model as it stands, from inputs to outputs, but for calls of layers that `own`
+        writes, of a value: it gives what they make, and None of the others."""
         for node in self.nodes:
             if id(node) not in self._places:
                 arguments = [self._places[id(t.node)].a for t in node.inputs]
-                self._places[id(node)] = graph.lower_node(self.low, node, arguments)
+                made = own(node, arguments[0])
+                if made is None:
+                    self._places[id(node)] = graph.lower_node(self.low, node, arguments)
+                else:
+                    self._places[id(node)] = graph.Place(arguments, made, made)
         self.outputs = [self._places[id(t.node)].a for t in self._output_tensors]
 
     def reaches(self, node: Node) -> bool:
@@ -192,6 +209,44 @@ class Wiring:
     def output_shape(self) -> Shape:
         """Of a sample of the first output."""
         return tuple(self._output_tensors[0].shape)
+
+    # ---- windows of sequences -------------------------------------------------------------------
+    def bounds(self) -> int:
+        """Of each sample, which of its window's bounds it goes over: (2,), 1 where steps that count
+        come both before the window, or after it, and from there on, else 0."""
+        if self._bounds is None:
+            self._bounds = self._give(None, (2,))
+        return self._bounds
+
+    def begun(self, node: Node) -> tuple[str, int]:
+        """Of the call of a recurrent layer a name, and the states (states, units) in which its
+        windows begin."""
+        layer: Any = node.layer
+        if not layer.carries:
+            raise self.refuse(layer, "it needs the whole sequence, and windows cut it")
+        calls = self.low.count(layer.op, layer.name)
+        value = self._give(f"{layer.name}/{calls}", (layer.states, layer.units))
+        return f"{layer.name}.{calls}" if calls else layer.name, value
+
+    def run_from(self, node: Node, x: int, begun: int) -> tuple[int, int]:
+        """That call, from these states on: its value, and the states in which it ends."""
+        layer: Any = node.layer
+        shape = layer.compute_output_shape(self.low.shapes[x])
+        made: tuple[int, int] = layer.lower_from(self.low, x, begun, shape)
+        return made
+
+    def _give(self, key: str | None, shape: Shape) -> int:
+        self.given.append(Filling(self.low.input_count, shape, key))
+        return self.low.add_source(shape, self.rule.name)
+
+    def check_carried(self, carried: Collection[str]) -> None:
+        """Refuse layers that carry what windows do not fill, beside some that do."""
+        filled = {filling.key for filling in self.given}
+        for key in carried if filled else ():
+            if key not in filled:
+                name = key.rpartition("/")[0]
+                layer = next(node.layer for node in self.nodes if node.layer.name == name)
+                raise self.refuse(layer, "it carries inputs from window to window, not states")
 
     # ---- what a rule may add --------------------------------------------------------------------
     def weight(

@@ -61,6 +61,7 @@ class Lowering:
         self.mask_inputs: list[MaskKey] = []
         self.in_front: Keys = frozenset()
         self.ids: dict[int, int] = {}
+        self.input_count = 0  # of the core's network, so far
         self._inputs: dict[int, int] = {}  # number of the input, by node
         self._keys: dict[int, Keys] = {}  # by value: all of these masks hold
         self._masks: dict[Keys, int] = {}  # nodes that are made
@@ -100,11 +101,16 @@ class Lowering:
 
     def add_input(self, shape: Shape, name: str) -> int:
         """Append the next input of the network; its number as a node."""
-        i = self.say(self.add("input", (), shape, name, shape=shape), Given())
+        i = self.say(self.add_source(shape, name), Given())
         k = self._inputs[i] = len(self._inputs)
         if k in self.masked:
             self._keys[i] = frozenset({MaskKey(k)})
         return i
+
+    def add_source(self, shape: Shape, name: str) -> int:
+        """Append an input of the core's network, the model's own or one behind them."""
+        self.input_count += 1
+        return self.add("input", (), shape, name, shape=shape)
 
     def read_ids(self, label: str, i: int, count: int) -> None:
         """Value `i`, an input, holds ids below `count`, which stay integers in the core."""
@@ -159,7 +165,7 @@ class Lowering:
     def _mask_input(self, key: MaskKey, steps: Shape) -> int:
         alone = frozenset({key})
         if alone not in self._masks:
-            self._masks[alone] = self.add("input", (), steps, "mask", shape=steps)
+            self._masks[alone] = self.add_source(steps, "mask")
             self.mask_inputs.append(key)
         return self._masks[alone]
 

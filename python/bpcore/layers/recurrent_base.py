@@ -160,10 +160,19 @@ class Recurrent(CoreLayer):
     def lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        custom = type(self).forward is not Recurrent.forward
-        if custom or type(self).backward is not Recurrent.backward:
+        if self._is_own():
             return Layer.lower(self, low, inputs, shapes, shape)
         return self.core_lower(low, inputs, shapes, shape)
+
+    def _is_own(self) -> bool:
+        """Whether a subclass says in Python what it computes."""
+        own = type(self)
+        return own.forward is not Recurrent.forward or own.backward is not Recurrent.backward
+
+    @property
+    def carries(self) -> bool:
+        """Whether its states go on from window to window."""
+        return self.streams and not self._is_own()
 
     def _attributes(self) -> dict[str, Any]:
         """What the core is told of the cell."""
@@ -177,31 +186,59 @@ class Recurrent(CoreLayer):
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        told = {
-            "sequences": self.return_sequences,
-            "states": self.return_state,
-            "backwards": self.go_backwards,
-            "initial": len(inputs) > 1,
-            "traced": low.traced,
-            "stateful": self.stateful,
-        }
-        x, mask = inputs[0], low.mask(inputs[0])
-        calls = low.count(self.op, self.name)
-        if self.dropout:
-            noise = {"mode": "dropout", "rate": self.dropout, "shape": (1, shapes[0][1])}
-            seed = self._noise_seed(2 * calls)
-            x = low.add("noise", (x,), shapes[0], self.name, seed=seed, **noise)
-        given = [x, *([] if mask is None else [mask]), *inputs[1:]]
-        told["masked"] = mask is not None
-        if self.recurrent_dropout:
-            told["dropped"] = True
-            given.append(self._factors(low, self._noise_seed(2 * calls + 1)))
-        y = low.add(self.op, given, shape, self.name, self._weights, **told, **self._attributes())
+        y = self._write(low, inputs, shapes[0], shape, states=self.return_state)
         if self.return_sequences:
             if self.go_backwards and not self.at_places:
                 y = self._reversed(low, y, inputs[0], shape)
             low.set_masks(y, low.masks_of(inputs[0]))
         return y
+
+    def lower_from(self, low: graph.Lowering, x: int, begun: int, shape: Shape) -> tuple[int, int]:
+        """As `lower` of one sequence, forward in time, which goes on from the carried states, value
+        `begun` (states, units): y, and such a value of the states in which it ends."""
+        given = [
+            low.add("rows", (begun,), (self.units,), self.name, begin=k, end=k + 1, drop=True)
+            for k in range(self.states)
+        ]
+        rows = 1 if len(shape) == 1 else shape[0] - (self.states if self.return_state else 0)
+        all_rows = rows + self.states, self.units
+        told = {"states": True, "carries": True}
+        both = self._write(low, [x, *given], low.shapes[x], all_rows, **told)
+        ends = {"begin": rows, "end": rows + self.states}
+        end = low.add("rows", (both,), (self.states, self.units), self.name, **ends)
+        y = both
+        if not self.return_state:
+            part = {"begin": 0, "end": rows, "drop": not self.return_sequences}
+            y = low.add("rows", (both,), shape, self.name, **part)
+        if self.return_sequences:
+            low.set_masks(y, low.masks_of(x))
+        return y, end
+
+    def _write(
+        self, low: graph.Lowering, inputs: list[int], x_shape: Shape, shape: Shape, **more: bool
+    ) -> int:
+        told = {
+            "sequences": self.return_sequences,
+            "backwards": self.go_backwards,
+            "initial": len(inputs) > 1,
+            "traced": low.traced,
+            "stateful": self.stateful,
+            **more,
+        }
+        x, mask = inputs[0], low.mask(inputs[0])
+        calls = low.count(self.op, self.name)
+        if self.dropout:
+            noise = {"mode": "dropout", "rate": self.dropout, "shape": (1, x_shape[1])}
+            seed = self._noise_seed(2 * calls)
+            x = low.add("noise", (x,), x_shape, self.name, seed=seed, **noise)
+        given = [x, *([] if mask is None else [mask]), *inputs[1:]]
+        told["masked"] = mask is not None
+        if self.recurrent_dropout:
+            told["dropped"] = True
+            given.append(self._factors(low, self._noise_seed(2 * calls + 1)))
+        return low.add(
+            self.op, given, shape, self.name, self._weights, **told, **self._attributes()
+        )
 
     def _factors(self, low: graph.Lowering, seed: int) -> int:
         """What recurrent dropout multiplies h by, at all steps: noise on ones."""

@@ -190,7 +190,7 @@ class Trainable(Adjustable, Copying, Compilable):
                     train = self._first(x, y, sample_weight, mask)
                     if validation_data is None and options.split:
                         train, validation = train.divided(options.split)
-                    windows.check_fit(self._built(), options, train)
+                    windows.check_fit(self._built(), compilation, options, train)
                     if class_weight is not None:
                         signature = self._built().signature
                         signature.weigh_classes(train, class_weight, compilation.losses)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from .. import _core, constraints, credit, graph, regularizers
 from ..base.counters import Counters
 from ..base.memory import Array
+from ..credit.wiring import Filling
 from ..data.dataset import Dataset, Form
 from ..data.free_targets import is_free
 from ..data.inputs import Inputs
@@ -32,12 +33,15 @@ class Trained(NamedTuple):
         Of weights of the rule: by what the learning rate is multiplied.
     more : dict
         For the core's trainer.
+    given : list of credit.wiring.Filling
+        Its inputs that windows fill.
     """
 
     net: Any
     params: list[Parameter]
     rates: dict[Parameter, float]
     more: dict[str, Any]
+    given: list[Filling]
 
 
 class Engine:
@@ -206,7 +210,7 @@ class Engine:
     def trained(self, rule: credit.Rule | None) -> Trained:
         """The network as the rule trains it; an error if it cannot."""
         if rule is None:
-            return Trained(self.net, self.params, {}, {})
+            return Trained(self.net, self.params, {}, {}, [])
         by, found = self._trained
         if found is None or by != (rule, rule.depends):
             low = graph.Lowering(self.dtype, self.compute, self.form[1])
@@ -215,7 +219,9 @@ class Engine:
             rule.wire(net)
             rule.keep(net.names)
             outputs = self._own_nodes(low, net.outputs)
-            found = Trained(low.network(outputs), low.params, net.rates, net.told())
+            made = low.network(outputs)
+            net.check_carried(made.carried())
+            found = Trained(made, low.params, net.rates, net.told(), net.given)
             self._trained = (rule, rule.depends), found
         return found
 
@@ -250,10 +256,17 @@ class Engine:
 
     # ---- trainers -----------------------------------------------------------------------------
     def trainer(self, purpose: str, compilation: Compilation) -> Any:
-        """The trainer for "train", "windows" (which carry states), "eval", "gradients", "credit"
-        (the gradients of a rule), "trace" or "apply", made on first use."""
+        """The trainer for "train", "windows" (which carry states), "eval", "gradients", "passes"
+        (which carry states), "credit" (the gradients of a rule), "trace" or "apply", made on first
+        use."""
         by_rule = purpose in ("train", "windows", "credit")
         trained = self.trained(compilation.credit if by_rule else None)
+        if trained.given and purpose != "windows":
+            raise ValueError(
+                f"{compilation.credit!r} of a recurrent model learns what comes from the windows "
+                "behind a window, got sequences as a whole; pass bptt=k to fit, or train by "
+                "credit='backprop'"
+            )
         net, params = trained.net, trained.params
         optimizer = compilation.optimizer
         updates, alone = purpose in ("train", "windows", "apply"), purpose == "apply"
@@ -277,7 +290,7 @@ class Engine:
         if not alone:
             ends = self._losses(compilation), compilation.weights, metrics
         parameters: dict[str, Any] = dict(trained.more)
-        if purpose == "windows":
+        if purpose in ("windows", "passes"):
             parameters["carries"] = "windows"
         elif purpose == "train" and self.stateful:
             parameters["carries"] = "stateful"

@@ -154,7 +154,9 @@ class Expected:
     def _places(self) -> list[windows.Place]:
         """The windows of the epoch in progress."""
         order = windows.order(self.loop, self.train, self.epochs_done)
-        return windows.places(self.train, order, self.batch_size, self.options.bptt)
+        given = self.loop.engine.trained(self.loop.compilation.credit).given
+        told = self.batch_size, self.options.bptt, bool(given)
+        return windows.places(self.train, order, *told)
 
     def check_carried(self, states: Mapping[str, Array], epoch: int, batch: int) -> None:
         """ValueError for states of recurrent layers that nothing has left at this place."""

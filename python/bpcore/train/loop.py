@@ -48,7 +48,8 @@ class Loop:
 
             self.start = identity.weights_at_the_start(self.model, self.engine)
         self.form = form
-        self.trainer = self.engine.formed(form).trainer("train", self.compilation)
+        self.purpose = "train" if options.bptt is None else "windows"
+        self.trainer = self.engine.formed(form).trainer(self.purpose, self.compilation)
         self.hooks = hooks
         self.progress: Progress
         self.saver: Any = None  # a resume.Run
@@ -140,7 +141,7 @@ class Loop:
         options = self.options
         first, self.first_batch = self.saver.restore()
         self.engine = self.trainee.built()
-        self.trainer = self.engine.formed(self.form).trainer("train", self.compilation)
+        self.trainer = self.engine.formed(self.form).trainer(self.purpose, self.compilation)
         if self.solving is not None:
             self._solve()
         self.progress.due((first - options.initial_epoch) * (steps or 0))
@@ -271,7 +272,8 @@ class Loop:
         """An update for each window of each batch; the states go on from window to window."""
         schedule, size = Rates(self.optimizer), batch_size_of(self.options.batch_size, train.n)
         order = windows.order(self, train, self.counters.epochs_done)
-        places = windows.places(train, order, size, told)
+        given = self.engine.trained(self.compilation.credit).given
+        places = windows.places(train, order, size, told, bool(given))
         walk = windows.Walk(self.engine, self.compilation, told)
         done, self.first_batch = self.first_batch, 0
         end = len(places) if self.options.steps is None else min(self.options.steps, len(places))
@@ -289,6 +291,9 @@ class Loop:
             if resumed:
                 self.saver.restore_results(trainer, windows.samples(places[:done]))
             resumed = False
+            if given:
+                given = self.engine.of(part).trained(self.compilation.credit).given
+                part.xs = walk.inputs(given, part, batch, place)
             walk.begin(trainer, batch, place)
             self._window(epoch, trainer, part, schedule, done)
             walk.end(place)

@@ -9,6 +9,7 @@ import numpy as np
 from .. import _core
 from ..base import checks, seeding
 from ..base.memory import Array
+from ..credit.wiring import Filling
 from ..data import arrays
 from ..data.dataset import Dataset, Form, Valid, batch_size_of
 from .compilation import Compilation
@@ -71,10 +72,11 @@ def check(engine: Engine, item: Dataset, what: str) -> None:
             )
 
 
-def check_fit(engine: Engine, options: Any, train: Dataset) -> None:
+def check_fit(engine: Engine, compilation: Compilation, options: Any, train: Dataset) -> None:
     """What the options of a fit ask of sequences."""
     if options.bptt is not None:
         check(engine, train, "y")
+    check_rule(engine, compilation, options.bptt)
     size = batch_size_of(options.batch_size, train.n)
     if engine.stateful and options.shuffle:
         raise ValueError(
@@ -92,6 +94,20 @@ def check_fit(engine: Engine, options: Any, train: Dataset) -> None:
             f"{tuple(options.bptt)}; expected bptt=k"
         )
     check_stateful(engine, size)
+
+
+def check_rule(engine: Engine, compilation: Compilation, told: Truncation | None) -> None:
+    """Refuse what a rule that learns from window to window has no meaning for."""
+    rule = compilation.credit
+    if not engine.trained(rule).given:
+        return
+    if told is None:
+        engine.trainer("train", compilation)  # says why not
+    elif told.back > told.every:
+        raise ValueError(
+            f"{rule!r}: got windows that overlap, bptt={tuple(told)}, expected bptt=k: what comes "
+            "from the windows behind one is predicted where it ends"
+        )
 
 
 def check_stateful(engine: Engine, size: int) -> None:
@@ -140,8 +156,11 @@ class Place(NamedTuple):
     fresh: bool
 
 
-def places(item: Dataset, order: Array, size: int, told: Truncation) -> list[Place]:
-    """The windows of all batches of an epoch, but for those in which nothing counts."""
+def places(
+    item: Dataset, order: Array, size: int, told: Truncation, bridged: bool = False
+) -> list[Place]:
+    """The windows of all batches of an epoch, but for those in which nothing counts; with
+    `bridged` they are there if something counts behind them."""
     assert item.form is not None
     length, found = item.form.lengths[0], []
     for start in range(0, item.n, size):
@@ -151,7 +170,8 @@ def places(item: Dataset, order: Array, size: int, told: Truncation) -> list[Pla
             masks.append(None if v is None else np.asarray(v.mask[order[rows]].any(axis=0)))
         for at in range(0, length, told.every):
             end = min(at + told.every, length)
-            if any(mask is None or mask[at:end].any() for mask in masks):
+            last = length if bridged else end
+            if any(mask is None or mask[at:last].any() for mask in masks):
                 found.append(Place(rows, told.begin(at, end), end, at, fresh))
                 fresh = False
     return found
@@ -195,12 +215,35 @@ class Walk:
             self.at, fresh = place.begin, False
         self.carried.begin(trainer, batch.n, fresh)
 
+    def inputs(self, given: list[Filling], part: Dataset, batch: Dataset, place: Place) -> Any:
+        """Of a window, which is part of a batch, before `begin`: its own, and those that a rule
+        has given the network."""
+        xs, told, held = list(part.xs), self.carried.told(), self.carried.states()
+        for at, shape, key in given:  # in order
+            if key is None:
+                sides = _counts_from(batch, place.begin), _counts_from(batch, place.end)
+                value = np.stack([sides[0] & (not place.fresh), sides[1]], axis=1)
+            else:
+                goes_on = key in held and (told[key][1] or not place.fresh)
+                value = held[key] if goes_on else np.zeros((batch.n, *shape))
+            xs.insert(at, value.astype(self.engine.dtype).reshape(batch.n, *shape))
+        return xs
+
     def end(self, place: Place) -> None:
         """After a window: where the next one goes on, and what a file is to hold."""
         if self.overlap:
             self.carried.set(self.states)
         else:
             self.at = place.end
+
+
+def _counts_from(item: Dataset, at: int) -> Array:
+    """By sample, whether a step that counts is there or behind it."""
+    assert item.form is not None
+    found = np.zeros(item.n, bool)
+    for v in item.valid:
+        found |= at < item.form.lengths[0] if v is None else v.mask[:, at:].any(axis=1)
+    return found
 
 
 def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> Dataset:
@@ -259,7 +302,7 @@ def gradients(
 def _pass(
     engine: Engine, compilation: Compilation, part: Dataset, states: dict[str, Array]
 ) -> tuple[tuple[float, list[Any]], dict[str, Array]]:
-    trainer = engine.of(part).trainer("windows", compilation)
+    trainer = engine.of(part).trainer("passes", compilation)
     trainer.set_states(states)
     loss, grads, _ = trainer.gradients(part.xs, part.ys, part.told, wrt_inputs=False)
     return (float(loss), grads), trainer.states()
