@@ -118,7 +118,29 @@ def test_curves_stand_where_their_numbers_are():
     gone = svg.curves("t", {"a": ([1, 2], [float("nan"), float("inf")])})
     assert "no finite value" in gone
     one = ElementTree.fromstring(svg.curves("t", {"a": ([1], [2.0])}))
-    assert len(list(one.iter(f"{SPACE}circle"))) == 1
+    (point,) = one.iter(f"{SPACE}circle")
+    told = {t.text: (float(t.get("x")), float(t.get("y"))) for t in one.iter(f"{SPACE}text")}
+    assert len(told) == 4  # title, name, and each number once, beside and below the point
+    assert abs(told["2"][1] - float(point.get("cy"))) < 6
+    assert told["1"][0] == pytest.approx(float(point.get("cx")), abs=0.1)
+
+
+def test_charts_of_epochs_have_their_numbers_at_the_ends():
+    root = ElementTree.fromstring(svg.curves("t", {"a": ([1, 4], [0.5, 2.0])}))
+    (line,) = root.iter(f"{SPACE}polyline")
+    (x0, y0), (x1, y1) = (tuple(map(float, p.split(","))) for p in line.get("points").split())
+    told = {t.text: (float(t.get("x")), float(t.get("y"))) for t in root.iter(f"{SPACE}text")}
+    assert told["1"][0] == pytest.approx(x0, abs=0.1) and told["4"][0] == pytest.approx(x1, abs=0.1)
+    assert abs(told["0.5"][1] - y0) < 6 and abs(told["2"][1] - y1) < 6
+
+
+def test_numbers_of_tables_stand_to_the_right_and_words_to_the_left():
+    rows = [["dense", "(N, 64)", "4,160", "12%", "", "1e+05"], ["add", "(N, 1)", "0", "", "", "-2"]]
+    root = ElementTree.fromstring(svg.table(list("abcdef"), rows))
+    for line in root.iter("tr"):
+        sides = [re.search(r"text-align:(\w+)", cell.get("style")).group(1) for cell in line]
+        assert sides == ["left", "left", "right", "right", "right", "right"]
+    assert "<tbody></tbody>" in svg.table(["a"], [])
 
 
 def test_rows_are_the_longest_ways():

@@ -72,3 +72,45 @@ def test_predictions_against_the_epoch():
         plotting.PredictionRecorder(x).errors()
     with pytest.raises(ValueError, match="holds no record"):
         plotting.PredictionRecorder(x).plot()
+
+
+def test_of_many_predictions_ten_are_drawn():
+    x = np.linspace(-1, 1, 400)[:, None]
+    recorder = plotting.PredictionRecorder(x, x[:, 0])
+    recorder.epochs, recorder.predictions = [1, 2], [0 * x, 0.5 * x]
+    left, right = recorder.plot()
+    lines = [line for line in left.lines if line.get_linestyle() == "-"]
+    ends = np.array([line.get_ydata()[-1] for line in lines])
+    assert len(lines) == 10 and ends[0] == -0.5 and ends[-1] == 0.5
+    targets = [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == ":"]
+    assert np.array_equal(targets, 2 * ends)  # each beside its own line
+    expected = np.sqrt(np.mean((0.5 * x) ** 2))  # of all rows
+    assert right.lines[0].get_ydata()[1] == pytest.approx(expected)
+
+
+def test_epochs_are_whole_numbers():
+    history = bp.callbacks.History()
+    for epoch in range(20):
+        history.add(epoch, {"loss": 1.0 / (epoch + 1)}, 0.1)
+    (ax,) = history.plot()
+    ax.figure.canvas.draw()
+    assert len(ax.get_xticks()) > 3 and all(tick == int(tick) for tick in ax.get_xticks())
+
+
+def test_the_pictures_of_the_docs_are_those_that_its_snippets_make(tmp_path):
+    """The graph to the letter; of the others, which matplotlib's releases draw unlike, the size."""
+    import importlib.util
+
+    from .helpers import support
+
+    folder = support.ROOT / "docs" / "pictures"
+    spec = importlib.util.spec_from_file_location("make", folder / "make.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    made = make.main(tmp_path)
+    assert made == sorted(p.name for p in folder.iterdir() if p.suffix in (".svg", ".png"))
+    assert (tmp_path / "graph.svg").read_text() == (folder / "graph.svg").read_text()
+    for name in made:
+        if name.endswith("png"):
+            shapes = [pyplot.imread(place / name).shape for place in (tmp_path, folder)]
+            assert shapes[0] == shapes[1], name

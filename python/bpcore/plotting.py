@@ -16,6 +16,7 @@ from .callbacks import Callback
 __all__ = ["PredictionRecorder", "confusion_matrix", "residuals"]
 
 _WRITTEN = 20  # classes; of more the counts would not be legible
+_LINES = 10  # predictions; of more a picture would not be legible
 
 
 def confusion_matrix(truth: Any, answers: Any, labels: Any = None, *, axes: Any = None) -> Any:
@@ -197,7 +198,10 @@ class PredictionRecorder(Callback):
         return result
 
     def plot(self, *, axes: Any = None) -> Any:
-        """Draw the predictions against the epoch, a line each, and the error if there are targets.
+        """Draw the predictions against the epoch, and the error if there are targets.
+
+        A line for each number that is predicted; of more than ten, ten that are evenly apart. The
+        error is that of all.
 
         Parameters
         ----------
@@ -211,13 +215,13 @@ class PredictionRecorder(Callback):
             raise ValueError("PredictionRecorder holds no record; give it to fit as a callback")
         names = ["prediction"] + ["error"] * (self.y is not None)
         panels = drawing.panels("PredictionRecorder.plot", names, axes)
-        lines = panels[0].plot(
-            self.epochs, np.array(self.predictions).reshape(len(self.epochs), -1)
-        )
-        panels[0].set(xlabel="epoch", ylabel="prediction")
+        found = np.array(self.predictions).reshape(len(self.epochs), -1)
+        shown = np.unique(np.linspace(0, found.shape[1] - 1, _LINES).round().astype(int))
+        lines = panels[0].plot(self.epochs, found[:, shown])
+        drawing.epochs(panels[0], "prediction")
         if self.y is not None:
-            for line, target in zip(lines, self.y.ravel(), strict=False):
+            for line, target in zip(lines, self.y.ravel()[shown], strict=True):
                 panels[0].axhline(target, color=line.get_color(), linestyle=":", linewidth=1)
             panels[1].plot(self.epochs, self.errors())
-            panels[1].set(xlabel="epoch", ylabel="root mean squared error")
+            drawing.epochs(panels[1], "root mean squared error")
         return list(panels)

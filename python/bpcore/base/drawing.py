@@ -38,3 +38,9 @@ def panels(what: str, names: list[str], axes: Any, columns: int = 0) -> list[Any
     if len(given) != len(names):
         raise ValueError(f"axes: got {len(given)}, expected {len(names)}, one for each of {names}")
     return given
+
+
+def epochs(ax: Any, what: str) -> None:
+    """Label a panel of `what` against the epoch, which is a whole number."""
+    ax.set(xlabel="epoch", ylabel=what)
+    ax.xaxis.get_major_locator().set_params(integer=True)

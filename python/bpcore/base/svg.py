@@ -52,14 +52,15 @@ def text(x: float, y: float, words: str, *, anchor: str = "middle", weight: str 
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
-    """A table as HTML; the first `texts` columns are left-aligned, numbers to the right."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as HTML: columns of numbers are aligned to the right, others to the left."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(head)
+    sides = ["right" if all(map(_is_number, column)) else "left" for column in columns]
 
     def line(tag: str, cells: Sequence[str]) -> str:
         told = [
-            f"<{tag} style='text-align:{'left' if i < texts else 'right'};padding:2px 8px'>"
-            f"{html.escape(cell)}</{tag}>"
-            for i, cell in enumerate(cells)
+            f"<{tag} style='text-align:{side};padding:2px 8px'>{html.escape(cell)}</{tag}>"
+            for side, cell in zip(sides, cells, strict=True)
         ]
         return f"<tr>{''.join(told)}</tr>"
 
@@ -68,6 +69,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) ->
         "<table style='border-collapse:collapse'><thead>"
         f"{line('th', head)}</thead><tbody>{body}</tbody></table>"
     )
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell holds a number as these tables write them, or nothing."""
+    try:
+        float(cell.rstrip("%").replace(",", "") or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def curves(title: str, lines: dict[str, tuple[Sequence[float], Sequence[float]]]) -> str:
@@ -102,12 +112,11 @@ def curves(title: str, lines: dict[str, tuple[Sequence[float], Sequence[float]]]
     parts = [
         text(width / 2, 16, title, weight="bold"),
         f"<path d='M{left} {top}V{height - low}H{width - 12}' fill='none' stroke='currentColor'/>",
-        text(left - 6, top + 8, f"{y1:.3g}", anchor="end"),
-        text(left, height - low + 14, f"{x0:g}"),
-        text(width - 12, height - low + 14, f"{x1:g}", anchor="end"),
     ]
-    if y1 > y0:
-        parts.append(text(left - 6, height - low, f"{y0:.3g}", anchor="end"))
+    for y in dict.fromkeys((y0, y1)):  # at the height of its points
+        parts.append(text(left - 6, place(x0, y)[1] + 4, f"{y:.3g}", anchor="end"))
+    for x in dict.fromkeys((x0, x1)):
+        parts.append(text(place(x, y0)[0], height - low + 14, f"{x:g}"))
     for k, (name, line) in enumerate(points.items()):
         color = LINES[k % len(LINES)]
         places = [place(x, y) for x, y in line]

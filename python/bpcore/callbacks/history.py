@@ -128,13 +128,15 @@ class History(Callback):
         return axes
 
     def _panel(self, name: str, ax: Any) -> None:
+        from ..base import drawing
+
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             if key in self.history:
                 # a line of one point would not be seen
                 marker = "o" if len(self.history[key]) == 1 else None
                 epochs = [epoch + 1 for epoch in self.epochs[key]]
                 ax.plot(epochs, self.history[key], label=label, marker=marker)
-        ax.set(xlabel="epoch", ylabel=name)
+        drawing.epochs(ax, name)
         ax.legend()
 
     def _repr_html_(self) -> str:
@@ -173,4 +175,5 @@ class History(Callback):
 
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={number(v[-1])}" for k, v in self.history.items() if v)
-        return f"<History of {len(self.epoch)} epochs{': ' if last else ''}{last}>"
+        n = len(self.epoch)
+        return f"<History of {n} epoch{'' if n == 1 else 's'}{': ' if last else ''}{last}>"

@@ -212,7 +212,7 @@ class Diagnosis:
             [_cell(name, getattr(layer, name)) for name, _ in _COLUMNS] for layer in self.layers
         ]
         found = f"<ol>{told}</ol>" if told else "<p>healthy: no finding</p>"
-        return f"<div><p>{html.escape(head)}</p>{found}{svg.table(titles, rows, texts=2)}</div>"
+        return f"<div><p>{html.escape(head)}</p>{found}{svg.table(titles, rows)}</div>"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON data; nan and infinities as None."""

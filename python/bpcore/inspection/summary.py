@@ -50,7 +50,7 @@ def page(model: Any, engine: Any) -> str:
     drawn = picture(model, engine) if len(engine.nodes) <= _DRAWN else ""
     return (
         f"<div><p><b>{html.escape(_title(model))}</b></p>{drawn}"
-        f"{svg.table(_HEAD, rows(engine), texts=2)}"
+        f"{svg.table(_HEAD, rows(engine))}"
         f"<p>{html.escape(_totals(model, engine))}</p></div>"
     )
 
