@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import warnings
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import pytest
 import bpcore as bp
 from bpcore import cli, tabular
 
-from .helpers import support
 from .helpers.tables import people, write
 
 
@@ -60,105 +57,6 @@ def test_separators_quotes_encodings_marks(tmp_path):
     assert columns(tmp_path / "t.npz") == {"x_0": [0.0, 2.0], "x_1": [1.0, 3.0], "y": [1.0, 2.0]}
 
 
-FILES = {
-    "empty": (b"", r"is empty"),
-    "header only": (b"a,t\n", r"no rows"),
-    "ragged": (b"a,t\n1,x\n1,2,3\n", r"line 3: 3 fields, expected 2"),
-    "NUL": (b"a,t\n1,x\n\0,y\n", r"line 3.*NUL"),
-    "open quote": (b'a,t\n1,"x\n2,y\n', r"quotation mark"),
-    "no target": (b"a,b\n1,x\n2,y\n", r"no column 't'"),
-    "one class": (b"a,t\n1,x\n2,x\n", r"one class, 'x'"),
-    "missing target": (b"a,t\n1,x\n2,\n3,y\n", r"missing in row 2"),
-    "same name twice": (b"a,a,t\n1,2,x\n3,4,y\n", r"two columns are named 'a'"),
-    "no name": (b"a,,t\n1,2,x\n3,4,y\n", r"column 2 has no name"),
-    "mixed": (b"a,t\n" + b"".join(b"%d,%s\n" % (i, b"xy"[i % 2 : i % 2 + 1]) for i in range(40))
-              + b"oops,x\n", r"'oops' in row 41"),
-    "wrong encoding": ("a,t\nZürich,x\nBern,y\n".encode("latin-1"), r"not utf-8"),
-    "all missing": (b"a,t\n" + b",x\n,y\n" * 20, r"no column is left"),
-    "infinite": (b"a,t\n1,x\ninf,y\n", r"'a' holds Inf in row 2"),
-    "too large": (b"a,t\n1e300,x\n2,y\n", r"'a' holds 1e\+300 in row 1"),
-    "binary": (bytes(range(256)) * 4, r"utf-8|NUL|fields|is empty"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", FILES)
-def test_bad_files_end_with_file_and_row_and_overwrite_nothing(case, tmp_path, capsys):
-    data, words = FILES[case]
-    path, out = tmp_path / "t.csv", tmp_path / "m.safetensors"
-    path.write_bytes(data)
-    out.write_text("mine")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of the column that is left out
-        assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert str(path) in error and "Traceback" not in error and out.read_text() == "mine"
-    assert support.found(words, error), error
-
-
-def test_a_folder_and_a_missing_file(tmp_path, capsys):
-    out = tmp_path / "m.safetensors"
-    for path in (tmp_path, tmp_path / "nowhere.csv"):
-        assert cli.main(["train", str(path), "--target", "t", "--out", str(out)]) == 2
-        assert str(path) in capsys.readouterr().err and not out.exists()
-
-
-@pytest.mark.parametrize("name", ["t.npz", "t.parquet"])
-@pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256))], ids=len)
-def test_files_that_are_not_what_their_names_say(name, data, tmp_path, capsys):
-    if name.endswith("parquet"):
-        pytest.importorskip("pyarrow")
-    path = tmp_path / name
-    path.write_bytes(data)
-    assert cli.main(["train", str(path), "--target", "t", "--out", str(tmp_path / "m")]) == 2
-    assert str(path) in capsys.readouterr().err
-
-
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read all")
-def test_a_file_that_may_not_be_read(tmp_path, capsys):
-    path = tmp_path / "t.csv"
-    path.write_bytes(b"a,t\n1,x\n2,y\n")
-    path.chmod(0)
-    assert cli.main(["train", str(path), "--target", "t", "--out", str(tmp_path / "m")]) == 2
-    assert str(path) in capsys.readouterr().err
-
-
-def test_what_is_read_is_never_overwritten(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    table, score = people(60)
-    data = write(tmp_path / "d.csv", {**table, "t": np.where(score > 0.5, "yes", "no")})
-    before, model = data.read_bytes(), str(tmp_path / "m.st")
-    train = ["train", str(data), "--target", "t", "--epochs", "1", "--out"]
-    assert cli.main([*train, str(data)]) == 2
-    assert "--out" in capsys.readouterr().err and data.read_bytes() == before
-    assert cli.main([*train, model, "--plot", str(tmp_path / "p.foo")]) == 2
-    assert "ends in one of" in capsys.readouterr().err and not os.path.exists(model)
-    assert cli.main([*train, model]) == 0
-    for path in (str(data), model):
-        assert cli.main(["predict", model, str(data), "-o", path]) == 2
-        assert "itself" in capsys.readouterr().err
-    assert data.read_bytes() == before
-
-
-def test_a_bad_row_is_named_in_prediction_too(tmp_path, capsys, monkeypatch):
-    from bpcore.data import tables
-
-    monkeypatch.setattr(tables, "ROWS", 7)
-    data, bad = tmp_path / "d.csv", tmp_path / "bad.csv"
-    lines = [f"{i},{'xy'[i % 2]}" for i in range(40)]
-    data.write_text("\n".join(["a,t", *lines]))
-    model, out = str(tmp_path / "m.st"), tmp_path / "out.csv"
-    train = ["train", str(data), "--target", "t", "--epochs", "1", "--out", model]
-    assert cli.main(train) == 0
-    for value in ("word", "1e300"):
-        bad.write_text("\n".join(["a,t", *lines[:30], f"{value},x", *lines[30:]]))
-        for told in (["predict", model, str(bad), "-o", str(out)], ["evaluate", model, str(bad)]):
-            capsys.readouterr()
-            assert cli.main(told) == 2
-            error = capsys.readouterr().err
-            assert "bad.csv" in error and "row 31" in error and "'a'" in error, error
-            assert not out.exists()
-
-
 def test_a_report_without_rows_that_were_held_out(tmp_path, capsys):
     data = tmp_path / "d.csv"
     data.write_text("a,t\n1,x\n2,y\n")
@@ -178,15 +76,6 @@ def test_a_report_without_rows_that_were_held_out(tmp_path, capsys):
     report = json.loads(told.out)
     assert report["held_out_rows"] == 0 and sum(map(sum, report["confusion"])) == 2
     assert "too few to hold out" in told.err
-
-
-def test_ten_thousand_columns(tmp_path):
-    rng = np.random.default_rng(0)
-    table = {f"c{i}": rng.normal(size=12) for i in range(10_000)}
-    table["t"] = ["x", "y"] * 6
-    path = write(tmp_path / "wide.csv", table)
-    model = tabular.TabularClassifier((4,), epochs=1, random_state=0).fit(path, "t")
-    assert model.preprocessor_.width == 10_000
 
 
 # ---- the command line --------------------------------------------------------------------------

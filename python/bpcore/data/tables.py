@@ -27,6 +27,7 @@ from ..base.memory import Array
 Block = dict[str, Array]
 ROWS = 20_000  # of a block
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a", "missing"})
+_BLOCK = 1 << 16  # bytes
 _FIELD = 1 << 20  # characters of a field, at the most
 _SEPARATORS = ",;\t|"
 
@@ -135,12 +136,15 @@ class Delimited(Table):
         try:
             return str(file.readline(_FIELD))
         except UnicodeError as error:
-            raise ValueError(self._undecodable(error, 1)) from None
+            raise ValueError(self._undecodable(error)) from None
 
-    def _undecodable(self, error: UnicodeError, line: int) -> str:
+    def _undecodable(self, error: UnicodeError) -> str:
+        why = str(error)
+        if isinstance(error, UnicodeDecodeError):  # its position is one in a block that was read
+            why = f"byte 0x{error.object[error.start]:02x}: {error.reason}"
         return (
-            f"{self.source}, near line {line}: not {self.encoding} ({error}); give the file's "
-            "encoding, for example latin-1 or cp1252"
+            f"{self.source}, line {_undecodable_line(self.path, self.encoding)}: not "
+            f"{self.encoding} ({why}); give the file's encoding, for example latin-1 or cp1252"
         )
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -156,7 +160,7 @@ class Delimited(Table):
                     except StopIteration:
                         return
                     except UnicodeError as error:
-                        raise ValueError(self._undecodable(error, reader.line_num + 1)) from None
+                        raise ValueError(self._undecodable(error)) from None
                     except csv.Error as error:
                         raise ValueError(
                             f"{self.source}, line {reader.line_num}: {_words(error)}"
@@ -332,6 +336,26 @@ def _flat(arrays: dict[str, Array]) -> dict[str, Array]:
             flat = array.reshape(len(array), -1)
             columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
     return columns
+
+
+def _undecodable_line(path: Path, encoding: str) -> int:
+    """The line of a text file in which it ends to be of this encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line = 1
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            before = decoder.getstate()
+            try:
+                line += decoder.decode(block).count("\n")
+            except UnicodeError:
+                decoder.setstate(before)
+                break
+    for byte in block:
+        try:
+            line += decoder.decode(bytes([byte])) == "\n"
+        except UnicodeError:
+            break
+    return line
 
 
 def _is_float(text: str) -> bool:

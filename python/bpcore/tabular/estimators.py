@@ -92,7 +92,9 @@ class TabularClassifier(Tabular):
     def _truths(self, source: str, values: list[Any]) -> Array:
         place = self._places()
         result = np.empty(len(values), np.int64)
-        for row, word in enumerate(rows.as_texts(values)):
+        words = rows.as_texts(values)
+        rows.refuse_missing(source, words)
+        for row, word in enumerate(words):
             if word not in place:
                 raise ValueError(
                     f"{source}: the target is {word!r} in row {row + 1}, expected one of "

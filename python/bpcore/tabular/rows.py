@@ -95,7 +95,7 @@ def labels(source: str, values: list[Any]) -> tuple[list[Any], Array]:
     Classes are what they were: whole numbers, numbers, booleans or texts.
     """
     words = as_texts(values)
-    _refuse_missing(source, words)
+    refuse_missing(source, words)
     first = {str(word): value for word, value in zip(words, values, strict=True)}
     names = sorted(first, key=_order)
     place = {name: k for k, name in enumerate(names)}
@@ -117,7 +117,7 @@ def as_texts(values: list[Any]) -> list[str | None]:
 
 def numbers(source: str, values: list[Any]) -> Array:
     """Targets of a regression as float64; ValueError with the row for what is no number."""
-    _refuse_missing(source, values)
+    refuse_missing(source, values)
     result = np.empty(len(values))
     for row, value in enumerate(values):
         try:
@@ -144,7 +144,8 @@ def _are_numbers(values: list[Any]) -> bool:
     return all(type(value) in (int, float) or value is None for value in values)
 
 
-def _refuse_missing(source: str, values: list[Any]) -> None:
+def refuse_missing(source: str, values: list[Any]) -> None:
+    """ValueError with the row if a value of a target is missing, or if there are none."""
     if not values:
         raise ValueError(f"{source} has no rows, expected at least 1")
     gone = [row for row, value in enumerate(values, start=1) if value is None]
