@@ -1,6 +1,8 @@
 """One network, trained by every rule of credit assignment: accuracy, alignment, time.
 
-Run it with the name of a picture to draw them side by side (needs matplotlib); --quick trains less.
+The bottleneck and alternating minimisation compare or move rows of a batch together, and have
+larger ones. Run it with the name of a picture to draw them side by side (needs matplotlib); --quick
+trains less.
 """
 
 import sys
@@ -10,16 +12,18 @@ import numpy as np
 
 import bpcore as bp
 
-RULES = {
-    "backprop": lambda: "backprop",
-    "feedback alignment": lambda: bp.credit.FeedbackAlignment(),
-    "sign-symmetric": lambda: bp.credit.FeedbackAlignment(sign_symmetric=True),
-    "direct feedback": lambda: bp.credit.DirectFeedbackAlignment(),
-    "synthetic gradients": lambda: bp.credit.SyntheticGradients(
-        context=False, module_learning_rate=1e-2
-    ),
-    "the same, with labels": lambda: bp.credit.SyntheticGradients(module_learning_rate=1e-2),
-    "target propagation": lambda: bp.credit.DifferenceTargetPropagation(target_rate=0.3),
+C = bp.credit
+SYNTHETIC = {"module_learning_rate": 1e-2}
+RULES = {  # rule, rate, rows of a batch
+    "backprop": (lambda: "backprop", 1e-3, 32),
+    "feedback alignment": (lambda: C.FeedbackAlignment(), 1e-3, 32),
+    "sign-symmetric": (lambda: C.FeedbackAlignment(sign_symmetric=True), 1e-3, 32),
+    "direct feedback": (lambda: C.DirectFeedbackAlignment(), 1e-3, 32),
+    "synthetic gradients": (lambda: C.SyntheticGradients(context=False, **SYNTHETIC), 1e-3, 32),
+    "the same, with labels": (lambda: C.SyntheticGradients(**SYNTHETIC), 1e-3, 32),
+    "target propagation": (lambda: C.DifferenceTargetPropagation(target_rate=0.3), 1e-3, 32),
+    "HSIC bottleneck": (lambda: C.HSICBottleneck(sigma=5.0, beta=50.0), 3e-3, 64),
+    "alternating": (lambda: C.AlternatingMinimization(), 3e-3, 64),
 }
 epochs = 8 if "--quick" in sys.argv else 30
 pictures = [name for name in sys.argv[1:] if not name.startswith("-")]
@@ -27,20 +31,20 @@ pictures = [name for name in sys.argv[1:] if not name.startswith("-")]
 (x, y), (xt, yt) = bp.datasets.load_digits(split=True)
 
 
-def network(credit):
+def network(credit, rate):
     hidden = [bp.layers.Dense(64, "tanh") for _ in range(4)]
     model = bp.Sequential([*hidden, bp.layers.Dense(10)], seed=0)
-    model.compile(bp.optimizers.Adam(1e-3), "cross_entropy", ["accuracy"], credit=credit)
+    model.compile(bp.optimizers.Adam(rate), "cross_entropy", ["accuracy"], credit=credit)
     return model
 
 
 curves = {}
 print("rule                    accuracy  degrees to backpropagation, layer by layer     ms a pass")
-for name, rule in RULES.items():
-    model, accuracy, angles, spent = network(rule()), [], [], 0.0
+for name, (rule, rate, rows) in RULES.items():
+    model, accuracy, angles, spent = network(rule(), rate), [], [], 0.0
     for _ in range(epochs):
         start = time.perf_counter()
-        model.fit(x, y, epochs=1, verbose=0)
+        model.fit(x, y, batch_size=rows, epochs=1, verbose=0)
         spent += time.perf_counter() - start
         accuracy.append(model.evaluate(xt, yt)["accuracy"])
         angles.append(list(model.alignment(x[:256], y[:256]).values()))

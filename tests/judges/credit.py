@@ -84,12 +84,18 @@ def cdni_6():
     _cdni(6)
 
 
-def _blocks(*widths):
+def _start():
+    """What PyTorch's layers begin with, as in the trials: smaller than Glorot's, so that Adam's
+    first steps go further."""
+    return bp.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
+def _blocks(*widths, end="relu"):
     layers = []
     for units in widths:
         plain = L.BatchNormalization(momentum=0.9, center=False, scale=False)
-        layers += [L.Dense(units), plain, L.Activation("relu")]
-    return layers
+        layers += [L.Dense(units, kernel_initializer=_start()), plain, L.Activation("relu")]
+    return [*layers[:-1], L.Activation(end)]
 
 
 def _fitted(model, x, y, batch, epochs):
@@ -102,37 +108,54 @@ def _adam(n, batch, epochs, rate=1e-3):
     return bp.optimizers.Adam(bp.schedules.Polynomial(rate, -(-n // batch) * epochs, 0.0))
 
 
-def hsic():
-    """The HSIC bottleneck, 5 blocks of 128, batch 512, sigma 5, beta 50: one epoch of it, and one
-    of the head alone: at least 94.5 % right."""
+def _formatted(seed, optimizer):
     x, y, xt, yt = _data()
     blocks = _blocks(128, 128, 128, 128, 128)
-    model = bp.Sequential([bp.Input((784,)), *blocks, L.Dense(10)], seed=0)
-    model.compile(_adam(len(x), 512, 1), "cross_entropy", credit=C.HSICBottleneck(5.0, 50.0))
+    head = L.Dense(10, kernel_initializer=_start())
+    model = bp.Sequential([bp.Input((784,)), *blocks, head], seed=seed)
+    model.compile(optimizer, "cross_entropy", credit=C.HSICBottleneck(5.0, 50.0))
     seconds = _fitted(model, x, y, 512, 1)
-    before = 100 * float((model.predict(xt).argmax(1) == yt).mean())
     for layer in blocks:
         layer.trainable = False
     model.compile(_adam(len(x), 512, 1), "cross_entropy")
-    _fitted(model, x, y, 512, 1)
+    seconds += _fitted(model, x, y, 512, 1)
     right = 100 * float((model.predict(xt).argmax(1) == yt).mean())
-    print(f"{before:.2f} % right after the first epoch, {right:.2f} % after both, {seconds:.0f} s")
-    assert right >= 94.5
+    print(f"{optimizer!r}, seed {seed}: {right:.2f} % right, {seconds:.0f} s", flush=True)
+    return right
 
 
-def unformatted():
-    """The HSIC bottleneck without a head, 4 blocks of 256 and one of 10, batch 256, beta 200, two
-    epochs: at least 96.5 % right."""
+def hsic():
+    """The HSIC bottleneck, 5 blocks of 128, batch 512, sigma 5, beta 50: one epoch of it, and one
+    of the head alone, mean of three seeds: at least 94.5 % right; and where the rate of the first
+    epoch stays what it is, at least 95 %."""
+    n = len(_data()[0])
+    found = [_formatted(seed, _adam(n, 512, 1)) for seed in range(3)]
+    held = _formatted(0, bp.optimizers.Adam(1e-3))
+    print(f"mean {np.mean(found):.2f} %, with the rate held {held:.2f} %", flush=True)
+    assert np.mean(found) >= 94.5 and held >= 95.0
+
+
+def _unformatted(end, seed):
     x, y, xt, yt = _data()
     rule = C.HSICBottleneck(5.0, 200.0, unformatted=True)
-    layers = _blocks(256, 256, 256, 256, 10)
-    model = bp.Sequential([bp.Input((784,)), *layers], seed=0)
+    layers = _blocks(256, 256, 256, 256, 10, end=end)
+    model = bp.Sequential([bp.Input((784,)), *layers], seed=seed)
     model.compile(_adam(len(x), 256, 2), "mse", credit=rule)
     seconds = _fitted(model, x, np.eye(10, dtype=np.float32)[y], 256, 2)
     classes = rule.match(model.predict(x), y)
     right = 100 * float((rule.classify(model.predict(xt)) == yt).mean())
-    print(f"{right:.2f} % right, units are {classes.tolist()}, {seconds:.0f} s", flush=True)
-    assert right >= 96.5
+    told = f"{end}, seed {seed}: {right:.2f} % right, units are {classes.tolist()}"
+    print(f"{told}, {seconds:.0f} s", flush=True)
+    return right
+
+
+def unformatted():
+    """The HSIC bottleneck without a head, 4 blocks of 256 and one of 10, batch 256, beta 200, two
+    epochs: at least 96.5 % right, each of three seeds where the last block ends in softmax, and the
+    median of three where it ends in relu, as the source's (of some starts two classes share relu
+    units, which the objective does not mind)."""
+    assert min(_unformatted("softmax", seed) for seed in range(3)) >= 96.5
+    assert np.median([_unformatted("relu", seed) for seed in range(3)]) >= 96.5
 
 
 def _am_net(credit, optimizer, seed):
