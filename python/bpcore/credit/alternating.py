@@ -120,11 +120,14 @@ class AlternatingMinimization(Rule):
         for block in [*hidden, head]:
             forward.append(self._write(net, block, x))
             x = forward[-1].a
-        if any("seed" in attrs for *_, attrs, _ in net.low.nodes):
-            raise ValueError(
-                f"{self.label} runs a layer several times a step, each time as the same function, "
-                "got one that draws random numbers; leave Dropout and noise out"
-            )
+        drawing = {name for *_, attrs, name in net.low.nodes if "seed" in attrs}
+        for node in net.nodes:
+            if node.layer.name in drawing:
+                raise net.refuse(
+                    node.layer,
+                    "it draws random numbers, and codes run a layer several times a step, each "
+                    "time as the same function",
+                )
         net.outputs = [net.stop(x)]
         codes = self._codes(net, [*hidden, head], forward)
         for k, block in enumerate(hidden):

@@ -111,6 +111,10 @@ class DifferenceTargetPropagation(Rule):
         low, name = net.low, here.block.name
         shape, size = low.shapes[below.h], low.shapes[below.h][0]
         function, alpha = below.made_by
+        if function in ("softmax", "log_softmax"):
+            raise net.refuse(
+                below.nodes[-1].layer, "an inverse ends in a function of single values"
+            )
 
         noisy = low.add(
             "noise", (net.stop(below.h),), shape, self.name, mode="gaussian", shape=shape,

@@ -252,6 +252,7 @@ class DepthwiseConv2D(FilterLayer):
     """
 
     rank = 2
+    _transposed = ("kernel",)
 
     def __init__(
         self,

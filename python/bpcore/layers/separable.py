@@ -55,6 +55,7 @@ callable
     """
 
     rank = 2
+    _transposed = ("depthwise_kernel", "pointwise_kernel")
 
     def __init__(
         self,

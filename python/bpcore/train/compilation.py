@@ -16,6 +16,7 @@ from ..data.targets import Target
 from ..errors import MismatchWarning, warn
 from ..graph import End, Lowering
 from ..losses import CoreLoss
+from ..optimizers.kfac import KFAC
 from . import advice
 from .groups import Groups
 from .measures import Measures, is_config, leaves, named
@@ -82,7 +83,7 @@ class Compilation:
                 f"credit={rule!r} assigns the error of a loss, got no loss; give one, or leave "
                 "credit out for a loop of your own"
             )
-        if isinstance(self.optimizer, optimizers.BatchSolver):
+        if isinstance(self.optimizer, (optimizers.BatchSolver, KFAC)):
             raise ValueError(
                 f"optimizer {type(self.optimizer).__name__} needs the derivatives of the loss "
                 f"itself, got credit={rule!r}; take an optimizer that steps along a direction, "
