@@ -48,6 +48,7 @@ class PySolver {
     const Poll poll = signal_poll();
     py::list done;
     Verdict verdict = Verdict::kGoesOn;
+    solver_->forget();  // code of the user's has run
     do {
       try {
         const GilRelease release;
@@ -79,10 +80,13 @@ class PySolver {
 
  private:
   // The iteration counts; what losses and metrics are after it.
-  static void look_back(Trainer<double>& trainer) {
+  void look_back(Trainer<double>& trainer) const {
     constexpr std::int64_t kRows = 1024;
     constexpr double kRate = 0, kForever = 1e9;
     trainer.steps().add(1);
+    if (solver_->outputs() != nullptr && trainer.source().n <= kRows && !trainer.config()->between_may_throw) {
+      return trainer.take_evaluation(*solver_->outputs());
+    }
     trainer.reset_results();
     trainer.start_epoch(kRows, false, 0, 0, 0, false);
     while (trainer.batch() < trainer.n_batches()) trainer.run(&kRate, 1, -1, kForever);

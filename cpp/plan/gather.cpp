@@ -204,6 +204,9 @@ void RowReader<T>::read_columns(const std::int64_t* order, Rows rows, Rows colum
 
 template <class T> void RowReader<T>::read(const std::int64_t* order, Rows rows, T* dst) const {
   const std::int64_t stride = view_.rank > 0 ? view_.stride[0] : 0;
+  if (order == nullptr && offset_ == nullptr && axes_ == 1 && stride == row_size_ * stride_[0]) {
+    return run_(view_.data + rows.begin * stride, stride_[0], rows.count() * row_size_, dst);
+  }
   if (order == nullptr) {
     for (std::int64_t r = rows.begin; r < rows.end; ++r, dst += row_size_) read_row(view_.data + r * stride, dst);
     return;

@@ -7,6 +7,15 @@ namespace {
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
+// A few values; four at a time, for a compiler that is told that none is written before the others are read.
+inline void scaled(const double* __restrict x, std::int64_t n, double by, double* __restrict to) {
+  std::int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    to[i] = x[i] * by, to[i + 1] = x[i + 1] * by, to[i + 2] = x[i + 2] * by, to[i + 3] = x[i + 3] * by;
+  }
+  for (; i < n; ++i) to[i] = x[i] * by;
+}
+
 }  // namespace
 
 template <class T> std::vector<DenseLayer> dense_layers(const Sweep<T>& sweep, int* other) {
@@ -59,14 +68,12 @@ void rows_of_dense_layers(Sweep<double>& sweep, const std::vector<DenseLayer>& l
       double* const row = to + r * stride;
       if (layer.bias) std::copy_n(d, out, row + layer.offset.back());
       if (in == 0) continue;
-      double* const kernel = row + layer.offset.front();  // in rows of `out`, one behind the other
+      double* kernel = row + layer.offset.front();  // in rows of `out`, one behind the other
       if (out == 1) {
-        for (std::int64_t i = 0; i < in; ++i) kernel[i] = x[i] * d[0];
+        scaled(x, in, d[0], kernel);
         continue;
       }
-      for (std::int64_t i = 0; i < in; ++i) {
-        for (std::int64_t k = 0; k < out; ++k) kernel[i * out + k] = x[i] * d[k];
-      }
+      for (std::int64_t i = 0; i < in; ++i, kernel += out) scaled(d, out, x[i], kernel);
     }
   }
 }

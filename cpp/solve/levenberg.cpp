@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace bp {
 namespace {
@@ -98,7 +99,7 @@ Verdict Levenberg::iterate(const BatchSource<double>& source, const Poll& poll) 
   Trial trial(sweep_);
   const double* const w = trial.before();
   const double samples = static_cast<double>(source.n), errors = samples * static_cast<double>(outputs_);
-  const double loss = normal_.evaluate(source, poll);
+  const double loss = normal_.evaluate(source, poll, std::exchange(known_, false));
   tries_ = step_norm_ = 0;
   errors_unit_ = all_squares_ ? errors : 2 * samples;
   if (all_squares_ && halves_) errors_unit_ = 2 * samples;
@@ -119,6 +120,8 @@ Verdict Levenberg::iterate(const BatchSource<double>& source, const Poll& poll) 
       const double after = normal_.loss(source, poll);
       if (objective(after, next.data(), by) < now) {
         trial.keep();
+        known_ = true;
+        whole_ = normal_.holds(source);
         mu_ = std::max(mu_ * mu_dec_, 1e-20);
         step_norm_ = norm(step_.data(), size_);
         return after + penalty(next.data()) <= goal_ ? Verdict::kGoal : Verdict::kGoesOn;

@@ -22,6 +22,8 @@ class Levenberg final : public Solver {
   explicit Levenberg(const Problem& problem);
 
   Verdict iterate(const BatchSource<double>& source, const Poll& poll) override;
+  void forget() override { known_ = false; }
+  const Outputs<double>* outputs() const override { return known_ && whole_ ? &sweep_.losses() : nullptr; }
   Numbers report() const override;
   State state() const override;
   void set_state(const State& state) override;
@@ -46,6 +48,7 @@ class Levenberg final : public Solver {
   Buffer<double> matrix_, gradient_, damped_, step_;
   double errors_unit_ = 1;  // of mean losses in F
   double gamma_, alpha_ = 0, beta_ = 1;
+  bool known_ = false, whole_ = false;  // the last pass was a loss at the weights as they are; of all rows at once
   bool weighed_ = false;  // alpha_ and beta_ are of an iteration before
   double gradient_norm_ = 0, step_norm_ = 0, tries_ = 0;
 };

@@ -43,12 +43,6 @@ NormalEquations::NormalEquations(Sweep<double>& sweep) : sweep_(sweep), size_(sw
   }
 }
 
-double NormalEquations::sum_of_losses(const Part& part) const {
-  double sum = 0;
-  for (std::int64_t r = 0; r < part.data.count(); ++r) sum += sweep_.row_loss(r);
-  return sum;
-}
-
 // Row m of sample r, at (r columns_ + m) P: the gradient of column m of S.
 void NormalEquations::make_rows(const Part& part, std::int64_t n) {
   const auto& losses = sweep_.config().losses;
@@ -126,7 +120,7 @@ void NormalEquations::add_square(const Part& part) {
   }
 }
 
-double NormalEquations::evaluate(const BatchSource<double>& source, const Poll& poll) {
+double NormalEquations::evaluate(const BatchSource<double>& source, const Poll& poll, bool known) {
   const std::int64_t work = source.n * (columns_ + 2) * (sweep_.plan().flops() + size_ * size_);
   const int threads = threads_for(work);
   while (dense_ == nullptr && scratch_.size() < at(threads)) {
@@ -138,9 +132,12 @@ double NormalEquations::evaluate(const BatchSource<double>& source, const Poll& 
   }
   if (dense_ != nullptr) dense_->make_room(threads);
   double total = 0;
+  known = known && holds(source);  // of more chunks only the last one's values are still there
   sweep_.run(source, chunk_, threads, poll, [&](const Part& part) {
-    sweep_.forward(part);
-    sweep_.losses(part, source.n, short_);
+    if (!known) {
+      sweep_.forward(part);
+      sweep_.losses(part, source.n, short_);
+    }
     if (short_) {
       const double* const delta = sweep_.gradient(sweep_.config().losses[0].prediction);
       std::copy_n(delta + part.mine.begin, part.mine.count(), residuals_.data() + part.mine.begin);
@@ -153,7 +150,7 @@ double NormalEquations::evaluate(const BatchSource<double>& source, const Poll& 
       sweep_.backward(part);
     }
     part.team.barrier();
-    if (part.team.rank == 0) total += sum_of_losses(part);
+    if (part.team.rank == 0) total += sweep_.add_losses(part.all(), 0);
     if (short_) {
       add_gradient(part);
     } else {
@@ -174,9 +171,9 @@ double NormalEquations::loss(const BatchSource<double>& source, const Poll& poll
   const int threads = threads_for(sweep_.plan().flops() * source.n);
   sweep_.run(source, chunk_, threads, poll, [&](const Part& part) {
     sweep_.forward(part);
-    sweep_.losses(part, source.n, false);
+    sweep_.losses(part, source.n, short_);
     part.team.barrier();
-    if (part.team.rank == 0) total += sum_of_losses(part);
+    if (part.team.rank == 0) total += sweep_.add_losses(part.all(), 0);
   });
   return total / static_cast<double>(source.n);
 }

@@ -18,9 +18,10 @@ class NormalEquations {
   explicit NormalEquations(Sweep<double>& sweep);
 
   // At the weights as they are. Returns the mean loss (without penalties); afterwards matrix() and gradient() are those
-  // of the mean loss: Q in its upper triangle, P x P.
-  double evaluate(const BatchSource<double>& source, const Poll& poll);
+  // of the mean loss: Q in its upper triangle, P x P. `known`: nothing has changed since loss().
+  double evaluate(const BatchSource<double>& source, const Poll& poll, bool known);
   double loss(const BatchSource<double>& source, const Poll& poll);  // alone
+  bool holds(const BatchSource<double>& source) const { return source.n <= chunk_; }  // all of its rows at once
 
   const double* matrix() const { return matrix_.data(); }
   const double* gradient() const { return gradient_.data(); }
@@ -30,7 +31,6 @@ class NormalEquations {
   void add_square(const Part& part);
   void keep_residuals(const Part& part);
   void add_gradient(const Part& part);
-  double sum_of_losses(const Part& part) const;
 
   Sweep<double>& sweep_;
   std::unique_ptr<KroneckerSquare> dense_;

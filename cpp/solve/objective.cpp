@@ -47,7 +47,7 @@ double Objective::at(const double* w, double* gradient, const BatchSource<double
     sweep_.losses(part, source.n, true);
     sweep_.backward(part);
     part.team.barrier();
-    for (std::int64_t r = 0; part.team.rank == 0 && r < part.data.count(); ++r) total += sweep_.row_loss(r);
+    if (part.team.rank == 0) total = sweep_.add_losses(part.all(), total);
     sweep_.accumulate_share(part, gradient, part.data.begin > 0);
   });
   const double value = total / static_cast<double>(source.n) + add_penalties(w, gradient);

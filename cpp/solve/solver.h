@@ -22,6 +22,10 @@ class Solver {
   // One iteration from the weights as they are; they change when it is accepted, and only then: after an exception,
   // which poll may throw at any time, they are what they were.
   virtual Verdict iterate(const BatchSource<double>& source, const Poll& poll) = 0;
+  // Before an iteration where anything may have changed since the last one: weights, data.
+  virtual void forget() {}
+  // Of all of the data as one batch, outputs and losses at the weights as they are; null where the solver has none.
+  virtual const Outputs<double>* outputs() const { return nullptr; }
   virtual Numbers report() const = 0;              // of the last iteration
   virtual State state() const = 0;                 // all that the next iteration takes from the ones before
   virtual void set_state(const State& state) = 0;  // BadInput for what is no state of this solver

@@ -174,15 +174,17 @@ template <class T> void Sweep<T>::accumulate_share(const Part& part, T* g, bool 
   }
 }
 
-template <class T> double Sweep<T>::row_loss(std::int64_t row) const {
-  double total = 0;
-  for (std::size_t k = 0; k < losses_.count(); ++k) {
-    const BoundLoss<T>& loss = losses_.bound(k);
-    double sum = 0;
-    for (std::int64_t i = row * loss.positions; i < (row + 1) * loss.positions; ++i) {
-      sum += static_cast<double>(losses_.row_loss(k)[i]);
+template <class T> double Sweep<T>::add_losses(Rows rows, double total) const {
+  for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+    double of_row = 0;
+    for (std::size_t k = 0; k < config().losses.size(); ++k) {
+      const BoundLoss<T>& loss = config().losses[k];
+      const T* const from = losses_.row_loss(k) + r * loss.positions;
+      double sum = 0;
+      for (std::int64_t i = 0; i < loss.positions; ++i) sum += static_cast<double>(from[i]);
+      of_row += loss.config.weight * (loss.positions > 1 ? sum / static_cast<double>(loss.positions) : sum);
     }
-    total += loss.config.weight * sum / static_cast<double>(std::max<std::int64_t>(loss.positions, 1));
+    total += of_row;
   }
   return total;
 }

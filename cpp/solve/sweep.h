@@ -79,7 +79,9 @@ template <class T> class Sweep {
   T* scratch(const Part& part) { return work_.scratch[static_cast<std::size_t>(part.team.rank)].data(); }
   std::int64_t scratch_size(std::int64_t samples) const;  // of any call of an op, of gradients of whole parameters too
   const std::shared_ptr<const Plan<T>>& shared_plan() const { return work_.plan; }
-  double row_loss(std::int64_t row) const;  // of all outputs, weighted; in the unit of one sample
+  // total + the losses of the chunk's rows, one after the other: of all outputs, weighted, in the unit of one sample.
+  double add_losses(Rows rows, double total) const;
+  const Outputs<T>& losses() const { return losses_; }  // of the last chunk
   LossArgs<T> loss_arguments(std::size_t k, Rows rows, std::int64_t n);
 
  private:

@@ -43,8 +43,7 @@ template <class T> class TrainingStep {
   bool apply(const BatchJob<T>& job, const std::vector<const T*>& from);
 
   // Of the last batch, after its team.
-  OutputBatch<T> output(std::size_t k, std::int64_t n) const { return outputs_.batch(k, n); }
-  const T* row_loss(std::size_t k) const { return outputs_.row_loss(k); }
+  const Outputs<T>& outputs() const { return outputs_; }
   T* value(int v) { return work_.frame->value(v); }
   // What the op that makes value v keeps of each sample, and how many numbers that are; null: nothing, or there is
   // none.

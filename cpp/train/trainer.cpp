@@ -304,7 +304,7 @@ template <class T> void Trainer<T>::run_slice(Slice& slice, Crew& crew, int size
           return;
         }
         slice.flawed = !sound && !has_flaw_;
-        results_.last_loss = add_results(step_, job, true);
+        results_.last_loss = add_results(step_.outputs(), job, true);
         batch_ = batch + 1;
         pending_ = job.update ? 0 : pending + 1;
         slice.used += job.update;
@@ -340,13 +340,24 @@ template <class T> DivergedReport Trainer<T>::report(std::int64_t batch) {
   return found;
 }
 
-template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics) {
+template <class T> void Trainer<T>::take_evaluation(const Outputs<T>& outputs) {
+  reset_results();
+  start_epoch(source_.n, false, 0, 0, 0, false);
+  results_.last_loss = add_results(outputs, next_job(0, 0, 0), true);
+  batch_ = n_batches_;
+  if (!step_.penalties().any()) return;
+  step_.penalties().refresh();
+  add_penalty(step_.penalties().value_now(), source_.n);
+}
+
+template <class T>
+double Trainer<T>::add_results(const Outputs<T>& outputs, const BatchJob<T>& job, bool count_metrics) {
   const std::int64_t n = job.rows.count();
   double total = 0;
   for (std::size_t k = 0; k < config_->losses.size(); ++k) {
     const BoundLoss<T>& loss = config_->losses[k];
     double sum = 0;
-    for (std::int64_t r = 0; r < n * loss.positions; ++r) sum += static_cast<double>(step.row_loss(k)[r]);
+    for (std::int64_t r = 0; r < n * loss.positions; ++r) sum += static_cast<double>(outputs.row_loss(k)[r]);
     const bool of_samples = loss.config.steps == 0;
     double terms = of_samples ? static_cast<double>(n) : job.terms(k, loss.positions);
     if (loss.config.sum) {
@@ -359,7 +370,7 @@ template <class T> double Trainer<T>::add_results(TrainingStep<T>& step, const B
     if (!count_metrics) continue;
     results_.loss[k] += sum;
     results_.terms[k] = loss.config.sum ? 1 : results_.terms[k] + terms;
-    const OutputBatch<T> batch = step.output(k, n);
+    const OutputBatch<T> batch = outputs.batch(k, n);
     for (Metric<T>& metric : metrics_[k]) metric.add(batch);
   }
   if (count_metrics) results_.samples += n;
@@ -396,7 +407,7 @@ template <class T> double Trainer<T>::gradients(bool wrt_inputs, bool training) 
   run_crew(crews_[2].of(source_.n), threads, own->seconds(source_.n, true), units, [&](Team& team) {
     own->run(team, job, [&](bool sound) {
       has_diverged_ = !sound;
-      total = add_results(*own, job, false);
+      total = add_results(own->outputs(), job, false);
     });
   });
   own->fill_frame();

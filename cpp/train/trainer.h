@@ -47,6 +47,8 @@ template <class T> class Trainer {
   // The update alone, by the caller's gradients: an array for each trainable parameter, null for the others. False, and
   // nothing is changed, if a penalty is not finite. Of an update that would not be, diverged() tells.
   bool apply(const std::vector<const T*>& gradients, double rate);
+  // An evaluation of all of the data as one batch, by who has its outputs and losses for the weights as they are.
+  void take_evaluation(const Outputs<T>& outputs);
   std::string flaw_of_penalties() { return step_.penalties().flaw(); }
   // One step on all of the data as one batch, timed; at rate 0, but an optimizer's state moves.
   BatchProfile profile();
@@ -95,7 +97,7 @@ template <class T> class Trainer {
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
   // BatchJob::counted of all batches, one after the other; empty where all positions count.
   std::vector<double> count_terms(std::int64_t batch_size, const std::int64_t* order) const;
-  double add_results(TrainingStep<T>& step, const BatchJob<T>& job, bool count_metrics);
+  double add_results(const Outputs<T>& outputs, const BatchJob<T>& job, bool count_metrics);
   void add_penalty(double penalty, std::int64_t n);
   DivergedReport report(std::int64_t batch);
   std::int64_t samples_done() const { return std::min(batch_ * batch_size_, source_.n); }
