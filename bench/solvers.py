@@ -17,7 +17,7 @@ import numpy as np
 import bpcore as bp
 
 NETS = {"8-20-20-2": ((8, 20, 20, 2), 400), "4-10-1": ((4, 10, 1), 300)}
-ROUNDS, STEPS = 5, 50  # iterations a fit, so that little of one is its beginning
+ROUNDS, STEPS = 5, 200  # iterations a fit, so that little of one is its beginning
 
 
 def unpacked(flat: Any, units: tuple[int, ...]) -> list[Any]:

@@ -49,7 +49,7 @@ class Levenberg final : public Solver {
   double errors_unit_ = 1;  // of mean losses in F
   double gamma_, alpha_ = 0, beta_ = 1;
   bool known_ = false, whole_ = false;  // the last pass was a loss at the weights as they are; of all rows at once
-  bool weighed_ = false;  // alpha_ and beta_ are of an iteration before
+  bool weighed_ = false;                // alpha_ and beta_ are of an iteration before
   double gradient_norm_ = 0, step_norm_ = 0, tries_ = 0;
 };
 

@@ -8,7 +8,7 @@ namespace bp {
 namespace {
 
 constexpr std::int64_t kBand = 64;        // rows of Q that a thread takes at once
-constexpr std::int64_t kNarrowBand = 28;  // of a Q so small that a wide band would be half of it: two register tiles
+constexpr std::int64_t kNarrowBand = 14;  // of a Q so small that a wide band would be half of it: a register tile
 constexpr std::int64_t kNarrowRows = 256 << 10, kNarrowSamples = 512;  // they stay in the level-2 cache for all bands
 constexpr std::int64_t kRowBytes = 16 << 20;  // of a chunk's rows of J: they pass through the cache once for each band
 constexpr std::int64_t kMostSamples = 256;

@@ -20,7 +20,7 @@ class NormalEquations {
   // At the weights as they are. Returns the mean loss (without penalties); afterwards matrix() and gradient() are those
   // of the mean loss: Q in its upper triangle, P x P. `known`: nothing has changed since loss().
   double evaluate(const BatchSource<double>& source, const Poll& poll, bool known);
-  double loss(const BatchSource<double>& source, const Poll& poll);  // alone
+  double loss(const BatchSource<double>& source, const Poll& poll);                   // alone
   bool holds(const BatchSource<double>& source) const { return source.n <= chunk_; }  // all of its rows at once
 
   const double* matrix() const { return matrix_.data(); }

@@ -206,7 +206,7 @@ class Optimizer(arguments.Configured):
                 f"optimizer has the state of a model that is gone, got model {model.name!r}; make "
                 f"a new {type(self).__name__} for each model"
             )
-        epsilon = getattr(self, "epsilon", None)
+        epsilon = vars(self).get("epsilon")  # not every rule has one
         if epsilon is not None and epsilon < np.finfo(model.dtype).tiny:
             raise ValueError(
                 f"{type(self).__name__}: epsilon={epsilon:g} is 0 in {model.dtype}, and a gradient "

@@ -236,7 +236,7 @@ class Compilation:
 
         `rates`: by parameter, a factor that is not the groups' own.
         """
-        decay = float(getattr(self.optimizer, "weight_decay", 0.0))
+        decay = float(vars(self.optimizer).get("weight_decay", 0.0))
         return self.groups.core(parameters, decay, rates)
 
     def get_config(self) -> dict[str, Any]:
