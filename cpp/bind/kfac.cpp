@@ -8,7 +8,7 @@ namespace {
 
 using Arrays = std::map<std::string, py::array_t<double, py::array::c_style | py::array::forcecast>>;
 
-constexpr const char* kBatches = "batches";  // beside the names of matrices, which have a slash
+constexpr const char *kBatches = "batches", *kLast = "last";  // beside the names of matrices, which have a slash
 
 py::dict arrays_of(const Factors& factors) {
   py::dict dict;
@@ -17,6 +17,9 @@ py::dict arrays_of(const Factors& factors) {
   for (const auto& [name, matrix] : factors.matrices) {
     const auto n = static_cast<py::ssize_t>(std::llround(std::sqrt(static_cast<double>(matrix.size()))));
     dict[name.c_str()] = py::array_t<double>({n, n}, matrix.data());
+  }
+  if (!factors.last.empty()) {
+    dict[kLast] = py::array_t<double>(static_cast<py::ssize_t>(factors.last.size()), factors.last.data());
   }
   return dict;
 }
@@ -29,6 +32,11 @@ void set_arrays(Factors& factors, const Arrays& arrays) {
       made.batches = static_cast<std::int64_t>(array.data()[0]);
       continue;
     }
+    if (name == kLast) {
+      check(array.ndim() == 1, "factors: last must be a vector");
+      made.last = {array.data(), array.data() + array.size()};
+      continue;
+    }
     check(array.ndim() == 2 && array.shape(0) == array.shape(1), "factors: '" + name + "' must be a square matrix");
     made.matrices[name] = {array.data(), array.data() + array.size()};
   }
@@ -38,9 +46,13 @@ void set_arrays(Factors& factors, const Arrays& arrays) {
 }  // namespace
 
 template <class T> PreconditionerMaker<T> parse_kfac(const py::dict& dict) {
-  const KfacOptions options{dict["damping"].cast<double>(), dict["decay"].cast<double>(),
-                            dict["trust"].cast<double>(),   dict["refresh"].cast<std::int64_t>(),
-                            dict["expected"].cast<bool>(),  dict["seed"].cast<std::uint64_t>()};
+  const KfacOptions options{dict["damping"].cast<double>(),
+                            dict["decay"].cast<double>(),
+                            dict["trust"].cast<double>(),
+                            dict["refresh"].cast<std::int64_t>(),
+                            static_cast<Rescale>(dict["rescale"].cast<int>()),
+                            dict["expected"].cast<bool>(),
+                            dict["seed"].cast<std::uint64_t>()};
   check(options.damping >= 0 && options.decay >= 0 && options.decay < 1 && options.refresh >= 1,
         "K-FAC: damping >= 0, decay in [0, 1), refresh >= 1");
   const auto factors = dict["factors"].cast<std::shared_ptr<Factors>>();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "solve/curvature.h"
 
@@ -36,6 +37,12 @@ Matmul<double> square_of(const double* x, double* c, std::int64_t n, std::int64_
   return p;
 }
 
+PlanOptions options_of(Rescale rescale) {
+  PlanOptions options;
+  options.fuse = rescale == Rescale::kNone;  // derivatives along a direction are of single ops
+  return options;
+}
+
 template <class T> std::vector<std::int64_t> places(const Graph<T>& graph) {
   std::vector<std::int64_t> offsets;
   std::int64_t next = 0;
@@ -56,8 +63,8 @@ Kfac<T>::Side::Side(std::int64_t size)
 template <class T>
 Kfac<T>::Kfac(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config,
               const KfacOptions& options, std::shared_ptr<Factors> factors)
-    : sweep_(graph, config, predictions(*config), places(*graph)), options_(options), factors_(std::move(factors)),
-      direction_(sweep_.size()) {
+    : sweep_(graph, config, predictions(*config), places(*graph), options_of(options.rescale)), options_(options),
+      factors_(std::move(factors)), direction_(sweep_.size()) {
   int other = -1;
   std::vector<DenseLayer> found = dense_layers(sweep_, &other);
   refuse(*config, other);
@@ -68,6 +75,15 @@ Kfac<T>::Kfac(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepC
     layers_.emplace_back(std::move(layer), graph->params[p].name, l2);
   }
   failed_ = layers_.size();
+  if (options.rescale != Rescale::kNone) {
+    const std::string missing = Tangents<T>::missing(sweep_.plan());
+    check(missing.empty(), "KFAC: rescale needs the derivative of the outputs along a step, and layer '" + missing +
+                               "' has none; use rescale=None, or leave the layer out");
+    exact_ = std::make_unique<ExactStep<T>>(sweep_, options.damping);
+    proposal_ = Buffer<T>(sweep_.size(), kUnwritten);
+    last_ = Buffer<T>(options.rescale == Rescale::kBoth ? sweep_.size() : 0);
+    next_last_.resize(at(last_.size()));
+  }
   std::int64_t bands = 0;
   for (const Layer& layer : layers_) bands += (layer.rows() + kBand - 1) / kBand;
   dots_ = Buffer<double>(bands);
@@ -137,6 +153,7 @@ template <class T> void Kfac<T>::find_matrices() {
       visit(layer.name + "/S-1", layer.delta.n, &layer.delta.inverse);
     }
   };
+  const bool steps_fit = factors_->last.size() == next_last_.size();
   bool same = all.size() == 4 * layers_.size();
   each([&](const std::string& name, std::int64_t n, std::vector<double>**) {
     const auto found = all.find(name);
@@ -146,6 +163,7 @@ template <class T> void Kfac<T>::find_matrices() {
     all.clear();
     factors_->batches = 0;
   }
+  if (!same || !steps_fit) factors_->last.assign(next_last_.size(), 0.0);
   each([&](const std::string& name, std::int64_t n, std::vector<double>** matrix) {
     *matrix = &all[name];
     (*matrix)->resize(at(n * n));
@@ -157,6 +175,10 @@ template <class T> void Kfac<T>::begin(const BatchJob<T>& job, int threads) {
   sweep_.prepare(*job.source, n, threads, job.order);
   make_room(n, threads);
   find_matrices();
+  seen_ = n;
+  if (exact_ == nullptr) return;
+  exact_->prepare(n, threads);
+  for (std::int64_t i = 0; i < last_.size(); ++i) last_[i] = static_cast<T>(factors_->last[at(i)]);
 }
 
 // ---- failures -------------------------------------------------------------------------------------------------------
@@ -293,7 +315,7 @@ template <class T> void Kfac<T>::look(Team& team, const BatchJob<T>& job) {
   if (job.rows.count() == 0) return;
   if (team.rank == 0) {
     flaw_.clear();
-    looked_ = renewed_ = false;
+    looked_ = renewed_ = stepped_ = false;
     begin(job, team.size);
   }
   team.barrier();
@@ -317,6 +339,7 @@ template <class T> void Kfac<T>::look(Team& team, const BatchJob<T>& job) {
 }
 
 template <class T> void Kfac<T>::commit() {
+  if (std::exchange(stepped_, false)) std::swap(factors_->last, next_last_);
   if (!looked_) return;
   for (Layer& layer : layers_) {
     for (Side* side : {&layer.input, &layer.delta}) {
@@ -390,17 +413,44 @@ template <class T> void Kfac<T>::run(Team& team, const BatchJob<T>& job) {
     dots_[item] = dot;
   });
   team.barrier();
-  double dot = 0;
-  for (std::int64_t i = 0; i < dots_.size(); ++i) dot += dots_[i];
-  const double size = job.learning_rate * job.learning_rate * dot / 2;
+  const typename ExactStep<T>::Lengths found = find_lengths(team);
+  const double rate = job.learning_rate, size = rate * rate * found.divergence;
   const double scale = size > options_.trust ? std::sqrt(options_.trust / size) : 1;
+  const double along = scale * found.along, back = scale * found.last;
   each_band(team, &Layer::input, [&](Layer& layer, Rows band, std::int64_t) {
     for (std::int64_t i = band.begin; i < band.end; ++i) {
-      T* const to = direction_.data() + layer.offset[at(i)];
-      for (std::int64_t k = 0; k < layer.out; ++k) to[k] = static_cast<T>(scale * layer.gradient[i * layer.out + k]);
+      const std::int64_t offset = layer.offset[at(i)];
+      T* const to = direction_.data() + offset;
+      for (std::int64_t k = 0; k < layer.out; ++k) {
+        double step = along * layer.gradient[i * layer.out + k];
+        if (last_.size() > 0) {
+          step -= back * static_cast<double>(last_[offset + k]);
+          next_last_[at(offset + k)] = -rate * step;
+        }
+        to[k] = static_cast<T>(step);
+      }
+    }
+  });
+  if (team.rank == 0) stepped_ = last_.size() > 0;
+  team.barrier();
+}
+
+// Of the direction, in the layers' gradients.
+template <class T> typename ExactStep<T>::Lengths Kfac<T>::find_lengths(Team& team) {
+  if (exact_ == nullptr) {
+    double dot = 0;
+    for (std::int64_t i = 0; i < dots_.size(); ++i) dot += dots_[i];
+    return {1, 0, dot / 2};
+  }
+  each_band(team, &Layer::input, [&](Layer& layer, Rows band, std::int64_t) {
+    for (std::int64_t i = band.begin; i < band.end; ++i) {
+      T* const to = proposal_.data() + layer.offset[at(i)];
+      for (std::int64_t k = 0; k < layer.out; ++k) to[k] = static_cast<T>(layer.gradient[i * layer.out + k]);
     }
   });
   team.barrier();
+  const Part part{team, {0, seen_}, split(seen_, team.rank, team.size)};
+  return exact_->find(part, curvature_, direction_.data(), proposal_.data(), last_.size() > 0 ? last_.data() : nullptr);
 }
 
 template class Kfac<float>;

@@ -7,6 +7,8 @@
 //   direction = (A + pi g I)^-1 G (S + g / pi I)^-1,  g = sqrt(damping + 2 l2), pi^2 = (tr A / R) / (tr S / O)
 // made shorter where the step's size in the model's distributions, rate^2 / 2 times the sum of direction G (their
 // divergence, to second order), is above `trust` (J. Ba, R. Grosse, J. Martens, 2017).
+// With `rescale` the direction D has the length that a quadratic model of the batch with the exact Fisher matrix finds,
+// and as is wanted a share of the last step beside it (solve/exact_step.h); the divergence is then the exact one, too.
 // G (R, O) is the gradient, with that of penalties. A and S are exponential averages, into which batch k goes with
 // weight 1 - min(1 - 1/k, decay); their inverses are renewed at the first three batches and at every batch whose number
 // is a multiple of `refresh`. All layers in inference mode. In double whatever T is: float has too few digits for
@@ -17,6 +19,7 @@
 
 #include "kernels/cholesky.h"
 #include "solve/dense_layers.h"
+#include "solve/exact_step.h"
 #include "train/preconditioner.h"
 
 namespace bp {
@@ -26,11 +29,15 @@ struct Factors {
   std::int64_t batches = 0;  // seen
   // "<parameter>/A" and "/S", symmetric, and as they are in use their damped inverses, "/A-1" and "/S-1".
   std::map<std::string, std::vector<double>> matrices;
+  std::vector<double> last;  // the last step (P), where the next one looks at it
 };
+
+enum class Rescale { kNone, kStep, kBoth };
 
 struct KfacOptions {
   double damping, decay, trust;
   std::int64_t refresh;
+  Rescale rescale;
   bool expected;  // else one target is drawn for each sample
   std::uint64_t seed;
 };
@@ -81,6 +88,7 @@ template <class T> class Kfac final : public Preconditioner<T> {
   void invert(Layer& layer, Side& side, double damping, Scratch& scratch);
   void square(const Team& team, Side Layer::*side, std::int64_t samples, bool add);
   template <class Do> void each_band(const Team& team, Side Layer::*side, Do&& work);
+  typename ExactStep<T>::Lengths find_lengths(Team& team);
   void fail(std::size_t layer);
   bool settle(Team& team);
 
@@ -91,6 +99,11 @@ template <class T> class Kfac final : public Preconditioner<T> {
   std::vector<Buffer<T>> curvature_;  // by loss
   std::int64_t samples_ = 0;
   bool looked_ = false, renewed_ = false;  // at a batch that has not been committed; with inverses of its own
+  bool stepped_ = false;                   // and with a step of its own
+  std::int64_t seen_ = 0;                  // the samples of the last batch that was looked at
+  std::unique_ptr<ExactStep<T>> exact_;    // null: directions keep their length
+  Buffer<T> proposal_, last_;              // D and the last step
+  std::vector<double> next_last_;          // what factors_->last becomes
   Buffer<T> direction_;
   Buffer<double> dots_;  // by band of all layers' rows: direction times gradient
   std::vector<Scratch> scratch_;

@@ -15,6 +15,7 @@ from ..graph.parameter import Parameter
 from .base import Optimizer
 
 _TARGETS = ("sampled", "expected")
+_RESCALES = (None, "step", "both")  # in the order of the core's
 
 
 class KFAC(Optimizer):
@@ -35,14 +36,21 @@ class KFAC(Optimizer):
     R. Grosse, J. Martens, "Distributed second-order optimization using Kronecker-factored
     approximations", 2017).
 
+    With `rescale` the lengths are those of the exact quadratic model of the batch, whose curvature
+    is C = F + damping I + 2 l2, F the batch's exact Fisher matrix (sections 6.4 and 7 of the
+    paper): the step is -a D + b d, d the last one, a = G D / D C D and b = 0, or both numbers from
+
+    (D C D, -D C d; -D C d, d C d) (a; b) = (G D; -G d).
+
     Parameters
     ----------
     learning_rate : float or schedule
+        With `rescale` 1.0 takes the step that the model proposes, a smaller one a part of it.
     damping : float
         >= 0, in units of the loss's curvature. Large values give shorter steps, closer to the
         gradient's direction. 0 is for tests: a factor that has no inverse then ends the training.
     momentum : float
-        In [0, 1).
+        In [0, 1). Not looked at with ``rescale="both"``.
     decay : float
         In [0, 1). A and S are exponential averages: batch k counts 1 - min(1 - 1/k, decay).
     trust : float or None
@@ -54,6 +62,9 @@ class KFAC(Optimizer):
         1 / curvature for squared errors, a class, a coin for each output), at the cost of a
         backward pass; or of all in expectation, at a backward pass for each output. Never the
         targets of the data, which would give the empirical Fisher matrix.
+    rescale : {None, "step", "both"}
+        None: D as it is. "step": a D, at the cost of a pass forward; `momentum` follows as ever.
+        "both": -a D + b d, at a second one. `trust` then bounds the exact divergence.
     seed : int or None
         Of the draws, which depend on it and on the count of batches; None: the model's.
 
@@ -92,6 +103,7 @@ class KFAC(Optimizer):
         refresh: int = 20,
         targets: str = "sampled",
         seed: int | None = None,
+        rescale: str | None = None,
     ) -> None:
         super().__init__(learning_rate)
         self.damping = checks.real("damping", damping, 0.0)
@@ -103,6 +115,9 @@ class KFAC(Optimizer):
             raise checks.unknown("targets", targets, _TARGETS)
         self.targets = targets
         self.seed = checks.seed(seed)
+        if rescale not in _RESCALES:
+            raise checks.unknown("rescale", rescale, map(str, _RESCALES))
+        self.rescale = rescale
         self._core_factors = _core.Factors()
 
     @property
@@ -113,7 +128,8 @@ class KFAC(Optimizer):
         return {name: (found[name + "/A"], found[name + "/S"]) for name in names}
 
     def spec(self) -> dict[str, Any]:
-        return {"kind": "momentum" if self.momentum else "sgd", "momentum": self.momentum}
+        momentum = 0.0 if self.rescale == "both" else self.momentum
+        return {"kind": "momentum" if momentum else "sgd", "momentum": momentum}
 
     def preconditioner(self) -> dict[str, Any]:
         seed = self.seed
@@ -125,6 +141,7 @@ class KFAC(Optimizer):
             "decay": self.decay,
             "trust": math.inf if self.trust is None else self.trust,
             "refresh": self.refresh,
+            "rescale": _RESCALES.index(self.rescale),
             "expected": self.targets == "expected",
             "seed": seed,
         }
@@ -145,6 +162,8 @@ class KFAC(Optimizer):
             rows = sum(p.value.size for p in own) // max(out, 1)
             found |= {f"{name}/A": (rows, rows), f"{name}/A-1": (rows, rows)}
             found |= {f"{name}/S": (out, out), f"{name}/S-1": (out, out)}
+        if self.rescale == "both":
+            found["last"] = (sum(p.value.size for p in parameters),)
         return found
 
     def __getstate__(self) -> dict[str, Any]:
