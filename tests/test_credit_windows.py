@@ -218,6 +218,29 @@ def test_bits_threads_kill_resume_save_and_load(name, tmp_path, monkeypatch):
     assert same(weights(loaded), weights(whole))
 
 
+def test_windows_in_which_nothing_counts_are_bridged(tmp_path, monkeypatch):
+    """If something counts behind them: the layer goes on in them, as its own input has no mask."""
+    (x, y), beside = data(5, 12), np.ones((5, 12, 1))
+    mask = {"beside": np.tile([True] * 3 + [False] * 3 + [True] * 3 + [False] * 3, (5, 1))}
+
+    def run(credit, path=None):
+        a, b = bp.Input((None, 3)), bp.Input((None, 1), name="beside")
+        h = L.SimpleRNN(UNITS, return_sequences=True)(a)
+        model = bp.Model([a, b], L.Dense(2)(L.Concatenate()([h, b])), seed=0)
+        model.compile("adam", "mse", credit=credit)
+        saving = {"checkpoint": path, "checkpoint_every": 1} if path else {}
+        told = {"mask": mask, "bptt": 3, "batch_size": 5, "epochs": 2, "verbose": 0}
+        model.fit([x, beside], y, **told, **saving)
+        return model
+
+    model, plain = run(rule()), run("backprop")
+    updates = [m._need_compilation().optimizer.iterations for m in (model, plain)]
+    assert updates == [2 * 3, 2 * 2]
+    path = tmp_path / "run.ckpt"
+    assert checkpoint_runs.stopped_after(5, monkeypatch, lambda: run(rule(), path))
+    assert same(weights(run(rule(), path)), weights(model))
+
+
 def test_gradients_and_predictions_are_backpropagations():
     x, y = data()
     model, plain = net(rule(), [L.GRU]), net("backprop", [L.GRU])
