@@ -262,21 +262,30 @@ def whole(call):
     return call(net(rule(), [L.LSTM]), x, y)
 
 
+class Mine(L.SimpleRNN):
+    def forward(self, x, training=False):
+        return super().forward(x, training)
+
+
 BAD = {
     "context": (lambda: net("synthetic_gradients", [L.LSTM]), "give context=False"),
     "backwards": (
         lambda: with_layers(L.LSTM(4, return_sequences=True, go_backwards=True)),
         "SyntheticGradients cannot carry LSTM 'lstm': it needs the whole sequence",
     ),
+    "code of one's own": (
+        lambda: with_layers(Mine(4, return_sequences=True)),
+        "SyntheticGradients cannot carry Mine 'mine': code of your own",
+    ),
     "delays": (
         lambda: with_layers(L.TappedDelay([0, 1]), L.GRU(4, return_sequences=True)),
         "cannot carry TappedDelay 'tapped_delay': it carries inputs",
     ),
-    "no windows": (lambda: whole(lambda m, x, y: m.fit(x, y, verbose=0)), "pass bptt=k to fit"),
+    "no windows": (lambda: whole(lambda m, x, y: m.fit(x, y, verbose=0)), "train by fit\\(bptt=k\\)"),
     "batches": (lambda: whole(lambda m, x, y: m.fit(iter([(x, y)]), steps_per_epoch=1, verbose=0)),
-                "pass bptt=k to fit"),
-    "a batch": (lambda: whole(lambda m, x, y: m.train_on_batch(x, y)), "pass bptt=k to fit"),
-    "alignment": (lambda: whole(lambda m, x, y: m.alignment(x, y)), "pass bptt=k to fit"),
+                "train by fit\\(bptt=k\\)"),
+    "a batch": (lambda: whole(lambda m, x, y: m.train_on_batch(x, y)), "train by fit\\(bptt=k\\)"),
+    "alignment": (lambda: whole(lambda m, x, y: m.alignment(x, y)), "train by fit\\(bptt=k\\)"),
     "windows that overlap": (
         lambda: whole(lambda m, x, y: m.fit(x, y, bptt=(3, 2), verbose=0)),
         "windows that overlap, bptt=\\(3, 2\\), expected bptt=k",

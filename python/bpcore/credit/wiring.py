@@ -223,7 +223,9 @@ class Wiring:
         windows begin."""
         layer: Any = node.layer
         if not layer.carries:
-            raise self.refuse(layer, "it needs the whole sequence, and windows cut it")
+            own = "code of your own says nothing of the states in which a window ends"
+            whole = "it needs the whole sequence, and windows cut it"
+            raise self.refuse(layer, own if layer.streams else whole)
         calls = self.low.count(layer.op, layer.name)
         value = self._give(f"{layer.name}/{calls}", (layer.states, layer.units))
         return f"{layer.name}.{calls}" if calls else layer.name, value

@@ -264,7 +264,7 @@ class Engine:
         if trained.given and purpose != "windows":
             raise ValueError(
                 f"{compilation.credit!r} of a recurrent model learns what comes from the windows "
-                "behind a window, got sequences as a whole; pass bptt=k to fit, or train by "
+                "behind a window, got sequences as a whole; train by fit(bptt=k), or by "
                 "credit='backprop'"
             )
         net, params = trained.net, trained.params
