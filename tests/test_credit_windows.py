@@ -267,6 +267,7 @@ class Mine(L.SimpleRNN):
         return super().forward(x, training)
 
 
+WHOLE = "train by fit\\(bptt=k\\)"
 BAD = {
     "context": (lambda: net("synthetic_gradients", [L.LSTM]), "give context=False"),
     "backwards": (
@@ -281,11 +282,11 @@ BAD = {
         lambda: with_layers(L.TappedDelay([0, 1]), L.GRU(4, return_sequences=True)),
         "cannot carry TappedDelay 'tapped_delay': it carries inputs",
     ),
-    "no windows": (lambda: whole(lambda m, x, y: m.fit(x, y, verbose=0)), "train by fit\\(bptt=k\\)"),
+    "no windows": (lambda: whole(lambda m, x, y: m.fit(x, y, verbose=0)), WHOLE),
     "batches": (lambda: whole(lambda m, x, y: m.fit(iter([(x, y)]), steps_per_epoch=1, verbose=0)),
-                "train by fit\\(bptt=k\\)"),
-    "a batch": (lambda: whole(lambda m, x, y: m.train_on_batch(x, y)), "train by fit\\(bptt=k\\)"),
-    "alignment": (lambda: whole(lambda m, x, y: m.alignment(x, y)), "train by fit\\(bptt=k\\)"),
+                WHOLE),
+    "a batch": (lambda: whole(lambda m, x, y: m.train_on_batch(x, y)), WHOLE),
+    "alignment": (lambda: whole(lambda m, x, y: m.alignment(x, y)), WHOLE),
     "windows that overlap": (
         lambda: whole(lambda m, x, y: m.fit(x, y, bptt=(3, 2), verbose=0)),
         "windows that overlap, bptt=\\(3, 2\\), expected bptt=k",
