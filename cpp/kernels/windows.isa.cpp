@@ -4,6 +4,7 @@
 // multiplies B is one value of each row, or with lanes as many as C has columns: then each column is a product of its
 // own, of the channels of a depthwise convolution.
 #include "kernels/gemm_plan.h"
+#include "kernels/transpose.h"
 #include "simd/loops.h"
 
 namespace bp::BP_TIER {
@@ -130,8 +131,50 @@ template <class T> static void run_rows(const RunProduct<T>& p, std::int64_t per
   }
 }
 
+// ---- turned: C^T = B^T A^T, where the rows of C fill vectors better than its few columns -----------------------------
+
+constexpr std::int64_t kTurnedColumns = 8, kTurnedVecs = 4, kTurnedRuns = 16;  // of C; of its rows and of runs at once
+
+// In half cycles, as swap_pays() counts: 2 for each FMA of a vector, 1 for each element that is transposed.
+template <class T> static bool turning_pays(const RunProduct<T>& p) {
+  if (p.lanes || p.a_row != 1 || p.n > kTurnedColumns) return false;
+  std::int64_t terms = 0;
+  for (std::int64_t r = 0; r < p.count; ++r) terms += p.runs[r].steps;
+  const std::int64_t plain = 2 * terms * p.m * vectors<T>(p.n), turned = 2 * terms * p.n * vectors<T>(p.m);
+  return turned + p.m * p.n * (p.goes_on ? 2 : 1) < plain;
+}
+
+template <class T> static void run_turned(const RunProduct<T>& p) {
+  constexpr std::int64_t kRows = kTurnedVecs * Vec<T>::kWidth;
+  alignas(64) T turned[kTurnedColumns * kRows];
+  Run runs[kTurnedRuns];
+  RunProduct<T> q{};
+  q.m = p.n, q.a = p.b, q.a_row = 1, q.a_step = p.b_step, q.b_step = p.a_step;
+  q.c = turned, q.ldc = kRows;
+  q.runs = runs;
+  for (std::int64_t i = 0; i < p.m; i += kRows) {
+    T* const c = p.c + i * p.ldc;
+    q.n = at_most(p.m - i, kRows), q.b = p.a + i;
+    if (p.goes_on) transpose_matrix(c, p.ldc, turned, kRows, q.n, p.n);
+    for (std::int64_t j = 0; p.bias != nullptr && j < p.n; ++j) {
+      for (std::int64_t row = 0; row < q.n; ++row) turned[j * kRows + row] = p.bias[j];
+    }
+    q.goes_on = p.goes_on || p.bias != nullptr;
+    for (std::int64_t first = 0; first < p.count; first += q.count, q.goes_on = true) {
+      q.count = at_most(p.count - first, kTurnedRuns);
+      for (std::int64_t r = 0; r < q.count; ++r) {
+        const Run& run = p.runs[first + r];
+        runs[r] = {run.b, run.a, run.steps};
+      }
+      run_rows<T>(q, 1, at_most(at_most(widest_tile(q.m), kMostVecs), vectors<T>(q.n)));
+    }
+    transpose_matrix(turned, kRows, c, p.ldc, p.n, q.n);
+  }
+}
+
 template <class T> static void run_product(const RunProduct<T>& p) {
   if (p.m <= 0 || p.n <= 0) return;
+  if (p.per == 0 && turning_pays(p)) return run_turned(p);
   const std::int64_t all = vectors<T>(p.n), widest = at_most(at_most(widest_tile(p.m), kMostVecs), all);
   if (p.per == 0) return run_rows<T>(p, 1, widest);
   const bool has_tiles = (p.per == 3 || p.per == 5) && p.per <= max_tile_rows(static_cast<int>(widest));
@@ -146,17 +189,34 @@ template <class T> static void run_product(const RunProduct<T>& p) {
   for (std::int64_t i = 0; i < p.m; i += p.per, one.a += p.a_group, one.c += p.per * p.ldc) run_product<T>(one);
 }
 
+// Rows of x overlap in y: what meets in a vector of y is added in registers, as a load would wait for the store before.
 template <class T>
 static void add_runs(const T* x, std::int64_t ldx, T* y, std::int64_t y_row, std::int64_t m, const std::int64_t* at,
                      std::int64_t count, std::int64_t n) {
-  for (std::int64_t i = 0; i < m; ++i, x += ldx, y += y_row) {
-    for (std::int64_t r = 0; r < count; ++r) {
-      const T* const from = x + r * n;
-      T* const to = y + at[r];
-      each_vector<T>(
-          n, [=](auto part) __attribute__((always_inline)) { part.store(to, part.load(to) + part.load(from)); });
+  if (y_row >= n) {
+    for (std::int64_t i = 0; i < m; ++i, x += ldx, y += y_row) {
+      for (std::int64_t r = 0; r < count; ++r) {
+        each_vector<T>(n, [&](auto part) __attribute__((always_inline)) {
+          part.store(y + at[r], part.load(y + at[r]) + part.load(x + r * n));
+        });
+      }
     }
+    return;
   }
+  // Row i covers elements i y_row .. i y_row + n - 1: of a vector all lanes, the first ones or the last ones.
+  each_vector<T>((m - 1) * y_row + n, [&](auto part) __attribute__((always_inline)) {
+    constexpr std::int64_t kWidth = Vec<T>::kWidth;
+    const std::int64_t first = part.i < n ? 0 : (part.i - n) / y_row + 1;
+    const std::int64_t end = at_most((part.i + kWidth - 1) / y_row + 1, m);
+    for (std::int64_t r = 0; r < count; ++r) {
+      const T* from = x + first * ldx + r * n + part.i - first * y_row;
+      Vec<T> sum = part.load(y + at[r]);
+      for (std::int64_t i = first, lane = part.i - first * y_row; i < end; ++i, lane -= y_row, from += ldx - y_row) {
+        sum = sum + load_lanes(from, lane < 0 ? -lane : 0, at_most(n - lane, kWidth));
+      }
+      part.store(y + at[r], sum);
+    }
+  });
 }
 
 template <class T> void fill_windows(Kernels<T>& table) {

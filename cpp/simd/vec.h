@@ -263,6 +263,23 @@ template <class T> BP_INLINE IntVec<T> lane_numbers() {
   return IntVec<T>(*static_cast<const typename Native<Lane>::type*>(from));
 }
 
+// Lanes first .. end - 1 of the vector at p, zeros in the others; p[0] .. p[end - 1] can be read.
+#if defined(__AVX512F__)
+BP_INLINE Vec<float> load_lanes(const float* p, std::int64_t first, std::int64_t end) {
+  note_read(p + first, end - first);
+  return Vec<float>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << end) - (1u << first)), p));
+}
+BP_INLINE Vec<double> load_lanes(const double* p, std::int64_t first, std::int64_t end) {
+  note_read(p + first, end - first);
+  return Vec<double>(_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << end) - (1u << first)), p));
+}
+#else
+template <class T> BP_INLINE Vec<T> load_lanes(const T* p, std::int64_t first, std::int64_t end) {
+  const IntVec<T> outside = IntVec<T>(static_cast<typename LaneInt<T>::type>(first)) > lane_numbers<T>();
+  return select(outside, Vec<T>(T(0)), load_n(p, end));
+}
+#endif
+
 // y * 2^n for a whole n, exact unless the result is subnormal or overflows: then rounded once. y is within [1/4, 4].
 #if defined(__AVX512F__)
 BP_INLINE Vec<float> scale_by_power_of_2(Vec<float> y, Vec<float> n) {  // maskz: GCC warns inside the plain form
