@@ -52,6 +52,28 @@ BP_INLINE void transpose_padded(const T* x, std::int64_t ldx, T* y, std::int64_t
   }
 }
 
+// Of at most W / 2 rows, which fill a block of registers two by two: 2 W columns at a time.
+template <class T>
+BP_INLINE void transpose_few(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t rows,
+                             std::int64_t cols) {
+  constexpr int kWidth = Vec<T>::kWidth, kHalf = kWidth / 2;
+  for (; cols > 0; cols -= 2 * kWidth, x += 2 * kWidth, y += 2 * kWidth * ldy) {
+    const std::int64_t low = cols < kWidth ? cols : kWidth, high = cols - low < kWidth ? cols - low : kWidth;
+    Vec<T> r[kWidth];
+    BP_UNROLL(16)
+    for (int i = 0; i < kHalf; ++i) {
+      r[i] = i < rows ? load_n(x + i * ldx, low) : Vec<T>(T(0));
+      r[i + kHalf] = i < rows && high > 0 ? load_n(x + i * ldx + kWidth, high) : Vec<T>(T(0));
+    }
+    transpose_block<T>(r);
+    BP_UNROLL(16)
+    for (int j = 0; j < kWidth; ++j) {
+      if (j < low) store_n(y + j * ldy, r[j], rows);
+      if (j < high) store_n(y + (kWidth + j) * ldy, high_half<T>(r[j]), rows);
+    }
+  }
+}
+
 template <class T>
 void transpose_matrix(const T* x, std::int64_t ldx, T* y, std::int64_t ldy, std::int64_t rows, std::int64_t cols) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;

@@ -157,7 +157,8 @@ template <class T> static void run_turned(const RunProduct<T>& p) {
     q.n = at_most(p.m - i, kRows), q.b = p.a + i;
     if (p.goes_on) transpose_matrix(c, p.ldc, turned, kRows, q.n, p.n);
     for (std::int64_t j = 0; p.bias != nullptr && j < p.n; ++j) {
-      for (std::int64_t row = 0; row < q.n; ++row) turned[j * kRows + row] = p.bias[j];
+      const Vec<T> bias(p.bias[j]);
+      for (std::int64_t row = 0; row < q.n; row += Vec<T>::kWidth) store(turned + j * kRows + row, bias);
     }
     q.goes_on = p.goes_on || p.bias != nullptr;
     for (std::int64_t first = 0; first < p.count; first += q.count, q.goes_on = true) {
@@ -168,7 +169,8 @@ template <class T> static void run_turned(const RunProduct<T>& p) {
       }
       run_rows<T>(q, 1, at_most(at_most(widest_tile(q.m), kMostVecs), vectors<T>(q.n)));
     }
-    transpose_matrix(turned, kRows, c, p.ldc, p.n, q.n);
+    p.n <= Vec<T>::kWidth / 2 ? transpose_few(turned, kRows, c, p.ldc, p.n, q.n)
+                              : transpose_matrix(turned, kRows, c, p.ldc, p.n, q.n);
   }
 }
 
@@ -189,11 +191,36 @@ template <class T> static void run_product(const RunProduct<T>& p) {
   for (std::int64_t i = 0; i < p.m; i += p.per, one.a += p.a_group, one.c += p.per * p.ldc) run_product<T>(one);
 }
 
-// Rows of x overlap in y: what meets in a vector of y is added in registers, as a load would wait for the store before.
+// What meets in a vector of y is added in registers, as a load would wait for the store before. Row i covers elements
+// i y_row .. i y_row + n - 1: of a vector all lanes, the first ones or the last ones, of each run the same.
+constexpr int kRunsAtOnce = 5;
+template <class T, int kRuns>
+static void add_overlapping(const T* x, std::int64_t ldx, T* y, std::int64_t y_row, std::int64_t m,
+                            const std::int64_t* at, std::int64_t n) {
+  each_vector<T>((m - 1) * y_row + n, [&](auto part) __attribute__((always_inline)) {
+    constexpr std::int64_t kWidth = Vec<T>::kWidth;
+    const std::int64_t end = at_most((part.i + kWidth - 1) / y_row + 1, m);
+    std::int64_t i = part.i < n ? 0 : (part.i - n) / y_row + 1, lane = part.i - i * y_row;
+    const T* from = x + i * ldx + lane;
+    Vec<T> sum[kRuns];
+    BP_UNROLL(8)
+    for (int r = 0; r < kRuns; ++r) sum[r] = part.load(y + at[r]);
+    for (; i < end; ++i, lane -= y_row, from += ldx - y_row) {
+      const std::int64_t first = lane < 0 ? -lane : 0, last = at_most(n - lane, kWidth);
+      BP_UNROLL(8)
+      for (int r = 0; r < kRuns; ++r) sum[r] = sum[r] + load_lanes(from + r * n, first, last);
+    }
+    BP_UNROLL(8)
+    for (int r = 0; r < kRuns; ++r) part.store(y + at[r], sum[r]);
+  });
+}
+
 template <class T>
 static void add_runs(const T* x, std::int64_t ldx, T* y, std::int64_t y_row, std::int64_t m, const std::int64_t* at,
                      std::int64_t count, std::int64_t n) {
-  if (y_row >= n) {
+  bool overlap = y_row < n;  // rows do, and no run meets another one
+  for (std::int64_t r = 1; r < count; ++r) overlap = overlap && at[r] - at[r - 1] >= (m - 1) * y_row + n;
+  if (!overlap) {
     for (std::int64_t i = 0; i < m; ++i, x += ldx, y += y_row) {
       for (std::int64_t r = 0; r < count; ++r) {
         each_vector<T>(n, [&](auto part) __attribute__((always_inline)) {
@@ -203,20 +230,12 @@ static void add_runs(const T* x, std::int64_t ldx, T* y, std::int64_t y_row, std
     }
     return;
   }
-  // Row i covers elements i y_row .. i y_row + n - 1: of a vector all lanes, the first ones or the last ones.
-  each_vector<T>((m - 1) * y_row + n, [&](auto part) __attribute__((always_inline)) {
-    constexpr std::int64_t kWidth = Vec<T>::kWidth;
-    const std::int64_t first = part.i < n ? 0 : (part.i - n) / y_row + 1;
-    const std::int64_t end = at_most((part.i + kWidth - 1) / y_row + 1, m);
-    for (std::int64_t r = 0; r < count; ++r) {
-      const T* from = x + first * ldx + r * n + part.i - first * y_row;
-      Vec<T> sum = part.load(y + at[r]);
-      for (std::int64_t i = first, lane = part.i - first * y_row; i < end; ++i, lane -= y_row, from += ldx - y_row) {
-        sum = sum + load_lanes(from, lane < 0 ? -lane : 0, at_most(n - lane, kWidth));
-      }
-      part.store(y + at[r], sum);
-    }
-  });
+  constexpr void (*kOf[])(const T*, std::int64_t, T*, std::int64_t, std::int64_t, const std::int64_t*, std::int64_t) = {
+      add_overlapping<T, 1>, add_overlapping<T, 2>, add_overlapping<T, 3>, add_overlapping<T, 4>, add_overlapping<T, 5>};
+  const Split some(count, kRunsAtOnce);
+  for (std::int64_t i = 0; i < some.parts; x += some.of(i) * n, at += some.of(i), ++i) {
+    kOf[some.of(i) - 1](x, ldx, y, y_row, m, at, n);
+  }
 }
 
 template <class T> void fill_windows(Kernels<T>& table) {

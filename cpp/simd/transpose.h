@@ -42,6 +42,15 @@ template <class T, int kStep> BP_INLINE void transpose_stages(Vec<T> (&r)[Vec<T>
   }
 }
 
+template <class T, int... kLane> BP_INLINE Vec<T> lower_lanes(Vec<T> a, Lanes<kLane...>) {
+  constexpr int kWidth = Vec<T>::kWidth;
+  return shuffle2<T, (kLane + kWidth / 2) % kWidth...>(a, a);
+}
+// The upper half of the lanes, where the lower half is.
+template <class T> BP_INLINE Vec<T> high_half(Vec<T> a) {
+  return lower_lanes<T>(a, typename FirstLanes<Vec<T>::kWidth>::Type{});
+}
+
 // r[i] lane j becomes r[j] lane i.
 template <class T> BP_INLINE void transpose_block(Vec<T> (&r)[Vec<T>::kWidth]) { transpose_stages<T, 1>(r); }
 
