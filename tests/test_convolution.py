@@ -89,6 +89,60 @@ def test_whole_numbers_are_exact(padding, strides, dilation, groups, rng):
     assert (layer.gradients["bias"] == dy.sum(axis=(0, 1, 2))).all()
 
 
+def results(kernel, x, seed, dtype, **told):
+    """y, dx and the gradient of the kernel, without a bias; deltas are the same in all filters."""
+    layer = L.Conv2D(kernel.shape[-1], kernel.shape[:2], use_bias=False, **told)
+    brick(layer, x.shape[1:], kernel, dtype=dtype)
+    y = layer.forward(x, training=True)
+    dy = np.repeat(numbers((*y.shape[:-1], 1), seed), y.shape[-1], axis=-1)
+    return y, layer.backward(dy), layer.gradients["kernel"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("window, channels, padding", [
+    ((5, 5), 1, 2), ((20, 3), 1, "same"), ((1, 9), 1, "valid"), ((3, 3), 4, 1),
+])  # fmt: skip
+def test_few_filters_have_the_bits_of_many(window, channels, padding, dtype):
+    """A filter's chains are its own, also where positions fill the vectors, not filters."""
+    x = numbers((10, 21, 150, channels), 1).astype(dtype)
+    kernel = numbers((*window, channels, 13), 2).astype(dtype)
+    y, _, dw = results(kernel, x, 3, dtype, padding=padding)
+    for few in (1, 3, 6, 8):
+        a, _, b = results(kernel[..., :few], x, 3, dtype, padding=padding)
+        assert support.same_bits(a, y[..., :few].copy()), few
+        assert support.same_bits(b, dw[..., :few].copy()), few
+
+
+def test_few_channels_have_the_bits_of_many():
+    """The same on the way back: of one filter, whose deltas are neighbours."""
+    x, kernel = numbers((3, 21, 150, 13), 1), numbers((5, 5, 13, 1), 2)
+    _, dx, _ = results(kernel, x, 3, "float64", padding="same")
+    for few in (1, 3, 5):
+        _, a, _ = results(kernel[:, :, :few], x[..., :few], 3, "float64", padding="same")
+        assert support.same_bits(a, dx[..., :few].copy()), few
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("channels, groups, dilation", [(3, 1, 1), (6, 1, 1), (4, 2, 1), (3, 1, 2)])
+def test_windows_give_in_the_order_of_positions(channels, groups, dilation, strides):
+    """dx has the bits of one addition after the other, a position at a time.
+
+    Of 24 filters one is 1 and the others are 0, so that what a position gives is exact."""
+    x = np.zeros((1, 11, 12, channels), np.float32)
+    kernel = np.zeros((5, 4, channels // groups, 24), np.float32)
+    kernel[..., :: 24 // groups] = 1
+    layer = L.Conv2D(24, (5, 4), strides, groups=groups, dilation_rate=dilation, use_bias=False)
+    brick(layer, x.shape[1:], kernel, dtype="float32")
+    y = layer.forward(x, training=True)
+    dy = numbers(y.shape, 7).astype(np.float32)
+    expected = np.zeros_like(x)
+    for i, j in np.ndindex(*y.shape[1:3]):
+        for r, s in np.ndindex(5, 4):
+            seen = expected[0, i * strides + r * dilation, j * strides + s * dilation]
+            seen += np.repeat(dy[0, i, j, :: 24 // groups], channels // groups)
+    assert support.same_bits(layer.backward(dy), expected)
+
+
 def trained(threads=1, rows=20, order="C"):
     """Weights and predictions of a small net on 10 x 9 images."""
     rng = np.random.default_rng(3)

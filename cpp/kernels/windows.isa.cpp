@@ -131,7 +131,8 @@ template <class T> static void run_rows(const RunProduct<T>& p, std::int64_t per
   }
 }
 
-// ---- turned: C^T = B^T A^T, where the rows of C fill vectors better than its few columns -----------------------------
+// ---- turned: C^T = B^T A^T, where the rows of C fill vectors better than its few columns
+// -----------------------------
 
 constexpr std::int64_t kTurnedColumns = 8, kTurnedVecs = 4, kTurnedRuns = 16;  // of C; of its rows and of runs at once
 
@@ -231,7 +232,8 @@ static void add_runs(const T* x, std::int64_t ldx, T* y, std::int64_t y_row, std
     return;
   }
   constexpr void (*kOf[])(const T*, std::int64_t, T*, std::int64_t, std::int64_t, const std::int64_t*, std::int64_t) = {
-      add_overlapping<T, 1>, add_overlapping<T, 2>, add_overlapping<T, 3>, add_overlapping<T, 4>, add_overlapping<T, 5>};
+      add_overlapping<T, 1>, add_overlapping<T, 2>, add_overlapping<T, 3>, add_overlapping<T, 4>,
+      add_overlapping<T, 5>};
   const Split some(count, kRunsAtOnce);
   for (std::int64_t i = 0; i < some.parts; x += some.of(i) * n, at += some.of(i), ++i) {
     kOf[some.of(i) - 1](x, ldx, y, y_row, m, at, n);

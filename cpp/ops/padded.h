@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/buffer.h"
+#include "kernels/table.h"
 
 namespace bp {
 
@@ -44,6 +45,12 @@ struct Padded {
   template <class T> void take(const T* padded, T* x, bool add) const {
     for (std::int64_t i = 0; i < rows; ++i) {
       const T* from = padded + (top + i) * row_size() + left * channels * repeat;
+      if (repeat == 1) {
+        const std::int64_t inside = columns * channels;
+        add ? kernels<T>().axpy(T(1), from, x, inside) : void(std::copy_n(from, inside, x));
+        x += inside;
+        continue;
+      }
       for (std::int64_t j = 0; j < columns * channels; ++j, ++x, from += repeat) {
         T sum = *from;
         for (std::int64_t k = 1; k < repeat; ++k) sum += from[k];
