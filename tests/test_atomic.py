@@ -427,6 +427,32 @@ def hostile_good():
     return files.forged(document, arrays)
 
 
+@pytest.mark.parametrize("save", ["save", "save_weights", "save_checkpoint"])
+def test_training_that_begins_while_a_file_is_written(save, tmp_path, monkeypatch):
+    """In another thread, after the hash was taken: the file holds what was hashed."""
+    model = files.small_model()
+    x, y = support.np.ones((8, 4)), support.np.arange(8) % 2
+    model.fit(x, y, verbose=0)
+    before = model.get_weights()
+    create = atomic._created
+
+    def created(name):
+        thread = threading.Thread(target=model.fit, args=(x, y), kwargs={"verbose": 0})
+        thread.start()
+        thread.join()
+        return create(name)
+
+    monkeypatch.setattr(atomic, "_created", created)
+    getattr(model, save)(tmp_path / "m")
+    assert not all(map(support.same_bits, before, model.get_weights()))
+    if save == "save_weights":
+        model.load_weights(tmp_path / "m")
+        found = model
+    else:
+        found = (bp.load_model if save == "save" else bp.load_checkpoint)(tmp_path / "m")
+    assert all(map(support.same_bits, before, found.get_weights()))
+
+
 def test_saving_during_a_fit_of_another_thread(tmp_path):
     """The weights that are hashed are the weights that are written."""
     model = files.small_model()

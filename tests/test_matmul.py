@@ -189,7 +189,12 @@ def test_wrong_out_is_refused():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_peak_is_a_rate(dtype):
     """Flops a second: more than one a nanosecond on anything, and less than a wrong count gives."""
-    assert 1e9 < _core.fma_peak(dtype, threads=2, seconds=0.01) < 2e12
+    for seconds in (0.01, 0.1, 1.0):  # longer where other processes have the cores
+        peak = _core.fma_peak(dtype, threads=2, seconds=seconds)
+        assert 0 < peak < 2e12
+        if peak > 1e9:
+            return
+    raise AssertionError(f"{peak:.3g} flops a second")
 
 
 def test_nan_and_inf_propagate():

@@ -38,8 +38,9 @@ _OTHERS = {FIT, values.REALS, values.INTEGERS}
 _SEED = kinds.Integer(0, 2**64 - 1)
 
 
-def save_checkpoint(model: Any, counters: Counters, name: str) -> None:
-    """See `Model.save_checkpoint`; the model is built and compiled, and nobody trains it."""
+def held_by(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Document and arrays, which are copies, of `Model.save_checkpoint`; the model is built and
+    compiled, and nobody trains it."""
     document = {"kind": KIND, "model": save.describe(model)}
     state, arrays = capture(model, counters)
     own = {key: a for key, a in arrays.items() if is_state(key)}
@@ -52,7 +53,8 @@ def save_checkpoint(model: Any, counters: Counters, name: str) -> None:
             f"{error}, to go on with; nothing was written; to look into it write a file by "
             "model.save"
         ) from error
-    write(name, packed({**document, "state": state}, arrays))
+    copies = {key: array.copy() for key, array in arrays.items()}
+    return {**document, "state": state}, copies
 
 
 def packed(document: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from .. import _core, data, graph
@@ -299,8 +301,8 @@ class Model(Runnable):
         """Write architecture and weights to one safetensors file; see `bpcore.load_model`."""
         from ..files.save import save_model
 
-        # A fit in another thread would change the weights under the hash.
-        save_model(self, path, copies=self._training.held)
+        # A fit in another thread, which may begin at any time, would change them under the hash.
+        save_model(self, path, copies=not self._training.mine)
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write weights, optimizer state and counters too, atomically.
@@ -327,19 +329,25 @@ class Model(Runnable):
         OSError
             The file could not be written; an existing one is unchanged.
         """
-        from ..files.checkpoint import save_checkpoint
+        from ..files import checkpoint
 
         name = checks.path(path)
         compilation = self._need_compilation(loss=False)
         self._built(": nothing to save")
-        if self._training.held and not self._training.mine:
-            raise BusyError(
-                f"model {self.name!r} is training in another thread, so that weights and optimizer "
-                "state would be those of different moments; call save_checkpoint in a callback, or "
-                "pass checkpoint= to fit"
-            )
         compilation.get_config()  # raises what get_config of the model leaves out
-        save_checkpoint(self, self._counters, name)
+        with self._training.enter() or self._own_moment():
+            held = checkpoint.held_by(self, self._counters)
+        checkpoint.write(name, checkpoint.packed(*held))
+
+    def _own_moment(self) -> AbstractContextManager[Any]:
+        """In a callback of this thread's fit nothing changes; BusyError if another one trains."""
+        if self._training.mine:
+            return contextlib.nullcontext()
+        raise BusyError(
+            f"model {self.name!r} is training in another thread, so that weights and optimizer "
+            "state would be those of different moments; call save_checkpoint in a callback, or "
+            "pass checkpoint= to fit"
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The architecture as JSON data."""
