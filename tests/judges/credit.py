@@ -152,8 +152,8 @@ def _unformatted(end, seed):
 def unformatted():
     """The HSIC bottleneck without a head, 4 blocks of 256 and one of 10, batch 256, beta 200, two
     epochs: at least 96.5 % right, each of three seeds where the last block ends in softmax, and the
-    median of three where it ends in relu, as the source's (of some starts two classes share relu
-    units, which the objective does not mind)."""
+    median of three where it ends in relu, as the source's (from some starts a class is where no
+    relu unit is above 0, which the objective does not mind)."""
     assert min(_unformatted("softmax", seed) for seed in range(3)) >= 96.5
     assert np.median([_unformatted("relu", seed) for seed in range(3)]) >= 96.5
 
