@@ -68,6 +68,7 @@ Kfac<T>::Kfac(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepC
   int other = -1;
   std::vector<DenseLayer> found = dense_layers(sweep_, &other);
   refuse(*config, other);
+  sweep_.or_else(", or use an optimizer such as 'adam'");
   layers_.reserve(found.size());
   for (DenseLayer& layer : found) {
     const auto p = at(layer.param);

@@ -20,7 +20,7 @@ Levenberg::Levenberg(const Problem& problem)
       matrix_(checked_mul(size_, size_), kUnwritten, "J^T J with its damping"), gradient_(size_),
       damped_(checked_mul(size_, size_), kUnwritten, "J^T J with its damping"), step_(size_),
       gamma_(static_cast<double>(size_)) {
-  expect_one_function(sweep_.plan());
+  expect_one_function(sweep_);
   const StepConfig<double>& config = *problem.config;
   for (const BoundLoss<double>& loss : config.losses) {
     check(has_factor(loss),

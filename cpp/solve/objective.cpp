@@ -14,7 +14,7 @@ constexpr std::int64_t kChunk = 256;  // samples
 
 Objective::Objective(const Problem& problem)
     : sweep_(problem.graph, problem.config, predictions(*problem.config), problem.offsets) {
-  expect_one_function(sweep_.plan());
+  expect_one_function(sweep_);
 }
 
 double Objective::add_penalties(const double* w, double* gradient) const {

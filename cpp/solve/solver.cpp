@@ -25,16 +25,20 @@ std::vector<double> numbers_of(const Solver::State& state, const char* name, std
   return found->second;
 }
 
-void expect_one_function(const Plan<double>& plan) {
-  for (const Step<double>& step : plan.steps()) {
+void expect_one_function(Sweep<double>& sweep) {
+  const std::string or_else = ", or use a mini-batch optimizer such as 'adam'";
+  sweep.or_else(or_else);
+  for (const Step<double>& step : sweep.plan().steps()) {
     check(!step.op->facts().draws,
           "got the random layer '" + step.name +
               "', expected the same loss whenever it is computed, as trial steps are compared; "
-              "leave the layer out (its rate 0), or use a mini-batch optimizer such as 'adam'");
+              "leave the layer out (its rate 0)" +
+              or_else);
     check(step.op->sizes().kept == 0,
           "got layer '" + step.name +
               "', which normalizes by the batch in training and by running statistics in use, "
-              "expected one function; freeze it (trainable = False), or use a mini-batch optimizer such as 'adam'");
+              "expected one function; freeze it (trainable = False)" +
+              or_else);
   }
 }
 

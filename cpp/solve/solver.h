@@ -45,8 +45,9 @@ std::unique_ptr<Solver> make_solver(const std::string& kind, const Problem& prob
 // `size` finite numbers of a state; BadInput where they are not there.
 std::vector<double> numbers_of(const Solver::State& state, const char* name, std::int64_t size);
 
-// BadInput for a layer that is another function at each pass, or in training than in use.
-void expect_one_function(const Plan<double>& plan);
+// What batch solvers refuse: a layer that is another function at each pass, or in training than in use (BadInput), and
+// data later on; with the way out.
+void expect_one_function(Sweep<double>& sweep);
 
 // The weights as a vector, put back unless they are kept.
 class Trial {

@@ -60,10 +60,12 @@ template <class T>
 void Sweep<T>::prepare(const BatchSource<T>& source, std::int64_t chunk, int threads, const std::int64_t* order) {
   source_ = &source;
   order_ = order;
-  for (const Valid<T>& valid : source.valid) {
-    check(valid.count == nullptr,
-          "got sequences of unlike length, or a mask, expected that all positions count; give "
-          "sequences of one length without a mask, or use a mini-batch optimizer such as 'adam'");
+  for (std::size_t k = 0; k < source.valid.size(); ++k) {
+    check(source.valid[k].count == nullptr,
+          "output '" + graph().nodes[at(config().losses[k].output)].name +
+              "': got sequences of unlike length, or a mask, expected that all steps count, as rows are added up "
+              "whole; give sequences of one length without a mask" +
+              or_else_);
   }
   if (chunk > work_.capacity) {
     work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew

@@ -49,6 +49,9 @@ template <class T> class Sweep {
   std::int64_t outputs() const { return outputs_; }                                // of all heads, a sample
   bool together() const { return together_; }  // code of the user's takes a chunk as a whole, on one thread
 
+  // How a refusal of data ends: what else there is, for whoever trains.
+  void or_else(std::string advice) { or_else_ = std::move(advice); }
+
   void read_weights(T* w) const;
   void write_weights(const T* w);
 
@@ -94,6 +97,7 @@ template <class T> class Sweep {
   std::vector<std::int64_t> offsets_;
   std::int64_t size_ = 0, outputs_ = 0;
   bool together_ = false;
+  std::string or_else_;
   const BatchSource<T>* source_ = nullptr;
   const std::int64_t* order_ = nullptr;
   std::map<std::type_index, Crew> crews_;  // by kind of pass
