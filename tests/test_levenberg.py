@@ -238,22 +238,6 @@ def test_the_evidence_of_a_linear_model_is_mackays():
     np.testing.assert_allclose(model.get_weights()[0][:, 0], w, rtol=1e-5)
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-def test_bits_do_not_depend_on_threads(threads):
-    draw = np.random.default_rng(4)
-    x, y = draw.normal(size=(700, 6)), draw.normal(size=(700, 2))
-
-    def trained(n):
-        model = net(24, 16, 2, inputs=6)
-        model.compile(LM(), "mse", metrics=["mae"])
-        with bp.threads(n, exact=True):
-            model.fit(x, y, epochs=3, verbose=0)
-        return model.get_weights()
-
-    for a, b in zip(trained(1), trained(threads), strict=True):
-        assert np.array_equal(a, b)
-
-
 class StopAt(bp.callbacks.Callback):
     def __init__(self, epoch):
         self.epoch = epoch

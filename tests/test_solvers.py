@@ -360,46 +360,6 @@ def test_a_net_learns(name):
     assert set(model.optimizer.reports) <= set(history)
 
 
-class StopAt(bp.callbacks.Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise InterruptedError
-
-
-@pytest.mark.parametrize("name", MAKERS)
-def test_a_resumed_run_has_the_same_bits(name, tmp_path):
-    whole = sine(MAKERS[name]())
-    expected = whole.fit(X, Y, epochs=30, verbose=0).history
-    path, stop = tmp_path / "run.ckpt", StopAt(17)
-    with pytest.raises(InterruptedError):
-        sine(MAKERS[name]()).fit(X, Y, epochs=30, verbose=0, checkpoint=path, callbacks=[stop])
-    again, stop.epoch = sine(MAKERS[name]()), -1
-    found = again.fit(X, Y, epochs=30, verbose=0, checkpoint=path, callbacks=[stop]).history
-    assert found["loss"] == expected["loss"]
-    for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
-        assert np.array_equal(a, b)
-
-
-@pytest.mark.parametrize("name", MAKERS)
-def test_bits_do_not_depend_on_threads(name):
-    draw = np.random.default_rng(0)
-    x, y = draw.normal(size=(700, 8)), draw.normal(size=(700, 2))
-
-    def trained(n):
-        layers = [bp.Input((8,)), bp.layers.Dense(48, "tanh"), bp.layers.Dense(2)]
-        model = bp.Sequential(layers, dtype="float64", seed=1)
-        model.compile(MAKERS[name](), "mse")
-        with bp.threads(n, exact=True):
-            model.fit(x, y, epochs=4, verbose=0)
-        return model.get_weights()
-
-    for a, b in zip(trained(1), trained(3), strict=True):
-        assert np.array_equal(a, b)
-
-
 def test_names_configurations_and_copies():
     for name in ("lbfgs", "scaled_conjugate_gradient", "quickprop", "levenberg_marquardt"):
         assert bp.optimizers.get(name).name == name
