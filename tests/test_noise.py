@@ -121,6 +121,17 @@ def test_spatial_dropout_takes_whole_channels(rng):
     )  # the same as Dropout with that noise_shape
 
 
+@pytest.mark.parametrize("kind, shape", [("1D", (6, 9)), ("2D", (6, 4, 9)), ("3D", (2, 3, 4, 9))])
+def test_spatial_dropout_of_channels_first(kind, shape, rng):
+    """The channels of channels_last, and their gradient."""
+    make = getattr(bp.layers, f"SpatialDropout{kind}")
+    last, first = make(0.4, seed=3), make(0.4, seed=3, data_format="channels_first")
+    turned = lambda a: np.ascontiguousarray(np.moveaxis(a, -1, 1))  # noqa: E731
+    x = rng.normal(size=(20, *shape)) + 10
+    np.testing.assert_array_equal(first(turned(x), training=True), turned(last(x, training=True)))
+    np.testing.assert_array_equal(first.backward(turned(x)), turned(last.backward(x)))
+
+
 def test_a_noise_shape_with_the_batch_axis():
     """As Keras has it, and files of earlier releases."""
     x = np.ones((6, 4, 9))

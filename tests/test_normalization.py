@@ -283,7 +283,7 @@ def test_inverse_gives_targets_their_scale(rng):
     (lambda L: L.BatchNormalization(momentum=1.0), "momentum"),
     (lambda L: L.BatchNormalization(epsilon=0), "epsilon"),
     (lambda L: L.LayerNormalization(epsilon=-1e-3), "epsilon"),
-    (lambda L: L.BatchNormalization(axis=1).build((3, 4)), "last axis"),
+    (lambda L: L.BatchNormalization(axis=2).build((3, 4, 5)), "or the first one behind"),
     (lambda L: L.LayerNormalization(axis=1).build((3, 4)), "last axis"),
     (lambda L: L.LayerNormalization(axis=[]), "axis"),
     (lambda L: L.GroupNormalization(groups=0), "groups"),
@@ -297,6 +297,31 @@ def test_inverse_gives_targets_their_scale(rng):
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(bp.layers)
+
+
+@pytest.mark.parametrize("axis, shape", [(1, (4, 5, 3)), (-3, (4, 5, 3)), (1, (6, 3))])
+def test_batch_normalization_of_channels_first(axis, shape, rng):
+    """The bits of channels last: in training, on the way back, of the statistics, and in use."""
+    last, first = bp.layers.BatchNormalization(), bp.layers.BatchNormalization(axis)
+    x, dy = rng.normal(2, 3, size=(7, *shape)), rng.normal(size=(7, *shape))
+    turned = lambda a: np.ascontiguousarray(np.moveaxis(a, -1, 1))  # noqa: E731
+    for layer, a in ((last, x), (first, turned(x))):
+        layer.build(a.shape[1:])
+        layer.gamma.value = np.arange(shape[-1]) + 0.5
+    for training in (True, False):
+        y = last.forward(x, training=training)
+        np.testing.assert_array_equal(first.forward(turned(x), training=training), turned(y))
+    np.testing.assert_array_equal(first.backward(turned(dy)), turned(last.backward(dy)))
+    for a, b in zip(first.weights, last.weights, strict=True):
+        np.testing.assert_array_equal(a.value, b.value, err_msg=a.name)
+    assert first.gradients.keys() == last.gradients.keys()
+    for name, gradient in last.gradients.items():
+        np.testing.assert_array_equal(first.gradients[name], gradient, err_msg=name)
+
+
+def test_steps_that_do_not_count_are_no_channels():
+    with pytest.raises(ValueError, match="knows no mask"):
+        bp.Sequential([bp.Input((5, 2)), bp.layers.Masking(), bp.layers.BatchNormalization(1)])
 
 
 def test_tied_weights(rng, tmp_path):

@@ -131,8 +131,7 @@ template <class T> static void run_rows(const RunProduct<T>& p, std::int64_t per
   }
 }
 
-// ---- turned: C^T = B^T A^T, where the rows of C fill vectors better than its few columns
-// -----------------------------
+// ---- turned: C^T = B^T A^T, where rows of C fill vectors better than its few columns --------------------------------
 
 constexpr std::int64_t kTurnedColumns = 8, kTurnedVecs = 4, kTurnedRuns = 16;  // of C; of its rows and of runs at once
 

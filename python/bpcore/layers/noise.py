@@ -8,6 +8,7 @@ from .. import graph
 from ..base import checks, seeding
 from ..base.memory import Shape
 from .core import CoreLayer
+from .sliding import FORMATS, read_format
 
 
 class RandomLayer(CoreLayer):
@@ -139,41 +140,64 @@ class _SpatialDropout(Dropout):
         rate: float,
         seed: int | None = None,
         *,
+        data_format: str | None = None,
         name: str | None = None,
         dtype: str | None = None,
     ) -> None:
         super().__init__(rate, None, seed, name=name, dtype=dtype)
+        self.data_format = read_format(data_format)
 
     def mask_shape(self, shape: Shape) -> Shape:
-        if len(shape) != self.rank:
-            raise ValueError(
-                f"{self.label}: got inputs of shape {shape} a sample, expected {self.rank} axes, "
-                "channels last"
-            )
         return (1,) * (self.rank - 1) + shape[-1:]
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        self.mask_shape(tuple(input_shape))
-        return tuple(input_shape)
+        shape = tuple(input_shape)
+        if len(shape) != self.rank:
+            raise ValueError(
+                f"{self.label}: got inputs of shape {shape} a sample, expected {self.rank} axes, "
+                f"{self.data_format.replace('_', ' ')}"
+            )
+        return shape
+
+    def core_lower(
+        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
+    ) -> int:
+        if self.data_format == FORMATS[0]:
+            return super().core_lower(low, inputs, shapes, shape)
+        last = (*shape[1:], shape[0])
+        x = low.add("exchange", inputs, last, self.name, split=1)
+        y = super().core_lower(low, [x], [last], last)
+        return low.add("exchange", (y,), shape, self.name, split=self.rank - 1)
 
 
 class SpatialDropout1D(_SpatialDropout):
     """`Dropout` of whole channels of (N, T, C): all T values of a channel together.
 
-    Parameters are those of `Dropout` (J. Tompson et al., 2015).
+    Parameters
+    ----------
+    rate : float
+        In [0, 1).
+    seed : int, optional
+        By default from the model's seed.
+    data_format : {"channels_last", "channels_first"}, optional
+        Where the channels are, as in `Conv2D`.
+
+    Notes
+    -----
+    J. Tompson et al., 2015. A channel has the same number wherever it lies.
     """
 
     rank = 2
 
 
 class SpatialDropout2D(_SpatialDropout):
-    """`Dropout` of whole channels of (N, H, W, C)."""
+    """`Dropout` of whole channels of (N, H, W, C), or of (N, C, H, W): see `SpatialDropout1D`."""
 
     rank = 3
 
 
 class SpatialDropout3D(_SpatialDropout):
-    """`Dropout` of whole channels of (N, D, H, W, C)."""
+    """`Dropout` of whole channels of (N, D, H, W, C): see `SpatialDropout1D`."""
 
     rank = 4
 

@@ -56,12 +56,13 @@ class _Affine(CoreLayer):
 
 
 class BatchNormalization(_Affine):
-    """y = gamma (x - mu) / sqrt(v + epsilon) + beta, per channel: the last axis.
+    """y = gamma (x - mu) / sqrt(v + epsilon) + beta, per channel: by default the last axis.
 
     Parameters
     ----------
     axis : int
-        The channels' axis; the last one only.
+        The channels' axis, the batch's being 0: the last one (-1), or 1 behind layers whose
+        data_format is "channels_first".
     momentum : float
         Of the running statistics, in [0, 1).
     epsilon : float
@@ -74,13 +75,13 @@ class BatchNormalization(_Affine):
 
     Notes
     -----
-    x (N, ..., C) of any rank. In training mu and v are mean and (biased) variance over the batch
-    and all axes but the last, M values a channel; afterwards ``moving_mean = momentum moving_mean +
-    (1 - momentum) mu``, and the same for ``moving_variance`` with v M / (M - 1), as PyTorch does
-    (its momentum is 1 - ours). With M = 1 y is beta and the running variance stays. Otherwise, and
-    when the layer is not trainable, mu and v are the running statistics (S. Ioffe, C. Szegedy,
-    2015). Of sequences with a mask, or of unequal lengths, the steps that count are all that mean,
-    variance and M are of.
+    x (N, ..., C) or (N, C, ...) of any rank. In training mu and v are mean and (biased) variance
+    over the batch and all axes but the channels', M values a channel; afterwards ``moving_mean =
+    momentum moving_mean + (1 - momentum) mu``, and the same for ``moving_variance`` with
+    v M / (M - 1), as PyTorch does (its momentum is 1 - ours). With M = 1 y is beta and the running
+    variance stays. Otherwise, and when the layer is not trainable, mu and v are the running
+    statistics (S. Ioffe, C. Szegedy, 2015). Of sequences with a mask, or of unequal lengths, the
+    steps that count are all that mean, variance and M are of.
 
     With ``compile(accumulate_steps=k)`` each of the k batches is normalized by its own statistics
     and moves the running ones once, so k batches of 32 are not one batch of 32 k.
@@ -132,14 +133,36 @@ class BatchNormalization(_Affine):
     def build(self, input_shape: Any) -> None:
         """Make gamma, beta, moving_mean and moving_variance of shape (C,)."""
         shape = single(self, input_shape)
-        _last_axis(self, self.axis, shape)
-        self._add_affine(shape[-1:])
-        self.moving_mean = self._make_weight("moving_mean", shape[-1:], trainable=False)
-        self.moving_variance = self._make_weight("moving_variance", shape[-1:], trainable=False)
+        first = self._channels_first(shape)
+        if not first:
+            _last_axis(self, self.axis, shape, " or the first one behind the batch (1)")
+        channels = shape[:1] if first else shape[-1:]
+        self._add_affine(channels)
+        self.moving_mean = self._make_weight("moving_mean", channels, trainable=False)
+        self.moving_variance = self._make_weight("moving_variance", channels, trainable=False)
+
+    def _channels_first(self, shape: Shape) -> bool:
+        return self.axis in (1, -len(shape)) and len(shape) > 1
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Steps are no channels."""
+        return (
+            self.refuse_mask()
+            if self._channels_first(shape)
+            else super().passes_mask(shapes, shape)
+        )
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
+        if not self._channels_first(shape):
+            return self._normalized(low, inputs, shape)
+        last = (*shape[1:], shape[0])
+        x = low.add("exchange", inputs, last, self.name, split=1)
+        y = self._normalized(low, [x], last)
+        return low.add("exchange", (y,), shape, self.name, split=len(shape) - 1)
+
+    def _normalized(self, low: graph.Lowering, inputs: list[int], shape: Shape) -> int:
         mask = low.mask(inputs[0])
         inputs = inputs if mask is None else [*inputs, mask]
         i = self._lowered(low, "batch_normalization", inputs, shape, momentum=self.momentum)
@@ -339,9 +362,9 @@ def _whole(name: str, value: Any) -> int:
     return checks.integer(name, value, -(2**31), 2**31)
 
 
-def _last_axis(layer: Any, axis: int, shape: Shape) -> None:
+def _last_axis(layer: Any, axis: int, shape: Shape, other: str = "") -> None:
     if axis not in (-1, len(shape)):
         raise ValueError(
             f"{layer.label}: axis={axis} of inputs of shape {shown(shape)}, "
-            "expected the last axis (-1); put the channels last"
+            f"expected the last axis (-1){other}; put the channels there"
         )
