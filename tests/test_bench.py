@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from unittest import mock
 
@@ -12,6 +13,8 @@ from bench.against import compare, installs, worker
 from bench.limits import gain, inference, memory, resident
 from bench.limits.options import Options, in_child
 from bench.networks import NETWORKS
+
+import bpcore as bp
 
 
 def test_needed_memory_by_hand():
@@ -106,3 +109,44 @@ def test_an_install_must_be_what_was_asked_for(tmp_path):
         other = installs.Install("old", sys.executable, tmp_path / "empty")
         with pytest.raises(SystemExit, match="old: bpcore comes from"):
             compare.Side(other, 1)
+
+
+def test_solvers_are_measured_by_their_own_jacobian(monkeypatch):
+    pytest.importorskip("scipy")
+    from bench import solvers
+
+    monkeypatch.setattr(solvers, "ROUNDS", 1)
+    monkeypatch.setattr(solvers, "STEPS", 2)
+    assert re.fullmatch(r" *4-10-1 +300 rows +.* ms  scipy .* x +.* x", solvers.measure("4-10-1"))
+    real = solvers.jacobian
+    monkeypatch.setattr(solvers, "jacobian", lambda *args: 1.001 * real(*args))
+    with pytest.raises(AssertionError, match="Jacobians differ"):
+        solvers.measure("4-10-1")
+
+
+def test_curves_of_solvers_have_a_table_and_a_picture(monkeypatch, tmp_path):
+    """By a stub of the training: of each solver the smallest loss so far, at times of its own."""
+    pytest.importorskip("matplotlib")
+    from bench import solver_curves
+
+    losses = iter([np.array([4.0, 2.0, 2.0, 1.0]), np.array([8.0, 8.0, 4.0, 2.0])])
+    monkeypatch.setattr(solver_curves, "SOLVERS", {"one": (None, None), "other": (None, 32)})
+    monkeypatch.setattr(solver_curves, "STARTS", 1)
+    monkeypatch.setattr(solver_curves, "MARKS", (1, 4))
+    monkeypatch.setattr(solver_curves, "MILLISECONDS", (1, 3))
+    monkeypatch.setattr(solver_curves, "curve", lambda make, batch, seed: (next(losses), 1e-3))
+    found = solver_curves.measured()
+    text = solver_curves.tables(found)
+    assert "| one | 4.0e+00 | 1.0e+00 | 1000 |" in text
+    assert "| other | 8.0e+00 | 4.0e+00 |" in text
+    solver_curves.draw(found, tmp_path / "curves.svg")
+    assert "milliseconds" in (tmp_path / "curves.svg").read_text()
+
+
+def test_a_curve_ends_where_the_solver_stops(monkeypatch):
+    from bench import solver_curves
+
+    monkeypatch.setattr(solver_curves, "MARKS", (3, 40))
+    loss, each = solver_curves.curve(lambda: bp.optimizers.LevenbergMarquardt(goal=0.01), None, 0)
+    assert len(loss) == 40 and each > 0 and (np.diff(loss) <= 0).all()
+    assert loss[-1] == loss[-2] <= 0.01
