@@ -57,6 +57,34 @@ def test_convolution_is_pytorchs(some):
             assert_along(layer.gradients["bias"], told["db"], seed + 40)
 
 
+ALONE = [c for c in CASES if c["groups"] == c["x"][-1] and len(c["kernel_size"]) == 2]
+
+
+@pytest.mark.parametrize("some", range(5))
+def test_channels_one_by_one_are_pytorchs(some):
+    """The cases of as many groups as channels; the 1 x 1 filters of SeparableConv2D are ones."""
+    for told in ALONE[some::5]:
+        seed, channels, filters = told["seed"], told["x"][-1], told["filters"]
+        kernel = numbers((*told["kernel_size"], channels, filters // channels), seed + 1)
+        bias = [numbers((filters,), seed + 2)] if told["use_bias"] else []
+        more = {name: told[name] for name in ("strides", "padding", "dilation_rate", "use_bias")}
+        more["depth_multiplier"] = filters // channels
+        depthwise = L.DepthwiseConv2D(told["kernel_size"], **more)
+        separable = L.SeparableConv2D(filters, told["kernel_size"], **more)
+        for layer, weights in ((depthwise, [kernel]), (separable, [kernel, np.eye(filters)])):
+            if layer is separable:
+                weights[1] = weights[1].reshape(1, 1, filters, filters)
+            brick(layer, told["x"][1:], *weights, *bias)
+            y = layer.forward(numbers(told["x"], seed), training=True)
+            dx = layer.backward(numbers(y.shape, seed + 3))
+            assert_along(y, told["y"], seed + 10)
+            assert_along(dx, told["dx"], seed + 20)
+            dw = layer.gradients[layer.weights[0].name.split("/")[-1]]
+            assert_along(dw.reshape(*dw.shape[:2], 1, filters), told["dw"], seed + 30)
+            if bias:
+                assert_along(layer.gradients["bias"], told["db"], seed + 40)
+
+
 def test_the_fixtures_hold_what_is_hard():
     reach = [[(w - 1) * d + 1 for w, d in zip(c["kernel_size"], c["dilation_rate"], strict=True)]
              for c in CASES]  # fmt: skip
@@ -66,6 +94,9 @@ def test_the_fixtures_hold_what_is_hard():
     same = [c for c in CASES if c["padding"] == "same" and max(c["strides"]) > 1]
     assert sum(any(w % 2 == 0 for w in c["kernel_size"]) for c in same) > 10
     assert {c["kernel_size"][0] for c in CASES} >= {1, 9}
+    assert sum(c["filters"] > c["groups"] > 1 for c in ALONE) > 10
+    for name, least in (("strides", 3), ("dilation_rate", 3)):
+        assert max(max(c[name]) for c in CASES) == max(max(c[name]) for c in ALONE) == least
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -269,6 +300,10 @@ def test_gradcheck(rng):
     (lambda: L.Conv2D(4, 3), (9, 9), "(N, 9, 9), expected (N, H, W, C)"),
     (lambda: L.Conv2D(4, 3, data_format="channels_first"), (9, 9), "expected (N, C, H, W)"),
     (lambda: L.Conv1D(4, 3), (9, 9, 1), "expected (N, T, C)"),
+    (lambda: L.DepthwiseConv2D(5), (9, 3, 2), "9 x 3 positions, expected at least 5 along axis 2"),
+    (lambda: L.DepthwiseConv2D(3), (9, 9), "(N, 9, 9), expected (N, H, W, C)"),
+    (lambda: L.SeparableConv2D(4, 5), (3, 9, 2), "3 x 9 positions, expected at least 5 along"),
+    (lambda: L.SeparableConv2D(4, 3), (9, 9), "(N, 9, 9), expected (N, H, W, C)"),
 ])  # fmt: skip
 def test_shapes_that_do_not_fit(make, shape, words):
     for use in (lambda: make().build(shape), lambda: make().compute_output_shape(shape),
