@@ -31,16 +31,22 @@ template <class T> class Pooling final : public Op<T> {
   void backward(const Io<T>& io, const Block& block, T*) const override {
     if (io.dx[0] == nullptr) return;
     const std::int64_t in = windows_.in_size();
-    if (!io.add[0]) std::fill_n(io.dx[0] + block.rows.begin * in, block.rows.count() * in, T(0));
+    const bool tiled = tiles(windows_.rows) && tiles(windows_.columns);
+    if (!io.add[0] && !tiled) std::fill_n(io.dx[0] + block.rows.begin * in, block.rows.count() * in, T(0));
     const auto back = most_ ? kernels<T>().pool_most_back : kernels<T>().pool_mean_back;
-    const bool apart = windows_.rows.stride >= windows_.rows.taps && windows_.columns.stride >= windows_.columns.taps;
     each_run(io, block.rows, [&](Pool<T>& p, std::int64_t x, std::int64_t y) {
-      p.add = io.add[0] || !apart;
+      p.add = io.add[0] || !(apart(windows_.rows) && apart(windows_.columns));
       back(p, io.dy + y, io.dx[0] + x);
     });
   }
 
  private:
+  // Windows that do not overlap; and that see each input position once.
+  static bool apart(const Windows::Axis& axis) { return axis.stride >= axis.taps; }
+  static bool tiles(const Windows::Axis& axis) {
+    return axis.stride == axis.taps && axis.first(axis.out() - 1) + axis.taps >= axis.in;
+  }
+
   struct Taps {
     Rows seen;
     bool whole;
