@@ -92,6 +92,40 @@ def test_batches_of_an_iterable_are_refused(solver):
         model.fit(batches(), epochs=1, verbose=0)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_single_steps_are_refused(solver):
+    """They were plain gradient steps at the rate 1."""
+    model = net()
+    model.compile(SOLVERS[solver](), "mse")
+    before, gradients = model.get_weights(), dict(model.gradients(X, Y).parameters)
+    for call in (
+        lambda: model.train_on_batch(X, Y),
+        lambda: model.train_on_batch(X, dy=lambda y: y - Y),
+        lambda: model.apply_gradients(gradients),
+        lambda: model.find_learning_rate(X, Y),
+    ):
+        with pytest.raises(ValueError, match=rf"{solver} takes its steps in fit.*'adam'"):
+            call()
+    assert all(map(np.array_equal, before, model.get_weights()))
+    assert model.optimizer.iterations == 0
+    assert model.test_on_batch(X, Y)["loss"] > 0  # which takes no step
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_what_cuts_an_epoch_is_refused(solver):
+    model = net()
+    model.compile(SOLVERS[solver](), "mse")
+    with pytest.raises(ValueError, match=rf"{solver} .*got steps_per_epoch; leave it out"):
+        model.fit(X, Y, steps_per_epoch=3, verbose=0)
+    layers = [bp.Input((None, 2)), L.SimpleRNN(2, return_sequences=True), L.Dense(1)]
+    model = bp.Sequential(layers, dtype="float64", seed=0)
+    model.compile(SOLVERS[solver](), "mse")
+    x, y = RNG.normal(size=(5, 6, 2)), RNG.normal(size=(5, 6, 1))
+    with pytest.raises(ValueError, match=rf"{solver} .*got bptt; leave it out"):
+        model.fit(x, y, bptt=2, verbose=0)
+    model.fit(x, y, epochs=2, verbose=0)
+
+
 def test_a_single_batch_that_holds_all_rows_is_none():
     model = net()
     model.compile(O.LBFGS(), "mse")

@@ -363,6 +363,7 @@ class Inspectable(Looks):
         with self._busy("find_learning_rate"):
             twin: Any = copy.deepcopy(self)
         compilation = twin._need_compilation()
+        compilation.optimizer.core_rate()  # which some have not
         batches = rate_finder.batches_of(x, y, batch_size, twin.seed, twin._prepared, twin._read)
         return rate_finder.find(
             batches,

@@ -48,6 +48,13 @@ class BatchSolver(Optimizer):
             "its steps; leave out the callback or assignment that sets it"
         )
 
+    def core_rate(self) -> float:
+        raise ValueError(
+            f"{type(self).__name__} takes its steps in fit, where it has all of the data, got a "
+            "call for a single step, or for a learning rate; call fit, or compile with a "
+            "mini-batch optimizer such as 'adam'"
+        )
+
     def spec(self) -> dict[str, Any]:
         return {"kind": "sgd"}  # no state by parameter
 

@@ -40,6 +40,12 @@ def refuse(loop: Any, train: Dataset | None) -> None:
             raise ValueError(
                 f"{name} finds its steps by itself, got {what}={value}; compile without it"
             )
+    for what, value in (("steps_per_epoch", options.steps), ("bptt", options.bptt)):
+        if value is not None:
+            raise ValueError(
+                f"{name} takes all of the data at once, an iteration in each epoch, got {what}; "
+                "leave it out, or use a mini-batch optimizer such as 'adam'"
+            )
     compilation.refuse_sums(name)
     for p in loop.engine.params:
         if p.trainable and p.constraint is not None:
