@@ -27,7 +27,7 @@ FORMAT = 2  # of files of models that were trained; of others 1
 __all__ = ["save_model"]
 
 
-def save_model(model: Any, path: str | os.PathLike[str], *, copies: bool = False) -> None:
+def save_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Write `model` (architecture, dtype and weights) to one safetensors file, atomically.
 
     The file can be read by every safetensors reader; the tensors are named as the parameters.
@@ -56,9 +56,8 @@ def save_model(model: Any, path: str | os.PathLike[str], *, copies: bool = False
             raise TypeError(f"cannot save the model: {layer.label}: {layer.unsaved}")
     document: dict[str, Any] = {"model": describe(model)}
     compiled = document["model"]["config"].get("compile") is not None
-    arrays = arrays_of(model, rule=compiled)
-    if copies:
-        arrays = {key: array.copy() for key, array in arrays.items()}
+    # A fit in another thread, which may begin at any time, would change them under the hash.
+    arrays = {key: array.copy() for key, array in arrays_of(model, rule=compiled).items()}
     updates = model.optimizer.iterations if document["model"]["config"].get("compile") else 0
     if updates:  # where schedules go on
         document["updates"] = updates

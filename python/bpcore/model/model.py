@@ -301,8 +301,7 @@ class Model(Runnable):
         """Write architecture and weights to one safetensors file; see `bpcore.load_model`."""
         from ..files.save import save_model
 
-        # A fit in another thread, which may begin at any time, would change them under the hash.
-        save_model(self, path, copies=not self._training.mine)
+        save_model(self, path)
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write weights, optimizer state and counters too, atomically.
