@@ -435,6 +435,26 @@ def test_estimators_in_threads_leave_the_number_of_threads_as_it_was():
             assert bp.get_num_threads() == 5
 
 
+@pytest.mark.parametrize("labels", [
+    ["b"], ["b", "a"], ["c", "a", "b"], [3, 1, 2], [True, False], [0.0, 1.0], [-1, 7],
+], ids=str)  # fmt: skip
+def test_targets_are_those_of_scikit_learns_binarizer(labels):
+    """Without its checks of every label, which take longer than an epoch of a small table."""
+    from sklearn.preprocessing import LabelBinarizer
+
+    y = np.array(labels)[np.random.default_rng(0).integers(0, len(labels), 40)]
+    y[: len(labels)] = labels
+    net = MLPClassifier((2,), max_iter=1)
+    found = net._targets(y, True, False)
+    assert found.dtype == bool
+    assert np.array_equal(found, LabelBinarizer().fit_transform(y).astype(bool))
+    if len(labels) > 2:  # a loss of labels and one of indicators are the same
+        x = np.random.default_rng(1).normal(size=(40, 3))
+        a = MLPClassifier((4,), max_iter=3, random_state=0).fit(x, y)
+        b = MLPClassifier((4,), max_iter=3, random_state=0, loss="cross_entropy").fit(x, y)
+        assert np.array_equal(a.coefs_[0], b.coefs_[0]) and a.loss_curve_ == b.loss_curve_
+
+
 def test_a_generator_as_random_state():
     x, y, _, _ = digits()
     a, b = (

@@ -50,6 +50,10 @@ class MLP(BaseEstimator):
         """Targets as the model takes them; learns the classes when `first`."""
         raise NotImplementedError
 
+    def _taught(self, y: Array) -> Array:
+        """Targets as the loss takes them at the least cost."""
+        return y
+
     def _outputs(self, y: Array) -> tuple[int, str, Any, float]:
         """Number of outputs, last activation, loss and its weight."""
         raise NotImplementedError
@@ -300,9 +304,10 @@ class MLP(BaseEstimator):
         if not (incremental and hasattr(self, "_best")):
             self._best = self.model_.get_weights()
         watch = Watch(self, validation, n, self._reported(y))
-        data: Any = {"x": x, "y": y, "sample_weight": weight, "batch_size": size}
+        taught = self._taught(y)
+        data: Any = {"x": x, "y": taught, "sample_weight": weight, "batch_size": size}
         if sparse.issparse(x):
-            data = {"x": Batches(x, y, weight, size, self._random if self.shuffle else None)}
+            data = {"x": Batches(x, taught, weight, size, self._random if self.shuffle else None)}
         try:
             self.model_.fit(
                 **data, epochs=1 if incremental else self.max_iter,

@@ -197,8 +197,22 @@ feature_names_in_
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
                     f"'y' has {classes}."
                 )
-        result: Array = self._label_binarizer.transform(y).astype(bool)
-        return result
+        return self._indicators(y)
+
+    def _indicators(self, y: Array) -> Array:
+        """A column for each class (one for two classes) or label: what the binarizer transforms to,
+        without its checks of labels that were checked before."""
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            result: Array = self._label_binarizer.transform(y).astype(bool)
+            return result
+        place = np.searchsorted(self.classes_, y)
+        columns = np.arange(len(self.classes_)) if len(self.classes_) > 2 else np.array([1])
+        return place[:, None] == columns
+
+    def _taught(self, y: Array) -> Array:
+        if self._multiclass and isinstance(self.loss, str) and self.loss == "log_loss":
+            return y.argmax(axis=1)  # a loss of labels costs less than one of indicators
+        return y
 
     @property
     def _multiclass(self) -> bool:
