@@ -141,7 +141,8 @@ class Tabular:
     def _learn(self, source: Table, y: Array, weight: Any, seed: int | None) -> None:
         """Train the members, each without its held out rows, and join them."""
         n = len(y)
-        members = 1 if self.model is not None else networks.count(self.members, n)
+        width = self.preprocessor_.width
+        members = 1 if self.model is not None else networks.count(self.members, n, width)
         held = networks.held_out(n, self.validation_fraction, seed, members)
         alone = held[0] if members == 1 else np.zeros(n, bool)
         x, test = rows.features(self.preprocessor_, source, alone)

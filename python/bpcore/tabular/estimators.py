@@ -42,7 +42,7 @@ class TabularClassifier(Tabular):
     categories : {"one-hot", "embedding"}
         Whether the first layer sees a category's columns, or a few numbers learned for each level.
     members : int, optional
-        Networks whose mean answers; by default 8 for up to 5,000 rows, fewer for more, and 1 from
+        Networks whose mean answers; by default 16 for up to 2,500 rows, fewer for more, and 1 from
         20,001 on. More than one hold all features in memory.
     model : function, optional
         Makes the one network in place of `hidden`; it is called with those of the arguments

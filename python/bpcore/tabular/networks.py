@@ -17,16 +17,16 @@ from ..model.sequential import Sequential
 from .preprocessor import Preprocessor
 
 _FEW = 50  # rows; of fewer none are held out
-_MEMBERS = 8  # networks whose mean answers, of small tables
-_SHARED = 40_000  # rows times members: of 5,000 rows 8 members, of 40,000 and more one
+_MEMBERS = 16  # networks whose mean answers, of small tables
+_SHARED = 40_000  # rows, or columns, times members: of 2,500 rows 16, of 40,000 and more one
 _WIDEST = 16  # numbers for a level of a category
 
 
-def count(members: int | None, rows: int) -> int:
-    """How many networks share the work: what was asked for, else 8, and fewer for many rows."""
+def count(members: int | None, rows: int, features: int) -> int:
+    """How many networks share the work: what was asked for, else 16, and fewer for large tables."""
     if members is not None:
         return checks.integer("members", members)
-    return int(np.clip(_SHARED // max(rows, 1), 1, _MEMBERS))
+    return int(np.clip(_SHARED // max(rows, features), 1, _MEMBERS))
 
 
 def held_out(n: int, fraction: float, seed: int | None, members: int) -> Array:
