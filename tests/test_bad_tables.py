@@ -132,6 +132,10 @@ def test_the_line_of_a_wrong_encoding_is_exact(lines, last, tmp_path):
     path.write_bytes(b"a,b\n" + "ü,ü\n".encode() * lines + (last or b"\xff,1\n" + b"1,2\n" * 99))
     with pytest.raises(ValueError, match=rf"t\.csv, line {lines + 2}: not utf-8-sig"):
         list(tables.open_table(path).blocks())
+    # a block of 65,536 bytes ends within a character, and the next one is wrong further on
+    path.write_bytes(b"ab,c\n" + "あ,1\n".encode("shift_jis") * 20_000 + b"\xff,1\n")
+    with pytest.raises(ValueError, match=r"line 20002: not shift_jis"):
+        list(tables.open_table(path, encoding="shift_jis").blocks())
     path.write_bytes("a,b\n1,2\n".encode("utf-16") + b"\x00\xd8")  # half of a pair
     with pytest.raises(ValueError, match=r"line 3: not utf-16"):
         list(tables.open_table(path, encoding="utf-16").blocks())
