@@ -44,7 +44,7 @@ def wrapped(n_outputs, seed):
     lambda: MLPClassifier((6,), max_iter=5, random_state=0),
     lambda: Classifier(wrapped, epochs=5, random_state=0),
 ])  # fmt: skip
-@pytest.mark.parametrize("form", ["csv", "tsv", "parquet", "frame"])
+@pytest.mark.parametrize("form", ["csv", "tsv", "parquet", "frame", "polars"])
 def test_a_file_is_the_frame_that_it_holds(made, form, table, tmp_path):
     """The same bits as by hand from the frame, the same names, the same score."""
     table = table.drop(columns="sum")
@@ -52,11 +52,15 @@ def test_a_file_is_the_frame_that_it_holds(made, form, table, tmp_path):
     if form == "parquet":
         pytest.importorskip("pyarrow")
         table.to_parquet(tmp_path / "t.parquet")
-    elif form != "frame":
+    elif form not in ("frame", "polars"):
         delimiter = "\t" if form == "tsv" else ","
         columns = {name: table[name].tolist() for name in table}
         write(tmp_path / f"t.{form}", columns, delimiter=delimiter)
-    data = table if form == "frame" else tmp_path / f"t.{form}"
+    if form == "polars":
+        polars = pytest.importorskip("polars")
+        data = polars.DataFrame({name: table[name].tolist() for name in table})
+    else:
+        data = table if form == "frame" else tmp_path / f"t.{form}"
     net = made().fit(data, "word")
     expected = made().fit(features.astype(float), table["word"].to_numpy())
     assert list(net.feature_names_in_) == ["a", "member", "b"]
@@ -64,7 +68,10 @@ def test_a_file_is_the_frame_that_it_holds(made, form, table, tmp_path):
         assert np.array_equal(x, y)
     score = expected.score(features.astype(float), table["word"].to_numpy())
     assert net.score(data, "word") == score
-    if form != "frame":  # of a frame the target must be taken out, as in scikit-learn
+    if form not in (
+        "frame",
+        "polars",
+    ):  # of a frame the target must be taken out, as in scikit-learn
         answers = expected.predict(features.astype(float))
         assert np.array_equal(net.predict(data), answers)
         assert np.array_equal(net.predict(str(data)), answers)

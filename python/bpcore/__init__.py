@@ -121,4 +121,5 @@ __all__ = [
 ]
 
 
-__getattr__, __dir__ = _names_of(__name__, __all__, _NAMES)
+if not TYPE_CHECKING:  # to a type checker a name that is not there is an error
+    __getattr__, __dir__ = _names_of(__name__, __all__, _NAMES)

@@ -52,4 +52,5 @@ __all__ = [
     "TimeLimit",
 ]
 
-__getattr__, __dir__ = names_of(__name__, __all__, _NAMES)
+if not TYPE_CHECKING:  # to a type checker a name that is not there is an error
+    __getattr__, __dir__ = names_of(__name__, __all__, _NAMES)
