@@ -174,6 +174,27 @@ def test_windows_give_in_the_order_of_positions(channels, groups, dilation, stri
     assert support.same_bits(layer.backward(dy), expected)
 
 
+@pytest.mark.parametrize("make, channels", [
+    (lambda: L.Conv2D(3, (3, 2), padding="same"), 3),  # by panels
+    (lambda: L.Conv2D(24, 3, padding="same"), 24),
+    (lambda: L.Conv2D(24, 2, padding="same", groups=2), 24),
+    (lambda: L.DepthwiseConv2D(3, padding="same"), 5),
+    (lambda: L.SeparableConv2D(5, 3, padding="same", depth_multiplier=2), 5),
+    (lambda: L.MaxPooling2D(3, 1, "same"), 5),
+    (lambda: L.AveragePooling2D(3, 1, "same"), 5),
+])  # fmt: skip
+def test_what_reaches_an_input_twice_is_added(make, channels):
+    """y = x + f(x), and dx = dy + what f alone gives."""
+    shape = (7, 9, channels)
+    x, dy = numbers((4, *shape), 1), numbers((4, *shape), 2)
+    image, layer = bp.Input(shape), make()
+    model = bp.Model(image, L.Add()([image, layer(image)]), dtype="float64", seed=3)
+    alone = brick(make(), shape, *[w.value for w in layer.weights])
+    alone.forward(x, training=True)
+    model.forward(x, training=True)
+    np.testing.assert_allclose(model.backward(dy), dy + alone.backward(dy), rtol=0, atol=1e-14)
+
+
 def trained(threads=1, rows=20, order="C"):
     """Weights and predictions of a small net on 10 x 9 images."""
     rng = np.random.default_rng(3)

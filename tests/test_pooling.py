@@ -36,6 +36,28 @@ def test_of_equal_values_the_first_takes_the_gradient():
     assert layer.backward(np.full((1, 1, 1, 1), 3.0)).ravel().tolist() == [3.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_nan_is_the_largest_value_wherever_it_stands(size):
+    layer = brick(L.MaxPooling2D(size), (size, size, 1))
+    for at in range(size * size):
+        x = np.arange(size * size, dtype=np.float64)
+        x[at] = np.nan
+        assert np.isnan(layer.forward(x.reshape(1, size, size, 1))).all(), at
+
+
+def test_what_no_window_sees_has_no_gradient():
+    """Also in the second pass, when the first one has left something there."""
+    x = bp.Input((5, 5, 2))
+    h = L.Conv2D(2, 1)(x)
+    seen = L.Flatten()(L.Conv2D(2, 3, padding="same")(h))
+    model = bp.Model(x, L.Concatenate()([seen, L.Flatten()(L.MaxPooling2D()(h))]), seed=1)
+    model.compile("sgd", "mse")
+    data, target = numbers((6, 5, 5, 2), 1), numbers((6, 58), 2)
+    once, again = (model.gradients(data, target).parameters for _ in range(2))
+    for name, gradient in once.items():
+        assert support.same_bits(again[name], gradient), name
+
+
 def test_same_counts_what_lies_inside():
     """Keras' mean with padding: over 2, then over 1."""
     y = L.AveragePooling1D(2, padding="same")([[[2.0], [4.0], [6.0]]])
