@@ -66,7 +66,7 @@ void rows_of_dense_layers(Sweep<double>& sweep, const std::vector<DenseLayer>& l
       const double* const x = sweep.io(layer.step).x[0] + r * layer.in;
       const double* const d = sweep.io(layer.step).dy + r * out;
       double* const row = to + r * stride;
-      if (layer.bias) std::copy_n(d, out, row + layer.offset.back());
+      if (layer.bias) scaled(d, out, 1, row + layer.offset.back());
       if (in == 0) continue;
       double* kernel = row + layer.offset.front();  // in rows of `out`, one behind the other
       if (out == 1) {

@@ -60,8 +60,8 @@ void NormalEquations::make_rows(const Part& part, std::int64_t n) {
         if (delta != nullptr && part.mine.count() > 0) {
           double* const mine = delta + part.mine.begin * size;
           factor_of_curvature(loss, args, h, j, mine);
-          for (std::int64_t r = 0; r < part.mine.count() * loss.positions; ++r) {  // one position at a time
-            if (r % loss.positions != position) std::fill_n(mine + r * loss.width, loss.width, 0.0);
+          for (std::int64_t r = 0; loss.positions > 1 && r < part.mine.count() * loss.positions; ++r) {
+            if (r % loss.positions != position) std::fill_n(mine + r * loss.width, loss.width, 0.0);  // one at a time
           }
         }
         if (short_) keep_residuals(part);

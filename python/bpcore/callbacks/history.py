@@ -75,7 +75,8 @@ class History(Callback):
             epochs = self.epochs.setdefault(key, [])
             if not epochs or epochs[-1] != epoch:
                 epochs.append(epoch)
-                self.history.setdefault(key, []).append(_numbers(value, key))
+                plain = value if type(value) is float else _numbers(value, key)
+                self.history.setdefault(key, []).append(plain)
 
     def to_pandas(self) -> Any:
         """The history as a pandas DataFrame with the epoch as index; NaN where there is no number.
