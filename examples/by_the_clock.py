@@ -47,7 +47,12 @@ assert found["L-BFGS"] < found["Adam, full batch"]
 
 images, digits = bp.datasets.load_digits()[:2]
 print(f"digits, after {SECONDS} s:")
-for name, optimizer in (("K-FAC", O.KFAC()), ("Adam", O.Adam(0.003)), ("SGD", O.SGD(0.1, 0.9))):
+for name, optimizer in (
+    ("K-FAC", O.KFAC()),
+    ("K-FAC, exact lengths", O.KFAC(1.0, damping=0.03, rescale="both", trust=None)),
+    ("Adam", O.Adam(0.003)),
+    ("SGD", O.SGD(0.1, 0.9)),
+):
     layers = [bp.layers.Dense(64, "tanh"), bp.layers.Dense(64, "tanh"), bp.layers.Dense(10)]
     loss, epochs, _ = race(
         layers, optimizer, "cross_entropy", images, digits, SECONDS, 64, "float32"

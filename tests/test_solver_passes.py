@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -123,3 +126,36 @@ def test_what_an_optimizer_does_not_have_costs_no_search_for_a_likely_name(monke
     model.fit(x, y, epochs=1, verbose=0)
     with pytest.raises(AssertionError, match="suggestion"):
         model.optimizer.epsilon  # noqa: B018
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+import bpcore as bp
+
+bp.set_num_threads(1)
+rng = np.random.default_rng(0)
+x = rng.normal(size=(200_000, 4))
+y = np.repeat(np.sin(x[:, :1]), int(sys.argv[1]), axis=1)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def fitted(n):
+    layers = [bp.layers.Dense(10, "tanh"), bp.layers.Dense(y.shape[1])]
+    model = bp.Sequential([bp.Input((4,)), *layers], dtype="float64", seed=0)
+    model.compile(bp.optimizers.LevenbergMarquardt(), "mse")
+    model.fit(x[:n], y[:n], epochs=2, verbose=0)
+    return peak()
+
+before = fitted(2_000)
+print(fitted(200_000) - before)
+"""
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_memory_does_not_grow_with_the_rows(outputs):
+    """J of these would take 98 MB for each output."""
+    command = [sys.executable, "-c", MEMORY, str(outputs)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 8 << 20
