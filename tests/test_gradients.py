@@ -263,6 +263,39 @@ def test_gradcheck_sees_a_wrong_gradient(factor, right, rng):
         assert "wrong" in str(result), "the worst parameter is named"
 
 
+@pytest.mark.parametrize("factor, right", [(1.0, True), (1.01, False)])
+def test_gradcheck_on_a_kink(factor, right):
+    """Empty parts of an image, over which fresh biases of 0 leave relu and equal maxima at 0."""
+    L = bp.layers
+    x = np.zeros((3, 6, 6, 1))
+    x[:, 2:4, 3] = [[1.0], [2.0]]
+    model = bp.Sequential(
+        [bp.Input((6, 6, 1)), L.Conv2D(3, 3, padding="same", activation="relu"), L.MaxPooling2D(),
+         L.Flatten(), L.Dense(4), WrongDense(2, factor)],
+        seed=1,
+    )  # fmt: skip
+    model.compile("sgd", "mse")
+    error = worst(model.gradcheck(x, np.ones((3, 2))))
+    assert error <= 1e-7 if right else error >= 1e-3
+
+
+class WrongAtZero(bp.layers.Layer):
+    """y = x^2, with a gradient that is wrong where x is 0, which is no kink."""
+
+    def forward(self, x, training):
+        self.x = np.array(x)
+        return self.x**2
+
+    def backward(self, dy):
+        return dy * np.where(self.x == 0, 1.0, 2 * self.x)
+
+
+def test_gradcheck_looks_where_it_is_told_to():
+    model = bp.Sequential([bp.Input((4,)), bp.layers.Dense(4), WrongAtZero()], seed=1)
+    model.compile("sgd", "mse")
+    assert worst(model.gradcheck(np.zeros((3, 4)), np.ones((3, 4)))) > 0.1
+
+
 def test_float32_gradients_are_close_to_float64(rng):
     found = {}
     for dtype in ("float32", "float64"):
