@@ -57,7 +57,10 @@ def add(commands: Any, positive: Any) -> None:
         help="where the model goes (default: %(default)s)",
     )  # fmt: skip
     train.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw the curves of the losses"
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="draw losses, and the confusion matrix or residuals",
     )
     _text_options(train)
     train.set_defaults(run=run_train)
