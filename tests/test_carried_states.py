@@ -58,6 +58,12 @@ RUNS = {
     "windows": {"bptt": 4, "batch_size": 5},
     "windows, dropout": {"bptt": 3, "batch_size": 4, "model": {"dropout": 0.2}},
     "overlapping windows": {"bptt": (5, 2), "batch_size": 5},
+    "overlapping windows of two lengths": {
+        "bptt": (7, 4),
+        "batch_size": 5,
+        "model": {"delay": True, "dropout": 0.2, "also_plain": True},
+    },
+    "overlapping windows of a list": {"bptt": (4, 1), "batch_size": 5, "ragged": True},
     "windows of a list": {"bptt": 4, "batch_size": 5, "ragged": True},
     "windows with a gap": {"bptt": 2, "batch_size": 5, "gap": True, "model": {"delay": True}},
     "stateful": {"batch_size": 4, "shuffle": False, "model": {"stateful": True, "steps": 11}},
@@ -135,7 +141,7 @@ def put(key, value):
     return change
 
 
-LSTM = "@carried/lstm/0"
+LSTM, STEPS = "@carried/lstm/0", "@stretch/1/2"
 FORGED = [
     ("windows", put(LSTM, None), "states: got"),
     ("windows", put(LSTM, lambda a: a[:-1]), r"state of lstm/0: got .*shape \(5, 10\)"),
@@ -147,6 +153,11 @@ FORGED = [
     ("windows", lambda d, h, a: h.update(position=[0, 10]), r"position\[1\]"),
     ("windows of a list", lambda d, h, a: h.update(position=[0, 9]), "window 9, expected at most"),
     ("windows", lambda d, h, a: h["gathered"].update(samples=3), "samples"),
+    ("overlapping windows", put(STEPS, None), "steps: got those of"),
+    ("overlapping windows", put("@stretch/8/10", lambda a: np.zeros(3, "float32")), "steps: got"),
+    ("overlapping windows", put(STEPS, lambda a: a[:-1]), "steps 1/2: got float32 of shape"),
+    ("overlapping windows", put(STEPS, lambda a: a.astype("float64")), "steps 1/2: got float64"),
+    ("overlapping windows", put(LSTM, lambda a: np.zeros((5, 10), "float32")), "expected none"),
     ("stateful", put(LSTM, lambda a: a[:3]), "state of lstm/0"),
     ("stateful and not", put("@carried/gru/0", None), "states: got"),
 ]

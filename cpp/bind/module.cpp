@@ -24,6 +24,7 @@ PYBIND11_MODULE(core, m, pybind11::mod_gil_not_used()) {
   bp::bind_network(m);
   bp::bind_optimizers(m);
   bp::bind_trainer(m);
+  bp::bind_stretch(m);
   bp::bind_stream(m);
   bp::bind_passes(m);
   bp::bind_plain(m);

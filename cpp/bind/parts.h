@@ -12,6 +12,7 @@ void bind_scopes(py::module_& m);
 void bind_network(py::module_& m);
 void bind_optimizers(py::module_& m);
 void bind_trainer(py::module_& m);
+void bind_stretch(py::module_& m);
 void bind_stream(py::module_& m);
 void bind_passes(py::module_& m);
 void bind_plain(py::module_& m);

@@ -30,6 +30,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     config->accumulate_steps = accumulate_steps;
     config->fuse = fuse;
     config->carries = carries_of(get_or(parameters, "carries", std::string()));
+    config->in_stretches = get_or(parameters, "in_stretches", false);
     std::vector<std::vector<MetricConfig<T>>> all_metrics;
     for (std::size_t k = 0; k < losses.size(); ++k) {
       const Shape& shape = graph.shapes[static_cast<std::size_t>(graph.outputs[k])];
@@ -140,6 +141,16 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
 
   void flush(double rate) {
     trainer_->flush(rate);
+    raise_if_diverged();
+  }
+
+  // An epoch of passes over stretches (bind/stretch.cpp) begins, and one of them ends.
+  void reset_results() {
+    trainer_->reset_results();
+    trainer_->start_part(true);
+  }
+  void end_pass(double rate) {
+    trainer_->end_pass(rate);
     raise_if_diverged();
   }
 
@@ -405,6 +416,10 @@ template <class T> void bind(py::module_& m, const char* name) {
           "reset_states", [](P& trainer, bool stateful_too) { trainer.core().reset_states(stateful_too); },
           py::arg("stateful_too") = true)
       .def("take_results", &P::take_results, py::arg("other"))
+      .def(
+          "take_waiting", [](P& trainer, P& other) { trainer.core().take_waiting(other.core()); }, py::arg("other"))
+      .def("reset_results", &P::reset_results)
+      .def("end_pass", &P::end_pass, py::arg("learning_rate"))
       .def("start_epoch", &P::start_epoch, py::arg("batch_size"), py::kw_only(), py::arg("shuffle") = false,
            py::arg("seed") = 0, py::arg("epoch") = 0, py::arg("first_batch") = 0, py::arg("update") = true)
       .def("run", &P::run, py::arg("learning_rates"), py::arg("max_batches") = -1, py::arg("seconds") = 0.05)

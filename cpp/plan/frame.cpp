@@ -42,6 +42,7 @@ Frame<T>::Frame(std::shared_ptr<const Plan<T>> plan, std::int64_t capacity)
       io.dx.push_back(steps[s].wants_dx[i] ? gradient(steps[s].inputs[i]) : nullptr);
     }
     io.add = steps[s].adds_dx;
+    saved_.push_back(io.saved);
     io.y = value(steps[s].output);
     io.dy = gradient(steps[s].output);
     for (int param : steps[s].params) io.w.push_back(plan_->graph().params[static_cast<std::size_t>(param)].value);
@@ -154,6 +155,29 @@ template <class T> void Frame<T>::take_carried(const Frame& other) {
     const Buffer<T>& from = other.carried_[i].in;
     std::copy_n(from.data(), std::min(from.size(), carried_[i].in.size()), carried_[i].in.data());
   }
+}
+
+template <class T> void Frame<T>::go_back(const Frame* behind, std::int64_t n, Buffer<T>& copy) {
+  std::int64_t size = 0;
+  for (const Step<T>& step : plan_->steps()) size += align_up<T>(n * step.op->sizes().saved);
+  if (copy.size() < size) copy = Buffer<T>(size, kUnwritten, "what a batch keeps for backward");
+  T* to = copy.data();
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    if (saved_[s] == nullptr) continue;
+    const std::int64_t count = n * plan_->steps()[s].op->sizes().saved;
+    io_[s].saved = std::copy_n(saved_[s], count, to) - count;
+    to += align_up<T>(count);
+  }
+  for (std::size_t i = 0; i < carried_.size(); ++i) {
+    Carried& of = carried_[i];
+    if (of.back.size() == 0) of.back = Buffer<T>(of.in.size());
+    io_[of.step].dcarried = of.back.data();
+    io_[of.step].dcarries = behind == nullptr ? nullptr : behind->carried_[i].back.data();
+  }
+}
+
+template <class T> void Frame<T>::go_on() {
+  for (std::size_t s = 0; s < io_.size(); ++s) io_[s].saved = saved_[s];
 }
 
 template <class T> void Frame<T>::commit(std::int64_t n) {

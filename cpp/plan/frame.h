@@ -43,9 +43,16 @@ template <class T> class Frame {
     std::int64_t size;
     bool stateful;
     Buffer<T> in, out;
+    Buffer<T> back;  // dL/d of where samples begin, if somebody goes on with it
   };
   Carried& carried(std::size_t i) { return carried_[i]; }
   const Carried& carried(std::size_t i) const { return carried_[i]; }
+  // Backward begins with the gradients of the states with which the batch behind began (null: there is none), and
+  // leaves those of its own. It works on a copy of what forward saved, which serves again after `go_on`.
+  void go_back(const Frame* behind, std::int64_t n, Buffer<T>& copy);
+  void go_on();
+  // Visits all that backward reads of n samples, and the states that go on: visit(pointer, numbers).
+  template <class Visit> void each_kept(std::int64_t n, Visit&& visit);
   // Lets an input value live in the caller's memory (null: back in the arena).
   void bind_input(int v, const T* data);
 
@@ -76,6 +83,20 @@ template <class T> class Frame {
   std::vector<Io<T>> io_;
   std::vector<std::vector<T*>> kept_params_;  // of steps that keep something for commit
   std::vector<Carried> carried_;
+  std::vector<T*> saved_;  // by step: its own
 };
+
+template <class T> template <class Visit> void Frame<T>::each_kept(std::int64_t n, Visit&& visit) {
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    const int v = static_cast<int>(i);
+    if (values_[i] != nullptr && plan_->root(v) == v) visit(values_[i], n * plan_->graph().size(v));
+  }
+  for (std::size_t s = 0; s < io_.size(); ++s) {
+    const Sizes& sizes = plan_->steps()[s].op->sizes();
+    if (saved_[s] != nullptr) visit(saved_[s], n * sizes.saved);
+    if (sizes.kept > 0) visit(io_[s].kept, sizes.kept);
+  }
+  for (Carried& of : carried_) visit(of.in.data(), n * of.size);
+}
 
 }  // namespace bp

@@ -74,6 +74,7 @@ template <class T> struct StepConfig {
   int accumulate_steps = 1;
   bool fuse = true;
   Carries carries = Carries::kNothing;
+  bool in_stretches = false;       // forward and backward are called apart (train/stretch.h)
   bool between_may_throw = false;  // some metric is code of the user's
 
   int group(int param) const { return groups.empty() ? 0 : group_of[static_cast<std::size_t>(param)]; }
@@ -95,6 +96,7 @@ template <class T> struct BatchJob {
   std::uint64_t draw;  // training batches so far: what random layers depend on
 
   const double* counted = nullptr;  // by output: how many positions of the batch count; null: all of them
+  const double* own = nullptr;      // of these the job's own, where it is a part of the batch; null: all of them
 
   // What the losses of an output are summed over.
   double terms(std::size_t k, std::int64_t positions) const {
@@ -102,6 +104,7 @@ template <class T> struct BatchJob {
   }
   // What they are divided by for their mean: where no position counts each of them is 0, and so is that.
   double divisor(std::size_t k, std::int64_t positions) const { return std::max(terms(k, positions), 1.0); }
+  double share(std::size_t k) const { return own == nullptr ? 1 : own[k] / std::max(counted[k], 1.0); }
   std::int64_t sample(std::int64_t row) const {  // of the data, for a row of the batch
     return order == nullptr ? rows.begin + row : order[rows.begin + row];
   }

@@ -240,9 +240,8 @@ template <class T> void Outputs<T>::loss(std::size_t k, Rows rows, const BatchJo
   if (loss.config.whole != nullptr) {
     loss.config.whole->run(
         batch(k, rows.count()), [&team](double operations) { team.look(operations); }, out.row_loss.data(), delta);
-    if (delta != nullptr && loss.config.weight != 1) {
-      kernels<T>().scale(static_cast<T>(loss.config.weight), delta, n * loss.width);
-    }
+    const double weight = loss.config.weight * (loss.config.sum ? 1 : job.share(k));
+    if (delta != nullptr && weight != 1) kernels<T>().scale(static_cast<T>(weight), delta, n * loss.width);
   } else {
     LossArgs<T> args = arguments(k, rows, job);
     args.delta = delta == nullptr ? nullptr : delta + offset * loss.width;

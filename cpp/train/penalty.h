@@ -29,7 +29,8 @@ template <class T> class Penalties {
   Penalties(const Graph<T>& graph, const std::vector<PenaltyConfig<T>>& configs);
 
   bool any() const { return any_; }
-  bool trained() const { return trained_; }  // some parameter with tiles has one
+  bool trained() const { return trained_ && !rests_; }  // some parameter with tiles has one
+  void rest(bool rests) { rests_ = rests; }             // none joins the gradients of some part of a batch
   void set_tiles(std::size_t n) { tile_value_.assign(n, 0.0); }
 
   void refresh();  // before a run of steps: the value of the frozen parameters
@@ -48,7 +49,7 @@ template <class T> class Penalties {
   const std::vector<PenaltyConfig<T>>& configs_;
   std::vector<double> tile_value_, call_value_;
   double frozen_value_ = 0;
-  bool any_ = false, trained_ = false;
+  bool any_ = false, trained_ = false, rests_ = false;
 };
 
 }  // namespace bp

@@ -61,26 +61,30 @@ template <class T>
 void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training,
                               std::uint64_t draw) {
   work_.clear();  // a step that ended by an exception may have left something set
-  if (n > work_.capacity) {
-    work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
-    work_.scratch.clear();
-    auto frame = std::make_unique<Frame<T>>(work_.plan, n);
-    if (work_.config->carries != Carries::kNothing) {
-      frame->carry(work_.config->carries == Carries::kAll);
-      if (work_.frame != nullptr) frame->take_carried(*work_.frame);
-    }
-    work_.frame = std::move(frame);
-    outputs_.make_room(n);
-    work_.capacity = n;
-  }
+  make_frame(n);
   make_scratch(threads);
   const bool goes_back = training || !work_.config->handed.empty();
   schedule_.prepare(source, n, goes_back);
   update_.prepare(n, goes_back);
-  if (work_.config->handed.empty()) relay_.prepare(source, n, threads, training && !schedule_.is_long(), draw);
+  const bool apart = !work_.config->handed.empty() || work_.config->in_stretches;  // forward and backward
+  if (!apart) relay_.prepare(source, n, threads, training && !schedule_.is_long(), draw);
   outputs_.prepare(source);
   work_.frame->set_training(training);
   work_.frame->set_draw(draw);
+}
+
+template <class T> void TrainingStep<T>::make_frame(std::int64_t n) {
+  if (n <= work_.capacity && work_.frame != nullptr) return;
+  work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
+  work_.scratch.clear();
+  auto frame = std::make_unique<Frame<T>>(work_.plan, n);
+  if (work_.config->carries != Carries::kNothing) {
+    frame->carry(work_.config->carries == Carries::kAll);
+    if (work_.frame != nullptr) frame->take_carried(*work_.frame);
+  }
+  work_.frame = std::move(frame);
+  outputs_.make_room(n);
+  work_.capacity = n;
 }
 
 template <class T> void TrainingStep<T>::make_scratch(int threads) {
@@ -113,31 +117,61 @@ bool TrainingStep<T>::backward(const BatchJob<T>& job, int threads, const std::v
   return !take_flaw();
 }
 
-template <class T> bool TrainingStep<T>::apply(const BatchJob<T>& job, const std::vector<const T*>& from) {
-  const int threads = threads_of_update();
-  materialise();
+template <class T>
+bool TrainingStep<T>::go_back(std::int64_t n, const Frame<T>* behind, const Backward& how, int threads, Crew& crew) {
+  work_.clear();
   make_scratch(threads);
+  schedule_.prepare({}, n, true);
+  update_.prepare(n, true);
+  Frame<T>& frame = *work_.frame;
+  for (const BoundLoss<T>& loss : work_.config->losses) {
+    T* const delta = frame.gradient(loss.prediction);
+    if (!how.losses && delta != nullptr) std::fill_n(delta, n * work_.graph->size(loss.prediction), T(0));
+  }
+  BatchJob<T> job{};
+  job.rows = {0, n};
+  job.training = true;
+  job.add_gradients = how.add;
+  penalties().rest(!how.penalties);
+  if (how.penalties) look_at_penalties();
+  frame.go_back(behind, n, copy_);
+  run_crew(crew, threads, 2 * seconds(n, false), static_cast<double>(n), [&](Team& team) {
+    schedule_.backward(team, job);
+    team.barrier();  // every delta is known
+    if (!work_.flawed.load(std::memory_order_relaxed)) update_.collect(team, job);
+  });
+  frame.go_on();
+  penalties().rest(false);
+  return !take_flaw();
+}
+
+template <class T> bool TrainingStep<T>::apply(const BatchJob<T>& job, const std::vector<const T*>& from) {
+  materialise();
   work_.clear();
   look_at_penalties();
+  return update_alone(job, [&](Team& team) { update_.take_gradients(team, from); });
+}
+
+template <class T> bool TrainingStep<T>::finish(const BatchJob<T>& job) {
+  work_.clear();
+  work_.doubt_gradients();  // nobody has looked at their sum
+  return update_alone(job, [](Team&) {});
+}
+
+template <class T> template <class First> bool TrainingStep<T>::update_alone(const BatchJob<T>& job, First&& first) {
+  const int threads = threads_of_update();
+  make_scratch(threads);
   update_.measure();
   bool sound = !work_.flawed.load(std::memory_order_relaxed);
   constexpr double kSecondsPerWeight = 1e-9;
   const auto elements = static_cast<double>(tiles_.elements());
   if (sound) {
     run_crew(applying_, threads, kSecondsPerWeight * elements, elements, [&](Team& team) {
-      update_.take_gradients(team, from);
+      first(team);
       const bool here = complete(team, job);
       if (team.rank == 0) sound = here;
     });
   }
-  work_.clear();
-  return sound;
-}
-
-template <class T> bool TrainingStep<T>::finish(Team& team, const BatchJob<T>& job) {
-  work_.clear();
-  update_.measure();
-  const bool sound = complete(team, job);
   work_.clear();
   return sound;
 }

@@ -15,6 +15,12 @@
 
 namespace bp {
 
+// How a stretch goes back.
+struct Backward {
+  bool losses, penalties;  // its own losses, and the penalties, are part of what the pass minimises
+  bool add;                // to gradients that wait
+};
+
 template <class T> class TrainingStep {
  public:
   TrainingStep(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<const StepConfig<T>> config, bool wrt_inputs);
@@ -24,14 +30,14 @@ template <class T> class TrainingStep {
   void prepare(const BatchSource<T>& source, std::int64_t n, int threads, bool training, std::uint64_t draw);
   int threads(std::int64_t n, bool training) const;  // worth waking for n samples, if nobody else is on the machine
   double seconds(std::int64_t n, bool training) const { return seconds_for(flops(n, training)); }  // perhaps
-  std::int64_t bytes() const { return work_.frame->bytes() + update_.gradient_bytes(); }
+  std::int64_t bytes() const { return (work_.frame == nullptr ? 0 : work_.frame->bytes()) + update_.gradient_bytes(); }
 
   // The step. `between` runs on rank 0 after the first barrier, beside accumulate and update: sums, metrics, the clock.
   // Returns whether all was finite: losses, deltas, and what the update leaves; if not, nothing was updated.
   template <class Between> bool run(Team& team, const BatchJob<T>& job, Between&& between);
 
   // The update alone, from the gradients of earlier batches; job.rows is empty. Returns the same, as does apply().
-  bool finish(Team& team, const BatchJob<T>& job);
+  bool finish(const BatchJob<T>& job);
 
   // The step in parts, after prepare(), where the config names values whose gradients are handed in: forward, which
   // keeps what backward needs; backward from what stands in gradient() of those values, with the gradients of the
@@ -41,6 +47,14 @@ template <class T> class TrainingStep {
   bool forward(const BatchJob<T>& job, int threads, Crew& crew);
   bool backward(const BatchJob<T>& job, int threads, const std::vector<T*>& to, Crew& crew);
   bool apply(const BatchJob<T>& job, const std::vector<const T*>& from);
+
+  // Sequences in stretches (train/stretch.h), each in a frame of its own, which takes the place of the step's
+  // meanwhile. Backward of up to n samples from the gradients of the states with which the stretch behind began; with
+  // its own losses or without. The gradients of the parameters, and penalties, join those that wait for an update, if
+  // `add`.
+  void make_frame(std::int64_t n);  // for so many samples, where there is none
+  void swap_frame(std::unique_ptr<Frame<T>>& frame) { std::swap(work_.frame, frame); }
+  bool go_back(std::int64_t n, const Frame<T>* behind, const Backward& how, int threads, Crew& crew);
 
   // Of the last batch, after its team.
   const Outputs<T>& outputs() const { return outputs_; }
@@ -73,6 +87,7 @@ template <class T> class TrainingStep {
 
  private:
   void look_at_penalties();
+  template <class First> bool update_alone(const BatchJob<T>& job, First&& first);
   bool complete(Team& team, const BatchJob<T>& job);
   bool take_flaw() { return work_.flawed.exchange(false, std::memory_order_relaxed); }
   void make_scratch(int threads);
@@ -86,6 +101,7 @@ template <class T> class TrainingStep {
   Schedule<T> schedule_;
   Update<T> update_;
   Crew applying_;
+  Buffer<T> copy_;  // of what a stretch saved
 };
 
 template <class T>

@@ -56,7 +56,7 @@ template <class T> void Trainer<T>::reset_results() {
   results_ = {};
   results_.loss.assign(config_->losses.size(), 0.0);
   results_.terms.assign(config_->losses.size(), 0.0);
-  has_flaw_ = false;
+  has_flaw_ = goes_on_ = false;
   for (auto& of_output : metrics_) {
     for (Metric<T>& metric : of_output) metric.reset();
   }
@@ -111,6 +111,7 @@ template <class T> void Trainer<T>::take_results(const Trainer& other) {
   pending_ = other.pending_;
   if (pending_ > 0) step_.take_waiting(other.step_);
   results_ = other.results_;
+  goes_on_ = other.goes_on_;
   has_flaw_ = other.has_flaw_, flaw_ = other.flaw_;
   for (std::size_t k = 0; k < metrics_.size(); ++k) {
     for (std::size_t i = 0; i < metrics_[k].size(); ++i) metrics_[k][i].set_gathered(other.metrics_[k][i].gathered());
@@ -191,8 +192,7 @@ template <class T> void Trainer<T>::flush(double rate) {
   job.gradient_scale = 1.0 / static_cast<double>(pending_);
   job.learning_rate = rate;
   job.step = steps_->get() + 1;
-  bool sound = true;
-  run_team(1, [&](Team& team) { sound = step_.finish(team, job); });
+  const bool sound = step_.finish(job);
   step_.note_change();
   pending_ = 0;
   has_diverged_ = !sound;

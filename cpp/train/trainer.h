@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "train/states.h"
+#include "train/stretch.h"
 
 namespace bp {
 
@@ -42,6 +43,12 @@ template <class T> class Trainer {
   // Trains until the epoch ends, the rates are used up, max_batches are done (< 0: no limit) or the time is over. One
   // rate serves for all steps. Returns the batches done; after a flaw, diverged() says where.
   std::int64_t run(const double* rates, std::int64_t n_rates, std::int64_t max_batches, double seconds);
+  // One pass of overlapping windows, in stretches, the data being the steps of one of them (train/stretch.cpp).
+  void forward(Stretch<T>& stretch, const Stretch<T>* before, const std::vector<std::int64_t>& steps, bool counts);
+  void backward(Stretch<T>& stretch, const Stretch<T>* behind, const Backward& how);
+  void make_room(Stretch<T>& stretch, std::int64_t rows);  // for what was kept elsewhere
+  void end_pass(double rate);
+  void take_waiting(const Trainer& other) { step_.take_waiting(other.step_); }
   // Gradients of the loss on all of the data as one batch; nothing is updated. Returns the loss.
   double gradients(bool wrt_inputs, bool training);
   // The update alone, by the caller's gradients: an array for each trainable parameter, null for the others. False, and
@@ -121,6 +128,7 @@ template <class T> class Trainer {
   Buffer<std::int64_t> order_;
   std::vector<double> terms_;  // of the epoch's batches, as they are counted
   bool shuffle_ = false, update_ = true, more_ = false;
+  bool goes_on_ = false;  // a pass over stretches, some of whose losses are counted
   std::int64_t batch_size_ = 1, n_batches_ = 0;
   States<T> states_;
   double still_penalty_ = 0;  // of an evaluation, where no weight changes

@@ -26,7 +26,10 @@ Update<T>::Update(Workspace<T>& work, const Tiles<T>& tiles, const Relay<T>& rel
   if (work_.config->has_optimizer && work_.config->preconditioner) {
     preconditioner_ = work_.config->preconditioner(work_.graph, work_.config);
   }
-  if (work_.config->clip_norm > 0 || work_.config->accumulate_steps > 1 || preconditioner_ != nullptr) materialise();
+  const StepConfig<T>& config = *work_.config;
+  if (config.clip_norm > 0 || config.accumulate_steps > 1 || config.in_stretches || preconditioner_ != nullptr) {
+    materialise();
+  }
 }
 
 template <class T> void Update<T>::materialise() {

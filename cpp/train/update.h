@@ -54,6 +54,13 @@ template <class T> class Update {
   void add_gradients(Team& team, std::int64_t n, const std::vector<T*>& to);  // none, where one is not finite: a flaw
   void take_gradients(Team& team, const std::vector<const T*>& from);         // a doubt, where one is not calm
 
+  // The batch's gradients join those that wait, or begin them; on every member of the team. A flaw where one is not
+  // finite.
+  void collect(Team& team, const BatchJob<T>& job) {
+    const bool doubts = work_.doubtful.load(std::memory_order_relaxed);
+    collect(team, job, doubts || work_.unbounded.load(std::memory_order_relaxed));
+  }
+
   // Gradients that wait for an update, of another step of the same model.
   void take_waiting(const Update& other);
   void copy_gradient(int param, T* to) const;  // materialised, of a trainable parameter

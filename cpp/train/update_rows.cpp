@@ -83,6 +83,7 @@ template <class T> void Update<T>::apply_touched(std::int64_t t, const T* g, con
 
 template <class T> void Update<T>::take_waiting(const Update& other) {
   materialise();
+  check(other.gradients_.size() == gradients_.size(), "gradients wait of other weights than those that are trained");
   std::copy_n(other.gradients_.data(), other.gradients_.size(), gradients_.data());
   touched_.take_marks(other.touched_);
   trial_.take_waiting(other.trial_);

@@ -34,6 +34,8 @@ FIT = "@fit"
 _SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
 _SOLVER = "@optimizer/@solver/"  # before <name>: its state that is not by weight
 _CARRIED = "@carried/"  # before <layer>/<number>: what a recurrent layer carries to the next batch
+# before <begin>/<end>: what backward needs of these steps, of windows that overlap
+STRETCH = "@stretch/"
 _OTHERS = {FIT, values.REALS, values.INTEGERS}
 _SEED = kinds.Integer(0, 2**64 - 1)
 
@@ -112,7 +114,7 @@ def checked_kind(content: container.Content, file: str) -> dict[str, Any]:
             f"{file}: state: got entries {shown(str(strange or state))}, expected {sorted(_STATE)}"
         )
     for key in content.arrays:
-        own = key in _OTHERS or is_state(key) or key.startswith(_CARRIED)
+        own = key in _OTHERS or is_state(key) or key.startswith((_CARRIED, STRETCH))
         if not own and not values.ARRAY.fullmatch(key):
             raise FormatError(f"{file}: got array {shown(key)}, expected none of that name")
     return document
@@ -182,6 +184,11 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
 def carried(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Of a file's arrays the states of recurrent layers, by their keys (`base.carried`)."""
     return {k[len(_CARRIED) :]: a for k, a in arrays.items() if k.startswith(_CARRIED)}
+
+
+def stretches(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Of a file's arrays what windows that overlap go on with, by their keys."""
+    return {k[len(STRETCH) :]: a for k, a in arrays.items() if k.startswith(STRETCH)}
 
 
 def whole(model: Any, state: Mapping[str, Any]) -> dict[str, Any]:

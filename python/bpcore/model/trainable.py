@@ -147,7 +147,7 @@ class Trainable(Adjustable, Copying, Compilable):
             Which steps of `x` count; by input where there are several.
         bptt : int or (h, h'), optional
             Truncated backpropagation through time: an update every `bptt`, or h', steps, through
-            the last `bptt`, or h.
+            the last `bptt`, or h, with the activations as they were computed.
 
         Returns
         -------

@@ -256,10 +256,10 @@ class Engine:
 
     # ---- trainers -----------------------------------------------------------------------------
     def trainer(self, purpose: str, compilation: Compilation) -> Any:
-        """The trainer for "train", "windows" (which carry states), "eval", "gradients", "passes"
-        (which carry states), "credit" (the gradients of a rule), "trace" or "apply", made on first
-        use."""
-        by_rule = purpose in ("train", "windows", "credit")
+        """The trainer for "train", "windows" (which carry states), "stretches" (which keep what
+        backward needs as well), "eval", "gradients", "passes" (which carry states), "credit" (the
+        gradients of a rule), "trace" or "apply", made on first use."""
+        by_rule = purpose in ("train", "windows", "stretches", "credit")
         trained = self.trained(compilation.credit if by_rule else None)
         if trained.given and purpose != "windows":
             raise ValueError(
@@ -269,7 +269,8 @@ class Engine:
             )
         net, params = trained.net, trained.params
         optimizer = compilation.optimizer
-        updates, alone = purpose in ("train", "windows", "apply"), purpose == "apply"
+        alone = purpose == "apply"
+        updates = purpose in ("train", "windows", "stretches", "apply")
         spec = {**optimizer.spec(), "began": optimizer._began} if updates else None
         obliged = self._obliged_of(params)
         duties = [(p, regularizers.spec(p)[0], constraints.spec(p)[0]) for p in obliged]
@@ -283,15 +284,16 @@ class Engine:
             active = compilation.optimizer.slots(params, [p.trainable for p in params])
         metrics = (
             compilation.measures.specs
-            if purpose in ("train", "windows", "eval")
+            if purpose in ("train", "windows", "stretches", "eval")
             else [[] for _ in self.outputs]
         )
         ends: tuple[list[Any], list[float], list[Any]] = [], [], []  # of an update alone
         if not alone:
             ends = self._losses(compilation), compilation.weights, metrics
         parameters: dict[str, Any] = dict(trained.more)
-        if purpose in ("windows", "passes"):
+        if purpose in ("windows", "stretches", "passes"):
             parameters["carries"] = "windows"
+            parameters["in_stretches"] = purpose == "stretches"
         elif purpose == "train" and self.stateful:
             parameters["carries"] = "stateful"
         if any(penalty is not None for _, penalty, _ in duties):

@@ -18,7 +18,7 @@ from ..base import checks, kinds
 from ..base.memory import Array
 from ..data.dataset import Dataset, batch_size_of
 from ..files import checkpoint, save
-from . import windows
+from . import stretches, windows
 
 _RATES = 2**16  # steps of a schedule that are tried at a time
 
@@ -35,6 +35,10 @@ class Expected:
         if options.bptt is not None:  # windows at most; how many depends on what counts in them
             assert train.form is not None
             self.n_batches *= -(-train.form.lengths[0] // options.bptt.every)
+        self.draws = self.n_batches  # of an epoch, at most
+        if options.bptt is not None and options.bptt.overlaps:
+            cut = len(stretches.cuts(windows.steps_of(train), options.bptt)) - 1
+            self.draws = cut * -(-train.n // self.batch_size)
         self.steps = min(self.n_batches if options.steps is None else options.steps, self.n_batches)
         self.first = min(options.initial_epoch, options.epochs)
         self.accumulate = int(compilation.accumulate_steps)
@@ -57,7 +61,7 @@ class Expected:
         batches = epochs * self.steps
         fields = checkpoint.state_fields(self.model) | {
             "epochs_done": kinds.Integer(done, done + epochs),
-            "draws": kinds.Integer(draws, draws + batches),
+            "draws": kinds.Integer(draws, draws + epochs * self.draws),
             "iterations": kinds.Integer(0, iterations + batches),  # a callback may set it back
             "learning_rate": self._rate(),
         }
@@ -161,16 +165,10 @@ class Expected:
     def check_carried(self, states: Mapping[str, Array], epoch: int, batch: int) -> None:
         """ValueError for states of recurrent layers that nothing has left at this place."""
         engine, rows = self.loop.engine, self.batch_size
-        windowed = self.options.bptt is not None and batch > 0
+        told = self.options.bptt
+        windowed = told is not None and not told.overlaps and batch > 0
         if windowed:
-            places = self._places()
-            if batch > len(places):
-                raise ValueError(
-                    f"fit.position: got window {batch}, expected at most {len(places)}, which the "
-                    "epoch has"
-                )
-            place = places[batch - 1]
-            rows = place.rows.stop - place.rows.start
+            rows = windows.samples([self._place(batch)])
         if states and not (engine.stateful or windowed):
             raise ValueError(f"states: got those of {sorted(states)}, expected none")
         self.loop.counters.carried.check(states, engine.dtype, rows)
@@ -178,6 +176,25 @@ class Expected:
             raise ValueError(
                 f"states: got {sorted(states)}, expected those of all recurrent layers"
             )
+
+    def check_stretches(self, found: Mapping[str, Array], batch: int) -> None:
+        """ValueError for what overlapping windows cannot have left after so many of an epoch."""
+        told, places = self.options.bptt, dict[str, int]()
+        if told is not None and told.overlaps and batch > 0:
+            place = self._place(batch)
+            passes = stretches.Passes(self.loop, self.train, told)
+            places = passes.expected(place, windows.samples([place]))
+        stretches.check(places, found, self.loop.engine.dtype)
+
+    def _place(self, batch: int) -> windows.Place:
+        """The last of so many windows of the epoch in progress."""
+        places = self._places()
+        if batch > len(places):
+            raise ValueError(
+                f"fit.position: got window {batch}, expected at most {len(places)}, which the "
+                "epoch has"
+            )
+        return places[batch - 1]
 
     def _gathered(self, batch: int) -> kinds.Kind:
         """Sums that the core has added up; any numbers, since they may overflow.

@@ -21,7 +21,7 @@ from ..data.dataset import Dataset, Form, batch_size_of, subset
 from ..errors import ScheduleWarning, TrainingDiverged, diverged, warn
 from ..files import lock
 from ..optimizers import BatchSolver
-from . import solving, windows
+from . import solving, stretches, windows
 from .evaluation import SLICE
 from .options import Options
 from .trainee import Trainee
@@ -48,13 +48,15 @@ class Loop:
 
             self.start = identity.weights_at_the_start(self.model, self.engine)
         self.form = form
-        self.purpose = "train" if options.bptt is None else "windows"
+        self.purpose = windows.purpose(options.bptt)
         self.trainer = self.engine.formed(form).trainer(self.purpose, self.compilation)
         self.hooks = hooks
         self.progress: Progress
         self.saver: Any = None  # a resume.Run
         self.solving: solving.Solving | None = None
         self.first_batch = 0
+        self.passes: stretches.Passes | None = None  # of overlapping windows
+        self.place: windows.Place | None = None  # of the last window
 
     def run_saved(self, train: Dataset, validation: Any) -> History:
         """All epochs, or those that the run's checkpoint leaves to do."""
@@ -274,35 +276,47 @@ class Loop:
         order = windows.order(self, train, self.counters.epochs_done)
         given = self.engine.trained(self.compilation.credit).given
         places = windows.places(train, order, size, told, bool(given))
-        walk = windows.Walk(self.engine, self.compilation, told)
+        walk = windows.Walk(self.engine, self.compilation)
+        self.passes = stretches.Passes(self, train, told) if told.overlaps else None
         done, self.first_batch = self.first_batch, 0
         end = len(places) if self.options.steps is None else min(self.options.steps, len(places))
-        resumed, stop = done > 0, done > 0 and self.model.stop_training
-        if resumed:
+        stop = False
+        if done > 0:  # resumed
             self.progress.due(done)
-            walk.resume(places[done - 1])
+            self.saver.restore_windows(self.trainer, walk, places[:done])
+            stop = self.model.stop_training
         batch = rows = None
         while done < end and not stop:
-            place = places[done]
+            self.place = place = places[done]
             if batch is None or rows is not place.rows:
                 batch, rows = subset(train, order[place.rows]), place.rows
-            part = windows.cut(batch, place.begin, place.end, place.counts_from)
-            trainer = self._trainer_for(part, done > 0 and not resumed, "windows")
-            if resumed:
-                self.saver.restore_results(trainer, windows.samples(places[:done]))
-            resumed = False
-            if given:
-                given = self.engine.of(part).trained(self.compilation.credit).given
-                part.xs = walk.inputs(given, part, batch, place)
-            walk.begin(trainer, batch, place)
-            self._window(epoch, trainer, part, schedule, done)
-            walk.end(place)
+            if self.passes is not None:
+                self._pass(epoch, batch, place, schedule, done)
+            else:
+                part = windows.cut(batch, place.begin, place.end, place.counts_from)
+                trainer = self._trainer_for(part, done > 0)
+                if given:
+                    given = self.engine.of(part).trained(self.compilation.credit).given
+                    part.xs = walk.inputs(given, part, batch, place)
+                walk.begin(trainer, batch, place)
+                self._window(epoch, trainer, part, schedule, done)
+                walk.end(place)
             done += 1
             if self.saver is not None:
                 self.saver.after_batches(epoch, 1, done)
             stop = self._stops(epoch, 1)
+        self.passes = None
         if not self.engine.stateful:
             self.counters.carried.set({})
+
+    def _pass(
+        self, epoch: int, batch: Dataset, place: windows.Place, schedule: Rates, done: int
+    ) -> None:
+        assert self.passes is not None
+        run = self.passes.run
+        with self._told(done):
+            rate = float(schedule.next(self.optimizer.iterations)[0])
+            self._guarded(epoch, lambda: run(batch, place, rate), batch=done)
 
     def _window(self, epoch: int, trainer: Any, part: Dataset, schedule: Rates, done: int) -> None:
         with self._told(done):
@@ -315,9 +329,9 @@ class Loop:
                 batch=done,
             )
 
-    def _trainer_for(self, item: Dataset, goes_on: bool, purpose: str = "train") -> Any:
+    def _trainer_for(self, item: Dataset, goes_on: bool) -> Any:
         """The trainer for a batch, which may be of another length than the one before."""
-        trainer = self.engine.of(item).trainer(purpose, self.compilation)
+        trainer = self.engine.of(item).trainer(self.purpose, self.compilation)
         if trainer is not self.trainer:
             if goes_on:
                 trainer.take_results(self.trainer)

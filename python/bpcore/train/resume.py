@@ -21,7 +21,7 @@ from ..errors import CheckpointError, CheckpointWarning, CodeWarning, FormatErro
 from ..files import checkpoint, container, lock, save
 from ..files.container import shown
 from ..files.values import Decoder, Encoder
-from . import format_1, identity
+from . import format_1, identity, windows
 from .expected import Expected
 
 _ANY = 2**62
@@ -43,6 +43,7 @@ class Run:
         self.told = identity.describe(loop, self.items, train, validation)
         self.held: Any = None  # the part of fit in the file, None if there is no file
         self.apply: Any = None
+        self.stretches: dict[str, Array] = {}  # of the file: steps that overlapping windows need
         self.unwritten = ""  # why the last save was left out
         self._try()
 
@@ -155,6 +156,8 @@ class Run:
         expected.state().check(checkpoint.whole(self.model, state), "state")
         expected.epochs_done = state["epochs_done"]
         expected.check_carried(checkpoint.carried(decoder.arrays), epoch, batch)
+        self.stretches = checkpoint.stretches(decoder.arrays)
+        expected.check_stretches(self.stretches, batch)
         plain = {key: decoder(held[key]) for key in sorted(_FIT - {"run"})}
         if earlier:
             specs, sizes = self.loop.compilation.measures.specs, self.loop.trainer.gathered_sizes()
@@ -220,6 +223,16 @@ class Run:
                     "the file, or pass another path"
                 ) from error
 
+    def restore_windows(self, trainer: Any, walk: Any, done: list[windows.Place]) -> None:
+        """After these windows of an epoch."""
+        trainer.reset_results()
+        self.restore_results(trainer, windows.samples(done))
+        if self.loop.passes is None:
+            walk.resume(done[-1])
+        else:
+            rows = windows.samples(done[-1:])
+            self.loop.passes.resume(rows, self.stretches)
+
     def restore_results(self, trainer: Any, samples: int = -1) -> None:
         """What the epoch in progress had gathered, of so many samples if they came in windows."""
         trainer.set_gathered(self.held["gathered"], samples)
@@ -281,6 +294,7 @@ class Run:
         expected.check_place(held)
         expected.epochs_done = self.loop.counters.epochs_done
         expected.check_carried(checkpoint.carried(arrays), *held["position"])
+        expected.check_stretches(checkpoint.stretches(arrays), held["position"][1])
         plain = {key: decoder(held[key]) for key in sorted(_FIT - {"run"})}
         expected.fit(*held["position"]).check(plain, "fit")
 
@@ -292,6 +306,9 @@ class Run:
         state, arrays = checkpoint.capture(model, loop.counters)
         encode = Encoder(arrays)
         begun = position[1] > 0
+        if begun and loop.passes is not None:
+            kept = loop.passes.kept(loop.place)
+            arrays |= {checkpoint.STRETCH + key: array for key, array in kept.items()}
         states = [s for _, s in self._python_metrics()] if begun or with_metrics else []
         names = ("epoch", "history", "epochs")
         held = {

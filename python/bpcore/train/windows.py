@@ -22,10 +22,15 @@ class Truncation(NamedTuple):
     back: int
     every: int
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether passes go over steps that others have gone over."""
+        return self.back > self.every
+
     def begin(self, at: int, end: int) -> int:
         """Where the pass begins that ends at a step, its losses being those from `at` on: windows
         that do not overlap are those of a sequence that is cut, the last of which may be short."""
-        return at if self.back == self.every else max(0, end - self.back)
+        return max(0, end - self.back) if self.overlaps else at
 
 
 def truncation(value: Any) -> Truncation | None:
@@ -47,6 +52,11 @@ def truncation(value: Any) -> Truncation | None:
         return Truncation(back, every)
     steps = checks.integer("bptt", value)
     return Truncation(steps, steps)
+
+
+def purpose(told: Truncation | None) -> str:
+    """Of the trainers of a fit (`Engine.trainer`)."""
+    return "train" if told is None else "stretches" if told.overlaps else "windows"
 
 
 def check(engine: Engine, item: Dataset, what: str) -> None:
@@ -88,7 +98,10 @@ def check_fit(engine: Engine, compilation: Compilation, options: Any, train: Dat
             f"{_stateful(engine)} is stateful: got {train.n} samples in batches of {size}, "
             "expected a multiple of batch_size"
         )
-    if engine.stateful and options.bptt is not None and options.bptt.back > options.bptt.every:
+    overlaps = options.bptt is not None and options.bptt.overlaps
+    if overlaps:
+        check_overlap(engine, compilation)
+    if engine.stateful and overlaps:
         raise ValueError(
             f"{_stateful(engine)} is stateful, got windows that overlap, bptt="
             f"{tuple(options.bptt)}; expected bptt=k"
@@ -103,10 +116,25 @@ def check_rule(engine: Engine, compilation: Compilation, told: Truncation | None
         return
     if told is None:
         engine.trainer("train", compilation)  # says why not
-    elif told.back > told.every:
+    elif told.overlaps:
         raise ValueError(
             f"{rule!r}: got windows that overlap, bptt={tuple(told)}, expected bptt=k: what comes "
             "from the windows behind one is predicted where it ends"
+        )
+
+
+def check_overlap(engine: Engine, compilation: Compilation) -> None:
+    """Refuse what needs more than the gradients of windows that overlap."""
+    if compilation.optimizer.preconditioner():
+        raise ValueError(
+            f"{type(compilation.optimizer).__name__} looks at the values of the batch of each "
+            "update, got windows that overlap, whose values are of several; expected bptt=k"
+        )
+    if compilation.credit is not None and engine.has_python:
+        layer: Any = engine.low.python_nodes[0].layer
+        raise ValueError(
+            f"{layer.label} is code of your own, got windows that overlap and "
+            f"{compilation.credit!r}; expected bptt=k, or credit='backprop'"
         )
 
 
@@ -156,13 +184,20 @@ class Place(NamedTuple):
     fresh: bool
 
 
+def steps_of(item: Dataset) -> int:
+    """Up to the last one that counts in some sample: it does not matter how far they are padded."""
+    assert item.form is not None
+    length = item.form.lengths[0]
+    masks = [np.ones(length, bool) if v is None else v.mask.any(axis=0) for v in item.valid]
+    return int(np.flatnonzero(np.any(masks, axis=0))[-1]) + 1 if masks else length
+
+
 def places(
     item: Dataset, order: Array, size: int, told: Truncation, bridged: bool = False
 ) -> list[Place]:
     """The windows of all batches of an epoch, but for those in which nothing counts; with
     `bridged` they are there if something counts behind them."""
-    assert item.form is not None
-    length, found = item.form.lengths[0], []
+    length, found = steps_of(item), list[Place]()
     for start in range(0, item.n, size):
         rows, fresh = slice(start, min(start + size, item.n)), True
         masks: list[Array | None] = []
@@ -180,39 +215,31 @@ def places(
 class Walk:
     """The states with which the windows of a batch begin, one after the other.
 
-    Windows that do not overlap begin where the one before has ended. Where nobody has ended, as
-    windows overlap or one in which nothing counts is left out, the steps up to there are gone
-    through once more, with the weights as they are.
+    A window begins where the one before has ended. Where one in which nothing counts is left out,
+    the steps up to there are gone through by themselves.
     """
 
-    def __init__(self, engine: Engine, compilation: Compilation, told: Truncation) -> None:
+    def __init__(self, engine: Engine, compilation: Compilation) -> None:
         self.engine, self.compilation = engine, compilation
-        self.overlap = told.back > told.every
         self.carried = engine.counters.carried
-        self.at = 0  # where the states are, which overlapping windows keep
-        self.states: dict[str, Array] = {}
+        self.at = 0  # where the states are
 
     def resume(self, before: Place) -> None:
         """The carried states are those of a file, left after this window."""
-        self.at = before.begin if self.overlap else before.end
-        self.states = self.carried.states()
+        self.at = before.end
 
     def begin(self, trainer: Any, batch: Dataset, place: Place) -> None:
         """Before a window."""
         fresh = place.fresh
         if fresh:
-            told, kind = self.carried.told(), self.engine.dtype
             self.at = 0
-            self.states = {key: np.zeros((batch.n, size), kind) for key, (size, _) in told.items()}
-        if self.overlap:
-            self.carried.set(self.states)
         if place.begin > self.at:
             if fresh:
                 self.carried.forget()
             lead = cut(batch, self.at, place.begin)
-            _, self.states = _pass(self.engine, self.compilation, lead, self.carried.states())
-            self.carried.set(self.states)
-            self.at, fresh = place.begin, False
+            _, states = _pass(self.engine, self.compilation, lead, self.carried.states())
+            self.carried.set(states)
+            fresh = False
         self.carried.begin(trainer, batch.n, fresh)
 
     def inputs(self, given: list[Filling], part: Dataset, batch: Dataset, place: Place) -> Any:
@@ -230,11 +257,8 @@ class Walk:
         return xs
 
     def end(self, place: Place) -> None:
-        """After a window: where the next one goes on, and what a file is to hold."""
-        if self.overlap:
-            self.carried.set(self.states)
-        else:
-            self.at = place.end
+        """After a window: where the next one goes on."""
+        self.at = place.end
 
 
 def _counts_from(item: Dataset, at: int) -> Array:
@@ -246,25 +270,31 @@ def _counts_from(item: Dataset, at: int) -> Array:
     return found
 
 
+def valid(item: Dataset) -> list[Valid]:
+    """By output, which steps count."""
+    assert item.form is not None
+    return [v for v in cut(item, 0, item.form.lengths[0]).valid if v is not None]
+
+
 def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> Dataset:
     """Steps `begin` to `end` of a data set; the losses of those from `counts_from` on."""
     assert item.form is not None
     steps = slice(begin, end)
-    valid: list[Valid | None] = []
+    found: list[Valid | None] = []
     ws: list[Array | None] = []
     for w, v, (y, _) in zip(item.ws, item.valid, item.ys, strict=True):
         mask = np.ones((item.n, y.shape[1]), np.uint8) if v is None else v.mask
         part = mask[:, steps].copy()
         if counts_from is not None:
             part[:, : counts_from - begin] = 0
-        valid.append(Valid(part, part.sum(axis=1, dtype=np.int64)))
+        found.append(Valid(part, part.sum(axis=1, dtype=np.int64)))
         some = part.astype(np.float64)
         if w is not None:
             some = arrays.weights_times(w[:, steps] if w.ndim > 1 else w, some)
         ws.append(np.ascontiguousarray(some))
     form = Form(tuple(end - begin for _ in item.form.lengths), item.form.masked)
     ys = [(np.ascontiguousarray(y[:, steps]), labels) for y, labels in item.ys]
-    return Dataset(item.n, [x[:, steps] for x in item.xs], ys, ws, form=form, valid=valid)
+    return Dataset(item.n, [x[:, steps] for x in item.xs], ys, ws, form=form, valid=found)
 
 
 def gradients(
@@ -273,8 +303,7 @@ def gradients(
     """The loss and the sum of the passes' gradients, without an update between them."""
     assert item.form is not None
     engine.counters.carried.fetch()  # a fit's, which goes on afterwards
-    length = item.form.lengths[0]
-    total = sum(int(v.mask.sum()) for v in cut(item, 0, length).valid if v is not None)
+    total = sum(int(v.mask.sum()) for v in valid(item))
     reductions = {getattr(loss, "reduction", "mean") for loss in compilation.losses}
     if len(reductions) > 1:
         raise ValueError("bptt: got losses that are means and others that are sums; give all alike")
