@@ -73,11 +73,18 @@ template <class T> static T dot(const T* x, const T* y, std::int64_t n) {
     BP_UNROLL(16)
     for (int v = 0; v < kVecs; ++v) sum[v] = fma(load(x + i + v * kWidth), load(y + i + v * kWidth), sum[v]);
   }
+  const std::int64_t whole = (n - i) / kWidth;  // vectors of the rest
+  BP_UNROLL(16)
+  for (int v = 0; v < kVecs; ++v) {
+    if (v < whole) sum[v] = fma(load(x + i + v * kWidth), load(y + i + v * kWidth), sum[v]);
+  }
   T lane[kLanes], total = 0;
   BP_UNROLL(16)
   for (int v = 0; v < kVecs; ++v) store(lane + v * kWidth, sum[v]);
-  for (std::int64_t l = 0; i + l < n; ++l) lane[l] = fma(Vec<T>(x[i + l]), Vec<T>(y[i + l]), Vec<T>(lane[l])).v[0];
-  for (int l = 0; l < kLanes; ++l) total += lane[l];
+  for (std::int64_t l = whole * kWidth; i + l < n; ++l)
+    lane[l] = fma(Vec<T>(x[i + l]), Vec<T>(y[i + l]), Vec<T>(lane[l])).v[0];
+  const int used = n < kLanes ? static_cast<int>(n) : kLanes;
+  for (int l = 0; l < used; ++l) total += lane[l];
   return total;
 }
 
