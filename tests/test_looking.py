@@ -141,6 +141,18 @@ def test_numbers_of_tables_stand_to_the_right_and_words_to_the_left():
         sides = [re.search(r"text-align:(\w+)", cell.get("style")).group(1) for cell in line]
         assert sides == ["left", "left", "right", "right", "right", "right"]
     assert "<tbody></tbody>" in svg.table(["a"], [])
+    long = "one, two, three, four, five, six, seven"
+    short, broken = ElementTree.fromstring(svg.table(["a", "b"], [["(N, None, 4)", long]])).iter(
+        "td"
+    )
+    assert "nowrap" in short.get("style") and "nowrap" not in broken.get("style")
+
+
+def test_a_wide_picture_shrinks_to_its_column():
+    """Both are needed: the width is bounded, and the height follows by the viewBox."""
+    root = ElementTree.fromstring(svg.document(3000, 600, [], "t"))
+    assert root.get("viewBox") == "0 0 3000 600" and root.get("width") == "3000"
+    assert root.get("style") == "max-width:100%;height:auto"
 
 
 def test_rows_are_the_longest_ways():

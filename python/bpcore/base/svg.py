@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 LINES = ("#1f77b4", "#d95f02", "#2a9d5c", "#9467bd")  # told apart by colour-blind eyes too
 _FONT = "font-family='system-ui, sans-serif' font-size='12'"
+_SHORT = 30  # characters of a cell that is not broken into lines
 
 
 class Picture:
@@ -39,7 +40,8 @@ def document(width: float, height: float, parts: Sequence[str], title: str) -> s
     """A whole SVG document."""
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width:.0f}' height='{height:.0f}' "
-        f"viewBox='0 0 {width:.0f} {height:.0f}' {_FONT} fill='currentColor' role='img'>"
+        f"viewBox='0 0 {width:.0f} {height:.0f}' {_FONT} fill='currentColor' role='img' "
+        "style='max-width:100%;height:auto'>"  # a wide one shrinks to its column
         f"<title>{html.escape(title)}</title>{''.join(parts)}</svg>"
     )
 
@@ -59,7 +61,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     def line(tag: str, cells: Sequence[str]) -> str:
         told = [
-            f"<{tag} style='text-align:{side};padding:2px 8px'>{html.escape(cell)}</{tag}>"
+            f"<{tag} style='text-align:{side};padding:2px 8px"
+            f"{';white-space:nowrap' if len(cell) < _SHORT else ''}'>{html.escape(cell)}</{tag}>"
             for side, cell in zip(sides, cells, strict=True)
         ]
         return f"<tr>{''.join(told)}</tr>"
