@@ -10,7 +10,8 @@ import pytest
 
 import bpcore as bp
 
-L, LM = bp.layers, bp.optimizers.LevenbergMarquardt
+L, O = bp.layers, bp.optimizers  # noqa: E741
+LM = O.LevenbergMarquardt
 
 
 def data(n):
@@ -126,6 +127,27 @@ def test_what_an_optimizer_does_not_have_costs_no_search_for_a_likely_name(monke
     model.fit(x, y, epochs=1, verbose=0)
     with pytest.raises(AssertionError, match="suggestion"):
         model.optimizer.epsilon  # noqa: B018
+
+
+@pytest.mark.parametrize("make", [O.LBFGS, O.ScaledConjugateGradient, lambda: LM(goal=0.5)])
+def test_losses_of_steps_are_those_of_rows(make):
+    """A cross entropy of each step is a mean over them, in trial steps and goals too: the path of
+    the same steps as rows of their own. (Levenberg-Marquardt's damping is of sums: its goal.)"""
+    draw = np.random.default_rng(2)
+    x, y, found = draw.normal(size=(9, 4, 3)), draw.integers(0, 3, (9, 4)), []
+    for rows in (False, True):
+        shape, data = ((3,), (x.reshape(36, 3), y.reshape(36))) if rows else ((4, 3), (x, y))
+        layers = [bp.Input(shape), L.Dense(4, "tanh"), L.Dense(3)]
+        model = bp.Sequential(layers, dtype="float64", seed=1)
+        model.compile(make(), "cross_entropy")
+        found.append(model.fit(*data, epochs=20, verbose=0).history["loss"])
+        if isinstance(model.optimizer, LM):
+            assert model.optimizer.stopped == "goal"
+            assert found[-1][-1] <= 0.5 < found[-1][-2]
+        else:
+            assert len(found[-1]) == 20
+    if not isinstance(model.optimizer, LM):
+        np.testing.assert_allclose(*found, rtol=1e-6)
 
 
 MEMORY = """
