@@ -225,6 +225,25 @@ def test_windows_that_do_not_overlap_are_those_of_a_number(k, rng):
     assert support.weights_hash(one) == support.weights_hash(two)
 
 
+def test_padding_decides_nothing(rng):
+    """A list, and arrays that go on behind its longest sequence: where the last pass begins."""
+    xs = [rng.normal(size=(n, 3)) for n in (11, 4, 9)]
+    ys = [rng.normal(size=(n, 2)) for n in (11, 4, 9)]
+    found = set()
+    for steps in (None, 11, 12, 17):
+        x, y, told = xs, ys, {"bptt": (5, 3), "batch_size": 3, "epochs": 2, "verbose": 0}
+        if steps is not None:
+            x, y = np.full((3, steps, 3), 7.0), np.full((3, steps, 2), 7.0)
+            for i, (a, b) in enumerate(zip(xs, ys, strict=True)):
+                x[i, : len(a)], y[i, : len(b)] = a, b
+            told["mask"] = np.arange(steps) < np.array([11, 4, 9])[:, None]
+        model = model_of(L.LSTM(6, return_sequences=True), L.Dense(2))
+        sums = model.gradients(x, y, mask=told.get("mask"), bptt=(5, 3))
+        model.fit(x, y, **told)
+        found.add((support.weights_hash(model), sums.loss))
+    assert len(found) == 1
+
+
 def test_threads_change_no_bit(rng, threads_restored):
     x, y = rng.normal(size=(40, 11, 3)), rng.normal(size=(40, 11, 2))
     found = set()
