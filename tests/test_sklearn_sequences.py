@@ -175,6 +175,15 @@ def test_any_model_over_lists():
     assert [f.shape for f in found] == [s.shape for s in sums]
 
 
+def test_rows_as_lists_are_no_sequences():
+    """As many targets as features: R squared is scikit-learn's mean over outputs, not over all."""
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    y = x * [1, 10] + [3, 0]
+    net = Regressor(epochs=3, random_state=0).fit(x.tolist(), y.tolist())
+    assert net.predict(x.tolist()).shape == (30, 2)
+    assert net.score(x.tolist(), y.tolist()) == pytest.approx(r2_score(y, net.predict(x)))
+
+
 @pytest.mark.parametrize(("x", "words"), [
     (np.zeros(4), r"X has dtype float64 and shape \(4,\), expected numbers \(N, T, F\) or"),
     ([np.zeros((2, 3)), np.zeros((2, 4))], r"sequence 1 has shape \(2, 4\)"),
@@ -193,8 +202,12 @@ def test_arguments_and_lengths_are_checked():
         RNNClassifier(cell="elman").fit(x, y)
     with pytest.raises(ValueError, match="inconsistent numbers"):
         RNNClassifier(max_iter=1).fit(x, y[:-1])
-    with pytest.raises(ValueError, match="one class"):
+    with pytest.raises(ValueError, match=r"RNNClassifier needs .* one class: 'a'"):
         RNNClassifier(max_iter=1).fit(x, ["a"] * 20)
+    steps = signs(x)
+    steps[7] = steps[7][:-1]
+    with pytest.raises(ValueError, match=rf"y\[7\] has {len(steps[7])} targets, expected"):
+        RNNClassifier(max_iter=1).fit(x, steps)
     net = RNNClassifier(4, max_iter=1).fit(x, y)
     with pytest.raises(ValueError, match="3"):
         net.predict([np.zeros((4, 3))])

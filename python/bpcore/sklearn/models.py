@@ -133,8 +133,8 @@ class Classes(Estimator):
             weight = by_class if weight is None else by_class * weight
         if len(self.classes_) < 2:
             raise ValueError(
-                f"Classifier needs samples of at least 2 classes, but the data contains only one "
-                f"class: {self.classes_[0]!r}"
+                f"{type(self).__name__} needs samples of at least 2 classes, but the data contains "
+                f"only one class: {self.classes_.tolist()[0]!r}"
             )
         self._train(X, labels, targets, weight)
         return self

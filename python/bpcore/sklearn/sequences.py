@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..base.memory import Array
 from .files import FromFiles
@@ -27,6 +27,10 @@ def are_sequences(x: Any) -> bool:
     return None not in lengths and len(lengths) > 1
 
 
+def _is_list(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.dtype.kind == "O")
+
+
 def _length(item: Any) -> int | None:
     """Of a sequence; None of what is none."""
     return len(item) if hasattr(item, "__len__") and not isinstance(item, (str, bytes)) else None
@@ -34,12 +38,18 @@ def _length(item: Any) -> int | None:
 
 def _are_of_steps(y: Any, x: Any) -> bool:
     """Whether a list has a target for each step: of as many as each sequence of a list has."""
-    if isinstance(x, np.ndarray) and x.dtype.kind != "O":
+    if not _is_list(x):
         return are_sequences(y)
-    if not isinstance(y, (list, tuple)) and getattr(getattr(y, "dtype", None), "kind", "") != "O":
+    if not _is_list(y):
         return False
-    pairs = zip(x, y, strict=True)
-    return all(_length(t) is not None and _length(t) == _length(s) for s, t in pairs)
+    lengths = [(_length(s), _length(t)) for s, t in zip(x, y, strict=True)]
+    apart = next((k for k, (s, t) in enumerate(lengths) if s != t), None)
+    if apart is not None and are_sequences(y):
+        raise ValueError(
+            f"y[{apart}] has {lengths[apart][1]} targets, expected {lengths[apart][0]}, one for "
+            f"each step of X[{apart}]; targets of whole sequences are an array (N,)"
+        )
+    return apart is None
 
 
 def taken(x: Any, rows: Any) -> Any:
@@ -133,9 +143,11 @@ class Scored(FromFiles):
         """
         X, y = self._opened(X, y)
         classes = getattr(self, "_estimator_type", "") == "classifier" or hasattr(self, "classes_")
-        targets = Targets(y, X, classes)
+        check_is_fitted(self)
+        rows = self._rows(X)  # type: ignore[attr-defined]
+        targets = Targets(y, rows, classes)
         if not targets.in_steps:
             return super().score(X, y, sample_weight)
-        found = Targets(self.predict(X), X, classes)  # type: ignore[attr-defined]
+        found = Targets(self.predict(X), rows, classes)  # type: ignore[attr-defined]
         weight = targets.weights(sample_weight)
         return float(type(self)._metric(targets.values, found.values, sample_weight=weight))
