@@ -292,3 +292,26 @@ def test_layers_may_be_frozen_between_windows(rng):
               callbacks=[bp.callbacks.LambdaCallback(on_train_batch_end=freeze)])  # fmt: skip
     same = [support.same_bits(a, b) for a, b in zip(held[0], model.get_weights(), strict=True)]
     assert same == [True] * 3 + [False] * 5
+
+
+class Plain(bp.credit.Rule):
+    """Backpropagation, as a rule."""
+
+    def wire(self, net):
+        net.whole()
+
+
+def test_a_rule_goes_back_through_what_was_kept(rng):
+    """As backpropagation does; with a layer in Python it is refused by name."""
+    x, y = rng.normal(size=(5, 11, 3)), rng.normal(size=(5, 11, 2))
+    one, two = plain(), plain()
+    two.compile(bp.optimizers.SGD(0.5), "mse", credit=Plain())
+    for model in (one, two):
+        model.fit(x, y, bptt=(5, 2), batch_size=5, shuffle=False, verbose=0)
+    assert support.weights_hash(one) == support.weights_hash(two)
+    own = model_of(L.SimpleRNN(3, return_sequences=True), Shift(name="shift"), L.Dense(2))
+    own.compile("sgd", "mse", credit=Plain())
+    before = support.weights_hash(own)
+    with pytest.raises(ValueError, match="'shift' is code of your own"):
+        own.fit(x, y, bptt=(5, 2), verbose=0)
+    assert support.weights_hash(own) == before
