@@ -102,3 +102,18 @@ def test_what_is_quadratic_is_found():
     exec(compile(source, name, "exec"), found)
     with pytest.raises(AssertionError):
         assert_linear(lambda n: steps(lambda: found["f"](n)))
+
+
+@pytest.mark.parametrize(
+    "layer, name",
+    [
+        (bp.layers.Conv2D(1, 3), "conv2d"),
+        (bp.layers.GlobalAveragePooling1D(), "global_average_pooling1d"),
+        (bp.layers.SimpleRNN(1), "simple_rnn"),
+        (bp.layers.LSTM(1), "lstm"),
+        (bp.layers.BatchNormalization(), "batch_normalization"),
+        (bp.layers.SpatialDropout2D(0.1), "spatial_dropout2_d"),  # of files that are there
+    ],
+)
+def test_names_by_default_are_keras(layer, name):
+    assert layer.name == name

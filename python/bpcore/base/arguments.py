@@ -15,8 +15,8 @@ from .plain import Plain
 
 
 def snake_case(name: str) -> str:
-    """``BatchNormalization`` -> ``batch_normalization``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
+    """``BatchNormalization`` -> ``batch_normalization``, ``Conv2D`` -> ``conv2d``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])(?!D$)|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
 
 
 @functools.lru_cache(maxsize=512)

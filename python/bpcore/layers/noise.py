@@ -135,6 +135,11 @@ class _SpatialDropout(Dropout):
 
     rank = 0
 
+    @classmethod
+    def _default_name(cls) -> str:
+        """spatial_dropout2_d: the checkpoints of earlier versions name it so."""
+        return super()._default_name().removesuffix("d") + "_d"
+
     def __init__(
         self,
         rate: float,

@@ -37,11 +37,6 @@ class PositionLayer(CoreLayer):
     data_format: str
     streams = False
 
-    @classmethod
-    def _default_name(cls) -> str:
-        """As in Keras: conv2d, not conv2_d."""
-        return super()._default_name().replace(f"{cls.rank}_d", f"{cls.rank}d")
-
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
         """It mixes steps."""
         return self.refuse_mask()
