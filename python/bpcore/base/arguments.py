@@ -16,7 +16,8 @@ from .plain import Plain
 
 def snake_case(name: str) -> str:
     """``BatchNormalization`` -> ``batch_normalization``, ``Conv2D`` -> ``conv2d``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])(?!D$)|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower().strip("_")
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])(?!D$)|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return words.lower().strip("_")
 
 
 @functools.lru_cache(maxsize=512)
