@@ -97,6 +97,19 @@ def test_epochs_are_whole_numbers():
     assert len(ax.get_xticks()) > 3 and all(tick == int(tick) for tick in ax.get_xticks())
 
 
+def test_the_ticks_and_scale_of_the_users_axes_stay():
+    model = bp.Sequential([bp.layers.Dense(1)], seed=0)
+    model.compile("sgd", "mse")
+    history = model.fit(np.ones((4, 2)), np.ones(4), epochs=3, verbose=0)
+    ax = pyplot.figure().add_subplot()
+    ax.set_xticks([1, 2.5])
+    history.plot(axes=ax)
+    assert list(ax.get_xticks()) == [1, 2.5]
+    ax = pyplot.figure().add_subplot(xscale="log")
+    history.plot(axes=ax)
+    assert ax.get_xscale() == "log"
+
+
 def test_the_pictures_of_the_docs_are_those_that_its_snippets_make(tmp_path):
     """The graph to the letter; of the others, which matplotlib's releases draw unlike, the size."""
     import importlib.util

@@ -41,6 +41,13 @@ def panels(what: str, names: list[str], axes: Any, columns: int = 0) -> list[Any
 
 
 def epochs(ax: Any, what: str) -> None:
-    """Label a panel of `what` against the epoch, which is a whole number."""
+    """Label a panel of `what` against the epoch, which is a whole number.
+
+    Ticks that the user has set stay, as does a scale of the user's.
+    """
+    from matplotlib.ticker import MaxNLocator
+
     ax.set(xlabel="epoch", ylabel=what)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    locator = ax.xaxis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
