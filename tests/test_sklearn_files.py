@@ -99,6 +99,33 @@ def test_numbers_partial_fit_and_rows_to_watch(table, tmp_path):
     assert net.classes_.dtype.kind == "i" and net.predict(path).dtype.kind == "i"
 
 
+def test_only_the_last_fit_says_which_column_is_left_out(table, tmp_path):
+    """A fit with targets of the user's own takes all columns; a score changes nothing."""
+    table = table.drop(columns="word")
+    path, alike = tmp_path / "t.csv", tmp_path / "u.csv"
+    table.to_csv(path, index=False)
+    table.rename(columns={"sum": "other"}).to_csv(alike, index=False)
+    for net in (
+        MLPRegressor(hidden_layer_sizes=(3,), max_iter=2, random_state=0),
+        Regressor(wrapped, epochs=2, random_state=0),
+    ):
+        found = net.fit(path, "sum").predict(path)
+        net.score(alike, "other")
+        assert np.array_equal(net.predict(path), found)
+        net.fit(path, table["sum"].to_numpy())
+        assert list(net.feature_names_in_) == list(table.columns)
+
+
+def test_large_and_infinite_targets_stay_numbers(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,t\n" + "".join(f"{i},{i}e300\n" for i in range(4)))
+    with pytest.raises(ValueError, match=r"y\[1, 0\] = 1e\+300 overflows"):
+        Regressor(wrapped, epochs=1, random_state=0).fit(path, "t")
+    path.write_text("a,t\n1,2\n2,inf\n")
+    with pytest.raises(ValueError, match="y contains infinity"):
+        MLPRegressor(max_iter=1).fit(path, "t")
+
+
 def test_what_does_not_fit_is_scikit_learns_error(table, tmp_path):
     table = table.drop(columns="word")
     path, other = tmp_path / "t.csv", tmp_path / "u.csv"

@@ -46,6 +46,10 @@ class MLP(BaseEstimator):
         """X and y, of files too; see `FromFiles`."""
         raise NotImplementedError
 
+    def _learned(self, x: Any, y: Any, anew: bool) -> tuple[Any, Any]:
+        """The same to train on."""
+        raise NotImplementedError
+
     def _targets(self, y: Any, first: bool, incremental: bool) -> Array:
         """Targets as the model takes them; learns the classes when `first`."""
         raise NotImplementedError
@@ -201,7 +205,7 @@ class MLP(BaseEstimator):
                 "partial_fit does not support early_stopping=True without rows to watch; give "
                 "X_val and y_val"
             )
-        x, y = self._validated(*self._opened(x, y), first)
+        x, y = self._validated(*self._learned(x, y, not incremental), first)
         y = self._targets(y, first, incremental)
         held = None if x_val is None else self._watched(x_val, y_val, y)
         weight = self._weights(x, y, weight)

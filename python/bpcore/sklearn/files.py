@@ -11,6 +11,8 @@ from ..base.memory import Array
 from ..data import frames, opening
 from ..data.tables import Table, open_table
 
+_WHOLE = 2.0**53  # up to this a float64 holds every whole number
+
 
 class FromFiles:
     """Base of the estimators, before scikit-learn's: what `fit`, `predict` and `score` may be given
@@ -20,22 +22,31 @@ class FromFiles:
     checks the names of its columns. The target's column is left out of it.
     """
 
+    _target_column: str | None = None
+
+    def _learned(self, x: Any, y: Any, anew: bool) -> tuple[Any, Any]:
+        """What `_opened` gives, for `fit`: the target's column is the one to leave out from now on.
+
+        `anew`: what an earlier fit has learned counts no more, although y is no name.
+        """
+        if isinstance(y, str) or anew:
+            self._target_column = y if isinstance(y, str) else None
+        return self._opened(x, y)
+
     def _opened(self, x: Any, y: Any = None) -> tuple[Any, Any]:
         """X and y as scikit-learn takes them; both as they were if X is no file, and y no name."""
         if opening.is_path(x):
             return self._from_file(open_table(x), y)
         if isinstance(y, str) and frames.columns(x) is not None:
-            self._target_column = y
             return opening.opened(x, y, None)
         return x, y
 
     def _from_file(self, source: Table, y: Any) -> tuple[Any, Any]:
         pd = optional.require("pandas", "pandas", "an estimator of bpcore.sklearn with a file")
+        target = self._target_column
         if isinstance(y, str):
             opening.place(source.names, y, source.source)
-            self._target_column = y
-            y = _target(source, y)
-        target = getattr(self, "_target_column", None)
+            target, y = y, _target(source, y)
         names = [name for name in source.names if name != target]
         if not names:
             raise ValueError(f"{source.source}: has no column beside the target {target!r}")
@@ -75,5 +86,6 @@ def _target(source: Table, name: str) -> Array:
             "drop such rows"
         )
     if numbers:
-        return values.astype(np.int64) if (values == np.floor(values)).all() else values
+        whole = (values == np.floor(values)) & (np.abs(values) <= _WHOLE)
+        return values.astype(np.int64) if whole.all() else values
     return values if values.dtype.kind == "b" else values.astype(str)

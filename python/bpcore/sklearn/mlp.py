@@ -171,7 +171,7 @@ feature_names_in_
             `n_iter_no_change` calls, the best weights come back and `stopped_` is True: the sign
             for your own loop to end. `early_stopping=True` needs them here.
         """
-        X, y = self._opened(X, y)
+        X, y = self._learned(X, y, False)
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
             multilabel = type_of_target(y).startswith("multilabel")

@@ -36,6 +36,10 @@ class Estimator(BaseEstimator):
         """X and y, of files too; see `FromFiles`."""
         raise NotImplementedError
 
+    def _learned(self, x: Any, y: Any, anew: bool) -> tuple[Any, Any]:
+        """The same to train on."""
+        raise NotImplementedError
+
     def _made(self, x: Any, outputs: int, in_steps: bool) -> Model:
         """A new compiled model for such samples."""
         raise NotImplementedError
@@ -122,7 +126,7 @@ class Classes(Estimator):
         y : array (N,), the name of a column of X, or labels of steps: (N, T), list of (T_i,)
         sample_weight : array (N,), or of steps like y, optional
         """
-        X, y = self._validated(*self._opened(X, y))
+        X, y = self._validated(*self._learned(X, y, True))
         targets = Targets(y, X, classes=True)
         flat = column_or_1d(targets.values, warn=True)
         check_classification_targets(flat)
@@ -180,7 +184,7 @@ class Numbers(Estimator):
 of (T_i,) or (T_i, K)
         sample_weight : array (N,), or of steps like y, optional
         """
-        X, y = self._validated(*self._opened(X, y))
+        X, y = self._validated(*self._learned(X, y, True))
         targets = Targets(y, X, classes=False)
         values = targets.values
         self._flat = values.ndim == 1
