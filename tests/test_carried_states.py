@@ -157,6 +157,8 @@ FORGED = [
     ("overlapping windows", put("@stretch/8/10", lambda a: np.zeros(3, "float32")), "steps: got"),
     ("overlapping windows", put(STEPS, lambda a: a[:-1]), "steps 1/2: got float32 of shape"),
     ("overlapping windows", put(STEPS, lambda a: a.astype("float64")), "steps 1/2: got float64"),
+    ("overlapping windows", put(STEPS, lambda a: a * np.float32("nan")), "steps 1/2: got NaN"),
+    ("overlapping windows", put(STEPS, lambda a: a + np.float32("inf")), "steps 1/2: got NaN"),
     ("overlapping windows", put(LSTM, lambda a: np.zeros((5, 10), "float32")), "expected none"),
     ("stateful", put(LSTM, lambda a: a[:3]), "state of lstm/0"),
     ("stateful and not", put("@carried/gru/0", None), "states: got"),

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import _core
 from ..base.memory import Array
 from ..data.dataset import Dataset, Form
@@ -171,3 +173,5 @@ def check(places: Mapping[str, int], found: Mapping[str, Array], dtype: str) -> 
                 f"steps {key}: got {array.dtype} of shape {array.shape}, expected {dtype} of "
                 f"shape {(places[key],)}"
             )
+        if not np.isfinite(array).all():
+            raise ValueError(f"steps {key}: got NaN or Inf, expected finite numbers")
