@@ -83,6 +83,44 @@ def test_steps_of_one_length_as_lists_and_as_arrays():
     assert a.score(x, y) == b.score(list(x), list(y)) == np.mean(a.predict(x) == y)
 
 
+def test_labels_of_steps_as_an_array_of_lists_and_of_ids():
+    """Targets (N, T) of a list whose sequences are of one length, and of ids (N, T)."""
+    x = np.random.default_rng(0).normal(size=(30, 5, 2))
+    y = np.array(signs(x))
+    a = RNNClassifier(6, "gru", max_iter=3, random_state=0).fit(list(x), y)
+    b = RNNClassifier(6, "gru", max_iter=3, random_state=0).fit(list(x), list(y))
+    for one, two in zip(a.predict_proba(list(x)), b.predict_proba(list(x)), strict=True):
+        assert np.array_equal(one, two)
+    assert a.score(list(x), y) == b.score(list(x), list(y))
+    ids = np.random.default_rng(1).integers(0, 4, (60, 5))
+    net = RNNClassifier(6, "gru", embedding=4, **FAST).fit(ids, ids % 2)
+    assert net.predict(ids).shape == (60, 5) and net.score(ids, ids % 2) > 0.95
+    with pytest.raises(ValueError, match="1d array"):  # of a whole sequence there is one label
+        RNNClassifier(max_iter=1).fit(walks(30)[0], y)
+
+
+def test_whole_numbers_after_a_series_are_values_and_none_are_ids():
+    series = np.random.default_rng(0).normal(size=(20, 4))
+    net = RNNRegressor(4, max_iter=2, random_state=0).fit(series, series[:, 0])
+    whole = np.arange(8).reshape(2, 4)
+    assert np.array_equal(net.predict(whole), net.predict(whole.astype(np.float32)))
+    mixed = [[0.5, 1.5], [1, 2, 3]] * 4  # one with a point is enough
+    net = RNNRegressor(4, max_iter=2, random_state=0).fit(mixed, [0.0, 1.0] * 4)
+    assert net.n_features_in_ == 1 and net.predict([[1, 2]]) == net.predict([[1.0, 2.0]])
+    net = RNNRegressor(4, max_iter=1).fit([[1, 2], [3]], [0.0, 1.0])
+    with pytest.raises(ValueError, match=r"sequence 0 has dtype float64.*ids"):
+        net.predict([[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"x\[1\] has no step"):
+        net.fit([[1, 2], []], [0.0, 1.0])
+
+
+def test_labels_of_no_axes_are_labels():
+    x, _ = walks(6)
+    for label in (lambda i: np.array(i % 2), lambda i: np.int64(i % 2)):
+        net = RNNClassifier(3, max_iter=1).fit(x, [label(i) for i in range(6)])
+        assert list(net.classes_) == [0, 1]
+
+
 def test_numbers_for_sequences_and_steps():
     x, _ = walks()
     sums = [np.cumsum(s, axis=0) for s in x]
@@ -208,6 +246,21 @@ def test_arguments_and_lengths_are_checked():
     steps[7] = steps[7][:-1]
     with pytest.raises(ValueError, match=rf"y\[7\] has {len(steps[7])} targets, expected"):
         RNNClassifier(max_iter=1).fit(x, steps)
+    for weight in ([1, 2], np.ones((20, 2)), [np.ones(len(s) + 1) for s in x]):
+        with pytest.raises(ValueError, match=r"sample_weight has \d+ values, expected 20, one for"):
+            RNNClassifier(max_iter=1).fit(x, signs(x), sample_weight=weight)
+    for kind in (RNNRegressor, RNNClassifier):
+        with pytest.raises(ValueError, match="y is None"):
+            kind(max_iter=1).fit(x, None)
+    for options, words in (
+        ({"hidden_layer_sizes": ()}, "hidden_layer_sizes is empty"),
+        ({"n_ids": 0}, "input_dim must be >= 1, got 0"),
+        ({"early_stopping": True, "validation_fraction": 2}, r"validation_fraction must be in"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            RNNClassifier(**options).fit([[1, 2], [3]] * 5, [0, 1] * 5)
+    with pytest.raises(TypeError, match="bidirectional"):
+        RNNClassifier(bidirectional="no").fit(x, y)
     net = RNNClassifier(4, max_iter=1).fit(x, y)
     with pytest.raises(ValueError, match="3"):
         net.predict([np.zeros((4, 3))])

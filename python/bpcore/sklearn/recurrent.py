@@ -61,23 +61,23 @@ class Recurrent(Estimator):
         self.random_state, self.verbose, self.n_threads = random_state, verbose, n_threads
 
     def _validated(self, x: Any, y: Any) -> tuple[Any, Any]:
-        x = self._rows(x)
+        x = _formed(x, None)
         first = x[0] if isinstance(x, list) else x
         steps = first.ndim - (0 if isinstance(x, list) else 1)
-        self._ids = self.n_ids or _count(x) if steps == 1 else None
+        self._ids = None if steps != 1 else _count(x) if self.n_ids is None else self.n_ids
         self.n_features_in_ = first.shape[-1] if steps == 2 else 1
         return x, y
 
     def _rows(self, x: Any) -> Any:
-        """An array (N, T, F) of numbers or (N, T) of ids, or a list of such without N."""
-        if are_sequences(x) or isinstance(x, (list, tuple)):
-            return _alike([_steps(item, 1, f"sequence {k}") for k, item in enumerate(x)])
-        return _steps(np.asarray(x), 2, "X")
+        return _formed(x, self._ids is not None)
 
     def _made(self, x: Any, outputs: int, in_steps: bool) -> Model:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if not sizes:
+            raise ValueError("hidden_layer_sizes is empty, expected units of at least 1 layer")
         checks.choice("cell", self.cell, tuple(_CELLS))
+        checks.boolean("bidirectional", self.bidirectional)
         stack: list[Any]
         if self._ids is None:
             stack = [Input((None, self.n_features_in_))]
@@ -104,8 +104,12 @@ class Recurrent(Estimator):
         watch = list(self.callbacks or [])
         held = {}
         if checks.boolean("early_stopping", self.early_stopping):
+            share = checks.real(
+                "validation_fraction", self.validation_fraction, 0.0, 1.0, open_low=True,
+                open_high=True,
+            )  # fmt: skip
             train, test = train_test_split(
-                np.arange(len(x)), test_size=self.validation_fraction,
+                np.arange(len(x)), test_size=share,
                 random_state=random_state(self.random_state),
                 stratify=y if self._stratified and isinstance(y, np.ndarray) and y.ndim == 1
                 else None,
@@ -121,9 +125,29 @@ class Recurrent(Estimator):
             "verbose": self.verbose, **held,
         }  # fmt: skip
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse, tags.input_tags.three_d_array = False, True
+        return tags
 
-def _steps(item: Any, axes: int, name: str) -> Array:
-    """Numbers of steps, one or more for each, or ids; with `axes` for samples and steps."""
+
+def _formed(x: Any, ids: bool | None) -> Any:
+    """An array (N, T, F) of numbers or (N, T) of ids, or a list of such without N.
+
+    `ids`: whether one number for each step is an id and no value of a series; None: if all that
+    there are are whole.
+    """
+    if not are_sequences(x) and not isinstance(x, (list, tuple)):
+        item = _numbers(x, 2, "X")
+        return _steps(item, 2, item.dtype.kind != "f" if ids is None else ids, "X")
+    items = [_numbers(item, 1, f"sequence {k}") for k, item in enumerate(x)]
+    if ids is None:
+        ids = all(item.dtype.kind != "f" for item in items if item.ndim == 1 and item.size)
+    return _alike([_steps(item, 1, ids, f"sequence {k}") for k, item in enumerate(items)])
+
+
+def _numbers(item: Any, axes: int, name: str) -> Array:
+    """An array with `axes` for samples and steps, and perhaps one for the numbers of a step."""
     item = np.asarray(item)
     if item.dtype.kind not in "fiub" or item.ndim not in (axes, axes + 1):
         shape = "(N, T, F) or (N, T)" if axes == 2 else "(T, F) or (T,)"
@@ -131,11 +155,19 @@ def _steps(item: Any, axes: int, name: str) -> Array:
             f"{name} has dtype {item.dtype} and shape {item.shape}, expected numbers {shape}; a "
             "table of rows is for MLPClassifier and MLPRegressor"
         )
-    if item.ndim > axes:
-        return item if item.dtype in (np.float32, np.float64) else item.astype(np.float32)
-    if item.dtype.kind == "f":  # a series: one number for each step
-        return item[..., None]
     return item
+
+
+def _steps(item: Array, axes: int, ids: bool, name: str) -> Array:
+    """Numbers of steps, one or more for each, as floats; or ids."""
+    if item.ndim == axes and ids:
+        if item.dtype.kind == "f" and item.size:
+            raise ValueError(
+                f"{name} has dtype {item.dtype}, expected whole numbers, which are ids as in fit"
+            )
+        return item.astype(np.int64) if item.dtype.kind == "f" else item
+    item = item[..., None] if item.ndim == axes else item  # a series: one number for each step
+    return item if item.dtype in (np.float32, np.float64) else item.astype(np.float32)
 
 
 def _alike(items: list[Array]) -> list[Array]:
@@ -144,9 +176,9 @@ def _alike(items: list[Array]) -> list[Array]:
         raise ValueError("X has no sequences, expected at least 1")
     for k, item in enumerate(items):
         if item.shape[1:] != items[0].shape[1:]:
+            expected = f"(T, {items[0].shape[1]})" if items[0].ndim == 2 else "(T,)"
             raise ValueError(
-                f"sequence {k} has shape {item.shape}, expected (T, *{items[0].shape[1:]}) as "
-                "sequence 0"
+                f"sequence {k} has shape {item.shape}, expected {expected} as sequence 0"
             )
     return items
 
@@ -195,7 +227,8 @@ class RNNClassifier(Scored, ClassifierMixin, Recurrent, Classes):
     Notes
     -----
     X is a list of sequences of any lengths, or an array: (T, F) numbers for each step, (T,) floats
-    of a series, or (T,) whole numbers: ids, which an `Embedding` takes. Targets of sequences (N,)
+    of a series, or (T,) whole numbers: ids, which an `Embedding` takes. After a fit to a series
+    whole numbers are values, too. Targets of sequences (N,)
     are learned from the last state, targets of steps (a list of (T,), or (N, T)) at each step.
 
     Examples

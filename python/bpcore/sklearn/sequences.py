@@ -32,8 +32,16 @@ def _is_list(x: Any) -> bool:
 
 
 def _length(item: Any) -> int | None:
-    """Of a sequence; None of what is none."""
-    return len(item) if hasattr(item, "__len__") and not isinstance(item, (str, bytes)) else None
+    """Of a sequence; None of what is none, such as an array of no axes."""
+    one = isinstance(item, (str, bytes)) or getattr(item, "ndim", 1) == 0
+    return len(item) if hasattr(item, "__len__") and not one else None
+
+
+def _have_steps(x: Any, n: int) -> bool:
+    """Whether samples have steps: a list with n in each, an array (N, T, F), or (N, T) of ids."""
+    if _is_list(x):
+        return all(_length(item) == n for item in x)
+    return x.ndim == 3 or (x.ndim == 2 and x.dtype.kind in "iub")
 
 
 def _are_of_steps(y: Any, x: Any) -> bool:
@@ -72,8 +80,8 @@ class Targets:
     y : array (N,), (N, K), (N, T) or (N, T, K), or list of arrays (T_i,) or (T_i, K)
     x : array or list of sequences
     classes : bool
-        An array (N, T) holds a class for each step of an array (N, T, F), but several numbers for
-        each sample: numbers for each step are an array (N, T, K).
+        An array (N, T) holds a class for each step of samples that have steps, but several numbers
+        for each sample: numbers for each step are an array (N, T, K).
 
     Attributes
     ----------
@@ -85,6 +93,8 @@ class Targets:
     def __init__(self, y: Any, x: Any, classes: bool) -> None:
         self._cuts: Array | None = None
         self._shape: tuple[int, ...] | None = None
+        if y is None:
+            raise ValueError("y is None, expected the targets that X is to be trained or scored on")
         check_consistent_length(x, y)
         if _are_of_steps(y, x):
             parts = [np.asarray(part) for part in y]
@@ -92,9 +102,8 @@ class Targets:
             self.values: Any = np.concatenate(parts)
         else:
             self.values = y = np.asarray(y)
-            if y.ndim == 3 or (
-                classes and y.ndim == 2 and y.shape[1] > 1 and getattr(x, "ndim", 0) == 3
-            ):
+            of_steps = classes and y.ndim == 2 and y.shape[1] > 1 and _have_steps(x, y.shape[1])
+            if y.ndim == 3 or of_steps:
                 self._shape = y.shape[:2]
                 self.values = y.reshape(-1, *y.shape[2:])
         self.in_steps = self._cuts is not None or self._shape is not None
@@ -111,14 +120,25 @@ class Targets:
         """Weights of samples, or of steps, as one for each value."""
         if weight is None or not self.in_steps:
             return weight
+        steps = self._steps()
         if are_sequences(weight):
-            return np.concatenate([np.asarray(part) for part in weight])
-        weight = np.asarray(weight)
-        if weight.ndim > 1:
-            return weight.reshape(-1)
+            found = np.concatenate([np.asarray(part) for part in weight])
+        else:
+            weight = np.asarray(weight)
+            alone = weight.shape == (len(steps),)
+            found = np.repeat(weight, steps) if alone else weight.reshape(-1)
+        if len(found) != len(self.values):
+            raise ValueError(
+                f"sample_weight has {len(found)} values, expected {len(steps)}, one for each "
+                f"sequence, or {len(self.values)}, one for each step, in the form of y"
+            )
+        return found
+
+    def _steps(self) -> Array:
+        """How many targets each sequence has."""
         if self._shape is not None:
-            return np.repeat(weight, self._shape[1])
-        return np.repeat(weight, np.diff([0, *self._cuts, len(self.values)]))  # type: ignore[misc]
+            return np.full(self._shape[0], self._shape[1])
+        return np.diff([0, *self._cuts, len(self.values)])  # type: ignore[misc]
 
 
 def each(function: Callable[[Array], Array], found: Any) -> Any:
