@@ -24,6 +24,8 @@ MAKERS = {
     "kfac, exact lengths": lambda: O.KFAC(1.0, rescale="both", refresh=3),
 }
 SMALL = {"kfac": 64, "kfac, exact lengths": 64}  # batches; of the others all rows are one
+SQUARE = ("levenberg", "marquardt", "bayesian")  # their work grows with the square of the weights
+FOR_A_THREAD = 600_000  # flops; for less work none is woken
 
 
 def data(outputs, n):
@@ -51,12 +53,17 @@ def bits(model, history):
 @pytest.mark.parametrize("name", MAKERS)
 def test_bits_do_not_depend_on_threads(name, outputs):
     """More rows than are held at once; with one output the rows of J are made, else products."""
-    x, y = data(outputs, 700)
+    units, rows = (24, 700) if name in SQUARE else (96, 1600)
+    batch = 800 if name in SMALL else None
+    x, y = data(outputs, rows)
 
     def trained(threads):
-        model = made(name, outputs)
+        model = made(name, outputs, units)
+        weights = model.count_params()
+        work = rows * weights**2 if name in SQUARE else 6 * weights * (batch or rows)
+        assert work > 3 * FOR_A_THREAD
         with bp.threads(threads, exact=True):
-            history = model.fit(x, y, batch_size=SMALL.get(name), epochs=3, verbose=0)
+            history = model.fit(x, y, batch_size=batch, epochs=3, verbose=0)
         return bits(model, history)
 
     assert trained(1) == trained(3)
