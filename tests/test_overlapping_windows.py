@@ -168,6 +168,35 @@ def test_without_an_update_between_them_passes_sum_to_gradients(name, bptt, rng)
         )
 
 
+class Counting(L.Layer):
+    """x, how often it was gone through, and a number that others assign."""
+
+    def build(self, input_shape):
+        self.calls, self.told = 0, 0
+
+    def forward(self, x, training=False):
+        self.calls += 1
+        return x * 1.0
+
+    def backward(self, dy):
+        return dy
+
+
+@pytest.mark.parametrize("bptt, stretches", [((5, 2), 9), ((7, 4), 4), ((11, 10), 2)])
+def test_layers_in_python_do_not_go_back_in_time(bptt, stretches, rng):
+    """A pass leaves them as the last step did, with what callbacks have assigned."""
+    x, y = rng.normal(size=(4, 11, 3)), rng.normal(size=(4, 11, 2))
+    model = model_of(L.Dense(3), Counting(), L.SimpleRNN(3, return_sequences=True), L.Dense(2))
+    layer = next(layer for layer in model.layers if isinstance(layer, Counting))
+
+    def tell(batch, logs):
+        layer.told = batch
+
+    model.fit(x, y, bptt=bptt, batch_size=4, verbose=0,
+              callbacks=[bp.callbacks.LambdaCallback(on_train_batch_begin=tell)])  # fmt: skip
+    assert (layer.calls, layer.told) == (stretches, -(-11 // bptt[1]) - 1)
+
+
 @pytest.mark.parametrize("bptt", [(5, 2), (7, 4)])
 def test_layers_in_python_and_tables_keep_their_activations(bptt, rng):
     """Against built-in layers that compute the same, at a rate at which recomputing would show."""

@@ -38,6 +38,11 @@ class Stretch(NamedTuple):
     flags: list[bool]  # which weights were trained
     kept: list[tuple[Any, Any]]
 
+    def restore(self) -> None:
+        """Layers in Python are what they were after these steps."""
+        for node, state in self.kept:
+            node.restore(state)
+
 
 class Passes:
     """The passes of an epoch of a `train.loop.Loop`, and the stretches that the next one needs."""
@@ -92,19 +97,21 @@ class Passes:
         newest = self.held[-1].core.trainer
         sums = newest if newest.pending else None  # who has the gradients that wait
         behind = None
-        for stretch in reversed(self.held):
-            trainer = stretch.core.trainer
-            if sums is not None and sums is not trainer:
-                trainer.take_waiting(sums)
-            for node, state in stretch.kept:
-                node.restore(state)
-            stretch.core.backward(
-                behind,
-                losses=stretch.begin >= place.counts_from,
-                penalties=behind is None,
-                add=sums is not None,
-            )
-            sums, behind = trainer, stretch.core
+        try:
+            for stretch in reversed(self.held):
+                trainer = stretch.core.trainer
+                if sums is not None and sums is not trainer:
+                    trainer.take_waiting(sums)
+                stretch.restore()
+                stretch.core.backward(
+                    behind,
+                    losses=stretch.begin >= place.counts_from,
+                    penalties=behind is None,
+                    add=sums is not None,
+                )
+                sums, behind = trainer, stretch.core
+        finally:  # layers in Python go on from the last step, not from the first of the pass
+            self.held[-1].restore()
         if sums is not newest:
             newest.take_waiting(sums)
         newest.end_pass(rate)
