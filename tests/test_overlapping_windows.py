@@ -296,6 +296,72 @@ def test_a_loss_that_is_not_finite_changes_no_weight(rng):
     assert support.weights_hash(model) == before
 
 
+class Breaks(L.Layer):
+    """x; backward is interrupted."""
+
+    broken = False
+
+    def forward(self, x, training=False):
+        return x * 1.0
+
+    def backward(self, dy):
+        if self.broken:
+            raise KeyboardInterrupt
+        return dy
+
+
+def broken_metric(y_true, y_pred):
+    if np.abs(y_true).max() > 50:
+        raise ArithmeticError
+    return 0.0
+
+
+FAILS = {  # in the second stretch of a pass, going back, in the update, in a metric, by Ctrl-C
+    "loss": (lambda m, x, y: y.__setitem__((0, 2, 0), 1e308), bp.errors.TrainingDiverged),
+    "gradient": (
+        lambda m, x, y: (x.__setitem__((slice(None), 1), 1e200), y.__setitem__((0, 1), 1e120)),
+        bp.errors.TrainingDiverged,
+    ),
+    "update": (
+        lambda m, x, y: (setattr(m.optimizer, "learning_rate", 1e308), np.add(y, 1e3, y)),
+        bp.errors.TrainingDiverged,
+    ),
+    "metric": (lambda m, x, y: y.__setitem__((0, 2, 0), 100.0), ArithmeticError),
+    "metric at once": (lambda m, x, y: y.__setitem__((0, 0, 0), 100.0), ArithmeticError),
+    "interrupt": (lambda m, x, y: setattr(m.layers[-3], "broken", True), KeyboardInterrupt),
+}
+
+
+@pytest.mark.parametrize("name", FAILS)
+def test_a_pass_that_fails_leaves_nothing(name, rng):
+    """No running statistics, no random numbers: the model goes on as one that has not tried."""
+    x, y = rng.normal(size=(5, 11, 3)), rng.normal(size=(5, 11, 2))
+    one, two = (
+        model_of(
+            L.Dense(3),
+            L.BatchNormalization(),
+            L.Dropout(0.3),
+            Breaks() if name == "interrupt" else L.Activation("linear"),
+            L.SimpleRNN(4, return_sequences=True),
+            L.Dense(2),
+            metrics=[broken_metric] if "metric" in name else [],
+        )
+        for _ in range(2)
+    )
+    change, error = FAILS[name]
+    told = {"bptt": (5, 2) if name == "gradient" else (7, 4), "shuffle": False, "verbose": 0}
+    bad_x, bad_y = x.copy(), y.copy()
+    change(one, bad_x, bad_y)
+    with pytest.raises(error):
+        one.fit(bad_x, bad_y, **told)
+    assert support.weights_hash(one) == support.weights_hash(two)
+    one.optimizer.learning_rate = 0.5
+    one.layers[-3].broken = False
+    for model in (one, two):
+        model.fit(x, y, **told)
+    assert support.weights_hash(one) == support.weights_hash(two)
+
+
 def test_what_needs_the_values_of_one_batch_is_refused(rng):
     x, y = rng.normal(size=(5, 11, 3)), rng.normal(size=(5, 11, 2))
     model = plain(optimizer=bp.optimizers.KFAC())

@@ -18,6 +18,8 @@ template <class T> class PyStretch {
     run([&](Trainer<T>& core) { core.backward(stretch_, of(behind), {losses, penalties, add}); });
   }
 
+  void undo() { trainer_.core().undo(stretch_); }
+
   // All that backward reads and the next stretch goes on from, as one array; and back from there. None was gone
   // through: the length alone.
   py::array_t<T> kept() {
@@ -66,6 +68,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("forward", &P::forward, py::arg("before").none(true), py::arg("steps"), py::arg("counts"))
       .def("backward", &P::backward, py::arg("behind").none(true), py::arg("losses"), py::arg("penalties"),
            py::arg("add"))
+      .def("undo", &P::undo)
       .def("make_room", &P::make_room, py::arg("rows"))
       .def("kept", &P::kept)
       .def("set_kept", &P::set_kept, py::arg("kept"));

@@ -61,6 +61,8 @@ template <class T> class Frame {
   // without it statistics that would not be finite are BadStatistics, and nothing moves.
   void commit(std::int64_t n, const std::vector<T*>& params);
   void commit(std::int64_t n);
+  // Visits the weights of steps that have something to commit, among them those that it moves: visit(pointer, numbers).
+  template <class Visit> void each_committed(Visit&& visit) const;
   double largest_kept() const;  // greatest magnitude of what is there to commit; NaN if there is one
   void backward(std::size_t step, Rows rows, T* scratch) {
     plan_->steps()[step].backward_rows(io_[step], rows, scratch);
@@ -97,6 +99,16 @@ template <class T> template <class Visit> void Frame<T>::each_kept(std::int64_t 
     if (sizes.kept > 0) visit(io_[s].kept, sizes.kept);
   }
   for (Carried& of : carried_) visit(of.in.data(), n * of.size);
+}
+
+template <class T> template <class Visit> void Frame<T>::each_committed(Visit&& visit) const {
+  for (const Step<T>& step : plan_->steps()) {
+    if (step.op->sizes().kept == 0) continue;
+    for (int p : step.params) {
+      const ParameterView<T>& param = plan_->graph().params[static_cast<std::size_t>(p)];
+      visit(param.value, size_of(param.shape));
+    }
+  }
 }
 
 }  // namespace bp

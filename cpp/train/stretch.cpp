@@ -1,6 +1,8 @@
 // Of the trainer: a pass over stretches of sequences.
 #include "train/stretch.h"
 
+#include <algorithm>
+
 #include "train/trainer.h"
 
 namespace bp {
@@ -20,6 +22,14 @@ template <class T> class Framed {
   TrainingStep<T>& step_;
   Stretch<T>& stretch_;
 };
+
+template <class T> void put_back(const Frame<T>& frame, const std::vector<T>& before) {
+  const T* from = before.data();
+  frame.each_committed([&](T* w, std::int64_t size) {
+    std::copy_n(from, size, w);
+    from += size;
+  });
+}
 
 }  // namespace
 
@@ -54,6 +64,9 @@ void Trainer<T>::forward(Stretch<T>& stretch, const Stretch<T>* before, const st
   job.rows = {0, n};
   job.training = job.commit = true;
   job.counted = all.data(), job.own = own.data();
+  stretch.before.clear();
+  frame.each_committed(
+      [&](const T* w, std::int64_t size) { stretch.before.insert(stretch.before.end(), w, w + size); });
   try {
     has_diverged_ = !step_.forward(job, threads, crews_[1].of(n));
     if (has_diverged_) diverged_ = report(0);
@@ -63,16 +76,31 @@ void Trainer<T>::forward(Stretch<T>& stretch, const Stretch<T>* before, const st
   }
   if (has_diverged_) return;
   frame.keep_carried();
+  try {
+    if (counts) count_stretch(job);
+  } catch (...) {  // of a metric in Python
+    put_back(frame, stretch.before);
+    throw;
+  }
   draws_->add(1);
   stretch.rows = n;
-  if (!counts) return;
+}
+
+// `job.counted` is of the pass, `job.own` of the stretch.
+template <class T> void Trainer<T>::count_stretch(BatchJob<T> job) {
   const double loss = add_results(step_.outputs(), job, false);
-  job.counted = own.data();
-  const std::int64_t samples = results_.samples + (goes_on_ ? 0 : n);
+  job.counted = job.own;
+  const std::int64_t samples = results_.samples + (goes_on_ ? 0 : job.rows.count());
   add_results(step_.outputs(), job, true);
   results_.samples = samples;
   results_.last_loss = (goes_on_ ? results_.last_loss : 0) + loss;
   goes_on_ = true;
+}
+
+template <class T> void Trainer<T>::undo(const Stretch<T>& stretch) {
+  check(stretch.rows > 0, "undo: a stretch has not been gone through");
+  put_back(*stretch.frame, stretch.before);
+  draws_->add(-1);
 }
 
 template <class T> void Trainer<T>::backward(Stretch<T>& stretch, const Stretch<T>* behind, const Backward& how) {
@@ -106,6 +134,8 @@ template <class T> void Trainer<T>::end_pass(double rate) {
 #define BP_INSTANTIATE(T)                                                                                    \
   template void Trainer<T>::forward(Stretch<T>&, const Stretch<T>*, const std::vector<std::int64_t>&, bool); \
   template void Trainer<T>::backward(Stretch<T>&, const Stretch<T>*, const Backward&);                       \
+  template void Trainer<T>::count_stretch(BatchJob<T>);                                                      \
+  template void Trainer<T>::undo(const Stretch<T>&);                                                         \
   template void Trainer<T>::make_room(Stretch<T>&, std::int64_t);                                            \
   template void Trainer<T>::end_pass(double);
 BP_INSTANTIATE(float)

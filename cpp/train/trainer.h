@@ -46,6 +46,7 @@ template <class T> class Trainer {
   // One pass of overlapping windows, in stretches, the data being the steps of one of them (train/stretch.cpp).
   void forward(Stretch<T>& stretch, const Stretch<T>* before, const std::vector<std::int64_t>& steps, bool counts);
   void backward(Stretch<T>& stretch, const Stretch<T>* behind, const Backward& how);
+  void undo(const Stretch<T>& stretch);                    // what the last forward of it has moved
   void make_room(Stretch<T>& stretch, std::int64_t rows);  // for what was kept elsewhere
   void end_pass(double rate);
   void take_waiting(const Trainer& other) { step_.take_waiting(other.step_); }
@@ -104,6 +105,7 @@ template <class T> class Trainer {
   BatchJob<T> next_job(std::int64_t batch, std::int64_t pending, double rate) const;
   // BatchJob::counted of all batches, one after the other; empty where all positions count.
   std::vector<double> count_terms(std::int64_t batch_size, const std::int64_t* order) const;
+  void count_stretch(BatchJob<T> job);  // its losses and metrics join those of the pass
   double add_results(const Outputs<T>& outputs, const BatchJob<T>& job, bool count_metrics);
   void add_penalty(double penalty, std::int64_t n);
   DivergedReport report(std::int64_t batch);

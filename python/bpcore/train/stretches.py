@@ -61,21 +61,31 @@ class Passes:
         """The new steps of a window forward, a pass back over all of it, and its update."""
         if place.fresh:
             self._drop(len(self.held))
-        at = self.held[-1].end if self.held else 0
         steps = slice(place.counts_from, place.end)
         counted = [int(v.mask[:, steps].sum()) for v in windows.valid(batch)]
-        for end in self.cuts:
-            if at < end <= place.end:
-                self._forward(batch, at, end, counted, at >= place.counts_from)
-                at = end
-        # A pass goes no further back than to where a callback has frozen or thawed weights.
-        flags = self.held[-1].flags
-        self._drop(sum(s.end <= place.begin or s.flags != flags for s in self.held))
-        self._backward(place, rate)
+        gone: list[Any] = []  # through, in this pass
+        try:
+            at = self.held[-1].end if self.held else 0
+            for end in self.cuts:
+                if at < end <= place.end:
+                    gone.append(self._forward(batch, at, end, counted, at >= place.counts_from))
+                    at = end
+            # A pass goes no further back than to where a callback has frozen or thawed weights.
+            flags = self.held[-1].flags
+            self._drop(sum(s.end <= place.begin or s.flags != flags for s in self.held))
+            self._backward(place)
+        except BaseException:
+            _undo(gone)
+            raise
+        try:
+            gone[-1].trainer.end_pass(rate)
+        except _core.Diverged:  # after Ctrl-C the update has been made
+            _undo(gone)
+            raise
 
     def _forward(
         self, batch: Dataset, begin: int, end: int, counted: list[int], counts: bool
-    ) -> None:
+    ) -> Any:
         part = windows.cut(batch, begin, end)
         engine, trainer = self.loop.engine.of(part), self.loop._trainer_for(part, self.begun)
         if not self.begun:
@@ -92,8 +102,9 @@ class Passes:
             trainer.drop_data()
         kept = [(node, node.kept()) for node in engine.low.python_nodes]
         self.held.append(Stretch(begin, end, core, engine.flags, kept))
+        return core
 
-    def _backward(self, place: windows.Place, rate: float) -> None:
+    def _backward(self, place: windows.Place) -> None:
         newest = self.held[-1].core.trainer
         sums = newest if newest.pending else None  # who has the gradients that wait
         behind = None
@@ -114,7 +125,6 @@ class Passes:
             self.held[-1].restore()
         if sums is not newest:
             newest.take_waiting(sums)
-        newest.end_pass(rate)
 
     def _drop(self, count: int) -> None:
         self.spare = [*self.spare, *self.held[:count]][-2:]
@@ -168,6 +178,12 @@ class Passes:
         core = self.kind(engine.trainer("stretches", self.loop.compilation))
         core.make_room(rows)
         return core
+
+
+def _undo(gone: list[Any]) -> None:
+    """Running statistics are those before these stretches."""
+    for core in reversed(gone):
+        core.undo()
 
 
 def check(places: Mapping[str, int], found: Mapping[str, Array], dtype: str) -> None:
