@@ -296,6 +296,16 @@ def test_a_loss_that_is_not_finite_changes_no_weight(rng):
     assert support.weights_hash(model) == before
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("bptt", [4, (5, 2), (7, 4)])
+def test_the_row_of_a_loss_that_is_not_finite_is_that_of_the_data(bptt, shuffle, rng):
+    x, y = rng.normal(size=(12, 11, 3)), rng.normal(size=(12, 11, 2))
+    y[7, 6] = 1e308
+    with pytest.raises(bp.errors.TrainingDiverged, match=r"\(row 7 of x\)") as told:
+        plain().fit(x, y, bptt=bptt, batch_size=5, shuffle=shuffle, verbose=0)
+    assert told.value.sample == 7
+
+
 class Breaks(L.Layer):
     """x; backward is interrupted."""
 

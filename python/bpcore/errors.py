@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -120,14 +120,20 @@ def _remedy(tensor: str, rate: float | None) -> str:
 
 
 def diverged(
-    error: RuntimeError, epoch: int, rate: float | None, batch: int | None = None
+    error: RuntimeError,
+    epoch: int,
+    rate: float | None,
+    batch: int | None = None,
+    rows: Sequence[int] | None = None,
 ) -> TrainingDiverged:
-    """The core's report as an exception with a remedy; `batch`: its number, if the core has not;
-    `rate` is None where nothing is updated."""
+    """The core's report as an exception with a remedy; `batch`: its number, if the core has not,
+    and `rows`: of x, those that it was given; `rate` is None where nothing is updated."""
     info = error.args[1] if len(error.args) > 1 and isinstance(error.args[1], dict) else {}
     batch = int(info.get("batch", -1)) if batch is None else batch
     layer, tensor = str(info.get("layer", "")), str(info.get("tensor", "loss"))
     row, sample = int(info.get("row", -1)), int(info.get("sample", -1))
+    if rows is not None and sample >= 0:
+        sample = int(rows[sample])
     where = f"batch {batch}" if batch >= 0 else "the batch"
     if epoch >= 0:
         where = f"epoch {epoch + 1}, {where}"

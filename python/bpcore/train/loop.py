@@ -57,6 +57,7 @@ class Loop:
         self.first_batch = 0
         self.passes: stretches.Passes | None = None  # of overlapping windows
         self.place: windows.Place | None = None  # of the last window
+        self.rows: Any = None  # of x, in the batch that comes in windows
 
     def run_saved(self, train: Dataset, validation: Any) -> History:
         """All epochs, or those that the run's checkpoint leaves to do."""
@@ -289,7 +290,8 @@ class Loop:
         while done < end and not stop:
             self.place = place = places[done]
             if batch is None or rows is not place.rows:
-                batch, rows = subset(train, order[place.rows]), place.rows
+                rows, self.rows = place.rows, order[place.rows]
+                batch = subset(train, self.rows)
             if self.passes is not None:
                 self._pass(epoch, batch, place, schedule, done)
             else:
@@ -393,7 +395,7 @@ class Loop:
             work()
         except _core.Diverged as error:
             rate = self.optimizer.current_rate()
-            raise diverged(error, epoch, rate, batch) from None
+            raise diverged(error, epoch, rate, batch, self.rows) from None
 
 
 class Rates:
