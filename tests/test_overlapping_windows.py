@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore import _core
 
 from .helpers import support
 
@@ -420,3 +421,21 @@ def test_a_rule_goes_back_through_what_was_kept(rng):
     with pytest.raises(ValueError, match="'shift' is code of your own"):
         own.fit(x, y, bptt=(5, 2), verbose=0)
     assert support.weights_hash(own) == before
+
+
+def test_a_stretch_of_the_core_has_memory_for_what_it_is_asked():
+    model = plain()
+    trainer = model._engine.trainer("stretches", model._compilation)
+    one, two = (_core.StretchFloat64(trainer) for _ in range(2))
+    for call in (one.kept, lambda: one.size, lambda: one.set_kept(np.zeros(3)), one.undo,
+                 lambda: one.forward(None, [3], True)):  # fmt: skip
+        with pytest.raises(ValueError, match="stretch"):
+            call()
+    one.make_room(2)
+    a = one.size
+    two.make_room(50)
+    one.make_room(50)  # of which the trainer knows already
+    assert one.size == 25 * a == two.size
+    found = np.arange(one.size, dtype=np.float64)
+    one.set_kept(found)
+    assert not two.kept().any() and np.array_equal(one.kept(), found)

@@ -25,19 +25,19 @@ template <class T> class PyStretch {
   py::array_t<T> kept() {
     py::array_t<T> all(size());
     T* to = all.mutable_data();
-    stretch_.frame->each_kept(stretch_.rows, [&](const T* from, std::int64_t n) { to = std::copy_n(from, n, to); });
+    frame().each_kept(stretch_.rows, [&](const T* from, std::int64_t n) { to = std::copy_n(from, n, to); });
     return all;
   }
   std::int64_t size() {
     std::int64_t total = 0;
-    stretch_.frame->each_kept(stretch_.rows, [&](const T*, std::int64_t n) { total += n; });
+    frame().each_kept(stretch_.rows, [&](const T*, std::int64_t n) { total += n; });
     return total;
   }
   void make_room(std::int64_t rows) { trainer_.core().make_room(stretch_, rows); }
   void set_kept(const py::array_t<T, py::array::c_style | py::array::forcecast>& all) {
     check(all.size() == size(), "a stretch of another size");
     const T* from = all.data();
-    stretch_.frame->each_kept(stretch_.rows, [&](T* to, std::int64_t n) {
+    frame().each_kept(stretch_.rows, [&](T* to, std::int64_t n) {
       std::copy_n(from, n, to);
       from += n;
     });
@@ -46,6 +46,10 @@ template <class T> class PyStretch {
 
  private:
   static const Stretch<T>* of(const PyStretch* other) { return other == nullptr ? nullptr : &other->stretch_; }
+  Frame<T>& frame() {
+    check(stretch_.frame != nullptr, "a stretch has not been gone through, and has no room");
+    return *stretch_.frame;
+  }
   template <class Work> void run(Work&& work) {
     {
       const Alone alone(trainer_.gate());

@@ -74,15 +74,19 @@ void TrainingStep<T>::prepare(const BatchSource<T>& source, std::int64_t n, int 
 }
 
 template <class T> void TrainingStep<T>::make_frame(std::int64_t n) {
-  if (n <= work_.capacity && work_.frame != nullptr) return;
-  work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
-  work_.scratch.clear();
+  const bool grows = n > work_.capacity;
+  if (!grows && work_.frame != nullptr && work_.frame->capacity() >= n) return;
+  if (grows) {
+    work_.capacity = 0;  // until all is there: without memory for the rest the next call begins anew
+    work_.scratch.clear();
+  }
   auto frame = std::make_unique<Frame<T>>(work_.plan, n);
   if (work_.config->carries != Carries::kNothing) {
     frame->carry(work_.config->carries == Carries::kAll);
     if (work_.frame != nullptr) frame->take_carried(*work_.frame);
   }
   work_.frame = std::move(frame);
+  if (!grows) return;
   outputs_.make_room(n);
   work_.capacity = n;
 }

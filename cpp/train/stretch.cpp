@@ -39,9 +39,9 @@ template <class T>
 void Trainer<T>::forward(Stretch<T>& stretch, const Stretch<T>* before, const std::vector<std::int64_t>& steps,
                          bool counts) {
   const std::int64_t n = source_.n;
+  check(n > 0, "a stretch: the trainer has no data");
   check(before == nullptr || before->rows == n, "a stretch goes on from one of other samples");
   check(steps.size() == config_->losses.size() && config_->objectives.empty(), "stretches: one count by output");
-  if (stretch.frame != nullptr && stretch.frame->capacity() < n) stretch.frame.reset();
   stretch.rows = 0;
   const Framed<T> framed(step_, stretch);
   batch_size_ = n, n_batches_ = 1, batch_ = 0, shuffle_ = false, has_diverged_ = false;
