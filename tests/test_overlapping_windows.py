@@ -7,6 +7,7 @@ import pytest
 
 import bpcore as bp
 from bpcore import _core
+from bpcore.data.dataset import Form
 
 from .helpers import support
 
@@ -274,15 +275,20 @@ def test_padding_decides_nothing(rng):
     assert len(found) == 1
 
 
-def test_threads_change_no_bit(rng, threads_restored):
-    x, y = rng.normal(size=(40, 11, 3)), rng.normal(size=(40, 11, 2))
+def test_threads_change_no_bit(rng):
+    """Every stretch of enough work for as many as there are."""
+    x, y = rng.normal(size=(120, 11, 3)), rng.normal(size=(120, 11, 2))
     found = set()
     for n in (1, 2, 3):
-        bp.set_num_threads(n)
-        model = model_of(L.LSTM(24, return_sequences=True, dropout=0.2), L.TappedDelay(2),
-                         L.BatchNormalization(), L.Dense(2), dtype="float32",
-                         optimizer="adam")  # fmt: skip
-        model.fit(x, y, bptt=(7, 4), batch_size=20, epochs=2, verbose=0)
+        with bp.threads(n, exact=True):
+            model = model_of(L.LSTM(48, return_sequences=True, dropout=0.2), L.TappedDelay(2),
+                             L.BatchNormalization(), L.Dense(2), dtype="float32",
+                             optimizer="adam")  # fmt: skip
+            model.fit(x, y, bptt=(7, 4), batch_size=60, epochs=2, verbose=0)
+            for steps in (1, 3, 4):
+                engine = model._engine.formed(Form((steps,), frozenset()))
+                told = engine.trainer("stretches", model._compilation).describe()
+                assert f"threads at batch 60: {n}\n" in told
         found.add(support.weights_hash(model))
     assert len(found) == 1
 
