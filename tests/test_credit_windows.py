@@ -188,23 +188,38 @@ def test_layers_that_are_stateful_are_cut_at_the_end_of_a_batch():
     assert same(*found)
 
 
+def test_threads_change_no_bit():
+    """In windows of enough work for as many as there are."""
+    x, y = data(120)
+    mask = np.arange(STEPS) < np.random.default_rng(2).integers(1, STEPS + 1, 120)[:, None]
+    found = []
+    for n in (1, 2, 3):
+        with bp.threads(n, exact=True):
+            hidden = L.LSTM(48, return_sequences=True, recurrent_dropout=0.2)
+            model = bp.Sequential([bp.Input((None, 3)), hidden, L.Dense(2)], seed=0)
+            model.compile("adam", "mse", credit=rule(hidden=(3,)))
+            model.fit(x, y, mask=mask, bptt=WINDOW, batch_size=60, epochs=2, verbose=0)
+            trainers = [engine.trainers.get("windows") for engine in model._engine.forms.values()]
+            told = "".join(trainer.describe() for trainer, _ in filter(None, trainers))
+            assert told.count(f"threads at batch 60: {n}\n") == 2  # of three steps, and of one
+        found.append(weights(model))
+    assert same(found[0], found[1]) and same(found[0], found[2])
+
+
 @pytest.mark.parametrize("name", ["lstm", "two"])
-def test_bits_threads_kill_resume_save_and_load(name, tmp_path, monkeypatch):
+def test_kill_resume_save_and_load(name, tmp_path, monkeypatch):
     x, y = data(40)
     mask = np.arange(STEPS) < np.random.default_rng(2).integers(1, STEPS + 1, 40)[:, None]
 
-    def run(threads=1, path=None, dropped=0.2, optimizer="adam"):
-        with bp.threads(threads, exact=True):
-            model = net(rule(hidden=(3,)), KINDS[name], dtype="float32", recurrent_dropout=dropped)
-            model.compile(optimizer, "mse", credit=model._need_compilation().credit)
-            saving = {"checkpoint": path, "checkpoint_every": 1} if path else {}
-            told = {"mask": mask, "bptt": WINDOW, "batch_size": 16, "epochs": 2, "verbose": 0}
-            model.fit(x, y, **told, **saving)
+    def run(path=None, dropped=0.2, optimizer="adam"):
+        model = net(rule(hidden=(3,)), KINDS[name], dtype="float32", recurrent_dropout=dropped)
+        model.compile(optimizer, "mse", credit=model._need_compilation().credit)
+        saving = {"checkpoint": path, "checkpoint_every": 1} if path else {}
+        told = {"mask": mask, "bptt": WINDOW, "batch_size": 16, "epochs": 2, "verbose": 0}
+        model.fit(x, y, **told, **saving)
         return model
 
     whole = run()
-    for threads in (2, 3):
-        assert same(weights(run(threads)), weights(whole))
     for saves in (2, 7):
         path = tmp_path / f"run{saves}.ckpt"
         assert checkpoint_runs.stopped_after(saves, monkeypatch, lambda p=path: run(path=p))
