@@ -83,3 +83,48 @@ for t in threads: t.join()
 assert len(found) == 4 and len(set(found)) == 1
 """
     support.run_python(code)
+
+
+# A thread that begins when another is about to make a module and holds its lock.
+BESIDE = """
+import sys, threading, time
+from importlib.machinery import PathFinder
+import bpcore
+
+class Beside:
+    def find_spec(self, name, path=None, target=None):
+        if name != sys.argv[1]:
+            return None
+        def create_module(spec):
+            other.start()
+            time.sleep(0.3)
+            getattr(bpcore, sys.argv[3])
+        spec = PathFinder.find_spec(name, path)
+        spec.loader.create_module = create_module
+        return spec
+
+failed = []
+def ask():
+    try:
+        getattr(bpcore, sys.argv[2])
+    except BaseException as error:
+        failed.append(error)
+
+other = threading.Thread(target=ask, daemon=True)
+sys.meta_path.insert(0, Beside())
+"""
+
+
+def test_a_package_and_a_module_of_it_that_two_threads_ask_for():
+    """One imports `layers`, the other `layers.input`: each has the lock that the other needs."""
+    code = BESIDE + "bpcore.layers; other.join(60); assert not failed, failed"
+    support.run_python(code, "bpcore.layers", "Input", "__name__")
+
+
+def test_a_thread_within_an_import_of_its_own_is_not_waited_for_without_end():
+    """It is importing `losses` and asks for `metrics`; the other has asked for `losses`."""
+    code = BESIDE + (
+        "from bpcore.base import lazy; lazy._PATIENCE = 0.2\n"
+        "import bpcore.losses; other.join(60); assert not failed and not other.is_alive()"
+    )
+    support.run_python(code, "bpcore.losses", "losses", "metrics", timeout=30)

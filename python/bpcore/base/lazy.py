@@ -6,9 +6,28 @@ A program uses a part of what there is; what it does not ask for costs it no tim
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+# Two threads that import a package and a module of it take the locks of both in two orders,
+# and one of them ends with an error: so one thread at a time looks for names. What a thread within
+# an import statement of its own asks for may keep the other from finishing; it does not wait for
+# ever, but goes on as if there were no lock.
+_PATIENCE = 5.0  # seconds
+_turn = threading.RLock()
+
+
+def _renewed() -> None:
+    """In a child of a fork the thread that had the lock is not there."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renewed)
 
 
 def names_of(
@@ -29,13 +48,22 @@ def names_of(
     public = frozenset(public)
 
     def get(name: str) -> Any:
+        if name not in where and name not in public:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        turn = _turn
+        mine = turn.acquire(timeout=_PATIENCE)
+        try:
+            return found(name)
+        finally:
+            if mine:
+                turn.release()
+
+    def found(name: str) -> Any:
         if name in where:
             value = getattr(importlib.import_module(f"{package}.{where[name]}"), name)
             setattr(sys.modules[package], name, value)  # from now on it is found without this
             return value
-        if name in public:
-            return importlib.import_module(f"{package}.{name}")
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return importlib.import_module(f"{package}.{name}")
 
     def known() -> list[str]:
         own = vars(sys.modules[package])
