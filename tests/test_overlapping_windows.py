@@ -406,6 +406,23 @@ def test_layers_may_be_frozen_between_windows(rng):
     assert same == [True] * 3 + [False] * 5
 
 
+@pytest.mark.parametrize("bptt", [2, (5, 2)])
+def test_layers_are_not_frozen_while_gradients_wait(bptt, rng):
+    """Two of one size: what waits of the one is not taken for the other's."""
+    x, y = rng.normal(size=(4, 12, 3)), rng.normal(size=(4, 12, 2))
+    model = model_of(L.Dense(3), L.Dense(3), L.SimpleRNN(3, return_sequences=True), L.Dense(2),
+                     accumulate_steps=2)  # fmt: skip
+    first, second = [layer for layer in model.layers if layer.weights][:2]
+    first.trainable = False
+
+    def change(batch, logs):
+        first.trainable, second.trainable = True, False
+
+    with pytest.raises(ValueError, match=r"other weights wait.*after an update"):
+        model.fit(x, y, bptt=bptt, batch_size=4, verbose=0,
+                  callbacks=[bp.callbacks.LambdaCallback(on_train_batch_end=change)])  # fmt: skip
+
+
 class Plain(bp.credit.Rule):
     """Backpropagation, as a rule."""
 

@@ -83,7 +83,16 @@ template <class T> void Update<T>::apply_touched(std::int64_t t, const T* g, con
 
 template <class T> void Update<T>::take_waiting(const Update& other) {
   materialise();
-  check(other.gradients_.size() == gradients_.size(), "gradients wait of other weights than those that are trained");
+  const auto trained = [](const Tiles<T>& tiles) {
+    std::vector<int> found;
+    for (const OwnedTile& tile : tiles.all()) found.push_back(tile.param);
+    std::sort(found.begin(), found.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    return found;
+  };
+  check(other.gradients_.size() == gradients_.size() && trained(tiles_) == trained(other.tiles_),
+        "gradients of other weights wait for an update than those that are trained now; with accumulate_steps freeze "
+        "and thaw layers after an update, or between epochs");
   std::copy_n(other.gradients_.data(), other.gradients_.size(), gradients_.data());
   touched_.take_marks(other.touched_);
   trial_.take_waiting(other.trial_);
