@@ -11,6 +11,8 @@ import pytest
 
 import bpcore as bp
 
+from .helpers.stops import StopAt
+
 KFAC, L = bp.optimizers.KFAC, bp.layers
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(40, 3))
@@ -164,15 +166,6 @@ def test_bits_do_not_depend_on_threads(rescale):
         runs.append([*model.get_weights(), *model.optimizer.numbers().values()])
     for other in runs[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(runs[0], other, strict=True))
-
-
-class StopAt(bp.callbacks.Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise InterruptedError
 
 
 def test_a_resumed_run_has_the_same_bits(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import bpcore as bp
 
 from .helpers import support
+from .helpers.stops import StopAt
 
 LM = bp.optimizers.LevenbergMarquardt
 X = np.linspace(-1, 1, 41)[:, None]
@@ -236,15 +237,6 @@ def test_the_evidence_of_a_linear_model_is_mackays():
     history = model.fit(x, y, epochs=200, verbose=0).history
     np.testing.assert_allclose(history["effective_parameters"][-1], gamma, rtol=1e-5)
     np.testing.assert_allclose(model.get_weights()[0][:, 0], w, rtol=1e-5)
-
-
-class StopAt(bp.callbacks.Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise InterruptedError
 
 
 def test_a_resumed_run_has_the_same_bits(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 
 import bpcore as bp
 
+from .helpers.stops import StopAt
+
 L, O = bp.layers, bp.optimizers  # noqa: E741
 LM = O.LevenbergMarquardt
 MAKERS = {
@@ -67,15 +69,6 @@ def test_bits_do_not_depend_on_threads(name, outputs):
         return bits(model, history)
 
     assert trained(1) == trained(3)
-
-
-class StopAt(bp.callbacks.Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise InterruptedError
 
 
 @pytest.mark.parametrize("name", MAKERS)
