@@ -74,6 +74,21 @@ def test_threads_that_gain_nothing_are_not_used(alone):
     assert spent[1] > 0.95 * sum(spent.values()), spent
 
 
+def test_threads_that_take_a_while_to_wake_up_are_used_where_they_pay():
+    """A tenth faster; of the first millisecond another tenth is gone until they run."""
+    before = {"size": 1}
+
+    def cost(size, now):
+        wakes = size > before["size"]
+        before["size"] = size
+        return 30e-6 * (1.0 if size == 1 else 0.9) + (100e-6 if wakes else 0.0)
+
+    machine = Machine(cost, 2)
+    machine.run(1.0)
+    spent = machine.run(6.0)
+    assert spent[2] > 0.95 * sum(spent.values()), spent
+
+
 def test_the_best_number_between_one_and_all():
     """Up to 4 threads pay, 16 cost."""
     gain = {1: 1.0, 2: 1.9, 4: 3.5, 8: 2.0, 16: 0.5}

@@ -13,6 +13,7 @@ namespace {
 constexpr double kWindow = 1e-3;   // seconds of work that are compared: tens of small batches
 constexpr double kAverage = 0.03;  // seconds averaged, as a window may hold a neighbour's whole turn, or none of it
 constexpr double kMargin = 0.97;   // what more threads may take of the time of fewer
+constexpr double kNear = 1.5;      // and what of it, while they wake up, for a second window
 constexpr double kLost = 2;        // times the least cost: half of the time is lost
 constexpr double kStall = 3, kForget = 1.0002;
 constexpr double kQuiet = 0.1;  // seconds of work without a stall
@@ -112,12 +113,14 @@ void Crew::measured(double units, double seconds, Clock::time_point now) {
   } else if (rung_ < top_ && now >= ways_[1].next) {
     trial_ = rung_ + 1;
   }
+  awake_ = false;
   trial_since_ = now;
 }
 
 void Crew::judge(Clock::time_point now) {
   const bool up = trial_ > rung_;
   const double usual = rungs_[rung_].cost(), cost = rungs_[trial_].cost();
+  if (up && cost >= kMargin * usual && cost < kNear * usual && !std::exchange(awake_, true)) return;
   if (up ? cost < kMargin * usual : kMargin * cost <= usual) {
     move_to(trial_, now);
     put_off(false, now, up);

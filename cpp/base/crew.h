@@ -2,7 +2,8 @@
 // is on the machine. Bits do not depend on the number, so it may change at any batch.
 //
 // The choice is among 1, 2, 4, .. and the most that the work is worth. Work of microseconds begins on one thread; then
-// twice as many are tried for a millisecond, and kept where they are kMargin faster. A team costs more than it gives
+// twice as many are tried for a millisecond, and kept where they are kMargin faster; as threads that were asleep take
+// some of it to wake up, one that comes near counts for nothing, and the millisecond behind it decides. A team costs more than it gives
 // where other processes take turns with its members, so that all wait at a barrier for the one that is not running, or
 // where memory travels slowly between cores. It is given up when it has lost half of the time of some hundredths of a
 // second, against its best millisecond, and when half as many threads turn out to be as fast. Both ways are tried again
@@ -53,6 +54,7 @@ class Crew {
   void tell() const;
 
   int most_ = 0, top_ = 0, rung_ = 0, trial_ = -1;
+  bool awake_ = false;              // the members of a trial, as they have worked for a window
   double batch_ = 0;                // units of the last call of add()
   double units_ = 0, seconds_ = 0;  // of the window under way
   double best_ = 0;                 // cost of a window, lately
