@@ -200,7 +200,7 @@ def test_threads_change_no_bit():
             model.compile("adam", "mse", credit=rule(hidden=(3,)))
             model.fit(x, y, mask=mask, bptt=WINDOW, batch_size=60, epochs=2, verbose=0)
             trainers = [engine.trainers.get("windows") for engine in model._engine.forms.values()]
-            told = "".join(trainer.describe() for trainer, _ in filter(None, trainers))
+            told = "".join(trainer.describe() for trainer, *_ in filter(None, trainers))
             assert told.count(f"threads at batch 60: {n}\n") == 2  # of three steps, and of one
         found.append(weights(model))
     assert same(found[0], found[1]) and same(found[0], found[2])

@@ -3,13 +3,13 @@
 //
 // The choice is among 1, 2, 4, .. and the most that the work is worth. Work of microseconds begins on one thread; then
 // twice as many are tried for a millisecond, and kept where they are kMargin faster; as threads that were asleep take
-// some of it to wake up, one that comes near counts for nothing, and the millisecond behind it decides. A team costs more than it gives
-// where other processes take turns with its members, so that all wait at a barrier for the one that is not running, or
-// where memory travels slowly between cores. It is given up when it has lost half of the time of some hundredths of a
-// second, against its best millisecond, and when half as many threads turn out to be as fast. Both ways are tried again
-// now and then, at intervals that grow as long as the answer stays the same, to half a second for more threads and to a
-// second for fewer, or to 50 times what a trial took; more of them as soon as a tenth of a second of work was not
-// disturbed any more.
+// some of it to wake up, one that comes near counts for nothing, and the millisecond behind it decides. A team costs
+// more than it gives where other processes take turns with its members, so that all wait at a barrier for the one that
+// is not running, or where memory travels slowly between cores. It is given up when it has lost half of the time of
+// some hundredths of a second, against its best millisecond, and when half as many threads turn out to be as fast. Both
+// ways are tried again now and then, at intervals that grow as long as the answer stays the same, to half a second for
+// more threads and to a second for fewer, or to 50 times what a trial took; more of them as soon as a tenth of a second
+// of work was not disturbed any more.
 #pragma once
 
 #include <chrono>

@@ -71,6 +71,25 @@ class PlainParts {
     return py::make_tuple(n, arrays, largest);
   }
 
+  // What `read` finds of both, the targets with their word whether they are labels, and what holds all of the arrays,
+  // as (rows, inputs, targets, greatest magnitudes of the inputs, holds); or None.
+  py::object read_with(const py::object& value, const PlainParts& targets, const py::list& labels,
+                       const py::object& y) const {
+    const py::object inputs = read(value, -1);
+    if (inputs.is_none()) return inputs;
+    const py::tuple found = py::reinterpret_borrow<py::tuple>(inputs);
+    const py::object given = targets.read(y, found[0].cast<std::int64_t>());
+    if (given.is_none()) return given;
+    const py::list xs = found[1], ys = py::reinterpret_borrow<py::tuple>(given)[1];
+    py::list pairs, held;
+    for (const py::handle x : xs) held.append(holding(py::reinterpret_borrow<py::array>(x)));
+    for (std::size_t k = 0; k < ys.size(); ++k) {
+      pairs.append(py::make_tuple(ys[k], labels[k]));
+      held.append(holding(py::reinterpret_borrow<py::array>(ys[k])));
+    }
+    return py::make_tuple(found[0], xs, pairs, found[2], held);
+  }
+
  private:
   py::object read_part(const py::array& array, std::int64_t n, const Wanted& wanted, double* most) const {
     PyObject* const object = array.ptr();
@@ -116,7 +135,8 @@ void bind_plain(py::module_& m) {
       .def(py::init<std::string, const std::vector<std::tuple<Shape, std::int64_t, double, double>>&,
                     const std::vector<py::array>&>(),
            py::arg("dtype"), py::arg("wanted"), py::arg("weights"))
-      .def("read", &PlainParts::read, py::arg("value"), py::arg("n") = -1);
+      .def("read", &PlainParts::read, py::arg("value"), py::arg("n") = -1)
+      .def("read_with", &PlainParts::read_with, py::arg("value"), py::arg("targets"), py::arg("labels"), py::arg("y"));
   m.def(
       "hold",
       [](const py::list& arrays) {

@@ -63,6 +63,30 @@ bool assign_all(const py::list& held, const py::sequence& sources) {
   return true;
 }
 
+// Copies the sources into arrays that nobody else knows of, such as gradients, or fills them with 0 (None); all of
+// them, or none, false.
+bool fill_all(const py::list& targets, const py::object& sources) {
+  const bool zeros = sources.is_none();
+  const py::list from = zeros ? py::list() : py::reinterpret_borrow<py::list>(sources);
+  check(zeros || from.size() == targets.size(), "fill_all: a source for each target");
+  const auto target = [&](std::size_t i) { return py::reinterpret_borrow<py::array>(targets[i]); };
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const auto to = target(i);
+    if (!is_plain(to.ptr()) || !to.writeable() || (!zeros && !fits(to, from[i]))) return false;
+  }
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const auto to = target(i);
+    void* const data = const_cast<void*>(to.data());
+    const auto bytes = static_cast<std::size_t>(to.nbytes());
+    if (zeros) {
+      std::memset(data, 0, bytes);
+    } else {
+      std::memcpy(data, py::reinterpret_borrow<py::array>(from[i]).data(), bytes);
+    }
+  }
+  return true;
+}
+
 template <class T> void blend_pair(T* w, const T* from, std::int64_t size, double tau) {
   if (w == from) return;
   kernels<T>().scale(static_cast<T>(1 - tau), w, size);
@@ -94,6 +118,7 @@ bool blend(const py::list& held, const py::list& sources, double tau) {
 
 void bind_weights(py::module_& m) {
   m.def("assign_all", &assign_all, py::arg("held"), py::arg("sources"));
+  m.def("fill_all", &fill_all, py::arg("targets"), py::arg("sources"));
   m.def("blend", &blend, py::arg("held"), py::arg("sources"), py::arg("tau"));
 }
 

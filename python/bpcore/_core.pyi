@@ -46,6 +46,7 @@ __all__: list[str] = [
     "config",
     "empty",
     "exact_threads",
+    "fill_all",
     "fma_peak",
     "gauss_newton_vector",
     "get_num_threads",
@@ -501,6 +502,9 @@ class PlainParts:
     def read(
         self, value: typing.Any, n: typing.SupportsInt | typing.SupportsIndex = -1
     ) -> typing.Any: ...
+    def read_with(
+        self, value: typing.Any, targets: PlainParts, labels: list, y: typing.Any
+    ) -> typing.Any: ...
 
 class Solver:
     def __init__(
@@ -608,6 +612,7 @@ def empty(
     shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: typing.Any
 ) -> numpy.ndarray: ...
 def exact_threads() -> bool: ...
+def fill_all(targets: list, sources: typing.Any) -> bool: ...
 def fma_peak(
     dtype: str = "float32",
     threads: typing.SupportsInt | typing.SupportsIndex = 1,

@@ -14,6 +14,7 @@ from . import checks
 from .plain import Plain
 
 
+@functools.lru_cache(maxsize=512)
 def snake_case(name: str) -> str:
     """``BatchNormalization`` -> ``batch_normalization``, ``Conv2D`` -> ``conv2d``."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])(?!D$)|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)

@@ -279,8 +279,8 @@ def _as_sequence(callbacks: Any) -> Sequence[Any]:
 def _adds_unknown_names(item: Callback) -> bool:
     """Whether a hook that sees an epoch's logs is code of the user's, which may add any name."""
     for hook in ("on_test_end", "on_epoch_end"):
-        owner = next(c for c in type(item).__mro__ if hook in vars(c))
-        if hook in vars(item) or owner.__module__.partition(".")[0] != "bpcore":
+        module = str(getattr(getattr(type(item), hook), "__module__", ""))
+        if hook in vars(item) or module.partition(".")[0] != "bpcore":
             return not item.adds
     return False
 

@@ -77,12 +77,14 @@ class Dataset:
         valid: list[Valid | None] | None = None,
         lengths: Array | None = None,
         largest: Sequence[float] = (),
+        held: list[Any] | None = None,
     ) -> None:
+        """`held`: what `hold` gives for the arrays, where it has been asked."""
         self.n, self.xs, self.ys, self.ws, self.columns = n, xs, ys, ws, columns
         self.form, self.lengths = form, lengths
         self.largest = list(largest)
         self.valid: list[Valid | None] = [None] * len(ys) if valid is None else valid
-        self._held = _core.hold([*xs, *[y for y, _ in ys], *ws])
+        self._held = _core.hold([*xs, *[y for y, _ in ys], *ws]) if held is None else held
 
     @property
     def told(self) -> list[Any]:

@@ -15,7 +15,7 @@ from ..base.lengths import is_open
 from ..base.memory import Array, Shape
 from ..losses import CoreLoss
 from . import targets
-from .dataset import Form, Valid
+from .dataset import Dataset, Form, Valid
 from .free_targets import is_free
 from .sequences import Steps
 
@@ -35,6 +35,9 @@ class Plain:
         Those that the targets are for.
     labels : list of bool
         Which outputs' targets are class labels.
+    whole : bool
+        Whether data of these losses, without weights, have passed all checks: those to come need
+        only look like them.
     """
 
     def __init__(
@@ -46,11 +49,24 @@ class Plain:
         valid: Sequence[Valid | None] = (),
     ) -> None:
         self.held, self.inputs = held, inputs
-        self.form, self.steps, self.valid = form, steps, valid
+        self.form, self.steps, self.valid = form, steps, list(valid)
         self.losses: Sequence[Any] | None = None
         self.labels: list[bool] = []
         self.targets: Any = None
         self.deltas: Any = None
+        self.whole = False
+
+    def data(self, x: Any, y: Any) -> Dataset | None:
+        """Inputs and targets without weights, by one look at both; None: the long way."""
+        for loss in self.losses or ():
+            if getattr(loss, "class_weight", None) is not None:
+                return None
+        found = self.inputs.read_with(x, self.targets, self.labels, y)
+        if found is None:
+            return None
+        n, xs, ys, largest, held = found
+        ws: list[Array | None] = [None] * len(ys)
+        return Dataset(n, xs, ys, ws, ([], []), self.form, self.valid, None, largest, held)
 
     def read_deltas(self, dy: Any, n: int) -> list[Array] | None:
         """Gradients of the outputs of `n` rows; None: the long way."""
@@ -58,9 +74,10 @@ class Plain:
         if found is None:
             return None
         result: list[Array] = found[1]
-        given = [dy] if len(result) == 1 else dy
         # A target may lack an axis of 1, a gradient may not.
-        return result if all(a is b for a, b in zip(result, given, strict=True)) else None
+        if len(result) == 1:
+            return result if result[0] is dy else None
+        return result if all(a is b for a, b in zip(result, dy, strict=True)) else None
 
     def of(self, losses: Sequence[Any], shapes: Sequence[Shape], dtype: str) -> Plain:
         """The same for targets of these losses, whose outputs have these shapes."""

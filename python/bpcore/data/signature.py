@@ -169,6 +169,11 @@ class Signature:
         TypeError, ValueError
             `ShapeError` for shapes. The message says which part, and where in it.
         """
+        plain = self.plain
+        if plain is not None and plain.whole and plain.losses is losses:
+            data = plain.data(x, y) if sample_weight is None and mask is None else None
+            if data is not None:
+                return data
         columns: tuple[list[Columns | None], list[Columns | None]] = ([], [])
         found = self._plain_inputs(x) if mask is None else None
         if found is None:
@@ -182,11 +187,14 @@ class Signature:
             found = self._inputs(given, names[0], mask=mask)
             columns[0].extend(table.columns for _, table in given)
         ys = self._plain_targets(y, losses, found)
+        is_plain = ys is not None
         if ys is None:
             wanted = self._wanted(y, names[1], losses, found.n)
             ys, _ = self._targets(wanted, losses, found.n, found)
             columns[1].extend(table.columns for _, table in wanted)
         ws = self._weighed(ys, sample_weight, losses, found, names, check_labels)
+        if is_plain and self.plain is not None:
+            self.plain.whole = not any(w is not None for w in ws) and check_labels is not None
         more = columns, found.form, list(found.valid), found.lengths, found.largest
         return Dataset(found.n, found.xs, ys, ws, *more)
 

@@ -37,7 +37,8 @@ reserve: ContextVar[Reserve | None] = ContextVar("reserve", default=None)
 
 class Edition:
     """How often any weight or layer of the process was frozen, thawed, or given a penalty or a
-    constraint: what was found out about them holds as long as it stays the same."""
+    constraint, and any optimizer another setting: what was found out about them holds as long as it
+    stays the same."""
 
     number = 0
 
@@ -179,7 +180,7 @@ class Parameter:
 
     def held(self) -> tuple[Array, Array, _core.Counter]:
         """For the core: the array, the view that users see, and how often calls have changed it."""
-        return self._value, self.value, self._changes
+        return self._value, self._view, self._changes
 
     def check(self, new: Any, what: str | None = None) -> Array:
         """`new` as an array that may be copied into the value, or an error."""
@@ -243,6 +244,20 @@ class Parameter:
         self._value = aligned_copy(self._value)  # pickle does not keep the alignment
         self._view = self._value.view()
         self._changes = _core.Counter()
+
+
+def zero_gradients(parameters: Sequence[Parameter]) -> None:
+    """Set the gradients of all of them to 0."""
+    if not _core.fill_all([p._grad for p in parameters if p._grad is not None], None):
+        for p in parameters:
+            p.zero_grad()
+
+
+def take_gradients(parameters: Sequence[Parameter], arrays: Sequence[Array]) -> None:
+    """Copy arrays, each of its parameter's shape and dtype, into their gradients."""
+    if not _core.fill_all([p.grad for p in parameters], arrays):
+        for p, array in zip(parameters, arrays, strict=True):
+            p.grad[...] = array
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ..base.memory import Array
 from ..data.batches import validation_parts
 from ..data.dataset import Dataset, batch_size_of
 from ..errors import diverged
+from ..graph.parameter import take_gradients
 from ..inspection.gradients import Gradients
 from ..inspection.parts import Parts
 from ..layers.recurrent_base import Recurrent
@@ -197,11 +198,9 @@ class Inspectable(Looks):
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
         dxs = dxs[: len(engine.signature.inputs)]  # masks follow
-        found: dict[str, Array] = {}
-        for p, g in zip(engine.params, grads, strict=True):
-            if g is not None and p.trainable:
-                found[p.name] = g
-                p.grad[...] = g
+        pairs = [(p, g) for p, g in zip(engine.params, grads, strict=True) if g is not None]
+        take_gradients([p for p, _ in pairs], [g for _, g in pairs])
+        found = {p.name: g for p, g in pairs}
         return Gradients(float(loss), found, self._inputs_as_given(dxs) if wrt_inputs else None)
 
     def _inputs_as_given(self, parts: list[Array]) -> Any:

@@ -271,16 +271,16 @@ class Model(Runnable):
         shared = [name for name in own if name in theirs]
         if skip_mismatch:
             shared = [name for name in shared if own[name].shape == theirs[name].shape]
-        pairs = [(own[name], theirs[name]) for name in shared]
-        if not pairs:
+        if not shared:
             raise ValueError(
                 f"models {self.name!r} and {other.name!r} share no weight, expected equal names: "
                 f"{list(own)[:3]} and {list(theirs)[:3]}"
             )
-        for p, q in pairs:
+        targets, sources = [own[name] for name in shared], [theirs[name] for name in shared]
+        for p, q in zip(targets, sources, strict=True):
             if p.exact is not None:
                 p.exact[...] = q.unrounded()
-        set_weights(f"model {self.name!r}", [p for p, _ in pairs], [q.value for _, q in pairs])
+        set_weights(f"model {self.name!r}", targets, [q.held()[0] for q in sources])
         return shared
 
     def count_params(self) -> int:

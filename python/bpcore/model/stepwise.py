@@ -14,7 +14,7 @@ from ..base.memory import Array
 from ..data import arrays, sequences
 from ..data.inputs import Inputs, comes_in_list, cut
 from ..errors import ShapeError, diverged
-from ..graph.parameter import Parameter, assign
+from ..graph.parameter import Parameter, assign, zero_gradients
 from ..train import windows
 from ..train.compilation import Compilation
 from ..train.engine import Engine
@@ -129,8 +129,7 @@ class Stepwise(Inspectable):
 
     def zero_gradients(self) -> None:
         """Set the ``grad`` of all weights to 0."""
-        for p in self._built().params:
-            p.zero_grad()
+        zero_gradients(self._built().params)
 
     def apply_gradients(self, gradients: Any = None) -> None:
         """One update of the weights by given gradients.
@@ -179,7 +178,7 @@ class Stepwise(Inspectable):
         else:
             with self._undone_on_error():
                 engine, found = self._read_pass(self._build_for(x), mask)
-        engine.passing = found._replace(xs=[])
+        engine.passing = found
         own = engine.formed(found.form)
         if training:
             windows.begin(own, own.passes, found.n)
@@ -187,6 +186,8 @@ class Stepwise(Inspectable):
             ys = own.forward(found.xs, training)
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
+        finally:
+            found.xs.clear()  # nobody needs them any longer
         return [cut(y, found, k) for k, y in enumerate(ys)]
 
     def _read_pass(self, x: Any, mask: Any) -> tuple[Engine, Inputs]:
@@ -209,12 +210,11 @@ class Stepwise(Inspectable):
             dxs = engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
-        each: list[Array | None] = [None] * len(dxs)
-        if made is not None and made.each:
-            each = list(made.each)[: len(dxs)]
+        if made is None or not made.each:
+            return dxs
         return [
             dx if own is None else [row[:n] for row, n in zip(dx, own, strict=True)]
-            for dx, own in zip(dxs, each, strict=True)
+            for dx, own in zip(dxs, made.each, strict=False)
         ]
 
     @staticmethod
@@ -245,7 +245,10 @@ class Stepwise(Inspectable):
         engine.refresh()
         given = None if gradients is None else self._checked_gradients(gradients)
         active = zip(engine.params, engine.flags, strict=False)
-        found = [(p.grad if given is None else given[p]) if moves else None for p, moves in active]
+        if given is None:
+            found = [p.grad if moves else None for p, moves in active]
+        else:
+            found = [given[p] if moves else None for p, moves in active]
         trainer = engine.trainer("apply", compilation)
         rate = compilation.optimizer.core_rate()
         try:

@@ -250,7 +250,8 @@ class Trainable(Adjustable, Copying, Compilable):
         engine = self._built()
         engine.refresh()
         data = self._read(x, y, sample_weight, mask, part=part)
-        engine.signature.learn(data.columns)
+        if data.columns[0] or data.columns[1]:
+            engine.signature.learn(data.columns)
         return data
 
     def _advise(self, item: Dataset, batch_size: int | None) -> None:

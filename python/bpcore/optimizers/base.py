@@ -12,7 +12,7 @@ from .. import _core, schedules
 from ..base import arguments, checks
 from ..base.memory import Array, aligned_copy, empty
 from ..errors import ShapeError
-from ..graph.parameter import Parameter
+from ..graph.parameter import Edition, Parameter
 
 _AHEAD = 256  # rates of a schedule that are computed in one go
 
@@ -71,6 +71,8 @@ class Optimizer(arguments.Configured):
         if not known and not hasattr(type(self), name):
             raise self._unknown(name)
         super().__setattr__(name, value)
+        if name == "_began" or not name.startswith("_"):
+            Edition.next()
 
     def __getattr__(self, name: str) -> Any:
         raise self._unknown(name)  # the usual ways have not found it

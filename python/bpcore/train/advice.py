@@ -128,6 +128,12 @@ def of_targets(
                 return
 
 
+def watches(loss: Any, end: End, asked: list[metrics.CoreMetric]) -> bool:
+    """Whether `of_targets` may have something to say of any targets."""
+    bounded = kind_of(loss) in _POINTWISE and bounds(end) != (-math.inf, math.inf)
+    return bounded or any(metric.classifies for metric in asked)
+
+
 def _reach(end: End, y: Array, name: str) -> Iterator[Advice]:
     low, high = bounds(end)
     if y.size == 0 or (low == -math.inf and high == math.inf):
@@ -189,8 +195,9 @@ def _no_class(y: Array, name: str) -> str:
 
 def of_training(low: Lowering, layers: list[Any], rows: int) -> Iterator[Advice]:
     """What a training with batches of `rows` rows makes of the layers."""
-    for (*_, attrs, name), shape in zip(low.nodes, low.shapes, strict=True):
-        if attrs.get("mode") == "batch" and rows * math.prod(shape[:-1]) == 1:
+    nodes = zip(low.nodes, low.shapes, strict=True) if rows == 1 else ()
+    for (*_, attrs, name), shape in nodes:
+        if attrs.get("mode") == "batch" and math.prod(shape[:-1]) == 1:
             words = (
                 f"layer {name!r} normalizes batches of one row, which makes 0 (then beta) of "
                 "whatever the row is: nothing gets through; use batches of 16 rows or more, or "

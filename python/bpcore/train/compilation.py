@@ -74,6 +74,7 @@ class Compilation:
         self.weights: list[float] = []
         self.names: list[str] = []
         self.ends: list[End] = []
+        self._watched: list[int] = []  # outputs of whose targets there may be something to say
         self.looked = False  # at any targets
         self._said: set[str] = set()
 
@@ -121,6 +122,9 @@ class Compilation:
         self.measures.resolve(ends, chosen)
         self.names, self.losses, self.weights = names, chosen, weights
         self.ends = ends
+        of = [[measure.metric for measure in items] for items in self.measures.of]
+        told = enumerate(zip(chosen, ends, of, strict=True))
+        self._watched = [k for k, what in told if advice.watches(*what)]
         for loss, end in zip(chosen, ends, strict=True):
             self._say(advice.of_end(loss, end))
 
@@ -128,7 +132,8 @@ class Compilation:
         """Say what checked targets mean to losses and metrics, as far as it is news; `name`: what
         the user calls them."""
         self.looked = True
-        for k, (end, (y, labels)) in enumerate(zip(self.ends, ys, strict=True)):
+        for k in self._watched:
+            end, (y, labels) = self.ends[k], ys[k]
             asked = [measure.metric for measure in self.measures.of[k]]
             called = name if len(self.ends) == 1 else f"{name}[{end.name!r}]"
             if not labels:
@@ -218,6 +223,8 @@ class Compilation:
             )
 
     def _refuse_one_row(self, rows: int) -> None:
+        if rows != 1:
+            return
         together = [
             f"the loss {loss.name!r}"
             for loss in self.losses
@@ -225,7 +232,7 @@ class Compilation:
         ]
         if self.credit is not None and self.credit.together:
             together.append(self.credit.label)
-        if rows == 1 and together:
+        if together:
             raise ValueError(
                 f"{together[0]} compares the rows of a batch with each other, got batches of 1 "
                 "row; give more rows, and batches of 16 or more"

@@ -98,7 +98,8 @@ class Engine:
         self.has_python = bool(self.low.python_nodes)
         self.by_chance = False  # whether nobody gave the model's seed
         self.counters, self.draws = counters, counters.core  # training batches so far
-        self.trainers: dict[str, tuple[Any, Any]] = {}  # each with what it was made for
+        # Each with what it was made for, and the edition in which nothing of that can have changed.
+        self.trainers: dict[str, tuple[Any, Any, int]] = {}
         self.stateful = any(node.layer.stateful for node in nodes)
         self._trained: tuple[Any, Trained | None] = (None, None)  # and by which rule
         self._passes: Any = None
@@ -237,13 +238,15 @@ class Engine:
     def forward(self, xs: list[Array], training: bool) -> list[Array]:
         """A pass that is kept: the outputs."""
         ys: list[Array] = self.passes.forward(xs, training)
-        self._kept = [node.kept() for node in self.low.python_nodes]
+        if self.has_python:
+            self._kept = [node.kept() for node in self.low.python_nodes]
         return ys
 
     def backward(self, dys: list[Array], parameters: bool, inputs: bool) -> list[Array]:
         """Back through the pass that was kept: the inputs' gradients, if they are wanted."""
-        for node, state in zip(self.low.python_nodes, self._kept, strict=True):
-            node.restore(state)
+        if self.has_python:
+            for node, state in zip(self.low.python_nodes, self._kept, strict=True):
+                node.restore(state)
         grads = [p.grad for p in self.params] if parameters else None
         dxs: list[Array] | None = self.passes.backward(dys, grads, inputs)
         return dxs or []
@@ -259,6 +262,9 @@ class Engine:
         """The trainer for "train", "windows" (which carry states), "stretches" (which keep what
         backward needs as well), "eval", "gradients", "passes" (which carry states), "credit" (the
         gradients of a rule), "trace" or "apply", made on first use."""
+        found, made_for, edition = self.trainers.get(purpose, (None, (None,), -1))
+        if edition == Edition.number and made_for[0] is compilation and not found.deserted:
+            return found
         by_rule = purpose in ("train", "windows", "stretches", "credit")
         trained = self.trained(compilation.credit if by_rule else None)
         if trained.given and purpose != "windows":
@@ -276,8 +282,10 @@ class Engine:
         duties = [(p, regularizers.spec(p)[0], constraints.spec(p)[0]) for p in obliged]
         kfac = optimizer.preconditioner() if updates else {}
         key = (compilation, spec, kfac, duties)
-        found, made_for = self.trainers.get(purpose, (None, None))
+        told = compilation.credit is None and not kfac and not duties  # all that matters is
+        edition = Edition.number if told else -1
         if found is not None and made_for == key and not found.deserted:
+            self.trainers[purpose] = found, key, edition
             return found
         active: list[list[Array]] = [[] for _ in self.params]
         if spec:
@@ -326,7 +334,7 @@ class Engine:
             for p in params:
                 if getattr(p._owner, "trainable", True):  # moving statistics as well
                     p.note_trained(self.by_chance)
-        self.trainers[purpose] = made, key
+        self.trainers[purpose] = made, key, edition
         return made
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import _core
 from ..base import seeding
+from ..base.memory import Array
 from ..base.progress import Progress
 from ..callbacks.base import CallbackList
 from ..callbacks.history import History
@@ -41,6 +42,7 @@ class Loop:
         self.model, self.compilation = trainee.model, trainee.compilation
         self.counters, self.engine = trainee.counters, trainee.built()
         self.optimizer = self.compilation.optimizer
+        self.schedule = Rates(self.optimizer)
         self.history = History()
         self.start: dict[str, Any] = {}  # what tells the weights before any training
         if options.checkpoint is not None:
@@ -237,17 +239,17 @@ class Loop:
         return logs, len(found)
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
-        trainer = self.trainer
+        trainer, size = self.trainer, batch_size_of(self.options.batch_size, train.n)
         trainer.set_data(train.xs, train.ys, train.told, train.largest)
         trainer.start_epoch(
-            batch_size_of(self.options.batch_size, train.n),
+            size,
             shuffle=self.options.shuffle,
             seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
             epoch=self.counters.epochs_done,
             first_batch=self.first_batch,
             update=True,
         )
-        windows.begin(self.engine, trainer, batch_size_of(self.options.batch_size, train.n))
+        windows.begin(self.engine, trainer, size)
         stop = False
         if self.first_batch:
             self.saver.restore_results(trainer)
@@ -255,8 +257,7 @@ class Loop:
             self.first_batch = 0
             stop = self.model.stop_training
         end = trainer.n_batches if steps is None else steps
-        hooks = self.hooks.has_batch_hooks
-        schedule = Rates(self.optimizer)
+        hooks, schedule = self.hooks.has_batch_hooks, self.schedule
         while trainer.batch < end and not stop:
             batch = int(trainer.batch)
             with self._told(batch):
@@ -273,7 +274,7 @@ class Loop:
 
     def _window_epoch(self, epoch: int, train: Dataset, told: windows.Truncation) -> None:
         """An update for each window of each batch; the states go on from window to window."""
-        schedule, size = Rates(self.optimizer), batch_size_of(self.options.batch_size, train.n)
+        schedule, size = self.schedule, batch_size_of(self.options.batch_size, train.n)
         order = windows.order(self, train, self.counters.epochs_done)
         given = self.engine.trained(self.compilation.credit).given
         places = windows.places(train, order, size, told, bool(given))
@@ -342,8 +343,7 @@ class Loop:
 
     def _batch_epoch(self, epoch: int, batches: Any, steps: int | None) -> int:
         """Returns the number of the last batch."""
-        done = 0
-        schedule = Rates(self.optimizer)
+        done, schedule = 0, self.schedule
         for item in batches.epoch(steps):
             with self._told(done):
                 rate = float(schedule.next(self.optimizer.iterations)[0])
@@ -406,14 +406,17 @@ class Rates:
         self.constant = False
         self.rate: Any = None
         self.first = -1
-        self.values: Any = ()
+        self.values = np.empty(0)  # of this rate, from step `first` on
 
-    def next(self, step: int) -> np.ndarray[Any, Any]:
+    def next(self, step: int) -> Array:
         """Rates from `step` on, at least one; one alone is meant for all steps if constant."""
         rate = self.optimizer.learning_rate  # a callback may have assigned another
-        self.constant = isinstance(rate, float)
-        if self.constant:
-            return np.array([rate * self.optimizer._rate_factor])
+        if isinstance(rate, float):
+            rate *= self.optimizer._rate_factor
+            if not self.constant or self.values[0] != rate:
+                self.constant, self.first, self.values = True, -1, np.array([rate])
+            return self.values
+        self.constant = False
         offset = step - self.first
         if self.first < 0 or offset >= len(self.values) or self.rate is not rate:
             self.rate = rate
