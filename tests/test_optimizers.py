@@ -188,3 +188,85 @@ def test_mlp_trajectory_as_pytorch(torch_numbers):
         np.testing.assert_allclose(history.history["loss"], expected["loss"], rtol=1e-12)
         for a, b in zip(model.get_weights(), expected["weights"], strict=True):
             assert support.relative_error(a, b) <= 1e-12
+
+
+# ---- settings that change under way --------------------------------------------------------------
+
+
+class OnOneWeight:
+    """y = w x by the squared error, with SGD and momentum by their formula."""
+
+    x, y = np.array([[1.0], [3.0]]), np.array([[2.0], [-1.0]])
+
+    def __init__(self):
+        self.w, self.v, self.settings = 0.5, 0.0, {"learning_rate": 0.05, "momentum": 0.9}
+        layers = [bp.Input((1,)), bp.layers.Dense(1, use_bias=False, kernel_initializer=[[0.5]])]
+        self.model = bp.Sequential(layers, dtype="float64", seed=0)
+        self.model.compile(bp.optimizers.SGD(0.05, momentum=0.9), "mse")
+
+    def change(self, **settings):
+        self.settings.update(settings)
+        for name, value in settings.items():
+            setattr(self.model.optimizer, name, value)
+
+    def step(self):
+        g = float(np.mean(2 * (self.w * self.x - self.y) * self.x))
+        self.v = self.settings["momentum"] * self.v + g
+        self.w -= self.settings["learning_rate"] * self.v
+
+    def same(self):
+        return abs(self.model.weights[0].value[0, 0] - self.w) < 1e-12
+
+
+STEPS = {
+    "train_on_batch": lambda m, x, y: m.train_on_batch(x, y),
+    "fit": lambda m, x, y: m.fit(x, y, batch_size=2, verbose=0),
+    "apply_gradients": lambda m, x, y: m.apply_gradients(m.gradients(x, y).parameters),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_settings_assigned_between_steps_count_at_once(step):
+    net = OnOneWeight()
+    for change in ({}, {}, {"momentum": 0.3}, {"learning_rate": 0.01}, {"momentum": 0.5}, {}):
+        net.change(**change)
+        STEPS[step](net.model, net.x, net.y)
+        net.step()
+        assert net.same(), (step, change)
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_settings_assigned_between_the_epochs_of_a_fit_count_at_once(batches):
+    net, plan = OnOneWeight(), [{}, {"learning_rate": 0.01}, {"learning_rate": 0.03}, {}]
+
+    def begin(epoch, logs=None):
+        net.change(**plan[epoch])
+        net.step()
+
+    options = {"epochs": 4, "verbose": 0}
+    options["callbacks"] = [bp.callbacks.LambdaCallback(on_epoch_begin=begin)]
+    if batches:
+        net.model.fit(((net.x, net.y) for _ in plan), steps_per_epoch=1, **options)
+    else:
+        net.model.fit(net.x, net.y, batch_size=2, **options)
+    assert net.same()
+
+
+def test_a_new_compile_takes_its_own_optimizer():
+    net = OnOneWeight()
+    for momentum in (0.9, 0.0):
+        net.model.compile(bp.optimizers.SGD(0.05, momentum=momentum), "mse")
+        net.v, net.settings["momentum"] = 0.0, momentum
+        for _ in range(3):
+            net.model.train_on_batch(net.x, net.y)
+            net.step()
+        assert net.same()
+
+
+def test_a_new_compile_of_the_same_optimizer_takes_its_own_loss():
+    net = OnOneWeight()
+    net.model.train_on_batch(net.x, net.y)
+    net.model.compile(net.model.optimizer, "mae")
+    net.model.set_weights([[[0.5]]])
+    found = net.model.train_on_batch(net.x, net.y)
+    assert found["loss"] == np.mean(np.abs(0.5 * net.x - net.y))

@@ -9,6 +9,7 @@ import pytest
 
 import bpcore as bp
 from bpcore.data import arrays
+from bpcore.data.plain import Plain
 from bpcore.data.signature import Signature
 
 from .helpers import passage
@@ -84,14 +85,16 @@ def scans(monkeypatch):
 
     monkeypatch.setattr(arrays, "finite", finite)
     for name, look in (("x", "_plain_inputs"), ("y", "_plain_targets")):  # or by the core at once
-        monkeypatch.setattr(Signature, look, _counted(getattr(Signature, look), name, seen))
+        monkeypatch.setattr(Signature, look, _counted(getattr(Signature, look), seen, name))
+    monkeypatch.setattr(Plain, "data", _counted(Plain.data, seen, "x", "y"))
     return seen
 
 
-def _counted(look, name, seen):
+def _counted(look, seen, *names):
     def counted(*given):
         found = look(*given)
-        seen[name] += found is not None
+        for name in names:
+            seen[name] += found is not None
         return found
 
     return counted

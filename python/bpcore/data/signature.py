@@ -193,8 +193,8 @@ class Signature:
             ys, _ = self._targets(wanted, losses, found.n, found)
             columns[1].extend(table.columns for _, table in wanted)
         ws = self._weighed(ys, sample_weight, losses, found, names, check_labels)
-        if is_plain and self.plain is not None:
-            self.plain.whole = not any(w is not None for w in ws) and check_labels is not None
+        if is_plain and self.plain is not None and check_labels is not None:
+            self.plain.whole = True
         more = columns, found.form, list(found.valid), found.lengths, found.largest
         return Dataset(found.n, found.xs, ys, ws, *more)
 
