@@ -43,6 +43,7 @@ class Loop:
         self.counters, self.engine = trainee.counters, trainee.built()
         self.optimizer = self.compilation.optimizer
         self.schedule = Rates(self.optimizer)
+        self.fed: Any = None  # the trainer that has the data of the epochs
         self.history = History()
         self.start: dict[str, Any] = {}  # what tells the weights before any training
         if options.checkpoint is not None:
@@ -240,7 +241,9 @@ class Loop:
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
         trainer, size = self.trainer, batch_size_of(self.options.batch_size, train.n)
-        trainer.set_data(train.xs, train.ys, train.told, train.largest)
+        if self.fed is not trainer:
+            trainer.set_data(train.xs, train.ys, train.told, train.largest)
+            self.fed = trainer
         trainer.start_epoch(
             size,
             shuffle=self.options.shuffle,
