@@ -247,6 +247,13 @@ def neighbours(session: nox.Session) -> None:
 
 
 @nox.session
+def onnx(session: nox.Session) -> None:
+    """Exported models in ONNX's checker and in ONNX Runtime."""
+    session.install(".[test,onnx]", "onnxruntime>=1.20")
+    session.run("pytest", *(session.posargs or ["tests/test_onnx.py"]))
+
+
+@nox.session
 def stubs(session: nox.Session) -> None:
     """Write the type stubs of the compiled module anew; a test compares them."""
     session.install(".", "pybind11-stubgen>=2.5", "ruff")

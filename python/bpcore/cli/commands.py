@@ -1,6 +1,6 @@
 """The command ``bpcore``: ``demo`` trains on real digits, ``config`` says what is in use.
 
-The commands on tables are in `tables.py`.
+The commands on tables are in `tables.py`, ``export`` is in `leaving.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from .._version import __version__
 from ..base.memory import Array
 from ..files import atomic
-from . import tables
+from . import leaving, tables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     tables.add(commands, _positive)
+    leaving.add(commands)
     config = commands.add_parser("config", help="show versions, instruction set, threads, CPU")
     config.set_defaults(run=_config)
     return parser

@@ -15,6 +15,20 @@ def is_plain(path: Path) -> bool:
     return str(container.read(str(path)).document.get("kind", "model")) != "tabular"
 
 
+def load(path: Path) -> Any:
+    """The model of a file that `Model.save` or a checkpoint wrote, to be handed on."""
+    from ..model.loading import load_checkpoint, load_model
+
+    kind = str(container.read(str(path)).document.get("kind", "model"))
+    if kind == "tabular":
+        raise ValueError(
+            f"{path}: the model prepares tables before its network, which other programs cannot "
+            "do; in Python, load it by bpcore.tabular.load, hand on its network model_, and give "
+            "that the numbers that preprocessor_.transform makes of a table"
+        )
+    return load_model(path) if kind == "model" else load_checkpoint(path)
+
+
 def evaluate(path: Path, table: Any, target: str | None) -> dict[str, Any]:
     """Loss and metrics that the model was compiled with."""
     from ..model.loading import load_model

@@ -126,7 +126,7 @@ def _table(arguments: argparse.Namespace) -> Any:
     return open_table(arguments.data, **options)
 
 
-def _check_outputs(arguments: argparse.Namespace, *options: str) -> None:
+def check_outputs(arguments: argparse.Namespace, *options: str) -> None:
     """Before long work: what is written can be, and is none of the files that are read."""
     for option in options:
         path = getattr(arguments, option[2:])
@@ -147,7 +147,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from ..base.threads import set_num_threads
     from ..tabular import TabularClassifier, TabularRegressor, rows
 
-    _check_outputs(arguments, "--out", "--plot")
+    check_outputs(arguments, "--out", "--plot")
     if arguments.threads is not None:
         set_num_threads(arguments.threads)
     say = _say(arguments.json)
@@ -196,7 +196,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     """A report on all rows of a table."""
     from ..tabular import load, rows
 
-    _check_outputs(arguments, "--plot")
+    check_outputs(arguments, "--plot")
     if plain.is_plain(arguments.model):
         return _evaluate_plain(arguments)
     estimator = load(arguments.model)
@@ -244,7 +244,7 @@ def _answers(path: Path, table: Any) -> Iterator[list[list[Any]]]:
 
 def run_predict(arguments: argparse.Namespace) -> int:
     """A csv file with an answer for each row; of classes their probabilities too."""
-    _check_outputs(arguments, "--out")
+    check_outputs(arguments, "--out")
     table = _table(arguments)
     made = plain.answers if plain.is_plain(arguments.model) else _answers
     count = -1  # the head is no answer

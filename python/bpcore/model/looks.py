@@ -7,9 +7,10 @@ from typing import Any
 from .. import _core
 from ..base.memory import Array
 from ..errors import diverged
+from .leaving import Leaving
 
 
-class Looks:
+class Looks(Leaving):
     """Base of `Inspectable`, which says how the methods it takes from the model are typed."""
 
     name: str

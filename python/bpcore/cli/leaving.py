@@ -1,0 +1,34 @@
+"""The command ``export``: a model's file as one for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from . import plain, tables
+
+_EXPORT = """example:
+  bpcore export model.safetensors --onnx net.onnx
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the parser of the command; each format is an option of the one group."""
+    raw = argparse.RawDescriptionHelpFormatter
+    export = commands.add_parser(
+        "export", help="write a model for other programs", epilog=_EXPORT, formatter_class=raw
+    )
+    export.add_argument("model", type=Path)
+    formats = export.add_mutually_exclusive_group(required=True)
+    formats.add_argument("--onnx", type=Path, metavar="net.onnx", help="as an ONNX model")
+    export.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Write the model's network in the one format that was asked for."""
+    tables.check_outputs(arguments, "--onnx")
+    model = plain.load(arguments.model)
+    model.to_onnx(arguments.onnx)
+    print(f"model exported to {arguments.onnx.resolve()}")
+    return 0
