@@ -61,8 +61,7 @@ class Passes:
         """The new steps of a window forward, a pass back over all of it, and its update."""
         if place.fresh:
             self._drop(len(self.held))
-        steps = slice(place.counts_from, place.end)
-        counted = [int(v.mask[:, steps].sum()) for v in windows.valid(batch)]
+        counted = windows.counted(batch, place.counts_from, place.end)
         gone: list[Any] = []  # through, in this pass
         try:
             at = self.held[-1].end if self.held else 0

@@ -270,10 +270,13 @@ def _counts_from(item: Dataset, at: int) -> Array:
     return found
 
 
-def valid(item: Dataset) -> list[Valid]:
-    """By output, which steps count."""
-    assert item.form is not None
-    return [v for v in cut(item, 0, item.form.lengths[0]).valid if v is not None]
+def counted(item: Dataset, begin: int, end: int) -> list[int]:
+    """By output, how many steps of all samples count, from step `begin` to `end`."""
+    found = []
+    for v, (y, _) in zip(item.valid, item.ys, strict=True):
+        whole = item.n * len(range(y.shape[1])[begin:end])
+        found.append(whole if v is None else int(v.mask[:, begin:end].sum()))
+    return found
 
 
 def cut(item: Dataset, begin: int, end: int, counts_from: int | None = None) -> Dataset:
@@ -303,7 +306,7 @@ def gradients(
     """The loss and the sum of the passes' gradients, without an update between them."""
     assert item.form is not None
     engine.counters.carried.fetch()  # a fit's, which goes on afterwards
-    total = sum(int(v.mask.sum()) for v in valid(item))
+    total = sum(counted(item, 0, item.form.lengths[0]))
     reductions = {getattr(loss, "reduction", "mean") for loss in compilation.losses}
     if len(reductions) > 1:
         raise ValueError("bptt: got losses that are means and others that are sums; give all alike")
