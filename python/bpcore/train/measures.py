@@ -103,7 +103,7 @@ class Measures:
 
     def reset(self) -> None:
         """Metrics in Python start anew; the core's do by themselves."""
-        for metric, _, _ in self.all():
+        for metric, _, _ in self.all() if any(self.of) else ():
             if isinstance(metric, metrics.PythonMetric):
                 metric.reset()
 
@@ -118,6 +118,8 @@ class Measures:
         if len(self.names) > 1:
             for name, value in zip(self.names, results["losses"], strict=True):
                 logs[f"{prefix}{name}_loss"] = float(value)
+        if not any(self.of):
+            return logs
         for items, states, context in zip(self.of, results["metrics"], self.contexts, strict=True):
             for metric, key, place in items:
                 logs[prefix + key] = metric.compute(states[place], context)
