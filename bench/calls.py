@@ -2,8 +2,8 @@
 
 A net 8-64-64-4, tanh, Adam, float32, one thread. Of each call the microseconds beyond what the
 core itself needs, which is the slope of `fit` (and of `evaluate`) over the number of batches; all
-of it in one process, in turns, medians. With --rivals a whole update of deep Q-learning beside
-PyTorch and JAX.
+of it in one process, in turns, medians. With --rivals whole calls, and an update of deep
+Q-learning, beside PyTorch and JAX.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 import bpcore as bp
 
-from . import dqn
+from . import call_rivals, dqn
 
 SIZES = (8, 64, 64, 4)
 FEW, MANY = 20, 220  # batches of the two fits whose difference is the core's step
@@ -175,6 +175,17 @@ def main() -> None:
 
 
 def rivals(rounds: int) -> None:
+    libraries = call_rivals.libraries()
+    timed = {
+        f"{name}, {library}": (call, 20)
+        for library, calls in libraries.items()
+        for name, call in calls.items()
+    }
+    took = {name: statistics.median(all_) for name, all_ in in_turns(timed, rounds).items()}
+    print("whole calls, microseconds" + "".join(f"{name:>10}" for name in libraries))
+    for name in call_rivals.CALLS:
+        each = [took.get(f"{name}, {library}") for library in libraries]
+        print(f"  {name:23}" + "".join(f"{'-' if t is None else f'{t:.1f}':>10}" for t in each))
     calls = {name: (update, 20) for name, update in dqn.updates().items()}
     took = {name: statistics.median(all_) for name, all_ in in_turns(calls, rounds).items()}
     print("an update of deep Q-learning, 64 rows of 4-64-64-2")
