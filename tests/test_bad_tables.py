@@ -41,7 +41,7 @@ FILES = {
     "wrong encoding": (GOOD + "1,Zürich,x\n".encode("latin-1"),
                        r"line 62: not utf-8.*0xfc", r"line 62: not utf-8.*0xfc"),
     "binary": (bytes(range(128, 256)) * 8, r"line 1: not utf-8", r"line 1: not utf-8"),
-    "packed": (gzip.compress(GOOD), r"line 1: not utf-8", r"line 1: not utf-8"),
+    "packed": (gzip.compress(GOOD), r"a gzip file; unpack it", r"a gzip file; unpack it"),
     "long field": (GOOD + b"1," + b"u" * (1 << 21) + b",x\n", r"line 62", r"line 62"),
     "no target": (b"a,b\n1,u\n2,v\n", r"no column 't'", None),
     "one class": (b"a,b,t\n1,u,x\n2,v,x\n", r"one class, 'x'", None),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import layers as L
+from .base import checks
 from .base.memory import Array
 from .errors import NotBuiltError, ShapeError
 from .graph.parameter import Parameter
@@ -184,5 +185,6 @@ def _loaded(state: Any) -> Mapping[str, Any]:
         raise TypeError(f"state must be a mapping or a path, got {type(state).__name__}")
     import torch
 
-    loaded: Mapping[str, Any] = torch.load(state, map_location="cpu", weights_only=True)
+    path = checks.path(state, "state")
+    loaded: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return loaded

@@ -250,16 +250,30 @@ def weight_shape(name: str, value: Any, itemsize: int) -> Shape:
     return sizes
 
 
-def path(value: Any) -> str:
-    """The path of a file, as str."""
+def path(value: Any, name: str = "path") -> str:
+    """The path of a file or folder that a user gave, as str; ``~`` is the user's home folder."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"path must be a str or PathLike, got {describe(value)}")
-    name = os.fspath(value)
-    if not isinstance(name, str):
-        raise TypeError(f"path must be text, got {type(name).__name__}")
-    if not name or "\0" in name:
-        raise ValueError(f"path must be a non-empty string without NUL, got {name!r}")
-    return name
+        raise TypeError(f"{name} must be a str or PathLike, got {describe(value)}")
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be text, got {type(text).__name__}")
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be a non-empty string without NUL, got {text!r}")
+    return os.path.expanduser(text)
+
+
+def no_such_file(name: str) -> str:
+    """Why there is no file of this path, for messages, and which one beside it may be meant."""
+    folder, file = os.path.split(name)
+    if not os.path.isdir(folder or "."):
+        return f"there is no folder {folder!r}"
+    try:
+        files = sorted(os.listdir(folder or "."))
+    except OSError:  # a folder that may not be read
+        files = []
+    whole = next((other for other in files if os.path.splitext(other)[0] == file), None)
+    near = suggest(file, files) if whole is None else f"; did you mean {whole!r}?"
+    return f"there is no such file{near}"
 
 
 def broadcast(where: str, shapes: Sequence[Shape]) -> Shape:

@@ -350,7 +350,7 @@ class ModelCheckpoint(Monitor):
 
     def _path(self, fields: Mapping[str, float]) -> str:
         try:
-            return self.filepath.format(**fields)
+            return checks.path(self.filepath.format(**fields), "filepath")
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(
                 f"filepath {self.filepath!r} cannot be filled in ({error}); known fields: "

@@ -44,13 +44,11 @@ class CSVLogger(Stateful):
     def __init__(
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
-        if not isinstance(filename, (str, os.PathLike)) or not os.fspath(filename):
-            raise TypeError(f"filename must be a path, got {checks.describe(filename)}")
         if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
             raise ValueError(
                 f"separator must be one character like ',', got {checks.describe(separator)}"
             )
-        self.filename = os.fspath(filename)
+        self.filename = checks.path(filename, "filename")
         self.separator = separator
         self.append = checks.boolean("append", append)
         self.reset()
@@ -170,9 +168,7 @@ class TensorBoard(Stateful):
         histogram_freq: int = 0,
         update_freq: Any = "epoch",
     ) -> None:
-        if not isinstance(log_dir, (str, os.PathLike)) or not os.fspath(log_dir):
-            raise TypeError(f"log_dir must be a path, got {checks.describe(log_dir)}")
-        self.log_dir = os.fspath(log_dir)
+        self.log_dir = checks.path(log_dir, "log_dir")
         self.histogram_freq = checks.integer("histogram_freq", histogram_freq, 0)
         self.update_freq = update_freq
         if isinstance(update_freq, str):

@@ -18,7 +18,7 @@ import numpy as np
 from .._version import __version__
 from ..base.memory import Array
 from ..files import atomic
-from . import leaving, tables
+from . import leaving, tables, words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,36 +46,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"bpcore {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     demo = commands.add_parser("demo", help="train a network on 1,797 handwritten digits")
-    demo.add_argument("--epochs", type=_positive, default=40, metavar="N", help="default: 40")
+    demo.add_argument("--epochs", type=words.positive, default=40, metavar="N", help="default: 40")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    demo.add_argument("--threads", type=_positive, metavar="N", help="default: all CPUs")
+    demo.add_argument("--threads", type=words.positive, metavar="N", help="default: all CPUs")
     demo.add_argument(
         "--save",
-        type=Path,
+        type=words.path,
         default=Path("bpcore-digits.safetensors"),
         metavar="PATH",
         help="where the trained model goes (default: %(default)s)",
     )
     demo.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw the curves and misread digits"
+        "--plot", type=words.path, metavar="FILE.png", help="draw the curves and misread digits"
     )
     demo.set_defaults(run=_demo)
-    tables.add(commands, _positive)
+    tables.add(commands)
     leaving.add(commands)
     config = commands.add_parser("config", help="show versions, instruction set, threads, CPU")
     config.set_defaults(run=_config)
     return parser
-
-
-def _positive(text: str) -> int:
-    """An int >= 1, for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number >= 1")
-    return value
 
 
 def _config(arguments: argparse.Namespace) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from . import plain, tables
+from . import plain, tables, words
 
 _EXPORT = """example:
   bpcore export model.safetensors --onnx net.onnx
@@ -19,9 +18,9 @@ def add(commands: Any) -> None:
     export = commands.add_parser(
         "export", help="write a model for other programs", epilog=_EXPORT, formatter_class=raw
     )
-    export.add_argument("model", type=Path)
+    export.add_argument("model", type=words.path)
     formats = export.add_mutually_exclusive_group(required=True)
-    formats.add_argument("--onnx", type=Path, metavar="net.onnx", help="as an ONNX model")
+    formats.add_argument("--onnx", type=words.path, metavar="net.onnx", help="as an ONNX model")
     export.set_defaults(run=_run)
 
 

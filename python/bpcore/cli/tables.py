@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import atomic
-from . import plain, reports
+from . import plain, reports, words
 
 _HELD = 0.2  # of the rows: those that `train` reports on
 
@@ -30,61 +30,82 @@ _EVALUATE = """example:
 """
 
 
-def add(commands: Any, positive: Any) -> None:
-    """Add the parsers of the commands; `positive` is the type of counts."""
-    raw = argparse.RawDescriptionHelpFormatter
+_RAW = argparse.RawDescriptionHelpFormatter
+
+
+def add(commands: Any) -> None:
+    """Add the parsers of the commands."""
+    _add_train(commands)
+    _add_use(commands)
+
+
+def _add_train(commands: Any) -> None:
     train = commands.add_parser(
-        "train", help="train a network on a table", epilog=_TRAIN, formatter_class=raw
+        "train", help="train a network on a table", epilog=_TRAIN, formatter_class=_RAW
     )
-    train.add_argument("data", type=Path, help="csv, tsv, parquet or npz")
+    train.add_argument("data", type=words.path, help="csv, tsv, parquet or npz")
     train.add_argument("--target", required=True, metavar="COL", help="the column to predict")
     train.add_argument(
         "--task", choices=("auto", "classification", "regression"), default="auto",
         help="auto: texts and a few whole numbers are classes (default)",
     )  # fmt: skip
     train.add_argument(
-        "--hidden", type=_units, default=(128, 64), metavar="128,64", help="units of hidden layers"
+        "--hidden",
+        type=words.units,
+        default=(128, 64),
+        metavar="128,64",
+        help="units of hidden layers",
     )
-    train.add_argument("--epochs", type=positive, default=200, metavar="N", help="default: 200")
+    train.add_argument(
+        "--epochs", type=words.positive, default=200, metavar="N", help="default: 200"
+    )
     train.add_argument("--dropout", type=float, default=0.1, metavar="P", help="default: 0.1")
     train.add_argument(
         "--learning-rate", type=float, default=1e-3, metavar="R", help="default: 1e-3"
     )
     train.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    train.add_argument("--threads", type=positive, metavar="N", help="default: all CPUs")
+    train.add_argument("--threads", type=words.positive, metavar="N", help="default: all CPUs")
     train.add_argument(
-        "--out", type=Path, default=Path("bpcore-model.safetensors"), metavar="PATH",
+        "--out", type=words.path, default=Path("bpcore-model.safetensors"), metavar="PATH",
         help="where the model goes (default: %(default)s)",
     )  # fmt: skip
     train.add_argument(
         "--plot",
-        type=Path,
+        type=words.path,
         metavar="FILE.png",
         help="draw losses, and the confusion matrix or residuals",
     )
     _text_options(train)
     train.set_defaults(run=run_train)
+
+
+def _add_use(commands: Any) -> None:
     evaluate = commands.add_parser(
-        "evaluate", help="how good a model is on a table", epilog=_EVALUATE, formatter_class=raw
+        "evaluate", help="how good a model is on a table", epilog=_EVALUATE, formatter_class=_RAW
     )
-    evaluate.add_argument("model", type=Path)
-    evaluate.add_argument("data", type=Path)
+    evaluate.add_argument("model", type=words.path)
+    evaluate.add_argument("data", type=words.path)
     evaluate.add_argument("--target", metavar="COL", help="default: the column of training")
     evaluate.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw the confusion matrix or the residuals"
+        "--plot",
+        type=words.path,
+        metavar="FILE.png",
+        help="draw the confusion matrix or the residuals",
     )
     _text_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
     predict = commands.add_parser(
-        "predict", help="answers for the rows of a table", epilog=_PREDICT, formatter_class=raw
+        "predict", help="answers for the rows of a table", epilog=_PREDICT, formatter_class=_RAW
     )
-    predict.add_argument("model", type=Path)
-    predict.add_argument("data", type=Path)
-    predict.add_argument("-o", "--out", type=Path, required=True, metavar="PATH", help="a csv file")
+    predict.add_argument("model", type=words.path)
+    predict.add_argument("data", type=words.path)
+    predict.add_argument(
+        "-o", "--out", type=words.path, required=True, metavar="PATH", help="a csv file"
+    )
     _text_options(predict)
     predict.set_defaults(run=run_predict)
     info = commands.add_parser("info", help="what is in a model's file")
-    info.add_argument("model", type=Path)
+    info.add_argument("model", type=words.path)
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=run_info)
 
@@ -100,16 +121,6 @@ def _text_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--missing", action="append", default=[], metavar="WORD", help="another word for missing"
     )
-
-
-def _units(text: str) -> tuple[int, ...]:
-    try:
-        units = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        units = ()
-    if not units or min(units) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers like 128,64")
-    return units
 
 
 def _table(arguments: argparse.Namespace) -> Any:

@@ -199,6 +199,7 @@ def ids(name: str, x: Array, count: int, layer: str) -> None:
 def first_shape(name: str, x: Any, *, open_length: bool) -> tuple[Any, Shape]:
     """Data that an unbuilt model is to be built from, as it may read them, and the shape of a
     sample; `open_length`: its first layer takes any number of steps, and so lists of sequences."""
+    x = frames.sequences(x) if open_length else x
     if open_length and isinstance(x, (list, tuple)) and len(x) and np.ndim(x[0]) in (1, 2):
         first = array(f"{name}[0]", x[0])
         return x, cast(Shape, (None, *first.shape[1:]))

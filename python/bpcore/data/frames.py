@@ -79,6 +79,15 @@ def from_polars(name: str, frame: Any) -> Array:
     return np.asarray(frame.to_numpy())
 
 
+def sequences(value: Any) -> Any:
+    """A series that holds a sequence in each row as a list of them; any other value as it is."""
+    if library(value) not in ("pandas", "polars") or hasattr(value, "columns"):
+        return value
+    first = next(iter(value), None)
+    text = isinstance(first, (str, bytes))
+    return list(value) if hasattr(first, "__len__") and not text else value
+
+
 def counts(columns: Names) -> bool:
     """Whether the labels only count the columns, as those of a frame made of an array do."""
     return columns == tuple(map(str, range(len(columns))))
@@ -88,3 +97,14 @@ def listed(columns: Sequence[str]) -> str:
     """The labels for a message."""
     text = ", ".join(map(repr, columns[:20])) or "none"
     return text if len(columns) <= 20 else f"{text}, ... ({len(columns)} in all)"
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """ValueError if a column has no name, or two columns have the same."""
+    seen: set[str] = set()
+    for i, name in enumerate(names, start=1):
+        if not name:
+            raise ValueError(f"{source}: column {i} has no name, expected one for each column")
+        if name in seen:
+            raise ValueError(f"{source}: two columns are named {name!r}; rename one of them")
+        seen.add(name)

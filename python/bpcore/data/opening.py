@@ -13,25 +13,28 @@ from ..base.memory import Array
 from . import frames
 from .arrays import Table
 
-_FILES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".npz")  # a str that ends so is a path
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _ELSE = (
     "models take numbers alone; bpcore.tabular takes categories and missing values, or give arrays"
 )
 
 
-def opened(x: Any, y: Any, known: Sequence[str] | None) -> tuple[Any, Any]:
+def opened(
+    x: Any, y: Any, known: Sequence[str] | None, names: tuple[str, str] = ("x", "y")
+) -> tuple[Any, Any]:
     """x and y of a call in which x may be a file, and y the name of a column of x.
 
     Parameters
     ----------
     x : path, or whatever a model takes
-        A str is one if it ends like such a file: csv, tsv, parquet or npz, of numbers and booleans;
+        A str always is one: of a csv, tsv, parquet or npz file of numbers and booleans;
         `bpcore.tabular.open_table` says how it is read.
     y : str, or whatever a model takes
         A column of the file or frame; the others are x.
     known : sequence of str, optional
         The columns with which the model was trained: of a file only these are read.
+    names : tuple of two str
+        By which messages call x and y.
 
     Returns
     -------
@@ -41,30 +44,49 @@ def opened(x: Any, y: Any, known: Sequence[str] | None) -> tuple[Any, Any]:
     Raises
     ------
     TypeError
-        A str that ends like a file is none.
+        x is a str and there is no such file; or y is a name, and the columns of x have none.
     ValueError
-        A column is missing, or holds what is no number; with its row.
+        A column is missing, there is none beside the target, two have one name, or one holds what
+        is no number; with its row.
     """
-    if is_path(x):
+    if is_path(x, names[0]):
         return _from_file(x, y, known)
-    if isinstance(y, str) and frames.columns(x) is not None:
-        at = place(list(frames.columns(x) or ()), y, "x")
-        labels = list(x.columns)
-        target = labels.pop(at)
-        return x[labels], x[target]
-    return x, y
+    if not isinstance(y, str):
+        return x, y
+    columns = frames.columns(x)
+    if columns is None:
+        raise TypeError(
+            f"{names[1]} is {y!r}, the name of a column, expected targets, because {names[0]} "
+            f"({checks.describe(x)}) has no names of columns; pass the targets as an array, or as "
+            f"{names[0]} a pandas or polars frame, or the path of a file, with that column"
+        )
+    frames.check_names(columns, names[0])
+    labels = list(x.columns)
+    target = labels.pop(place(list(columns), y, names[0]))
+    refuse_alone(labels, y, names[0])
+    return x[labels], x[target]
 
 
-def is_path(x: Any) -> bool:
-    """Whether this names a file; TypeError for a str that ends like one where there is none."""
-    if isinstance(x, str) and x.lower().endswith(_FILES):
-        if not os.path.exists(x):
+def is_path(x: Any, name: str = "x") -> bool:
+    """Whether this names a file; TypeError for a str where there is none."""
+    if isinstance(x, str):
+        path = checks.path(x, name)
+        if not os.path.exists(path):
             raise TypeError(
-                "x must be an array, a data frame, a list of rows or the path of a file, got str "
-                f"{x!r}, and there is no such file"
+                f"{name} must be an array, a data frame, a list of rows or the path of a file, got "
+                f"str {x!r}, and {checks.no_such_file(path)}"
             )
         return True
     return isinstance(x, os.PathLike)
+
+
+def refuse_alone(others: Sequence[Any], target: str, source: str) -> None:
+    """ValueError if there is no column beside that of the target."""
+    if not others:
+        raise ValueError(
+            f"{source} has no column beside the target {target!r}, expected at least 1 to learn "
+            "from"
+        )
 
 
 def _from_file(path: Any, y: Any, known: Sequence[str] | None) -> tuple[Table, Any]:
@@ -79,6 +101,8 @@ def from_table(source: Any, y: Any, known: Sequence[str] | None) -> tuple[Table,
     if target is not None:
         place(source.names, target, source.source)
     names = [name for name in known or source.names if name != target]
+    if target is not None:
+        refuse_alone(names, target, source.source)
     asked = names if target is None else [*names, target]
     whole = np.concatenate(list(blocks(source, asked)))
     if target is not None:

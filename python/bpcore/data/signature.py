@@ -17,11 +17,11 @@ from ..base import checks
 from ..base.lengths import MaskKey, is_open
 from ..base.memory import Array, Shape
 from ..losses import BinaryCrossEntropy, CrossEntropy
-from . import arrays, free_targets, sequences, targets
+from . import arrays, frames, free_targets, sequences, targets
 from .arrays import Table
 from .dataset import Dataset, Form
 from .frames import Names as Columns
-from .frames import counts, listed
+from .frames import check_names, counts, listed
 from .inputs import Inputs
 from .opening import opened
 from .plain import Plain, looks
@@ -175,9 +175,10 @@ class Signature:
             if data is not None:
                 return data
         columns: tuple[list[Columns | None], list[Columns | None]] = ([], [])
-        found = self._plain_inputs(x) if mask is None else None
+        plain = mask is None and not isinstance(y, str)  # a name is looked for in x
+        found = self._plain_inputs(x) if plain else None
         if found is None:
-            x, y = opened(x, y, self.known)
+            x, y = opened(x, y, self.known, names)
             if y is None and any(map(is_open, self.inputs.shapes)) and sequences.are_batches(x):
                 raise TypeError(
                     f"{names[0]}: got a list of (x, y), and no y: of a model whose input leaves "
@@ -243,7 +244,7 @@ class Signature:
         found = self._plain_inputs(x) if finite and mask is None else None
         if found is not None:
             return found
-        x, _ = opened(x, None, self.known)
+        x, _ = opened(x, None, self.known, (name, "y"))
         return self._inputs(self.inputs.tables(name, x), name, finite, empty, mask)
 
     @property
@@ -464,8 +465,11 @@ class Signature:
 
 
 def _table(label: str, value: Any, shape: Shape) -> Table:
-    """The part converted; a list, where the length is open, as sequences."""
-    if isinstance(value, Table) or not is_open(shape) or not sequences.is_list(value):
+    """The part converted; a list or series, where the length is open, as sequences."""
+    if isinstance(value, Table) or not is_open(shape):
+        return arrays.table(label, value)
+    value = frames.sequences(value)
+    if not sequences.is_list(value):
         return arrays.table(label, value)
     found = sequences.read_list(label, value, shape[1:])
     return Table(found.array, None, found.lengths)
@@ -476,7 +480,8 @@ def _in_columns(label: str, table: Table, known: Columns | None) -> Table:
     found = table.columns
     if known is None or found is None or found == known or counts(found):
         return table
-    if sorted(found) == sorted(known) and len(set(known)) == len(known):
+    if sorted(found) == sorted(known):
+        check_names(known, label)  # else they cannot be put in order
         order = [found.index(column) for column in known]
         return Table(table.array[:, order], known)
     if counts(known):

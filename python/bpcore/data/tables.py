@@ -7,7 +7,6 @@ missing, booleans, or objects (text, None where missing). Rows in errors count t
 
 from __future__ import annotations
 
-import codecs
 import csv
 import functools
 import itertools
@@ -23,11 +22,12 @@ import numpy as np
 
 from ..base import checks, optional
 from ..base.memory import Array
+from .encoding import encoding_of, undecodable_line
+from .frames import check_names
 
 Block = dict[str, Array]
 ROWS = 20_000  # of a block
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a", "missing"})
-_BLOCK = 1 << 16  # bytes
 _FIELD = 1 << 20  # characters of a field, at the most
 _SEPARATORS = ",;\t|"
 
@@ -61,7 +61,7 @@ class Frame(Table):
     def __init__(self, frame: Any, source: str = "the frame") -> None:
         self.frame, self.source = frame, source
         self.names = [str(name) for name in _columns_of(frame)]
-        _check_names(self.names, source)
+        check_names(self.names, source)
 
     def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
         """One block for each ROWS rows."""
@@ -107,13 +107,7 @@ class Delimited(Table):
     ) -> None:
         self.path = Path(path)
         self.source = str(self.path)
-        if self.path.is_dir():
-            raise IsADirectoryError(f"{self.source} is a folder, expected a file")
-        self.encoding = encoding or _encoding_of(self.path)
-        try:
-            codecs.lookup(self.encoding)
-        except LookupError:
-            raise ValueError(f"encoding {self.encoding!r} is not known") from None
+        self.encoding = encoding_of(self.path, encoding)
         self.missing = MISSING | {word.strip().lower() for word in missing}
         self.decimal, self.thousands = decimal, thousands
         with self._open() as file:
@@ -125,7 +119,7 @@ class Delimited(Table):
             raise ValueError(f"separator must be one character, got {self.separator!r}")
         rows = self._rows()
         self.names = [name.strip() for name in next(rows)[1]]
-        _check_names(self.names, self.source)
+        check_names(self.names, self.source)
         if next(rows, None) is None:
             raise ValueError(f"{self.source} has column names and no rows, expected at least 1 row")
 
@@ -143,7 +137,7 @@ class Delimited(Table):
         if isinstance(error, UnicodeDecodeError):  # its position is one in a block that was read
             why = f"byte 0x{error.object[error.start]:02x}: {error.reason}"
         return (
-            f"{self.source}, line {_undecodable_line(self.path, self.encoding)}: not "
+            f"{self.source}, line {undecodable_line(self.path, self.encoding)}: not "
             f"{self.encoding} ({why}); give the file's encoding, for example latin-1 or cp1252"
         )
 
@@ -245,19 +239,15 @@ class Parquet(Table):
         self._parquet = optional.require("pyarrow.parquet", "tables", "reading a parquet file")
         lib = optional.require("pyarrow", "tables", "reading a parquet file")
         self._failures = (lib.ArrowException, ValueError, OSError)
-        if Path(path).is_dir():
-            raise IsADirectoryError(f"{self.source} is a folder, expected a file")
         try:
             with self._parquet.ParquetFile(path) as file:
                 self.names = list(file.schema_arrow.names)
                 rows = file.metadata.num_rows
-        except FileNotFoundError:
-            raise
         except self._failures as error:
             raise ValueError(f"{self.source} is no parquet file: {error}") from None
         if not rows:
             raise ValueError(f"{self.source} has no rows, expected at least 1")
-        _check_names(self.names, self.source)
+        check_names(self.names, self.source)
 
     def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
         """Batches of the file."""
@@ -305,15 +295,31 @@ def open_table(source: Any, **options: Any) -> Table:
             f"a table must be a path, a pandas or polars frame, a dict of columns, or an array "
             f"(N, F), got {checks.describe(source)}"
         )
-    path = Path(source)
+    path = _file(source)
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".pq"):
         return Parquet(path)
     if suffix == ".npz":
-        return Frame(_flat(_arrays(path)), str(path))
+        return Frame(_flat(_arrays(path), str(path)), str(path))
     if suffix == ".tsv":
         options.setdefault("separator", "\t")
     return Delimited(path, **options)
+
+
+def _file(source: Any) -> Path:
+    """The path of a file that is there and can be read more than once."""
+    name = checks.path(source, "table")
+    path = Path(name)
+    if path.is_dir():
+        raise IsADirectoryError(f"{name} is a folder, expected a file")
+    if not path.exists():
+        raise FileNotFoundError(f"{name}: {checks.no_such_file(name)}")
+    if not path.is_file():
+        raise ValueError(
+            f"{name} is a pipe or a device, expected a file, because a table is read more than "
+            "once; write it to a file first"
+        )
+    return path
 
 
 def _arrays(path: Path) -> dict[str, Array]:
@@ -326,36 +332,17 @@ def _arrays(path: Path) -> dict[str, Array]:
             raise ValueError(f"{path}: no npz file of numbers and texts: {error}") from None
 
 
-def _flat(arrays: dict[str, Array]) -> dict[str, Array]:
+def _flat(arrays: dict[str, Array], source: str) -> dict[str, Array]:
     """Arrays of two axes as columns ``name_0``, ``name_1`` and so on."""
     columns: dict[str, Array] = {}
     for name, array in arrays.items():
-        if array.ndim == 1:
-            columns[name] = array
-        elif array.ndim > 1:
+        parts = {name: array} if array.ndim == 1 else {}
+        if array.ndim > 1:
             flat = array.reshape(len(array), -1)
-            columns |= {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
+            parts = {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
+        check_names([*columns, *parts], source)
+        columns |= parts
     return columns
-
-
-def _undecodable_line(path: Path, encoding: str) -> int:
-    """The line of a text file in which it ends to be of this encoding."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    line = 1
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            before = decoder.getstate()
-            try:
-                line += decoder.decode(block).count("\n")
-            except UnicodeError:
-                decoder.setstate(before)
-                break
-    for byte in block:
-        try:
-            line += decoder.decode(bytes([byte])) == "\n"
-        except UnicodeError:
-            break
-    return line
 
 
 def _is_float(text: str) -> bool:
@@ -364,13 +351,6 @@ def _is_float(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _encoding_of(path: Path) -> str:
-    """UTF-16 where a byte-order mark says so, else UTF-8."""
-    with open(path, "rb") as file:
-        start = file.read(2)
-    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _columns_of(frame: Any) -> list[Any]:
@@ -440,16 +420,6 @@ def _is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value
-
-
-def _check_names(names: list[str], source: str) -> None:
-    seen: set[str] = set()
-    for i, name in enumerate(names, start=1):
-        if not name:
-            raise ValueError(f"{source}: column {i} has no name, expected one for each column")
-        if name in seen:
-            raise ValueError(f"{source}: two columns are named {name!r}; rename one of them")
-        seen.add(name)
 
 
 def _words(error: csv.Error) -> str:

@@ -66,5 +66,5 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
 
 def read_idx(path: str | Path, *, limit: int = 1 << 31) -> np.ndarray:
     """Read one IDX file, plain or gzip-compressed; `limit` bounds the unpacked size."""
-    path = Path(path)
+    path = Path(path).expanduser()
     return parse_idx(decompress(path.read_bytes(), str(path), limit), str(path))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..base import digests
+from ..base import checks, digests
 from ..base.checks import MAX_ELEMENTS, MAX_NAME, MAX_RANK, MAX_SIZE, name_flaw
 from ..base.memory import Array
 from ..errors import FormatError
@@ -207,7 +207,12 @@ def read(name: str, *, sha256: str | None = None, max_bytes: int | None = None) 
         The largest file to read, 8 GiB by default.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0)
-    handle = os.open(name, flags)
+    try:
+        handle = os.open(name, flags)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            error.errno, f"cannot load: {checks.no_such_file(name)}", name
+        ) from None
     try:
         status = os.fstat(handle)
         if stat.S_ISDIR(status.st_mode):

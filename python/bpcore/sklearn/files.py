@@ -8,7 +8,7 @@ import numpy as np
 
 from ..base import optional
 from ..base.memory import Array
-from ..data import frames, opening
+from ..data import opening
 from ..data.tables import Table, open_table
 
 _WHOLE = 2.0**53  # up to this a float64 holds every whole number
@@ -35,11 +35,9 @@ class FromFiles:
 
     def _opened(self, x: Any, y: Any = None) -> tuple[Any, Any]:
         """X and y as scikit-learn takes them; both as they were if X is no file, and y no name."""
-        if opening.is_path(x):
+        if opening.is_path(x, "X"):
             return self._from_file(open_table(x), y)
-        if isinstance(y, str) and frames.columns(x) is not None:
-            return opening.opened(x, y, None)
-        return x, y
+        return opening.opened(x, y, None, ("X", "y"))
 
     def _from_file(self, source: Table, y: Any) -> tuple[Any, Any]:
         pd = optional.require("pandas", "pandas", "an estimator of bpcore.sklearn with a file")
@@ -48,8 +46,8 @@ class FromFiles:
             opening.place(source.names, y, source.source)
             target, y = y, _target(source, y)
         names = [name for name in source.names if name != target]
-        if not names:
-            raise ValueError(f"{source.source}: has no column beside the target {target!r}")
+        if target is not None:
+            opening.refuse_alone(names, target, source.source)
         whole = np.concatenate(list(opening.blocks(source, names)))
         return pd.DataFrame(whole, columns=names), y
 

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..base.memory import Array
+from ..data import frames
 from .files import FromFiles
 
 
@@ -120,7 +121,7 @@ class Targets:
         """Weights of samples, or of steps, as one for each value."""
         if weight is None or not self.in_steps:
             return weight
-        steps = self._steps()
+        weight, steps = frames.sequences(weight), self._steps()
         if are_sequences(weight):
             found = np.concatenate([np.asarray(part) for part in weight])
         else:
@@ -150,6 +151,10 @@ class Scored(FromFiles):
     """Base of estimators that may answer for each step: a score counts the steps alike."""
 
     _metric: Callable[..., Any]
+
+    def _opened(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        x, y = super()._opened(x, y)
+        return frames.sequences(x), frames.sequences(y)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a classifier, R squared of a regressor; over all steps if there is a target

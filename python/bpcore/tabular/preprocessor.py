@@ -116,7 +116,10 @@ class Preprocessor:
         tallies = {name: Tally(name, source.source) for name in names}
         self.rows = 0
         if not names:
-            raise ValueError(f"{source.source}: no column is left to learn from")
+            beside = f" beside the target {leave_out[0]!r}" if leave_out else ""
+            raise ValueError(
+                f"{source.source} has no column{beside}, expected at least 1 to learn from"
+            )
         for block in source.blocks(names):
             for name in names:
                 tallies[name].add(block[name])
