@@ -175,8 +175,8 @@ class Signature:
             if data is not None:
                 return data
         columns: tuple[list[Columns | None], list[Columns | None]] = ([], [])
-        plain = mask is None and not isinstance(y, str)  # a name is looked for in x
-        found = self._plain_inputs(x) if plain else None
+        short = mask is None and not isinstance(y, str)  # a name is looked for in x
+        found = self._plain_inputs(x) if short else None
         if found is None:
             x, y = opened(x, y, self.known, names)
             if y is None and any(map(is_open, self.inputs.shapes)) and sequences.are_batches(x):

@@ -226,10 +226,10 @@ class RNNClassifier(Scored, ClassifierMixin, Recurrent, Classes):
 
     Notes
     -----
-    X is a list or series of sequences of any lengths, or an array: (T, F) numbers for each step, (T,) floats
-    of a series, or (T,) whole numbers: ids, which an `Embedding` takes. After a fit to a series
-    whole numbers are values, too. Targets of sequences (N,)
-    are learned from the last state, targets of steps (a list of (T,), or (N, T)) at each step.
+    X is a list or series of sequences of any lengths, or an array: (T, F) numbers for each step,
+    (T,) floats of a curve, or (T,) whole numbers: ids, which an `Embedding` takes. After a fit to a
+    curve whole numbers are values, too. Targets of sequences (N,) are learned from the last state,
+    targets of steps (a list of (T,), or (N, T)) at each step.
 
     Examples
     --------
