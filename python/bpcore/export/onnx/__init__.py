@@ -10,15 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ... import graph
 from ..._version import __version__
 from ...base import checks, optional
-from ...base.memory import Shape
-from . import pointwise, products
+from ...base.lengths import is_open
+from . import images, pointwise, products, sequences, shapes
 from .writer import Call, Kind, Writer
 
 LOWEST, HIGHEST = 17, 23  # of ONNX's operations: LayerNormalization is new in 17
-KINDS: dict[str, Kind] = {**pointwise.KINDS, **products.KINDS}
+MOST = 2**31 - 2**22  # bytes of weights: a message of protobuf ends below 2 GiB
+KINDS: dict[str, Kind] = {
+    **pointwise.KINDS, **products.KINDS, **shapes.KINDS, **images.KINDS, **sequences.KINDS
+}  # fmt: skip
+_TAKE_IDS = {"input", "embedding", "reshape"}  # the others take ids as numbers
+_STRANGE = {"python": "is written in Python"}
+_LENGTHS = (61, 67)  # where any number of steps is allowed, these two have to give the same
 
 
 def model(
@@ -47,13 +55,44 @@ def model(
     """
     onnx = optional.require("onnx", "onnx", "to_onnx")
     opset = checks.integer("opset", opset, LOWEST, min(HIGHEST, onnx.defs.onnx_opset_version()))
-    low, places = graph.lower(nodes, ends[0], dtype, dtype)
-    writer = Writer(onnx, low, opset, [*names[0], *names[1]])
+    names = names[0], _apart(names[1], names[0])
+    writer, made = _drawn(onnx, nodes, ends, names, dtype, opset, _LENGTHS[0])
+    if writer.open:
+        other = _drawn(onnx, nodes, ends, names, dtype, opset, _LENGTHS[1])
+        _compare((writer, made), other)
+    return _file(writer, made, name, ends, names)
+
+
+def _apart(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Names of outputs, with a number where an input has that name."""
+    found: list[str] = []
+    for name in names:
+        k, wish = 0, name
+        while wish in (*taken, *found):
+            k += 1
+            wish = f"{name}_{k}"
+        found.append(wish)
+    return found
+
+
+def _drawn(
+    onnx: Any,
+    nodes: Sequence[graph.Node],
+    ends: tuple[Sequence[graph.Tensor], Sequence[graph.Tensor]],
+    names: tuple[Sequence[str], Sequence[str]],
+    dtype: str,
+    opset: int,
+    length: int,
+) -> tuple[Writer, list[Any]]:
+    """The graph in ONNX, for this number of steps where it is open."""
+    lengths = [length if is_open(t.shape) else 0 for t in ends[0]]
+    low, places = graph.lower(nodes, ends[0], dtype, dtype, lengths)
+    found = [places[id(t.node)].a for t in ends[1]]
+    writer = Writer(onnx, low, opset, names, found, any(lengths))
     values = list(names[0])
     for i in range(len(values), len(low.nodes)):
         values.append(_written(writer, i, values))
-    made = writer.finish([values[places[id(t.node)].a] for t in ends[1]], names[1])
-    return _file(onnx, writer, made, name, ends, names)
+    return writer, writer.finish([values[i] for i in found], names[1])
 
 
 def _written(writer: Writer, i: int, values: Sequence[str]) -> str:
@@ -63,17 +102,38 @@ def _written(writer: Writer, i: int, values: Sequence[str]) -> str:
     kind = KINDS.get(op)
     if kind is None:
         raise ValueError(
-            f"layer {writer.label!r} computes {op!r}, which has no counterpart in ONNX; export the "
-            "layers before and behind it as models of their own, and compute it between them"
+            f"layer {writer.label!r} {_STRANGE.get(op, f'computes {op!r}')}, which has no "
+            "counterpart in ONNX; export what is before and behind it as models of their own, and "
+            "compute it between them"
         )
+    given = [values[k] for k in inputs]
+    if op not in _TAKE_IDS:
+        given = [writer.cast(x) if x in writer.ids else x for x in given]
     shapes = [low.shapes[k] for k in inputs]
     weights = [low.params[k] for k in numbers]
-    call = Call([values[k] for k in inputs], shapes, low.shapes[i], weights, attrs, i)
-    return kind(writer, call)
+    return kind(writer, Call(given, shapes, low.shapes[i], weights, attrs, i))
+
+
+def _compare(one: tuple[Writer, list[Any]], other: tuple[Writer, list[Any]]) -> None:
+    """The graphs for two numbers of steps: only where they are the same it serves for any."""
+    told = [
+        [
+            (node.SerializeToString(), *(writer.arrays[x].tobytes() for x in node.input
+                                         if x in writer.arrays))
+            for node in made
+        ]
+        for writer, made in (one, other)
+    ]  # fmt: skip
+    for node, a, b in zip(one[1], *told, strict=False):
+        if a != b:
+            layer = node.name.rpartition("/")[0] or node.name
+            raise ValueError(
+                f"layer {layer!r} depends on the number of steps in a way that ONNX needs as a "
+                "number; export the model with an Input of a fixed length"
+            )
 
 
 def _file(
-    onnx: Any,
     writer: Writer,
     made: list[Any],
     name: str,
@@ -81,18 +141,23 @@ def _file(
     names: tuple[Sequence[str], Sequence[str]],
 ) -> bytes:
     size = sum(array.nbytes for array in writer.arrays.values())
-    if size >= 2**31 - 2**20:
+    if size > MOST:
         raise ValueError(
-            f"model {name!r} has {size:,} bytes of weights, expected less than 2 GiB, the most "
-            "that an ONNX file holds; export parts of the model"
+            f"model {name!r} has {size:,} bytes of weights, expected at most {MOST:,}, as an ONNX "
+            "file is smaller than 2 GiB; export parts of the model"
         )
-    kind = onnx.helper.np_dtype_to_tensor_dtype(writer.dtype)
+    onnx = writer.onnx
+    number, ids = map(onnx.helper.np_dtype_to_tensor_dtype, (writer.dtype, np.dtype("int64")))
 
     def told(tensors: Sequence[graph.Tensor], called: Sequence[str]) -> list[Any]:
-        return [
-            onnx.helper.make_tensor_value_info(called[k], kind, _sizes(t.shape))
-            for k, t in enumerate(tensors)
-        ]
+        several = sum(is_open(t.shape) for t in tensors) > 1
+        found = []
+        for t, key in zip(tensors, called, strict=True):
+            steps = f"T_{key}" if several else "T"
+            sizes = ["N", *(steps if size is None else size for size in t.shape)]
+            kind = ids if key in writer.ids else number
+            found.append(onnx.helper.make_tensor_value_info(key, kind, sizes))
+        return found
 
     weights = [onnx.numpy_helper.from_array(array, key) for key, array in writer.arrays.items()]
     drawn = onnx.helper.make_graph(made, name, *map(told, ends, names), weights)
@@ -106,7 +171,3 @@ def _file(
     )
     content: bytes = file.SerializeToString(deterministic=True)
     return content
-
-
-def _sizes(shape: Shape) -> list[Any]:
-    return ["N", *("T" if size is None else size for size in shape)]

@@ -108,8 +108,7 @@ ACTIVATIONS: dict[str, Function] = {
 
 
 def _step(w: Writer, x: str, alpha: float) -> str:
-    above = w.add("Greater", x, w.constant(0.0))
-    return w.add("Cast", above, to=w.onnx.helper.np_dtype_to_tensor_dtype(w.dtype))
+    return w.cast(w.add("Greater", x, w.constant(0.0)))
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -125,14 +124,12 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def _activation(w: Writer, call: Call) -> str:
-    f, alpha = ACTIVATIONS[call.attrs["function"]], call.attrs.get("alpha", 0.0)
-    return w.pointwise(call.inputs[0], lambda x: f(w, x, alpha))
+def _of(table: dict[str, Function]) -> Kind:
+    def written(w: Writer, call: Call) -> str:
+        f, alpha = table[call.attrs["function"]], call.attrs.get("alpha", 0.0)
+        return w.pointwise(call.inputs[0], len(call.shape) + 1, lambda x: f(w, x, alpha))
 
-
-def _function(w: Writer, call: Call) -> str:
-    f, alpha = FUNCTIONS[call.attrs["function"]], call.attrs.get("alpha", 0.0)
-    return w.pointwise(call.inputs[0], lambda x: f(w, x, alpha))
+    return written
 
 
 def _same(w: Writer, call: Call) -> str:
@@ -141,8 +138,8 @@ def _same(w: Writer, call: Call) -> str:
 
 
 KINDS: dict[str, Kind] = {
-    "activation": _activation,
-    "function": _function,
+    "activation": _of(ACTIVATIONS),
+    "function": _of(FUNCTIONS),
     "noise": _same,
     "stop": _same,
     "softmax": lambda w, call: w.add("Softmax", call.inputs[0], axis=-1),

@@ -33,18 +33,37 @@ class Writer:
     dtype : numpy.dtype
         Of all values but ids, indices and shapes.
     opset : int
+    open : bool
+        Whether an input may have any number of steps.
     label : str
         The layer that is being written, for names and messages.
+    inputs : list of str
+        The model's.
+    ends : set of int
+        The nodes of the lowered graph that are outputs.
+    ids : set of str
+        Values that are int64.
+    masks : int
+        Masks so far.
     """
 
-    def __init__(self, onnx: Any, low: Lowering, opset: int, reserved: Sequence[str]) -> None:
-        self.onnx, self.low, self.opset = onnx, low, opset
+    def __init__(
+        self,
+        onnx: Any,
+        low: Lowering,
+        opset: int,
+        names: tuple[Sequence[str], Sequence[str]],
+        ends: Sequence[int],
+        is_open: bool,
+    ) -> None:
+        self.onnx, self.low, self.opset, self.open = onnx, low, opset, is_open
+        self.inputs, self.ends = list(names[0]), set(ends)
         self.dtype = np.dtype(low.dtype)
-        self.label = ""
+        self.label, self.masks = "", 0
+        self.ids = {name for k, name in enumerate(names[0]) if low.nodes[k][3].get("ids")}
         self.nodes: list[Any] = []
-        self.labels: list[str] = []  # by node, the layer that it is of
         self.arrays: dict[str, Array] = {}
-        self._names = set(reserved)
+        self._names = {*names[0], *names[1]}
         self._known: dict[tuple[Any, ...], str] = {}  # constants, and weights as they are laid out
         self._turned: dict[str, tuple[str, Shape]] = {}  # of what a value is a transpose, and how
 
@@ -72,7 +91,6 @@ class Writer:
         outputs = [self.name(f"{self.label}/{op}") for _ in range(count)]
         made = self.onnx.helper.make_node(op, list(inputs), outputs, name=outputs[0], **attrs)
         self.nodes.append(made)
-        self.labels.append(self.label)
         return outputs
 
     def constant(self, value: Any) -> str:
@@ -97,17 +115,44 @@ class Writer:
         return self._known[key]
 
     # ---- shapes --------------------------------------------------------------------------------
-    def reshape(self, x: str, was: Shape, shape: Shape) -> str:
-        """`x`, whose samples are of shape `was`, with samples of another shape; a first axis that
-        stays as it is may be of any length."""
-        if was == shape:
-            return x
-        kept = bool(was and shape and was[0] == shape[0])
-        return self.add("Reshape", x, self.integers([0, *((0, *shape[1:]) if kept else shape)]))
+    def reshape(self, x: str, shape: Shape) -> str:
+        """`x` with samples of this shape. Its first axis may be steps, of any number."""
+        first = (-1 if self.open else size for size in shape[:1])
+        return self.add("Reshape", x, self.integers([0, *first, *shape[1:]]))
 
+    def batch_of(self, rank: int) -> str:
+        """The size of the batch and ones for a sample of this rank, as a shape."""
+        size = self.cut(self.add("Shape", self.inputs[0]), 0, 0, 1)
+        return self.add("Concat", size, self.integers([1] * rank), axis=0)
+
+    def unsqueeze(self, x: str, *axes: int) -> str:
+        """`x` with axes of size 1 at these places, batch included."""
+        return self.add("Unsqueeze", x, self.integers(axes)) if axes else x
+
+    def squeeze(self, x: str, axis: int) -> str:
+        """`x` without this axis of size 1."""
+        return self.add("Squeeze", x, self.integers([axis]))
+
+    def cut(self, x: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """``x[start:stop:step]`` along an axis."""
+        told = [self.integers([k]) for k in (start, stop, axis, step)]
+        return self.add("Slice", x, *told)
+
+    def reduce(self, op: str, x: str, axes: Sequence[int], keep: bool = False) -> str:
+        """The sum, the mean or the largest value over axes."""
+        if self.opset < 18 and op != "ReduceSum":  # whose axes are an attribute there
+            return self.add(op, x, axes=list(axes), keepdims=int(keep))
+        return self.add(op, x, self.integers(axes), keepdims=int(keep))
+
+    def cast(self, x: str, kind: Any = None) -> str:
+        """`x` in another dtype, by default the model's."""
+        dtype = self.dtype if kind is None else np.dtype(kind)
+        return self.add("Cast", x, to=self.onnx.helper.np_dtype_to_tensor_dtype(dtype))
+
+    # ---- axes in another order: what one layer turns, the next turns back ------------------------
     def transpose(self, x: str, order: Sequence[int]) -> str:
         """Axes in another order, batch included; what one transpose does, the next undoes."""
-        source, before = self._turned.get(x, (x, tuple(range(len(order)))))
+        source, before = self.turned(x, len(order))
         order = tuple(before[axis] for axis in order)
         if order == tuple(range(len(order))):
             return source
@@ -117,11 +162,33 @@ class Writer:
             self._turned[y] = source, order
         return self._known[key]
 
-    def pointwise(self, x: str, f: Callable[[str], str]) -> str:
-        """f(x) of single values, before a transpose rather than behind it."""
-        source, order = self._turned.get(x, (x, None))
-        y = f(source)
-        return y if order is None else self.transpose(y, order)
+    def turned(self, x: str, rank: int) -> tuple[str, Shape]:
+        """Of what `x` is a transpose, and its order; `x` itself where it is none."""
+        return self._turned.get(x, (x, tuple(range(rank))))
+
+    def before_turns(
+        self, xs: Sequence[str], rank: int, f: Callable[[list[str], Shape], str]
+    ) -> str:
+        """f of values that are all turned alike, before they are: ``f(sources, order)``, which
+        makes a value whose axis ``order[k]`` is what is wanted as axis k."""
+        found = [self.turned(x, rank) for x in xs]
+        order = found[0][1]
+        if any(other != order for _, other in found):
+            return f(list(xs), tuple(range(rank)))
+        return self.transpose(f([source for source, _ in found], order), order)
+
+    def pointwise(self, x: str, rank: int, f: Callable[[str], str]) -> str:
+        """f(x) of single values."""
+        return self.before_turns([x], rank, lambda xs, order: f(xs[0]))
+
+    def along_last(self, x: str, rank: int, arrays: Sequence[Array], f: Callable[..., str]) -> str:
+        """f(x, a, b, ..) of single values, with arrays over the last axis."""
+
+        def made(xs: list[str], order: Shape) -> str:
+            behind = (1,) * (rank - 1 - order[-1])
+            return f(xs[0], *(self.constant(a.reshape(-1, *behind)) for a in arrays))
+
+        return self.before_turns([x], rank, made)
 
     # ---- the whole -----------------------------------------------------------------------------
     def finish(self, values: Sequence[str], names: Sequence[str]) -> list[Any]:
@@ -133,7 +200,6 @@ class Writer:
                 renamed[value] = name
             else:
                 self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name))
-                self.labels.append(self.label)
         wanted = {*values, *names}
         kept = []
         for node in reversed(self.nodes):
