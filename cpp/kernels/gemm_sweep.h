@@ -85,30 +85,38 @@ template <class T> Soon share_of(const Runs& runs, std::int64_t k, std::int64_t 
   return soon;
 }
 
+// What the tiles of a region have in common: a small product is many tiles, and each takes little longer than these.
+template <class T> BP_INLINE TileArgs<T> common_of(const Region<T>& r) {
+  TileArgs<T> t;
+  t.k = r.k;
+  t.a_step = r.lda;
+  t.panel = r.panel;
+  t.start = nullptr;
+  t.start_stride = r.start_stride;
+  t.ldc = r.ldc;
+  t.soon = nullptr;
+  t.add = r.add, t.rate = r.rate;
+  return t;
+}
+
 // Tile number `tile` of `tiles`, with rows from i and vectors from v.
 template <class T, bool kAsks>
-BP_INLINE void run_tile(const Region<T>& r, std::int64_t i, std::int64_t rows, std::int64_t v, std::int64_t vecs,
-                        std::int64_t all_vecs, const SumOf<T>* next_c, std::int64_t tile, std::int64_t tiles) {
+BP_INLINE void run_tile(const Region<T>& r, TileArgs<T>& t, std::int64_t i, std::int64_t rows, std::int64_t v,
+                        std::int64_t vecs, std::int64_t all_vecs, const SumOf<T>* next_c, std::int64_t tile,
+                        std::int64_t tiles) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t j = v * kWidth;
   const bool contiguous = r.a_contiguous || r.a_packed, packs = r.panel != nullptr && tile == 0;
   const bool packed = r.b_packed || (r.panel != nullptr && tile > 0);
-  TileArgs<T> t;
-  t.k = r.k;
   t.a = r.a_packed ? r.a + i * r.k : r.a + (r.a_contiguous ? i : i * r.lda);
-  t.a_step = r.a_packed ? rows : r.lda;
+  if (r.a_packed) t.a_step = rows;
   t.b = r.b_packed ? r.b + j * r.k : packed ? r.panel : r.b + j;
   t.ldb = packed ? vecs * kWidth : r.ldb;
-  t.panel = r.panel;
-  t.start = r.start == nullptr ? nullptr : r.start + i * r.start_stride + j;
-  t.start_stride = r.start_stride;
+  if (r.start != nullptr) t.start = r.start + i * r.start_stride + j;
   t.c = r.c + i * r.ldc + j;
-  t.ldc = r.ldc;
   t.next_c = next_c;
-  t.soon = nullptr;
   t.tail = v + vecs == all_vecs ? r.n - (all_vecs - 1) * kWidth : kWidth;
   t.masked_b = !packed;
-  t.add = r.add, t.rate = r.rate;
   const bool edge = t.masked_b && t.tail < kWidth;
   TileKind kind = packs ? TileKind::kPacks : edge ? TileKind::kEdge : TileKind::kWhole;
   Soon soon;
@@ -130,6 +138,7 @@ template <class T, bool kAsks> void sweep_tiles(const Region<T>& r) {
   const Split rows(r.m, r.max_rows), cols(all_vecs, r.max_vecs);
   const std::int64_t tiles = rows.parts * cols.parts;
   const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes && cols.parts > 1;
+  TileArgs<T> t = common_of(r);
   std::int64_t y = 0, i = 0, x = 0, v = 0;
   for (std::int64_t done = 1; done <= tiles; ++done) {
     const std::int64_t height = rows.of(y), vecs = cols.of(x), at_i = i, at_v = v;
@@ -141,7 +150,7 @@ template <class T, bool kAsks> void sweep_tiles(const Region<T>& r) {
       if (y == rows.parts && done < tiles) ++x, v += vecs, y = 0, i = 0;
     }
     const SumOf<T>* const next = done < tiles ? r.c + i * r.ldc + v * Vec<T>::kWidth : r.after;
-    run_tile<T, kAsks>(r, at_i, height, at_v, vecs, all_vecs, next, done - 1, tiles);
+    run_tile<T, kAsks>(r, t, at_i, height, at_v, vecs, all_vecs, next, done - 1, tiles);
   }
 }
 
