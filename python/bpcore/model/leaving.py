@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..base import checks
-from ..files.atomic import write_atomically
 
 
 class Leaving:
@@ -39,6 +38,7 @@ class Leaving:
         Inputs and outputs have the model's names and dtype; the batch may be of any size.
         """
         from ..export import onnx
+        from ..files.atomic import write_atomically
 
         engine = self._built()
         name = checks.path(path)
