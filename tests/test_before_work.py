@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,26 @@ def test_what_callbacks_add_is_known_or_waited_for(tmp_path):
     ]
     with pytest.raises(ValueError, match=r"monitors 'score', but the epochs of this fit have only"):
         model.fit(x, y, verbose=0, callbacks=[C.EarlyStopping("score", mode="max"), Adds()])
+
+
+def test_a_decorated_hook_may_add_to_the_logs_too():
+    """Though `functools.wraps` makes it look like the one that it wraps."""
+
+    def scored(hook):
+        @functools.wraps(hook)
+        def call(self, epoch, logs=None):
+            logs["score"] = float(epoch)
+            hook(self, epoch, logs)
+
+        return call
+
+    class Scored(C.TerminateOnNaN):
+        on_epoch_end = scored(C.TerminateOnNaN.on_epoch_end)
+
+    model, (x, y) = network(), data()
+    stop = C.EarlyStopping("score", mode="max", patience=3)
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[Scored(), stop])
+    assert stop.best == 1.0
 
 
 def test_names_of_several_outputs_are_known():

@@ -270,3 +270,85 @@ def test_a_new_compile_of_the_same_optimizer_takes_its_own_loss():
     net.model.set_weights([[[0.5]]])
     found = net.model.train_on_batch(net.x, net.y)
     assert found["loss"] == np.mean(np.abs(0.5 * net.x - net.y))
+
+
+CHANGING = {  # what the rates of four epochs follow from, and what a callback does before each
+    "a function": (
+        lambda now: lambda step: now[0],
+        lambda net, now, epoch: now.__setitem__(0, [0.05, 0.01, 0.02, 0.03][epoch]),
+        [0.05, 0.01, 0.02, 0.03],
+    ),
+    "a schedule, changed": (
+        lambda now: bp.schedules.Exponential(0.05, 1, 0.5),
+        lambda net, now, epoch: vars(net.model.optimizer.learning_rate).update(
+            initial_learning_rate=[0.05, 0.02, 0.04, 0.08][epoch]
+        ),
+        [0.05, 0.01, 0.01, 0.01],
+    ),
+    "a schedule, gone back in": (
+        lambda now: bp.schedules.Exponential(0.05, 1, 0.5),
+        lambda net, now, epoch: setattr(net.model.optimizer, "iterations", [3, 1, 4, 0][epoch]),
+        [0.05 / 8, 0.05 / 2, 0.05 / 16, 0.05],
+    ),
+}
+
+
+@pytest.mark.parametrize("heard", ["on_epoch_begin", "on_train_batch_begin"])
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("name", CHANGING)
+def test_rates_that_change_between_the_epochs_of_a_fit_count_at_once(name, batches, heard):
+    make, change, rates = CHANGING[name]
+    now, net, epochs = [0.05], OnOneWeight(), iter(range(4))
+    net.model.optimizer.learning_rate = make(now)
+
+    def begin(*_, logs=None):
+        epoch = next(epochs)
+        change(net, now, epoch)
+        net.settings["learning_rate"] = rates[epoch]
+        net.step()
+
+    callback = bp.callbacks.LambdaCallback(**{heard: begin})
+    options = {"epochs": 4, "verbose": 0, "callbacks": [callback]}
+    if batches:
+        net.model.fit(((net.x, net.y) for _ in rates), steps_per_epoch=1, **options)
+    else:
+        net.model.fit(net.x, net.y, batch_size=2, **options)
+    assert net.same()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_settings_that_code_of_the_users_computes_count_at_each_step(step):
+    class Growing(bp.optimizers.SGD):
+        def spec(self):
+            return {**super().spec(), "kind": "momentum", "momentum": 0.1 * self.iterations}
+
+    net = OnOneWeight()
+    net.model.compile(Growing(0.05), "mse")
+    for k in range(5):
+        net.settings["momentum"] = 0.1 * k
+        STEPS[step](net.model, net.x, net.y)
+        net.step()
+        assert net.same(), k
+
+
+def test_a_setting_that_another_thread_assigns_while_a_step_begins_is_not_lost(monkeypatch):
+    net, spec = OnOneWeight(), bp.optimizers.SGD.spec
+
+    def read(self):
+        found = spec(self)
+        monkeypatch.undo()  # right behind the look
+        net.change(momentum=0.3)
+        return found
+
+    for changed in (False, True, False):
+        if changed:
+            net.change(momentum=0.5)  # so that the next step looks
+            monkeypatch.setattr(bp.optimizers.SGD, "spec", read)
+        else:
+            net.step()
+        net.model.train_on_batch(net.x, net.y)
+        if changed:
+            net.settings["momentum"] = 0.5  # of the step that had begun
+            net.step()
+            net.settings["momentum"] = 0.3
+    assert net.same()

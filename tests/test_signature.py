@@ -303,3 +303,26 @@ def test_a_detour_of_x_is_found(monkeypatch, rng):
     with passage.Passage(x) as way:
         model.fit(x, y, verbose=0)
     assert way.arrived and way.returns > 1
+
+
+def test_checks_of_one_thread_do_not_stand_for_those_of_another(rng):
+    """Of a `compile` that comes while data are read for the one before."""
+    model = bp.Sequential([L.Dense(3)], seed=0)
+    model.build((4,))
+    x, y = rng.normal(size=(6, 4)), np.arange(6) % 3
+    signature = model._engine.signature
+    losses, others = [[bp.losses.CrossEntropy()] for _ in range(2)]
+
+    def refuse(k, name):
+        raise ValueError("no labels")
+
+    def read():
+        signature.read(x, y, None, others, check_labels=refuse)
+
+    def check(k, name):
+        with pytest.raises(ValueError, match="no labels"):
+            read()
+
+    signature.read(x, y, None, losses, check_labels=check)
+    with pytest.raises(ValueError, match="no labels"):
+        read()

@@ -279,7 +279,8 @@ def _as_sequence(callbacks: Any) -> Sequence[Any]:
 def _adds_unknown_names(item: Callback) -> bool:
     """Whether a hook that sees an epoch's logs is code of the user's, which may add any name."""
     for hook in ("on_test_end", "on_epoch_end"):
-        module = str(getattr(getattr(type(item), hook), "__module__", ""))
+        code = getattr(type(item), hook)  # whose __module__ a decorator may have copied
+        module = str(getattr(code, "__globals__", {}).get("__name__", ""))
         if hook in vars(item) or module.partition(".")[0] != "bpcore":
             return not item.adds
     return False

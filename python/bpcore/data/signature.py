@@ -188,14 +188,14 @@ class Signature:
             found = self._inputs(given, names[0], mask=mask)
             columns[0].extend(table.columns for _, table in given)
         ys = self._plain_targets(y, losses, found)
-        is_plain = ys is not None
+        plain = self.plain if ys is not None and check_labels is not None else None
         if ys is None:
             wanted = self._wanted(y, names[1], losses, found.n)
             ys, _ = self._targets(wanted, losses, found.n, found)
             columns[1].extend(table.columns for _, table in wanted)
         ws = self._weighed(ys, sample_weight, losses, found, names, check_labels)
-        if is_plain and self.plain is not None and check_labels is not None:
-            self.plain.whole = True
+        if plain is not None and plain.losses is losses:  # no other thread's
+            plain.whole = True
         more = columns, found.form, list(found.valid), found.lengths, found.largest
         return Dataset(found.n, found.xs, ys, ws, *more)
 

@@ -29,6 +29,7 @@ class Optimizer(arguments.Configured):
     """
 
     name = ""
+    _settled = False  # whether only assignments change `spec`: no code of the user's computes it
     reports: tuple[str, ...] = ()  # what an update says of itself, in the logs
     _began = 0  # updates before the slots: a loaded model's, whose slots are new
     _iterations: _core.Counter  # the core's own, so that it is right at any moment
@@ -53,6 +54,7 @@ class Optimizer(arguments.Configured):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        cls._settled = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
         plain_init = cls.__init__
 
         def __init__(self: Any, *args: Any, **options: Any) -> None:

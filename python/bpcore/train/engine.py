@@ -262,8 +262,9 @@ class Engine:
         """The trainer for "train", "windows" (which carry states), "stretches" (which keep what
         backward needs as well), "eval", "gradients", "passes" (which carry states), "credit" (the
         gradients of a rule), "trace" or "apply", made on first use."""
-        found, made_for, edition = self.trainers.get(purpose, (None, (None,), -1))
-        if edition == Edition.number and made_for[0] is compilation and not found.deserted:
+        found, made_for, known = self.trainers.get(purpose, (None, (None,), -1))
+        edition = Edition.number  # before the looks: another thread may change what they see
+        if known == edition and made_for[0] is compilation and not found.deserted:
             return found
         by_rule = purpose in ("train", "windows", "stretches", "credit")
         trained = self.trained(compilation.credit if by_rule else None)
@@ -283,7 +284,8 @@ class Engine:
         kfac = optimizer.preconditioner() if updates else {}
         key = (compilation, spec, kfac, duties)
         told = compilation.credit is None and not kfac and not duties  # all that matters is
-        edition = Edition.number if told else -1
+        if not told or not (spec is None or optimizer._settled):
+            edition = -1
         if found is not None and made_for == key and not found.deserted:
             self.trainers[purpose] = found, key, edition
             return found

@@ -22,6 +22,7 @@ from ..data.dataset import Dataset, Form, batch_size_of, subset
 from ..errors import ScheduleWarning, TrainingDiverged, diverged, warn
 from ..files import lock
 from ..optimizers import BatchSolver
+from ..schedules import Schedule
 from . import solving, stretches, windows
 from .evaluation import SLICE
 from .options import Options
@@ -163,6 +164,7 @@ class Loop:
         self.progress.epoch_begin()
         if self.first_batch == 0:  # else a resumed epoch
             self.hooks.call("on_epoch_begin", epoch)
+        self.schedule.begin()
         self.compilation.measures.reset()
         report: dict[str, float] = {}
         results: dict[str, Any] | None = None  # of a solver's iteration
@@ -408,8 +410,14 @@ class Rates:
         self.optimizer = optimizer
         self.constant = False
         self.rate: Any = None
-        self.first = -1
+        self.origin: Any = None  # what the rates follow from; None: nobody can tell
+        self.first = -1  # -1: none are known
         self.values = np.empty(0)  # of this rate, from step `first` on
+
+    def begin(self) -> None:
+        """An epoch: a callback may have changed what code of the user's goes by."""
+        if self.origin is None:
+            self.first = -1
 
     def next(self, step: int) -> Array:
         """Rates from `step` on, at least one; one alone is meant for all steps if constant."""
@@ -421,8 +429,10 @@ class Rates:
             return self.values
         self.constant = False
         offset = step - self.first
-        if self.first < 0 or offset >= len(self.values) or self.rate is not rate:
-            self.rate = rate
+        origin = rate._origin() if isinstance(rate, Schedule) else None
+        known = self.first >= 0 and 0 <= offset < len(self.values)
+        if not known or self.rate is not rate or self.origin != origin:
+            self.rate, self.origin = rate, origin
             self.first, offset = step, 0
             self.values = self.optimizer.rates(step, _RATES)
         return np.ascontiguousarray(self.values[offset:])
