@@ -75,3 +75,18 @@ def test_few_functions_are_called(name, rate):
     for _ in range(2):  # the first one makes what the others find
         call(model, other, weights)
     assert counted(lambda: call(model, other, weights)) <= most
+
+
+def test_a_rate_that_is_assigned_costs_the_same_whatever_the_number_of_layers():
+    def price(depth):
+        model = bp.Sequential([L.Dense(4) for _ in range(depth)], seed=0)
+        model.compile(bp.optimizers.SGD(1e-3), "mse")
+
+        def step():
+            model.optimizer.learning_rate = 1e-3
+            model.train_on_batch(X, Y)
+
+        step(), step()
+        return counted(step)
+
+    assert price(20) == price(2)

@@ -37,8 +37,7 @@ reserve: ContextVar[Reserve | None] = ContextVar("reserve", default=None)
 
 class Edition:
     """How often any weight or layer of the process was frozen, thawed, or given a penalty or a
-    constraint, and any optimizer another setting: what was found out about them holds as long as it
-    stays the same."""
+    constraint: what was found out about them holds as long as it stays the same."""
 
     number = 0
 

@@ -12,7 +12,7 @@ from .. import _core, schedules
 from ..base import arguments, checks
 from ..base.memory import Array, aligned_copy, empty
 from ..errors import ShapeError
-from ..graph.parameter import Edition, Parameter
+from ..graph.parameter import Parameter
 
 _AHEAD = 256  # rates of a schedule that are computed in one go
 
@@ -30,6 +30,7 @@ class Optimizer(arguments.Configured):
 
     name = ""
     _settled = False  # whether only assignments change `spec`: no code of the user's computes it
+    _assigned = 0  # how often a setting was
     reports: tuple[str, ...] = ()  # what an update says of itself, in the logs
     _began = 0  # updates before the slots: a loaded model's, whose slots are new
     _iterations: _core.Counter  # the core's own, so that it is right at any moment
@@ -74,7 +75,7 @@ class Optimizer(arguments.Configured):
             raise self._unknown(name)
         super().__setattr__(name, value)
         if name == "_began" or not name.startswith("_"):
-            Edition.next()
+            self.__dict__["_assigned"] = self._assigned + 1
 
     def __getattr__(self, name: str) -> Any:
         raise self._unknown(name)  # the usual ways have not found it
@@ -282,7 +283,7 @@ class Optimizer(arguments.Configured):
         # Slots by position: a dict keyed by objects that are still being unpickled is fragile.
         state = {**self.__dict__, "_owner": None, "_slots": None, "iterations": self.iterations}
         del state["_iterations"]
-        state.pop("_ahead", None)
+        state.pop("_ahead", None), state.pop("_assigned", None)
         return {**state, "_slot_list": list(self._slots.items())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

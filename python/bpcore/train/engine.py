@@ -98,7 +98,8 @@ class Engine:
         self.has_python = bool(self.low.python_nodes)
         self.by_chance = False  # whether nobody gave the model's seed
         self.counters, self.draws = counters, counters.core  # training batches so far
-        # Each with what it was made for, and the edition in which nothing of that can have changed.
+        # Each with what it was made for, and the edition (of weights, layers and the optimizer) in
+        # which nothing of that can have changed.
         self.trainers: dict[str, tuple[Any, Any, int]] = {}
         self.stateful = any(node.layer.stateful for node in nodes)
         self._trained: tuple[Any, Trained | None] = (None, None)  # and by which rule
@@ -263,7 +264,9 @@ class Engine:
         backward needs as well), "eval", "gradients", "passes" (which carry states), "credit" (the
         gradients of a rule), "trace" or "apply", made on first use."""
         found, made_for, known = self.trainers.get(purpose, (None, (None,), -1))
-        edition = Edition.number  # before the looks: another thread may change what they see
+        optimizer = compilation.optimizer
+        # Both only grow. Read before what they stand for, which another thread may change.
+        edition = Edition.number + optimizer._assigned
         if known == edition and made_for[0] is compilation and not found.deserted:
             return found
         by_rule = purpose in ("train", "windows", "stretches", "credit")
@@ -275,7 +278,6 @@ class Engine:
                 "credit='backprop'"
             )
         net, params = trained.net, trained.params
-        optimizer = compilation.optimizer
         alone = purpose == "apply"
         updates = purpose in ("train", "windows", "stretches", "apply")
         spec = {**optimizer.spec(), "began": optimizer._began} if updates else None
