@@ -42,6 +42,11 @@ class Leaving:
 
         engine = self._built()
         name = checks.path(path)
+        if engine.compute != engine.dtype:
+            raise ValueError(
+                f"model {self.name!r} computes in {engine.compute}, which ONNX would not round to; "
+                "make it anew without `compute`, and take the weights over by set_weights"
+            )
         ends = engine.input_tensors, engine.output_tensors
         names = engine.signature.inputs.names, engine.signature.outputs.names
         content = onnx.model(self.name, engine.nodes, ends, names, engine.dtype, opset)

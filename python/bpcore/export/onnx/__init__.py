@@ -7,6 +7,7 @@ the table of its file; a kind without one is refused by name before anything is 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,13 +17,14 @@ from ... import graph
 from ..._version import __version__
 from ...base import checks, optional
 from ...base.lengths import is_open
-from . import images, pointwise, products, sequences, shapes
+from . import images, pointwise, products, recurrent, sequences, shapes
 from .writer import Call, Kind, Writer
 
 LOWEST, HIGHEST = 17, 23  # of ONNX's operations: LayerNormalization is new in 17
 MOST = 2**31 - 2**22  # bytes of weights: a message of protobuf ends below 2 GiB
 KINDS: dict[str, Kind] = {
-    **pointwise.KINDS, **products.KINDS, **shapes.KINDS, **images.KINDS, **sequences.KINDS
+    **pointwise.KINDS, **products.KINDS, **shapes.KINDS, **images.KINDS, **sequences.KINDS,
+    **recurrent.KINDS,
 }  # fmt: skip
 _TAKE_IDS = {"input", "embedding", "reshape"}  # the others take ids as numbers
 _STRANGE = {"python": "is written in Python"}
@@ -115,18 +117,15 @@ def _written(writer: Writer, i: int, values: Sequence[str]) -> str:
 
 
 def _compare(one: tuple[Writer, list[Any]], other: tuple[Writer, list[Any]]) -> None:
-    """The graphs for two numbers of steps: only where they are the same it serves for any."""
-    told = [
-        [
-            (node.SerializeToString(), *(writer.arrays[x].tobytes() for x in node.input
-                                         if x in writer.arrays))
-            for node in made
-        ]
-        for writer, made in (one, other)
-    ]  # fmt: skip
-    for node, a, b in zip(one[1], *told, strict=False):
-        if a != b:
-            layer = node.name.rpartition("/")[0] or node.name
+    """Only where the graphs for two numbers of steps are the same it serves for any."""
+
+    def told(writer: Writer, node: Any) -> list[bytes]:
+        held = [writer.arrays[x] for x in node.input if x in writer.arrays]
+        return [node.SerializeToString(), *(array.tobytes() for array in held)]
+
+    for a, b in itertools.zip_longest(one[1], other[1]):
+        if a is None or b is None or told(one[0], a) != told(other[0], b):
+            layer = (a or b).name.rpartition("/")[0]
             raise ValueError(
                 f"layer {layer!r} depends on the number of steps in a way that ONNX needs as a "
                 "number; export the model with an Input of a fixed length"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...base.digests import sha256
 from ...base.memory import Array, Shape
 from ...graph.lowering import Lowering
 from ...graph.parameter import Parameter
@@ -64,6 +65,7 @@ class Writer:
         self.nodes: list[Any] = []
         self.arrays: dict[str, Array] = {}
         self._names = {*names[0], *names[1]}
+        self._inside: dict[str, set[str]] = {}  # of a loop, by its first output: what it reads
         self._known: dict[tuple[Any, ...], str] = {}  # constants, and weights as they are laid out
         self._turned: dict[str, tuple[str, Shape]] = {}  # of what a value is a transpose, and how
 
@@ -93,6 +95,45 @@ class Writer:
         self.nodes.append(made)
         return outputs
 
+    def scan(
+        self,
+        states: Sequence[str],
+        series: Sequence[str],
+        body: Callable[[list[str], list[str]], tuple[list[str], str]],
+        backwards: bool,
+    ) -> list[str]:
+        """A loop over axis 0 of `series`: ``body(states, now)`` gives the next states and y; all
+        last states, and y with that axis. Inside, of what is outside only constants are read."""
+        helper, outer, self.nodes = self.onnx.helper, self.nodes, []
+        ins = [[self.name(f"{self.label}/{x}") for _ in some]
+               for x, some in (("state", states), ("now", series))]  # fmt: skip
+        made, y = body(*ins)
+        inner, self.nodes = self.nodes, outer
+        ends = [self.name(f"{self.label}/next") for _ in range(len(made) + 1)]
+        pairs = zip([*made, y], ends, strict=True)  # a value may come out twice
+        inner += [helper.make_node("Identity", [x], [end], name=end) for x, end in pairs]
+        number = helper.np_dtype_to_tensor_dtype(self.dtype)
+        kinds = [number] * (len(states) + 1) + [self.onnx.TensorProto.BOOL] * (len(series) - 1)
+        told = zip([*ins[0], *ins[1]], kinds, strict=True)
+        graph = helper.make_graph(
+            inner,
+            self.name(f"{self.label}/steps"),
+            [helper.make_tensor_value_info(x, kind, None) for x, kind in told],
+            [helper.make_tensor_value_info(x, number, None) for x in ends],
+        )
+        way = int(backwards)
+        found = self.add_several(
+            "Scan",
+            [*states, *series],
+            len(ends),
+            body=graph,
+            num_scan_inputs=len(series),
+            scan_input_directions=[way] * len(series),
+            scan_output_directions=[way],
+        )
+        self._inside[found[0]] = {x for node in inner for x in node.input}
+        return found
+
     def constant(self, value: Any) -> str:
         """An array of the model's dtype."""
         return self._held(np.asarray(value, self.dtype), "constant")
@@ -108,7 +149,9 @@ class Writer:
 
     def _held(self, array: Array, wish: str) -> str:
         array = np.ascontiguousarray(array).reshape(array.shape)
-        key = (wish, array.dtype.str, array.shape, array.tobytes())
+        digest = sha256()
+        digest.update(array.data)
+        key = (wish, array.dtype.str, array.shape, digest.digest())
         if key not in self._known:
             self._known[key] = name = self.name(wish)
             self.arrays[name] = array
@@ -205,6 +248,7 @@ class Writer:
         for node in reversed(self.nodes):
             if wanted & set(node.output):
                 wanted.update(node.input)
+                wanted |= self._inside.get(node.output[0], set())
                 kept.append(node)
         for node in kept:
             for field in (node.input, node.output):
