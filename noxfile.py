@@ -254,6 +254,14 @@ def onnx(session: nox.Session) -> None:
 
 
 @nox.session
+def c_export(session: nox.Session) -> None:
+    """Networks in C under every compiler that is here, with its sanitizers and without."""
+    session.install(".[test]")
+    session.run("pytest", "tests/test_export_c.py")
+    session.run("python", "-m", "tests.helpers.compiled", *(session.posargs or ["30"]))
+
+
+@nox.session
 def stubs(session: nox.Session) -> None:
     """Write the type stubs of the compiled module anew; a test compares them."""
     session.install(".", "pybind11-stubgen>=2.5", "ruff")

@@ -9,6 +9,7 @@ from . import plain, tables, words
 
 _EXPORT = """example:
   bpcore export model.safetensors --onnx net.onnx
+  bpcore export model.safetensors --c net.c
 """
 
 
@@ -20,14 +21,25 @@ def add(commands: Any) -> None:
     )
     export.add_argument("model", type=words.path)
     formats = export.add_mutually_exclusive_group(required=True)
+    formats.add_argument(
+        "--c", type=words.path, metavar="net.c", help="as C99, and net.h beside it"
+    )
     formats.add_argument("--onnx", type=words.path, metavar="net.onnx", help="as an ONNX model")
     export.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     """Write the model's network in the one format that was asked for."""
-    tables.check_outputs(arguments, "--onnx")
+    tables.check_outputs(arguments, "--c", "--onnx")
+    target = arguments.c or arguments.onnx
+    header = target.with_suffix(".h")
+    known = arguments.c is not None and header.exists() and arguments.model.exists()
+    if known and header.samefile(arguments.model):
+        raise ValueError(f"--c: {header} is the model itself, beside which its header would be")
     model = plain.load(arguments.model)
-    model.to_onnx(arguments.onnx)
-    print(f"model exported to {arguments.onnx.resolve()}")
+    if arguments.c:
+        model.to_c(arguments.c)
+    else:
+        model.to_onnx(arguments.onnx)
+    print(f"model exported to {target.resolve()}")
     return 0

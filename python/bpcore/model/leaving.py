@@ -51,3 +51,45 @@ class Leaving:
         names = engine.signature.inputs.names, engine.signature.outputs.names
         content = onnx.model(self.name, engine.nodes, ends, names, engine.dtype, opset)
         write_atomically(name, content)
+
+    def to_c(self, path: Any, name: str = "net", test_vectors: Any = None) -> None:
+        """Write the model as one C99 file, and a header beside it, for microcontrollers and others.
+
+        Parameters
+        ----------
+        path : path
+            Of the file, ``*.c``; its header is ``*.h``. Each is written whole or not at all.
+        name : str
+            What all names in C begin with.
+        test_vectors : array (N, ...), or list, tuple or dict for several inputs, optional
+            Rows that go into the file together with the model's answers, for its self test.
+
+        Raises
+        ------
+        NotBuiltError
+            The model has no weights yet.
+        ValueError
+            `name` is no name in C, an input leaves its length open, or a layer has no counterpart
+            in C; nothing was written.
+
+        Notes
+        -----
+        The file needs a C99 compiler and <math.h>, and no memory but its own: weights are
+        constants, values between layers lie in one static buffer. It has
+        ``void net_predict(const float *x, float *y)`` (double for a float64 model, one pointer for
+        each input and output, int32_t for ids), which computes what `predict` does for one sample;
+        sizes as macros; and with `test_vectors` ``int net_self_test(void)``: how many rows are
+        answered wrongly. Compiled with ``-DNET_MAIN`` it is a program. See docs/export.md.
+
+        Examples
+        --------
+        >>> import bpcore as bp, os, tempfile
+        >>> model = bp.Sequential([bp.Input((2,)), bp.layers.Dense(1, "tanh")], seed=0)
+        >>> path = os.path.join(tempfile.mkdtemp(), "net.c")
+        >>> model.to_c(path, test_vectors=[[0.0, 1.0]])
+        >>> sorted(os.listdir(os.path.dirname(path)))
+        ['net.c', 'net.h']
+        """
+        from . import in_c
+
+        in_c.write(self, self._built(), path, name, test_vectors)

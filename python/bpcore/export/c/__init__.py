@@ -1,0 +1,143 @@
+"""C99: a graph of layers as one file that a microcontroller's compiler takes.
+
+`files` reads the nodes that the layers wrote down (`steps.py`), finds places for their values, and
+writes a call for each (`ops.py`) of a function in C (`kernels.py`, `functions.py`). The network
+computes what `predict` does. What has no counterpart is refused by name before anything is written.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..._version import __version__
+from ...base import checks
+from ...base.memory import Array, Shape
+from . import checking, steps
+from .ops import KINDS, obstacle
+from .steps import Program, Source
+from .writer import Writer, argument, comment
+
+_KEYWORDS = (
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while"
+)
+
+
+class Files(NamedTuple):
+    """What is written: the file, and the header for those who call it."""
+
+    source: str
+    header: str
+
+
+def files(source: Source, name: str, rows: tuple[list[Array], list[Array]] | None) -> Files:
+    """The network `source` as C with names that begin with `name`; `rows`: inputs and answers
+    for its self test."""
+    program = steps.read(source, KINDS, obstacle)
+    places = steps.place(program, KINDS)
+    writer = Writer(name, source.low.dtype, program, places)
+    calls = [line for s in program.steps for line in writer.write(s, KINDS[s.op].write)]
+    body = _predict(program, places.size, calls)
+    used = writer.collected(body)
+    test = checking.test(writer, rows) if rows is not None else ""
+    head = _head(source, writer, places.size, rows is not None)
+    declared = _declarations(writer, places.size, rows is not None)
+    main = checking.main(writer, rows is not None)
+    parts = [head, "#include <math.h>\n#include <stddef.h>", declared, used, body, test, main]
+    text = "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
+    return Files(writer.finish(text), writer.finish(f"/* {_title(source, name)} */\n{declared}"))
+
+
+def identifier(name: str) -> str:
+    """The name of a network in C."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, got {checks.describe(name)}")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _KEYWORDS.split():
+        raise ValueError(
+            f"name is {name!r}, expected a name in C that all others in the file begin with: a "
+            "letter, then letters, digits and underscores, and no keyword; for example 'net'"
+        )
+    return name
+
+
+def _title(source: Source, name: str) -> str:
+    return f"{name}: the network {comment(source.title)}, written by bpcore {__version__}"
+
+
+def _head(source: Source, writer: Writer, arena: int, tested: bool) -> str:
+    name, program = writer.name, writer.program
+    lines = [_title(source, name) + ".", "", f"  {'layer':<40} {'output':<18} {'parameters':>10}"]
+    for label, shape, count in source.layers:
+        lines.append(f"  {comment(label):<40} {comment(str(shape)):<18} {count:>10,}")
+    size = 4 if writer.single else 8
+    lines += [
+        "",
+        f"  Flash: {writer.flash:,} bytes of weights, and the code. RAM: {arena * size:,} bytes, "
+        "static, and",
+        "  a few hundred of stack.",
+        "",
+    ]
+    for letter, ends, names in (
+        ("x", program.inputs, source.names[0]),
+        ("y", program.outputs, source.names[1]),
+    ):
+        for value, k in sorted(ends.items(), key=lambda item: item[1]):
+            told = f"  {argument(letter, k, len(ends))}: {_shape(program.shapes[value])}"
+            lines.append(f"{told} {'whole ' * (value in program.ids)}numbers, {comment(names[k])}")
+            columns = source.columns[k] if letter == "x" else None
+            lines += [f"     {i}: {comment(c)}" for i, c in enumerate(columns or ())]
+    lines += [
+        "",
+        f"  {name}_predict works in one static buffer: it must not run twice at a time (from two",
+        "  threads, or from an interrupt while it runs). x and y must not overlap.",
+        f"  Compiled with -D{name.upper()}_MAIN this file is a program that "
+        + ("tests itself." if tested else "reads rows of x and prints y."),
+    ]
+    return "/* " + "\n".join(f" * {line}".rstrip() for line in lines)[3:] + "\n */"
+
+
+def _shape(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _parameters(program: Program) -> str:
+    xs = sorted(program.inputs, key=program.inputs.__getitem__)
+    ys = sorted(program.outputs, key=program.outputs.__getitem__)
+    told = [
+        f"const {'int32_t' if v in program.ids else 'real'} *{argument('x', k, len(xs))}"
+        for k, v in enumerate(xs)
+    ]
+    return ", ".join([*told, *(f"real *{argument('y', k, len(ys))}" for k in range(len(ys)))])
+
+
+def _declarations(writer: Writer, arena: int, tested: bool) -> str:
+    upper, program = writer.name.upper(), writer.program
+    guard = f"{upper}_H"
+    lines = [f"#ifndef {guard}", f"#define {guard}", ""]
+    if program.ids:
+        lines += ["#include <stdint.h>", ""]
+    lines.append("/* How many numbers each input and output has, and the static buffer. */")
+    for letter, ends in (("X", program.inputs), ("Y", program.outputs)):
+        for value, k in sorted(ends.items(), key=lambda item: item[1]):
+            told = f"{upper}_{argument(letter, k, len(ends))}_SIZE"
+            lines.append(f"#define {told} {math.prod(program.shapes[value])}")
+    lines += [f"#define {upper}_ARENA_SIZE {arena}", ""]
+    lines += ["#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
+    lines += [f"void @predict({_parameters(program)});"]
+    if tested:
+        lines += ["/* How many of the rows in this file are answered wrongly. */"]
+        lines += ["int @self_test(void);"]
+    lines += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif"]
+    return "\n".join(lines)
+
+
+def _predict(program: Program, arena: int, calls: Sequence[str]) -> str:
+    lines = [f"void @predict({_parameters(program)}) {{"]
+    if arena:
+        lines.append(f"  static real a[{arena}];")
+    lines += [f"  {call}" for call in calls if call]
+    return "\n".join([*lines, "}"]) + "\n"
