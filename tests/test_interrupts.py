@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import os
 import pickle
 import signal
@@ -67,6 +68,38 @@ def test_every_call_interrupted_here_and_there(bench):
 def test_every_call_interrupted_by_signals():
     hits = interrupts.run(60)
     assert sum(hits.values()) >= 60
+
+
+ASSIGNMENTS = {
+    "momentum": lambda m: setattr(m.optimizer, "momentum", 0.3),
+    "trainable": lambda m: setattr(m.layers[-1], "trainable", False),
+    "trainable, of a weight": lambda m: setattr(m.weights[0], "trainable", False),
+    "regularizer": lambda m: setattr(m.weights[0], "regularizer", "l2"),
+    "constraint": lambda m: setattr(m.weights[0], "constraint", bp.constraints.MaxNorm(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_an_interrupted_assignment_counts_if_it_is_seen(name):
+    """The next step is that of a copy, which has to find all out anew."""
+    x, y = np.array([[1.0], [3.0]]), np.array([[2.0], [-1.0]])
+    for at in itertools.count(1):
+        layers = [bp.Input((1,)), bp.layers.Dense(2), bp.layers.Dense(1)]
+        model = bp.Sequential(layers, dtype="float64", seed=0)
+        model.compile(bp.optimizers.SGD(0.05, momentum=0.9), "mse")
+        for _ in range(2):
+            model.train_on_batch(x, y)
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupted = Interrupted(at)
+            interrupted(ASSIGNMENTS[name], model)
+        other = copy.deepcopy(model)
+        for one in (model, other):
+            one.train_on_batch(x, y)
+        for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+            assert np.array_equal(a, b), at
+        if interrupted.count < at:
+            break
+    assert at > 20
 
 
 class Leaves(bp.callbacks.Callback):

@@ -42,8 +42,11 @@ class Edition:
     number = 0
 
     @classmethod
-    def next(cls) -> None:
-        """After such an assignment."""
+    def assign(cls, item: Any, name: str, value: Any) -> None:
+        """Such an assignment: counted before it, as Ctrl-C may come between, and behind it, as
+        another thread may have looked meanwhile."""
+        cls.number += 1
+        setattr(item, name, value)
         cls.number += 1
 
 
@@ -150,8 +153,7 @@ class Parameter:
 
     @trainable.setter
     def trainable(self, flag: bool) -> None:
-        self._trainable = checks.boolean("trainable", flag)
-        Edition.next()
+        Edition.assign(self, "_trainable", checks.boolean("trainable", flag))
 
     @property
     def regularizer(self) -> Any:
@@ -162,8 +164,7 @@ class Parameter:
     def regularizer(self, new: Any) -> None:
         found = regularizers.get(new)
         regularizers.check_shape(self.name, found, self.shape)
-        self._regularizer = found
-        Edition.next()
+        Edition.assign(self, "_regularizer", found)
 
     @property
     def constraint(self) -> Any:
@@ -174,8 +175,7 @@ class Parameter:
     def constraint(self, new: Any) -> None:
         found = constraints.get(new)
         constraints.check_shape(self.name, found, self.shape)
-        self._constraint = found
-        Edition.next()
+        Edition.assign(self, "_constraint", found)
 
     def held(self) -> tuple[Array, Array, _core.Counter]:
         """For the core: the array, the view that users see, and how often calls have changed it."""

@@ -154,8 +154,7 @@ class Layer(arguments.Configured):
 
     @trainable.setter
     def trainable(self, flag: bool) -> None:
-        self._trainable = checks.boolean("trainable", flag)
-        Edition.next()
+        Edition.assign(self, "_trainable", checks.boolean("trainable", flag))
 
     @property
     def dtype(self) -> str:

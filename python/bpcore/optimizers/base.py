@@ -73,9 +73,10 @@ class Optimizer(arguments.Configured):
         known = not self._made or name.startswith("_") or name in self.__dict__
         if not known and not hasattr(type(self), name):
             raise self._unknown(name)
+        counts = name == "_began" or not name.startswith("_")
+        self.__dict__["_assigned"] = self._assigned + counts  # as Ctrl-C may come between,
         super().__setattr__(name, value)
-        if name == "_began" or not name.startswith("_"):
-            self.__dict__["_assigned"] = self._assigned + 1
+        self.__dict__["_assigned"] = self._assigned + counts  # and another thread may have looked
 
     def __getattr__(self, name: str) -> Any:
         raise self._unknown(name)  # the usual ways have not found it
