@@ -1,5 +1,6 @@
 """Exported ONNX files: ONNX Runtime answers what `predict` does."""
 
+import doctest
 import math
 import pathlib
 import re
@@ -219,7 +220,7 @@ def test_masking_by_a_value(tmp_path):
 
 
 def small():
-    layers = [bp.Input((5,), name="x"), L.Dense(4, "relu"), L.Dropout(0.5), L.Dense(3, name="y")]
+    layers = [bp.Input((5,)), L.Dense(4, "relu"), L.Dropout(0.5), L.Dense(3)]
     return bp.Sequential(layers, name="small", seed=0)
 
 
@@ -238,6 +239,20 @@ def test_names_shapes_and_who_wrote_it(tmp_path):
     made = onnx.load_from_string(content(small(), tmp_path / "net.onnx"))
     assert made.graph.name == "small"
     assert [w.name for w in made.graph.initializer] == [p.name for p in small().weights]
+
+
+def test_examples_of_the_docs(tmp_path, monkeypatch):
+    """What is skipped elsewhere, as it needs the packages."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    page = (pathlib.Path(support.ROOT) / "docs/export.md").read_text()
+    blocks = re.findall(r"^```python onnx\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec("".join(blocks), {"__name__": "page"})
+    assert len(blocks) == 2
+    told = bp.Model.to_onnx.__doc__.replace("# doctest: +SKIP", "")
+    example = doctest.DocTestParser().get_doctest(told, {}, "to_onnx", None, 0)
+    assert doctest.DocTestRunner().run(example) == (0, 5)
 
 
 # ---- what is refused, before anything is written -------------------------------------------------
@@ -338,9 +353,12 @@ def test_bad_input_of_the_command(tmp_path, capsys):
 def test_a_model_for_tables_is_refused(tmp_path, capsys):
     from bpcore.tabular import TabularRegressor
 
-    model = TabularRegressor((2,), epochs=1, random_state=0)
-    model.fit({"a": [1.0, 2.0, 3.0, 4.0]}, np.arange(4.0)).save(tmp_path / "t.st")
+    model, table = TabularRegressor((2,), epochs=1, random_state=0), {"a": [1.0, 2.0, 3.0, 4.0]}
+    model.fit(table, np.arange(4.0)).save(tmp_path / "t.st")
     target = tmp_path / "net.onnx"
     assert cli.main(["export", str(tmp_path / "t.st"), "--onnx", str(target)]) == 2
     assert "hand on its network model_" in capsys.readouterr().err
     assert not target.exists()
+    run = session(content(model.model_, target))  # the way out
+    (y,) = run(None, {model.model_.inputs[0].name: model.preprocessor_.transform(table)})
+    np.testing.assert_allclose(y[:, 0] * model.scale_ + model.mean_, model.predict(table), 1e-5)

@@ -22,7 +22,7 @@ class Leaving:
         path : path
             Of the file, written whole or not at all.
         opset : int
-            The version of ONNX's operations, 17 to 23.
+            The version of ONNX's operations, 17 to 23, or to the newest that the package knows.
 
         Raises
         ------
@@ -31,11 +31,23 @@ class Leaving:
         ImportError
             The package ``onnx`` is missing (``pip install 'bpcore[onnx]'``).
         ValueError
-            A layer has no counterpart in ONNX.
+            A layer is written in Python, or depends on the number of steps that an Input leaves
+            open; the opset is another; there are more than 2 GiB of weights.
 
         Notes
         -----
-        Inputs and outputs have the model's names and dtype; the batch may be of any size.
+        Inputs and outputs have the model's names and dtype, ids are int64; batches may be of any
+        size, and sequences of any length where the Input leaves it open. What becomes of each layer
+        is told in ``docs/export.md``. Format: https://onnx.ai/onnx/.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> layers = [bp.Input((4,)), bp.layers.Dense(2, "relu")]
+        >>> bp.Sequential(layers, seed=0).to_onnx("net.onnx")  # doctest: +SKIP
+        >>> import onnx  # doctest: +SKIP
+        >>> [node.op_type for node in onnx.load("net.onnx").graph.node]  # doctest: +SKIP
+        ['Gemm', 'Relu']
         """
         from ..export import onnx
         from ..files.atomic import write_atomically
