@@ -352,3 +352,44 @@ def test_a_setting_that_another_thread_assigns_while_a_step_begins_is_not_lost(m
             net.step()
             net.settings["momentum"] = 0.3
     assert net.same()
+
+
+@pytest.mark.parametrize("rate", [0.05, "a schedule"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_momentum_that_is_assigned_changes_the_inertia_too(step, rate):
+    """v = momentum v + (1 - momentum) g, by the momentum of now."""
+    net = OnOneWeight()
+    schedule = bp.schedules.Exponential(0.05, 1, 1.0) if rate == "a schedule" else rate
+    net.model.compile(bp.optimizers.SGD(schedule, momentum=0.9, inertia=True), "mse")
+    for momentum in (0.9, 0.9, 0.5, 0.5):
+        net.change(momentum=momentum, learning_rate=0.05 * (1 - momentum))
+        net.model.optimizer.learning_rate = schedule
+        STEPS[step](net.model, net.x, net.y)
+        net.step()
+        assert net.same(), momentum
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (lambda: bp.optimizers.SGD(0.05), {"momentum": 0.5}),
+        (lambda: bp.optimizers.SGD(0.05, momentum=0.9), {"momentum": 0.0, "weight_decay": 0.1}),
+        (lambda: bp.optimizers.AdamW(0.05), {"weight_decay": 0.5, "beta_1": 0.5, "lr": 0.01}),
+    ],
+)
+def test_settings_that_were_assigned_are_in_a_checkpoint(make, settings, tmp_path):
+    net, path = OnOneWeight(), tmp_path / "model.safetensors"
+    net.model.compile(make(), "mse")
+    net.model.train_on_batch(net.x, net.y)
+    for name, value in settings.items():
+        setattr(net.model.optimizer, name, value)
+    net.model.train_on_batch(net.x, net.y)
+    net.model.save_checkpoint(path)
+    other = bp.load_checkpoint(path)
+    assert all(getattr(other.optimizer, name) == value for name, value in settings.items())
+    for model in (net.model, other):
+        model.train_on_batch(net.x, net.y)
+    assert np.array_equal(net.model.weights[0].value, other.weights[0].value)
+    with pytest.raises(AttributeError):
+        net.model.optimizer.momentun = 0.5
+    assert "momentun" not in net.model.optimizer.get_config()

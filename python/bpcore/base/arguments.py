@@ -26,6 +26,11 @@ def _signature(cls: type) -> inspect.Signature:
     return inspect.signature(inspect.unwrap(cls.__init__))  # type: ignore[misc]
 
 
+def names(cls: type) -> Mapping[str, Any]:
+    """The arguments of a class that have a name, by it."""
+    return _signature(cls).parameters
+
+
 @functools.lru_cache(maxsize=512)
 def _plain_arguments(cls: type) -> tuple[tuple[str, ...], dict[str, Any], frozenset[str]] | None:
     """Arguments by position, all with their defaults, and those without one; None where there are

@@ -58,9 +58,12 @@ class SGD(Optimizer):
         self.nesterov = checks.boolean("nesterov", nesterov)
         self.inertia = checks.boolean("inertia", inertia)
         self.weight_decay = _decay(weight_decay)
-        self._rate_factor = 1.0 - self.momentum if self.inertia else 1.0
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs momentum > 0, got momentum=0")
+
+    @property
+    def _rate_factor(self) -> float:  # type: ignore[override]
+        return 1.0 - self.momentum if self.inertia else 1.0
 
     def spec(self) -> dict[str, Any]:
         kind = "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"

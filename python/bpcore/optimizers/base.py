@@ -23,7 +23,7 @@ class Optimizer(arguments.Configured):
     Attributes
     ----------
     learning_rate : float or schedule
-        May be assigned between fits. ``lr`` is another name of it.
+        May be assigned between fits, as other settings. ``lr`` is another name of it.
     iterations : int
         Updates done so far, over all fits.
     """
@@ -76,6 +76,8 @@ class Optimizer(arguments.Configured):
         counts = name == "_began" or not name.startswith("_")
         self.__dict__["_assigned"] = self._assigned + counts  # as Ctrl-C may come between,
         super().__setattr__(name, value)
+        if self._made and name in arguments.names(type(self)):
+            self._config_args[name] = getattr(self, name)  # as what is assigned may be converted
         self.__dict__["_assigned"] = self._assigned + counts  # and another thread may have looked
 
     def __getattr__(self, name: str) -> Any:

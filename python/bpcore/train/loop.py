@@ -409,7 +409,7 @@ class Rates:
     def __init__(self, optimizer: Any) -> None:
         self.optimizer = optimizer
         self.constant = False
-        self.rate: Any = None
+        self.of: Any = None  # the schedule, and the optimizer's factor
         self.origin: Any = None  # what the rates follow from; None: nobody can tell
         self.first = -1  # -1: none are known
         self.values = np.empty(0)  # of this rate, from step `first` on
@@ -421,9 +421,10 @@ class Rates:
 
     def next(self, step: int) -> Array:
         """Rates from `step` on, at least one; one alone is meant for all steps if constant."""
-        rate = self.optimizer.learning_rate  # a callback may have assigned another
+        optimizer = self.optimizer
+        rate, factor = optimizer.learning_rate, optimizer._rate_factor  # which callbacks may change
         if isinstance(rate, float):
-            rate *= self.optimizer._rate_factor
+            rate *= factor
             if not self.constant or self.values[0] != rate:
                 self.constant, self.first, self.values = True, -1, np.array([rate])
             return self.values
@@ -431,8 +432,8 @@ class Rates:
         offset = step - self.first
         origin = rate._origin() if isinstance(rate, Schedule) else None
         known = self.first >= 0 and 0 <= offset < len(self.values)
-        if not known or self.rate is not rate or self.origin != origin:
-            self.rate, self.origin = rate, origin
+        if not known or self.of != (rate, factor) or self.origin != origin:
+            self.of, self.origin = (rate, factor), origin
             self.first, offset = step, 0
-            self.values = self.optimizer.rates(step, _RATES)
+            self.values = optimizer.rates(step, _RATES)
         return np.ascontiguousarray(self.values[offset:])
