@@ -90,11 +90,12 @@ def difference(found, expected):
 class Library:
     """Networks in one file, each under a name of its own."""
 
-    def __init__(self, folder, models, *options):
-        """`models`: by name."""
+    def __init__(self, folder, models, *options, write=True):
+        """`models`: by name; `write`: whether they are not yet written in C."""
         self.models = models
         for name, model in models.items():
-            model.to_c(folder / f"{name}.c", name=name)
+            if write:
+                model.to_c(folder / f"{name}.c", name=name)
         every = folder / "networks.c"
         every.write_text("".join(f'#include "{name}.c"\n' for name in models))
         made = compile_c(every, folder / "networks.so", "-shared", "-fPIC", *options)
@@ -119,11 +120,12 @@ class Library:
         return ys
 
 
-def run_self_tests(folder, models, compiler, *options):
-    """Networks with answers, by name (model, inputs): compiled to one program that tests all."""
+def run_self_tests(folder, models, compiler, *options, **told):
+    """Networks with answers, by name (model, inputs): compiled to one program that tests all.
+    `told`: further arguments of `to_c`."""
     for name, (model, xs) in models.items():
         given = xs if len(xs) > 1 else xs[0]
-        model.to_c(folder / f"{name}.c", name=name, test_vectors=given)
+        model.to_c(folder / f"{name}.c", name=name, test_vectors=given, **told)
     calls = "".join(f'  wrong += failed("{name}", {name}_self_test());\n' for name in models)
     main = folder / "main.c"
     main.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -14,8 +15,18 @@ from ..export import c
 from ..export.c.steps import Source
 from ..files.atomic import write_atomically
 
+_BATCH = 1024  # rows of calibration at a time
 
-def write(model: Any, engine: Any, path: Any, name: str, test_vectors: Any) -> None:
+
+def write(
+    model: Any,
+    engine: Any,
+    path: Any,
+    name: str,
+    test_vectors: Any,
+    int8: bool,
+    calibration: Any,
+) -> None:
     """`Model.to_c` of a built model."""
     target = checks.path(path)
     stem, end = os.path.splitext(target)
@@ -23,8 +34,15 @@ def write(model: Any, engine: Any, path: Any, name: str, test_vectors: Any) -> N
         raise ValueError(f"path is {target!r}, expected a file *.c, beside which *.h is written")
     name = c.identifier(name)
     parts = source(model, engine)
+    if checks.boolean("int8", int8) != (calibration is not None):
+        raise ValueError(
+            "int8=True and calibration=x belong together: rows like those that will come tell "
+            "which range each value has; got "
+            + ("int8 without calibration" if int8 else "calibration without int8")
+        )
     rows = None if test_vectors is None else _answered(engine, test_vectors)
-    made = c.files(parts, name, rows)
+    calibrate = _Calibration(engine, calibration) if int8 else None
+    made = c.files(parts, name, rows, calibrate)
     write_atomically(f"{stem}.h", made.header.encode("ascii"))
     write_atomically(target, made.source.encode("ascii"))
 
@@ -66,3 +84,29 @@ def _answered(engine: Any, x: Any) -> tuple[list[Array], list[Array]]:
     ]
     again = signature.read_inputs(xs if len(xs) > 1 else xs[0], "test_vectors")
     return xs, engine.net.forward(again.xs, False)
+
+
+class _Calibration:
+    """Ranges of values, from rows of data."""
+
+    def __init__(self, engine: Any, x: Any) -> None:
+        self.engine, self.found = engine, engine.signature.read_inputs(x, "calibration")
+
+    def __call__(self, values: list[int]) -> dict[int, tuple[float, float]]:
+        """The least and the largest number of each value, a node of the lowered graph."""
+        inner = [v for v in values if v >= len(self.engine.signature.inputs)]
+        ranges = dict.fromkeys(values, (math.inf, -math.inf))
+        net = self.engine.low.network(inner) if inner else None
+        for start in range(0, self.found.n, _BATCH):
+            xs = [a[start : start + _BATCH] for a in self.found.xs]
+            made = dict(zip(inner, net.forward(xs, False) if net else (), strict=True))
+            for v in values:
+                y = np.asarray(made[v] if v in made else xs[v])
+                ranges[v] = min(ranges[v][0], float(y.min())), max(ranges[v][1], float(y.max()))
+        for v, told in ranges.items():
+            if not np.isfinite(told).all():
+                raise ValueError(
+                    f"calibration: layer {self.engine.low.nodes[v][-1]!r} gives infinity or NaN "
+                    "for these rows; pass rows that the model answers"
+                )
+        return ranges

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..._version import __version__
 from ...base import checks
 from ...base.memory import Array, Shape
-from . import checking, steps
+from . import checking, int8, steps
 from .ops import KINDS, obstacle
 from .steps import Program, Source
 from .writer import Writer, argument, comment
@@ -34,20 +34,42 @@ class Files(NamedTuple):
     header: str
 
 
-def files(source: Source, name: str, rows: tuple[list[Array], list[Array]] | None) -> Files:
-    """The network `source` as C with names that begin with `name`; `rows`: inputs and answers
-    for its self test."""
-    program = steps.read(source, KINDS, obstacle)
-    places = steps.place(program, KINDS)
+def files(
+    source: Source,
+    name: str,
+    rows: tuple[list[Array], list[Array]] | None,
+    calibrate: Callable[[list[int]], int8.Ranges] | None = None,
+) -> Files:
+    """A network as C.
+
+    Parameters
+    ----------
+    source : Source
+    name : str
+        What names in C begin with.
+    rows : (list of array, list of array), optional
+        Inputs and answers for the self test.
+    calibrate : callable, optional
+        From values, which are nodes of the lowered graph, to their ranges: for 8 bits.
+    """
+    program, kinds = steps.read(source, KINDS, obstacle), {**KINDS, **int8.KINDS}
+    if calibrate is not None:
+        wanted = int8.values(program, KINDS)
+        if not wanted:
+            raise ValueError("int8 is of dense layers, and this model has none; leave out int8")
+        program = int8.rewrite(program, calibrate(wanted), KINDS)
+    places = steps.place(program, kinds)
     writer = Writer(name, source.low.dtype, program, places)
-    calls = [line for s in program.steps for line in writer.write(s, KINDS[s.op].write)]
+    calls = [line for s in program.steps for line in writer.write(s, kinds[s.op].write)]
     body = _predict(program, places.size, calls)
     used = writer.collected(body)
     test = checking.test(writer, rows) if rows is not None else ""
     head = _head(source, writer, places.size, rows is not None)
     declared = _declarations(writer, places.size, rows is not None)
     main = checking.main(writer, rows is not None)
-    parts = [head, "#include <math.h>\n#include <stddef.h>", declared, used, body, test, main]
+    includes = ["math", "stddef"] + ["stdint"] * bool(re.search(r"\bint\d+_t\b", declared + used))
+    included = "\n".join(f"#include <{library}.h>" for library in includes)
+    parts = [head, included, declared, used, body, test, main]
     text = "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
     return Files(writer.finish(text), writer.finish(f"/* {_title(source, name)} */\n{declared}"))
 
@@ -81,6 +103,8 @@ def _head(source: Source, writer: Writer, arena: int, tested: bool) -> str:
         "  a few hundred of stack.",
         "",
     ]
+    if program.small:
+        lines += ["  Dense layers work in whole numbers of 8 bits, the rest in float.", ""]
     for letter, ends, names in (
         ("x", program.inputs, source.names[0]),
         ("y", program.outputs, source.names[1]),

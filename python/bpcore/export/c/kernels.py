@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cells import CELLS
+from .int8_kernels import EIGHT
 
 MOST_AXES = 16  # of `broadcast`
 
@@ -412,4 +413,4 @@ static void @pooling(const @windows *g, const real *x, real *y, int most) {
 """,
 }
 
-KERNELS = {**_STRUCTS, **_PLAIN, **CELLS}
+KERNELS = {**_STRUCTS, **_PLAIN, **CELLS, **EIGHT}

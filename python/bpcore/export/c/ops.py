@@ -52,9 +52,24 @@ def _turned(w: Array) -> Array:
     return turned
 
 
-def _masked_dense(c: Writer, s: Step) -> str:
+def _matrix(s: Step) -> tuple[Array, Array]:
+    w = s.params[0].value.astype(np.float64)
+    return (w.T if s.attrs.get("transposed") else w), _bias(s)
+
+
+def _masked_matrix(s: Step) -> tuple[Array, Array]:
     mask = np.asarray(s.attrs["mask"])
-    kernel = c.array(np.where(mask != 0, s.params[0].value, 0).T)
+    return np.where(mask != 0, s.params[0].value.astype(np.float64), 0.0), _bias(s)
+
+
+def _bias(s: Step) -> Array:
+    if len(s.params) > 1:
+        return s.params[1].value.astype(np.float64)
+    return np.zeros(s.shape[-1])
+
+
+def _masked_dense(c: Writer, s: Step) -> str:
+    kernel = c.array(_masked_matrix(s)[0].T)
     bias = c.weight(s.params[1]) if len(s.params) > 1 else c.null
     n, count = _rows(s.seen[0])
     return f"@dense({c.x(0)}, {kernel}, {bias}, {c.y}, {n}, {count}, {s.shape[-1]});"
@@ -339,7 +354,7 @@ def _mask(c: Writer, s: Step) -> str:
 
 
 KINDS: dict[str, Kind] = {
-    "activation": Kind(_map, in_place=_always),
+    "activation": Kind(_map, in_place=_always, is_pointwise=True),
     "average": Kind(_average, in_place=_full),
     "batch_normalization": Kind(
         _batch_normalization, in_place=_always, reads=lambda inputs, attrs: inputs[:1]
@@ -348,16 +363,16 @@ KINDS: dict[str, Kind] = {
     "constant": Kind(_constant, is_fixed=True),
     "convolution": Kind(_convolution),
     "copy": Kind(_copy),
-    "dense": Kind(_dense),
+    "dense": Kind(_dense, matrix=_matrix),
     "dot": Kind(_dot),
     "embedding": Kind(_embedding),
     "exchange": Kind(_exchange),
-    "function": Kind(_map, in_place=_always),
+    "function": Kind(_map, in_place=_always, is_pointwise=True),
     "history": Kind(_history),
     "input": Kind(is_source=True),
     "log_softmax": Kind(_softmax, in_place=_always),
     "mask": Kind(_mask),
-    "masked_dense": Kind(_masked_dense),
+    "masked_dense": Kind(_masked_dense, matrix=_masked_matrix),
     "masking": Kind(_masking),
     "noise": Kind(is_same=True),
     "normalization": Kind(_normalization),

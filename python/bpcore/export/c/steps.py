@@ -7,9 +7,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ... import graph
 from ...base.lengths import MaskKey
-from ...base.memory import Shape
+from ...base.memory import Array, Shape
 from ...graph.parameter import Parameter
 
 
@@ -54,13 +56,20 @@ class Step:
 
 @dataclasses.dataclass
 class Program:
-    """Steps in order, the shapes of values, which of them are the inputs and the outputs."""
+    """Steps in order, the shapes of values, which of them are the inputs and the outputs, whole
+    numbers of the caller's (`ids`) or of 8 bits (`small`)."""
 
     steps: list[Step]
     shapes: dict[int, Shape]
     inputs: dict[int, int]  # number of the input, by value
     ids: set[int]  # values that hold whole numbers
     outputs: dict[int, int]  # number of the output, by value
+    itemsize: int  # of a number
+    small: set[int]
+
+    def room(self, value: int) -> int:
+        """As so many numbers it takes place."""
+        return -(-self.size(value) // self.itemsize) if value in self.small else self.size(value)
 
     def size(self, value: int) -> int:
         """Numbers in a value."""
@@ -84,6 +93,10 @@ class Kind(NamedTuple):
         Whether the step may overwrite its first input.
     reads : callable
         Which of its inputs it reads after training.
+    matrix : callable, optional
+        w (I, O) and b (O,) in float64 of a step that is a dense layer.
+    is_pointwise : bool
+        It is a function of single values, named in its attributes.
     is_same : bool
         Its values are those of its input, perhaps in another shape.
     is_fixed : bool
@@ -96,6 +109,8 @@ class Kind(NamedTuple):
     scratch: Callable[[Step], int] = lambda step: 0
     in_place: Callable[[Step], bool] = lambda step: False
     reads: Callable[[list[int], Mapping[str, Any]], list[int]] = _all
+    matrix: Callable[[Step], tuple[Array, Array]] | None = None
+    is_pointwise: bool = False
     is_same: bool = False
     is_fixed: bool = False
     is_source: bool = False
@@ -111,7 +126,7 @@ def read(source: Source, kinds: Kinds, obstacle: Callable[[Step], str | None]) -
     """
     low = source.low
     same: dict[int, int] = {}  # the value that another one is, too
-    program = Program([], {}, {}, set(), {})
+    program = Program([], {}, {}, set(), {}, np.dtype(low.dtype).itemsize, set())
     steps: dict[int, Step] = {}
     masks = iter(low.mask_inputs)
     for i, (op, inputs, numbers, attrs, name) in enumerate(low.nodes):
@@ -220,12 +235,12 @@ def place(program: Program, kinds: Kinds) -> Places:
             and last[first] == n
             and first not in step.inputs[2:]
             and spans[from_][1] == n
-            and program.size(first) == program.size(value)
+            and program.room(first) == program.room(value)
         ):
             home[value] = from_
             spans[from_][1] = last.get(value, n)
         else:
-            spans[value] = [n, last.get(value, n), program.size(value)]
+            spans[value] = [n, last.get(value, n), program.room(value)]
     offsets: dict[int, int] = {}
     size = 0
     for key, (begin, end, n) in sorted(spans.items(), key=lambda item: -item[1][2]):

@@ -82,7 +82,8 @@ class Writer:
             return argument("y", program.outputs[value], len(program.outputs))
         if value in self._fixed:
             return self._fixed[value]
-        return f"a + {self.places.offsets[self.places.home[value]]}"
+        place = f"a + {self.places.offsets[self.places.home[value]]}"
+        return f"(int8_t *)({place})" if value in program.small else place
 
     def number(self, value: float) -> str:
         """A number of the network's type."""
@@ -108,13 +109,18 @@ class Writer:
                 f"layer {self._step.name!r}: {told or 'a weight'} holds NaN or infinity, which a "
                 "network that works does not; train it anew, or set the weight"
             )
-        self.flash += flat.nbytes
         return self.constant("real", [self.number(v) for v in flat], told)
+
+    def whole(self, kind: str, values: Any) -> str:
+        """Whole numbers of this type that never change: the array's name."""
+        return self.constant(kind, [str(int(v)) for v in np.ravel(values)])
 
     def constant(self, kind: str, numbers: Sequence[str], told: str = "") -> str:
         """An array that never changes, by its numbers: its name."""
         name = f"@{len(self._constants)}"
         remark = f" /* {told} */" if told else ""
+        sizes = {"int8_t": 1, "int32_t": 4}
+        self.flash += len(numbers) * sizes.get(kind, self.program.itemsize)
         self._constants.append(
             block(f"static const {kind} {name}[{len(numbers)}]", numbers, remark)
         )
