@@ -248,9 +248,10 @@ def neighbours(session: nox.Session) -> None:
 
 @nox.session
 def onnx(session: nox.Session) -> None:
-    """Exported models in ONNX's checker and in ONNX Runtime."""
+    """Exported models in ONNX's checker and in ONNX Runtime, and 2,000 random ones."""
     session.install(".[test,onnx]", "onnxruntime>=1.20")
-    session.run("pytest", *(session.posargs or ["tests/test_onnx.py"]))
+    session.run("pytest", "tests/test_onnx.py")
+    session.run("python", "-m", "tests.fuzz.exports", *(session.posargs or ["500"]))
 
 
 @nox.session

@@ -1,7 +1,6 @@
 """Exported ONNX files: ONNX Runtime answers what `predict` does."""
 
 import doctest
-import math
 import pathlib
 import re
 import sys
@@ -14,65 +13,14 @@ from bpcore.cli import commands as cli
 from bpcore.export import onnx as export
 
 from . import cases
-from .helpers import dags, random_nets, support
+from .fuzz import exports
+from .helpers import support
+from .helpers.exported import TOLERANCE, check, content, drawn, session
 
 L = bp.layers
-TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 # Of layers in float64: what ONNX Runtime does not compute; there the reference implementation of
 # the package onnx answers.
 NO_DOUBLE = re.compile("conv|depthwise|averagepooling[12]d|gelu|wide|softplus|softsign|mish")
-
-
-def session(content, reference=False):
-    """The content of a file after ONNX's check of it: a function of arrays by name."""
-    onnx = pytest.importorskip("onnx")
-    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
-    if reference:
-        return judge(onnx.load_from_string(content))
-    runtime = pytest.importorskip("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return runtime.InferenceSession(content, options).run
-
-
-def judge(made):
-    """The package's own evaluator, with an Erf of more digits than float32's."""
-    from onnx.reference import ReferenceEvaluator, op_run
-
-    class Erf(op_run.OpRun):
-        op_domain = ""
-
-        def _run(self, x):
-            return (np.vectorize(math.erf, otypes=[x.dtype])(x),)
-
-    return ReferenceEvaluator(made, new_ops=[Erf]).run
-
-
-def content(model, path, opset=17):
-    model.to_onnx(path, opset)
-    return path.read_bytes()
-
-
-def check(model, xs, path, reference=False, opset=17):
-    """The file's answers are those of `predict`, value by value."""
-    names = [t.name for t in model.inputs]
-    found = session(content(model, path, opset), reference)(None, dict(zip(names, xs, strict=True)))
-    wanted = model.predict(xs[0] if len(xs) == 1 else list(xs))
-    wanted = wanted if isinstance(wanted, list) else [wanted]
-    for t, y, p in zip(model.outputs, found, wanted, strict=True):
-        assert (y.shape, y.dtype) == (p.shape, p.dtype), t.name
-        error = np.max(np.abs(y - p) / (np.abs(p) + np.abs(p).max() + 1e-30), initial=0.0)
-        assert error <= TOLERANCE[model.dtype], f"{t.name}: off by {error:.2g}"
-
-
-def drawn(model, seed=5):
-    """With weights drawn anew, running statistics too."""
-    rng = np.random.default_rng(seed)
-    for p in model.weights:
-        positive = "variance" in p.name
-        some = rng.normal(size=p.shape) / max(1, p.shape[0]) ** 0.5
-        p.value = rng.uniform(0.5, 1.5, p.shape) if positive else some
-    return model
 
 
 def data(model, rows=5, steps=7):
@@ -130,20 +78,25 @@ def test_a_wrong_answer_is_found(tmp_path, monkeypatch):
 # ---- whole networks ------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::bpcore.errors.MismatchWarning")
+@pytest.mark.parametrize("kind", exports.KINDS)
+def test_random_models(kind, tmp_path):
+    """Of steps, of pixels, graphs and chains; `nox -s onnx` takes many."""
+    for seed in range(5):
+        exports.check(kind, seed, tmp_path)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_random_graphs(dtype, tmp_path):
-    """Several inputs and outputs, ranks mixed, layers shared, constants."""
-    for seed in range(8):
-        g, model = dags.build(bp, seed, dtype)
-        xs = [x.astype(dtype) for x in dags.data(g)[0]]
-        check(model, xs, tmp_path / "net.onnx", reference=dtype == "float64")
-
-
-def test_random_nets(tmp_path):
-    for seed in range(8):
-        net = random_nets.Net(seed, dtype="float32")
-        check(net.model, [net.x], tmp_path / "net.onnx")
+def test_functions_constants_and_copies(dtype, tmp_path):
+    """What no row of cases.py has: values that are the same for all samples, kinks, aliases."""
+    x = bp.Input((2, 3), name="x")
+    fixed, ops = L.Constant(np.arange(6.0).reshape(2, 3)).tensor(), bp.ops
+    column = L.Flatten()(L.Dense(1)(x))[:, :1]
+    ends = [L.Concatenate()([x, fixed]), x + fixed * fixed, L.Maximum()([x, 0.5 * fixed]), fixed,
+            L.Add()([x, column]), x[:, 1, ::-2], x, L.StopGradient()(x), x, ops.log(x * x),
+            ops.sqrt(ops.abs(x)), (x * x + 0.1) ** 0.7, 1.0 / (2.0 - fixed / 9.0) - x]  # fmt: skip
+    ends += [L.Activation(name)(x) for name in ("step", "sign")]
+    model = drawn(bp.Model(x, ends, dtype=dtype, seed=0))
+    check(model, data(model), tmp_path / "net.onnx")
 
 
 def image_net():
@@ -214,6 +167,26 @@ def test_masking_by_a_value(tmp_path):
     (x,) = data(model)
     x[1, 2], x[2, 5:], x[3, :, 0], x[4, 0] = -1, -1, -1, -1
     check(model, [x], tmp_path / "net.onnx")
+
+
+def test_cells_of_every_activation(tmp_path):
+    names = [n for n in bp.activations.names() if "softmax" not in n and n not in ("step", "sign")]
+    for kind in (L.SimpleRNN, L.LSTM, L.GRU):
+        x = bp.Input((3, 2))
+        ends = [kind(2, activation=name)(x) for name in names]
+        if kind is not L.SimpleRNN:
+            ends += [kind(2, recurrent_activation=name)(x) for name in names]
+        model = drawn(bp.Model(x, ends, seed=0))
+        check(model, data(model), tmp_path / "net.onnx")
+
+
+def test_ids_of_any_shape(tmp_path):
+    ids, other = bp.Input((4,), name="ids"), bp.Input((2, 2), name="other")
+    ends = [L.Embedding(6, 2)(L.Reshape((2, 2))(ids)), L.Flatten()(L.Embedding(3, 2)(other))]
+    model = drawn(bp.Model([ids, other], ends, seed=0))
+    rng = np.random.default_rng(3)
+    xs = [rng.integers(0, 6, (5, 4)), rng.integers(0, 3, (5, 2, 2))]
+    check(model, xs, tmp_path / "net.onnx")
 
 
 # ---- what stands in the file ---------------------------------------------------------------------

@@ -26,7 +26,6 @@ KINDS: dict[str, Kind] = {
     **pointwise.KINDS, **products.KINDS, **shapes.KINDS, **images.KINDS, **sequences.KINDS,
     **recurrent.KINDS,
 }  # fmt: skip
-_TAKE_IDS = {"input", "embedding", "reshape"}  # the others take ids as numbers
 _STRANGE = {"python": "is written in Python"}
 _LENGTHS = (61, 67)  # where any number of steps is allowed, these two have to give the same
 
@@ -109,8 +108,6 @@ def _written(writer: Writer, i: int, values: Sequence[str]) -> str:
             "compute it between them"
         )
     given = [values[k] for k in inputs]
-    if op not in _TAKE_IDS:
-        given = [writer.cast(x) if x in writer.ids else x for x in given]
     shapes = [low.shapes[k] for k in inputs]
     weights = [low.params[k] for k in numbers]
     return kind(writer, Call(given, shapes, low.shapes[i], weights, attrs, i))

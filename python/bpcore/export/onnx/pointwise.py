@@ -25,6 +25,8 @@ def _times(w: Writer, x: str, factor: float) -> str:
 
 
 def _clipped(w: Writer, x: str, low: float, high: float) -> str:
+    if w.is_double:  # ONNX Runtime refuses a Clip of float64 behind a Relu
+        return w.add("Min", w.add("Max", x, w.constant(low)), w.constant(high))
     return w.add("Clip", x, w.constant(low), w.constant(high))
 
 

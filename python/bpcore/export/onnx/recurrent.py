@@ -15,18 +15,10 @@ from ...base.memory import Array
 from .pointwise import ACTIVATIONS
 from .writer import Call, Kind, Writer
 
-# What ONNX's recurrent operations call an activation, and its alpha and beta.
-_CELLS: dict[str, tuple[str, float, float]] = {
-    "linear": ("Affine", 1.0, 0.0),
-    "tanh": ("Tanh", 0.0, 0.0),
-    "sigmoid": ("Sigmoid", 0.0, 0.0),
-    "relu": ("Relu", 0.0, 0.0),
-    "hard_sigmoid": ("HardSigmoid", 1 / 6, 0.5),
-    "softsign": ("Softsign", 0.0, 0.0),
-    "softplus": ("Softplus", 0.0, 0.0),
-    "leaky_relu": ("LeakyRelu", 0.2, 0.0),
-    "elu": ("Elu", 1.0, 0.0),
-}
+# What ONNX's recurrent operations call an activation; of those with a slope runtimes differ in how
+# they read it.
+_CELLS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softsign": "Softsign",
+          "softplus": "Softplus"}  # fmt: skip
 
 
 class _Op(NamedTuple):
@@ -84,7 +76,7 @@ def _as_one(
     given = [w.transpose(x, [1, 0, 2]), *weights, lengths, *(w.unsqueeze(h, 0) for h in begun)]
     while not given[-1]:
         given.pop()
-    told = {**_cells(names), "hidden_size": units}
+    told: dict[str, Any] = {"activations": [_CELLS[name] for name in names], "hidden_size": units}
     told["direction"] = "reverse" if call.attrs["backwards"] else "forward"
     if "reset_after" in call.attrs:
         told["linear_before_reset"] = int(call.attrs["reset_after"])
@@ -93,16 +85,6 @@ def _as_one(
     if mask is not None:  # what does not count is zeros already
         y = w.add("ScatterElements", y, _spread(w, places, y), y, axis=1)
     return y, [w.squeeze(h, 0) for h in ends]
-
-
-def _cells(names: list[str]) -> dict[str, Any]:
-    """The attributes that name activations."""
-    found = [_CELLS[name] for name in names]
-    told: dict[str, Any] = {"activations": [op for op, *_ in found]}
-    if any(alpha or beta for _, alpha, beta in found):
-        told["activation_alpha"] = [alpha for _, alpha, _ in found]
-        told["activation_beta"] = [beta for *_, beta in found]
-    return told
 
 
 def _gates(op: _Op, a: Array) -> Array:
@@ -155,7 +137,11 @@ def _scanned(
         kept = [w.add("Where", now[1], new, old) for new, old in pairs]
         return kept, w.add("Where", now[1], made[0], w.constant(0.0))
 
-    *ends, y = w.scan(given, series, body, backwards=bool(call.attrs["backwards"]))
+    backwards = bool(call.attrs["backwards"])
+    if backwards:
+        series = [w.reverse(part, 0) for part in series]
+    *ends, y = w.scan(given, series, body)
+    y = w.reverse(y, 0) if backwards else y
     return w.transpose(y, [1, 0, 2]), ends
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .writer import Call, Kind, Writer
-
-LAST = np.iinfo(np.int64).max  # behind the last value of an axis; below its first: -LAST
-
+from .writer import LAST, Call, Kind, Writer
 
 # Where a batch of 1 goes with any other.
 _MERGES = {"add", "subtract", "multiply", "divide", "maximum", "minimum"}
@@ -71,7 +68,7 @@ def _rows(w: Writer, call: Call) -> str:
 def _reverse(w: Writer, call: Call) -> str:
     x = call.inputs[0]
     if len(call.inputs) == 1:
-        return w.cut(x, 1, -1, -LAST, -1)
+        return w.reverse(x, 1)
     lengths = w.cast(w.reduce("ReduceSum", call.inputs[1], [1]), np.int64)
     return w.add("ReverseSequence", x, lengths, batch_axis=0, time_axis=1)
 

@@ -12,6 +12,8 @@ from ...base.memory import Array, Shape
 from ...graph.lowering import Lowering
 from ...graph.parameter import Parameter
 
+LAST = np.iinfo(np.int64).max  # behind the last value of an axis; before its first: -LAST
+
 
 class Call(NamedTuple):
     """A node of the lowered graph: its inputs by their names in ONNX, shapes of samples."""
@@ -100,7 +102,6 @@ class Writer:
         states: Sequence[str],
         series: Sequence[str],
         body: Callable[[list[str], list[str]], tuple[list[str], str]],
-        backwards: bool,
     ) -> list[str]:
         """A loop over axis 0 of `series`: ``body(states, now)`` gives the next states and y; all
         last states, and y with that axis. Inside, of what is outside only constants are read."""
@@ -121,16 +122,8 @@ class Writer:
             [helper.make_tensor_value_info(x, kind, None) for x, kind in told],
             [helper.make_tensor_value_info(x, number, None) for x in ends],
         )
-        way = int(backwards)
-        found = self.add_several(
-            "Scan",
-            [*states, *series],
-            len(ends),
-            body=graph,
-            num_scan_inputs=len(series),
-            scan_input_directions=[way] * len(series),
-            scan_output_directions=[way],
-        )
+        loop = {"body": graph, "num_scan_inputs": len(series)}
+        found = self.add_several("Scan", [*states, *series], len(ends), **loop)
         self._inside[found[0]] = {x for node in inner for x in node.input}
         return found
 
@@ -180,6 +173,10 @@ class Writer:
         """``x[start:stop:step]`` along an axis."""
         told = [self.integers([k]) for k in (start, stop, axis, step)]
         return self.add("Slice", x, *told)
+
+    def reverse(self, x: str, axis: int) -> str:
+        """From the last to the first."""
+        return self.cut(x, axis, -1, -LAST, -1)
 
     def reduce(self, op: str, x: str, axes: Sequence[int], keep: bool = False) -> str:
         """The sum, the mean or the largest value over axes."""
