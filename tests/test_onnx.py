@@ -209,6 +209,10 @@ def test_names_shapes_and_who_wrote_it(tmp_path):
     assert (made.producer_name, made.producer_version) == ("bpcore", bp.__version__)
     assert [(o.domain, o.version) for o in made.opset_import] == [("", 21)]
     assert not any(w.external_data for w in made.graph.initializer)
+    ends = L.Dense(1, name="as many")(b), L.Conv1D(1, 3, name="fewer")(b)
+    made = onnx.load_from_string(content(bp.Model(b, ends, seed=0), tmp_path / "net.onnx"))
+    steps = [o.type.tensor_type.shape.dim[1].dim_param for o in made.graph.output]
+    assert steps == ["T", ""]
     made = onnx.load_from_string(content(small(), tmp_path / "net.onnx"))
     assert made.graph.name == "small"
     assert [w.name for w in made.graph.initializer] == [p.name for p in small().weights]
@@ -267,6 +271,10 @@ def test_refusals(tmp_path):
     for x, y, message in refusals():
         with pytest.raises(ValueError, match=re.escape(message)):
             bp.Model(x, y, seed=0).to_onnx(tmp_path / "net.onnx")
+    lost = small()
+    lost.weights[1].value[2] = np.nan
+    with pytest.raises(ValueError, match="weight 'dense/bias' holds NaN or Inf"):
+        lost.to_onnx(tmp_path / "net.onnx")
     rounded = small()
     rounded._engine.compute = "bfloat16"  # as on a CPU that has it
     with pytest.raises(ValueError, match="'small' computes in bfloat16"):

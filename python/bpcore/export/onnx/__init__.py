@@ -110,6 +110,12 @@ def _written(writer: Writer, i: int, values: Sequence[str]) -> str:
     given = [values[k] for k in inputs]
     shapes = [low.shapes[k] for k in inputs]
     weights = [low.params[k] for k in numbers]
+    for p in weights:
+        if not np.isfinite(p.value).all():
+            raise ValueError(
+                f"layer {writer.label!r}: weight {p.name!r} holds NaN or Inf, expected finite "
+                "numbers; train it anew, or set the weight"
+            )
     return kind(writer, Call(given, shapes, low.shapes[i], weights, attrs, i))
 
 
@@ -145,18 +151,20 @@ def _file(
     onnx = writer.onnx
     number, ids = map(onnx.helper.np_dtype_to_tensor_dtype, (writer.dtype, np.dtype("int64")))
 
-    def told(tensors: Sequence[graph.Tensor], called: Sequence[str]) -> list[Any]:
-        several = sum(is_open(t.shape) for t in tensors) > 1
-        found = []
-        for t, key in zip(tensors, called, strict=True):
-            steps = f"T_{key}" if several else "T"
-            sizes = ["N", *(steps if size is None else size for size in t.shape)]
-            kind = ids if key in writer.ids else number
-            found.append(onnx.helper.make_tensor_value_info(key, kind, sizes))
-        return found
+    several = sum(is_open(t.shape) for t in ends[0]) > 1
 
+    def told(t: graph.Tensor, key: str, steps: str | None) -> Any:
+        sizes = ["N", *(steps if size is None else size for size in t.shape)]
+        return onnx.helper.make_tensor_value_info(key, ids if key in writer.ids else number, sizes)
+
+    pairs = zip(ends[0], names[0], strict=True)
+    given = [told(t, key, f"T_{key}" if several else "T") for t, key in pairs]
+    answers = [  # of as many steps as the input, or of another number
+        told(t, key, "T" if writer.low.shapes[i][:1] == _LENGTHS[:1] and not several else None)
+        for t, key, i in zip(ends[1], names[1], writer.ends, strict=True)
+    ]
     weights = [onnx.numpy_helper.from_array(array, key) for key, array in writer.arrays.items()]
-    drawn = onnx.helper.make_graph(made, name, *map(told, ends, names), weights)
+    drawn = onnx.helper.make_graph(made, name, given, answers, weights)
     opsets = [onnx.helper.make_opsetid("", writer.opset)]
     file = onnx.helper.make_model(
         drawn,

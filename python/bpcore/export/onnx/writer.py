@@ -42,7 +42,7 @@ class Writer:
         The layer that is being written, for names and messages.
     inputs : list of str
         The model's.
-    ends : set of int
+    ends : list of int
         The nodes of the lowered graph that are outputs.
     ids : set of str
         Values that are int64.
@@ -60,7 +60,7 @@ class Writer:
         is_open: bool,
     ) -> None:
         self.onnx, self.low, self.opset, self.open = onnx, low, opset, is_open
-        self.inputs, self.ends = list(names[0]), set(ends)
+        self.inputs, self.ends = list(names[0]), list(ends)
         self.dtype = np.dtype(low.dtype)
         self.label, self.masks = "", 0
         self.ids = {name for k, name in enumerate(names[0]) if low.nodes[k][3].get("ids")}
