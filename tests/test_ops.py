@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore.errors import ShapeError
+
+from .helpers import support
 
 L, ops = bp.layers, bp.ops
 
@@ -210,3 +213,43 @@ def test_what_is_refused():
         ops.matmul(bp.Input((2, 3, 4)), a)
     with pytest.raises(TypeError):
         a ** "2"
+
+
+def test_features_of_steps_of_any_length(rng):
+    """Slices, functions and sums of what a step has; each sequence for itself."""
+    a = bp.Input((None, 3))
+    waves = ops.sin(a[..., 1:]) * ops.sum(a, axis=-1, keepdims=True) - a[..., 0:2] ** 2
+    model = bp.Model(a, [waves, a[..., 2], a[:, 0]], dtype="float64", seed=0)
+    xs = [rng.normal(size=(n, 3)) for n in (4, 2, 5)]
+    got = model.forward(xs)
+    for i, x in enumerate(xs):
+        expected = np.sin(x[:, 1:]) * x.sum(-1, keepdims=True) - x[:, :2] ** 2
+        np.testing.assert_allclose(got[0][i], expected, rtol=0, atol=1e-14)
+        np.testing.assert_array_equal(got[1][i], x[:, 2])
+        np.testing.assert_array_equal(got[2][i], x[0])
+    zeros = [np.zeros((len(x), 2)) for x in xs]
+    dx = model.backward([zeros, [np.ones(len(x)) for x in xs], np.zeros((3, 3))])
+    for part in dx:
+        np.testing.assert_array_equal(part, np.tile([0.0, 0.0, 1.0], (len(part), 1)))
+
+
+def test_a_state_for_each_step_goes_through_a_reshape(rng):
+    a = bp.Input((None, 4))
+    pairs = L.Reshape((-1, 2, 2))(a)[:, :, 0]
+    model = bp.Model(a, L.GRU(3)(pairs), dtype="float64", seed=0)
+    xs = [rng.normal(size=(n, 4)) for n in (4, 2)]
+    support.assert_same(dict(enumerate(model.predict(xs))), {
+        i: model.predict(x[None])[0] for i, x in enumerate(xs)
+    })  # fmt: skip
+
+
+def test_what_steps_of_any_length_refuse(rng):
+    a = bp.Input((None, 3))
+    for index in (-1, slice(1, None), slice(2)):
+        with pytest.raises(IndexError, match="axis 1 has no fixed number of steps, got index"):
+            a[:, index]
+    xs = [rng.normal(size=(n, 3)) for n in (4, 2)]
+    third = bp.Model(a, a[:, 2])
+    np.testing.assert_array_equal(third.predict(xs[:1])[0], xs[0][2].astype("float32"))
+    with pytest.raises(ShapeError, match=r"got places 2 to 2 of axis 1, expected 0 to 1"):
+        third.predict(xs[1:])

@@ -157,3 +157,49 @@ def test_a_pass_that_diverges_leaves_no_trace(rng):
     with pytest.raises(TrainingDiverged, match="dense"):
         model.backward(np.full((4, 2), 3e38))
     assert all((p.grad == 0).all() for p in model.weights)
+
+
+def gives_nan(y):
+    return np.full_like(y, np.nan)
+
+
+def raises(y):
+    raise KeyboardInterrupt
+
+
+def gives_another_shape(y):
+    return y[:2]
+
+
+def gives_what_overflows(y):
+    return np.full_like(y, 3e38)
+
+
+@pytest.mark.parametrize("bad", [gives_nan, raises, gives_another_shape, gives_what_overflows])
+def test_a_step_that_fails_leaves_no_trace(bad, rng):
+    """Neither of weights nor of running statistics, carried states and the next draws."""
+    layers = [L.GRU(3, stateful=True), L.BatchNormalization(), L.Dropout(0.5), L.Dense(2)]
+    model = bp.Sequential([bp.Input((4, 3)), *layers], seed=0)
+    model.compile(bp.optimizers.SGD(0.5))
+    twin = model.clone()
+    twin.compile(bp.optimizers.SGD(0.5))
+    xs = rng.normal(size=(3, 6, 4, 3))
+    for made in (model, twin):
+        made.train_on_batch(xs[0], dy=np.ones((6, 2)))
+    before = model.get_weights()
+    with pytest.raises((ValueError, TrainingDiverged, KeyboardInterrupt)):
+        model.train_on_batch(xs[1], dy=bad)
+    support.assert_same(dict(enumerate(model.get_weights())), dict(enumerate(before)))
+    ys = [made.train_on_batch(xs[2], dy=lambda y: y) for made in (model, twin)]
+    np.testing.assert_array_equal(*ys)
+    support.assert_same(dict(enumerate(model.get_weights())), dict(enumerate(twin.get_weights())))
+
+
+def test_statistics_that_would_overflow_leave_no_trace(rng):
+    model = bp.Sequential([bp.Input((3,)), L.BatchNormalization(), L.Dense(2)], seed=0)
+    model.compile("sgd")
+    before = model.get_weights()
+    for call in (model.forward, lambda x: model.train_on_batch(x, dy=lambda y: y)):
+        with pytest.raises(TrainingDiverged, match="running statistics of layer 'batch_norm"):
+            call(1e25 * rng.normal(size=(6, 3)))
+    support.assert_same(dict(enumerate(model.get_weights())), dict(enumerate(before)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bpcore as bp
+from bpcore.layers import functions
 
 from .helpers import support
 from .test_recurrent import ROWS, Inner, close, is_full, name, weights_of
@@ -283,7 +284,12 @@ def test_windows_of_a_series():
     lambda: [L.GRU(2, return_sequences=True), L.Flatten()],
     lambda: [L.GroupNormalization(1), L.GRU(2)],
     lambda: [L.LayerNormalization([1, 2]), L.GRU(2)],
-    lambda: [L.Reshape((4, 3)), L.GRU(2)],
+    lambda: [L.Reshape((3, 4)), L.GRU(2)],
+    lambda: [functions.ReduceSum(1)],
+    lambda: [functions.ReduceMean((1, 2))],
+    lambda: [functions.Slice(1, 3, 4, -1), L.GRU(2)],
+    lambda: [functions.Slice(1, 3, 1)],
+    lambda: [L.Dense(1), L.Reshape((4,)), L.Activation("softmax")],
 ])  # fmt: skip
 def test_what_mixes_steps_refuses_a_mask(make, rng):
     model = bp.Sequential([bp.Input((4, 3)), *make()], seed=0)

@@ -23,12 +23,12 @@ template <class T> class PyPasses {
   std::int64_t rows() const { return passes_->rows(); }
 
   // The outputs, an array of its own each.
-  py::list forward(const std::vector<py::array>& xs, bool training) {
+  py::list forward(const std::vector<py::array>& xs, bool training, bool settled) {
     BatchSource<T> source;
     source.xs = net_->readers(xs, &source.n);
     std::vector<py::weakref> held;
     for (const py::array& x : xs) held.push_back(holding(x));
-    run([&] { return passes_->forward(source, training); });
+    run([&] { return passes_->forward(source, training, settled); });
     py::list ys;
     const Graph<T>& graph = *net_->graph();
     for (std::size_t k = 0; k < graph.outputs.size(); ++k) {
@@ -94,7 +94,9 @@ template <class T> void bind(py::module_& m, const char* name) {
   using P = PyPasses<T>;
   py::class_<P>(m, name)
       .def(py::init<std::shared_ptr<Network<T>>, std::shared_ptr<Counter>>(), py::arg("net"), py::arg("draws"))
-      .def("forward", &P::forward, py::arg("xs"), py::arg("training"))
+      .def("forward", &P::forward, py::arg("xs"), py::arg("training"), py::arg("settled") = true)
+      .def(
+          "settle", [](P& p) { p.core().settle(); }, "Of a forward that was not settled: it was a training batch.")
       .def("backward", &P::backward, py::arg("dys"), py::arg("grads"), py::arg("inputs"))
       .def_property_readonly(
           "rows", [](const P& p) { return p.rows(); }, "Of the pass that is kept.")

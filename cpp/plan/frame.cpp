@@ -180,7 +180,7 @@ template <class T> void Frame<T>::go_on() {
   for (std::size_t s = 0; s < io_.size(); ++s) io_[s].saved = saved_[s];
 }
 
-template <class T> void Frame<T>::commit(std::int64_t n) {
+template <class T> void Frame<T>::commit(std::int64_t n, bool moves) {
   std::vector<T*> copies;
   std::vector<Buffer<T>> memory;
   for (const ParameterView<T>& param : plan_->graph().params) copies.push_back(param.value);
@@ -202,7 +202,7 @@ template <class T> void Frame<T>::commit(std::int64_t n) {
   each([&](const Step<T>& step, T*, T* copy, std::int64_t size) {
     if (!kernels<T>().all_finite(copy, size)) throw BadStatistics(step.name);
   });
-  each([&](const Step<T>&, T* own, T* copy, std::int64_t size) { std::copy_n(copy, size, own); });
+  if (moves) each([&](const Step<T>&, T* own, T* copy, std::int64_t size) { std::copy_n(copy, size, own); });
 }
 
 template <class T> double Frame<T>::largest_kept() const {

@@ -60,7 +60,7 @@ template <class T> class Frame {
   // Op::commit of all steps, after a training batch of n samples. params: where each of the graph's parameters lies;
   // without it statistics that would not be finite are BadStatistics, and nothing moves.
   void commit(std::int64_t n, const std::vector<T*>& params);
-  void commit(std::int64_t n);
+  void commit(std::int64_t n, bool moves = true);  // moves: false only tries it
   // Visits the weights of steps that have something to commit, among them those that it moves: visit(pointer, numbers).
   template <class Visit> void each_committed(Visit&& visit) const;
   double largest_kept() const;  // greatest magnitude of what is there to commit; NaN if there is one

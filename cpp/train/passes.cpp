@@ -18,8 +18,10 @@ template <class T>
 Passes<T>::Passes(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<Counter> draws)
     : graph_(graph), draws_(std::move(draws)), step_(graph, handed(*graph), true) {}
 
-template <class T> std::optional<NonFinite> Passes<T>::forward(const BatchSource<T>& source, bool training) {
+template <class T>
+std::optional<NonFinite> Passes<T>::forward(const BatchSource<T>& source, bool training, bool settled) {
   state_ = State::kNone;
+  unsettled_ = false;
   n_ = source.n;
   const int threads = step_.threads(n_, true);
   const auto draw = static_cast<std::uint64_t>(draws_->get());
@@ -30,17 +32,27 @@ template <class T> std::optional<NonFinite> Passes<T>::forward(const BatchSource
   job_.source = &source;
   job_.rows = {0, n_};
   job_.training = training;
-  job_.commit = training;
+  job_.commit = false;
   job_.draw = draw;
   if (!step_.forward(job_, threads, crews_[0].of(n_))) return step_.flaw_in_forward(n_);
-  if (training) {
-    step_.frame()->keep_carried();
-    draws_->add(1);
+  unsettled_ = training;
+  if (settled) {
+    settle();
+  } else if (training) {
+    step_.frame()->commit(n_, false);  // so that settle() cannot fail
   }
   changes_ = graph_->changes();
   thread_ = std::this_thread::get_id();
   state_ = State::kKept;
   return std::nullopt;
+}
+
+template <class T> void Passes<T>::settle() {
+  if (!unsettled_) return;
+  unsettled_ = false;
+  step_.frame()->commit(n_);
+  step_.frame()->keep_carried();
+  draws_->add(1);
 }
 
 template <class T> void Passes<T>::set_states(std::vector<bp::State<T>> states) {

@@ -18,9 +18,11 @@ template <class T> class Passes {
 
   Passes(std::shared_ptr<const Graph<T>> graph, std::shared_ptr<Counter> draws);
 
-  // All rows of the source as one batch. In training it is the next draw, and running statistics move. Says where the
-  // first value stands that is not finite: then nothing is kept, and nothing has moved.
-  std::optional<NonFinite> forward(const BatchSource<T>& source, bool training);
+  // All rows of the source as one batch. In training it is the next draw, running statistics move, and states are
+  // carried on: now, or, if it is not yet settled that the batch counts, by settle(). Says where the first value stands
+  // that is not finite: then nothing is kept, and nothing has moved.
+  std::optional<NonFinite> forward(const BatchSource<T>& source, bool training, bool settled);
+  void settle();
   const T* output(std::size_t k) { return step_.value(graph_->outputs[k]); }
   std::int64_t rows() const { return n_; }
 
@@ -47,6 +49,7 @@ template <class T> class Passes {
   std::vector<T> added_;
   Crews crews_[2];  // of forward, of backward
   State state_ = State::kNone;
+  bool unsettled_ = false;  // a training pass that does not count yet
   std::int64_t n_ = 0, changes_ = 0;
   std::thread::id thread_;
 };

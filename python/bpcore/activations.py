@@ -40,6 +40,7 @@ NAMES = (
 )
 # Hard thresholds, 0 or 1 and -1, 0 or 1; the gradient goes straight through where |z| <= 1.
 THRESHOLDS = ("step", "sign")
+OF_LAST_AXIS = ("softmax", "log_softmax")  # the others go element by element
 _ALIASES = {"swish": "silu", "identity": "linear", "logistic": "sigmoid", "exp": "exponential"}
 
 

@@ -44,7 +44,7 @@ def lower_activation(
         return i
     if function in activations.THRESHOLDS:
         return low.add("function", (i,), shape, name, function=function)
-    if function in ("softmax", "log_softmax"):
+    if function in activations.OF_LAST_AXIS:
         return low.say(low.add(function, (i,), shape, name), graph.Function(function))
     slope = activations.alpha(function, alpha)
     made = low.add("activation", (i,), shape, name, function=function, alpha=slope)
@@ -85,6 +85,11 @@ class Activation(CoreLayer):
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return tuple(input_shape)
+
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Not if the last axis, over which softmax goes, is that of the steps."""
+        mixes = len(shape) == 1 and self.activation in activations.OF_LAST_AXIS
+        return self.refuse_mask() if mixes else super().passes_mask(shapes, shape)
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import graph
 from ..base import checks
+from ..base.lengths import closed
 from ..base.memory import Shape
 from ..errors import ShapeError
 from .core import CoreLayer
@@ -81,6 +82,11 @@ class _Reduction(CoreLayer):
             shape[axis : axis + 1] = [1] if self.keepdims else []
         return tuple(shape) or (1,)
 
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Not if it goes over the steps."""
+        over_steps = 0 in self._axes(len(shapes[0]))
+        return self.refuse_mask() if over_steps else super().passes_mask(shapes, shape)
+
     def _scale(self, count: int) -> float:
         return 1.0
 
@@ -149,9 +155,16 @@ class Slice(CoreLayer):
             )
         return (*shape[:axis], self.count, *shape[axis + 1 :])
 
+    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Along the steps only the first one is every sample's."""
+        if _of_sample(self, self.axis, len(shape)) > 0:
+            return super().passes_mask(shapes, shape)
+        return (self.start > 0 or self.count > 1) and self.refuse_mask()
+
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
+        self.compute_output_shape(shapes[0])  # of sequences too short for it
         axis = _of_sample(self, self.axis, len(shape))
         step = self.step if self.count > 1 else 1
         options = {"axis": axis, "start": self.start, "count": self.count, "step": step}
@@ -184,8 +197,19 @@ def cut(tensor: graph.Tensor, index: Any) -> graph.Tensor:
         )
     dropped = []
     for axis, place in enumerate(places[1:]):
-        size = tensor.shape[axis]
-        if isinstance(place, slice):
+        size: int | None = tensor.shape[axis]
+        if place == slice(None):
+            continue
+        if size is None:  # the steps of sequences of any length
+            if isinstance(place, slice) or place < 0:
+                raise IndexError(
+                    f"axis {axis + 1} has no fixed number of steps, got index {place}, expected : "
+                    "or a number from 0 on; give the Input a fixed length, or reduce the steps, by "
+                    "a recurrent layer or pooling over time"
+                )
+            picked = range(int(place), int(place) + 1)
+            dropped.append(axis)
+        elif isinstance(place, slice):
             picked = range(*place.indices(size))
             if not len(picked):
                 raise IndexError(f"index {place} takes nothing of axis {axis + 1} of size {size}")
@@ -197,7 +221,8 @@ def cut(tensor: graph.Tensor, index: Any) -> graph.Tensor:
             dropped.append(axis)
         tensor = graph.connect(Slice(axis + 1, picked.start, len(picked), picked.step), tensor)
     if dropped:
-        kept = tuple(n for axis, n in enumerate(tensor.shape) if axis not in dropped)
+        sizes = enumerate(closed(tensor.shape, -1))
+        kept = tuple(n for axis, n in sizes if axis not in dropped)
         tensor = graph.connect(Reshape(kept or (1,)), tensor)
     return tensor
 

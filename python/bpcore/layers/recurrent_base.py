@@ -305,7 +305,7 @@ class Returned(CoreLayer):
 def _pointwise(name: str, function: Any) -> str:
     """An activation of single values, by name."""
     found = activations.get(function)
-    if not isinstance(found, str) or found in ("softmax", "log_softmax"):
+    if not isinstance(found, str) or found in activations.OF_LAST_AXIS:
         raise ValueError(
             f"{name} must be the name of an activation of single values, got "
             f"{checks.describe(function)}; other functions of a cell are written as a cell of RNN"

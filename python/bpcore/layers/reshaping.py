@@ -71,8 +71,8 @@ class Reshape(CoreLayer):
         return tuple(count // known if n == -1 else n for n in self.shape)
 
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """It mixes steps."""
-        return self.refuse_mask()
+        """It mixes steps, unless each keeps its own numbers."""
+        return shape[0] == shapes[0][0] or self.refuse_mask()
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

@@ -163,15 +163,18 @@ class Stepwise(Inspectable):
     def _step_by(self, x: Any, dy: Any) -> Any:
         """A step with dL/dy, or a function that gives it."""
         compilation = self._need_compilation(loss=False)
-        ys = self._forward(x, True)
+        ys = self._forward(x, True, settled=False)  # an error below leaves no trace of the batch
+        base = self._built()
+        passes = base.formed(base.passing and base.passing.form).passes
         y = self._outputs_as_given(ys)
         given = dy(y) if callable(dy) else dy
         self.zero_gradients()
         self._backward(given, True, False)
         self._apply(compilation, None)
+        passes.settle()
         return y
 
-    def _forward(self, x: Any, training: bool, mask: Any = None) -> list[Any]:
+    def _forward(self, x: Any, training: bool, mask: Any = None, settled: bool = True) -> list[Any]:
         """By output; of sequences that came one by one a list where it has their steps."""
         if self.built:
             engine, found = self._read_pass(x, mask)
@@ -183,7 +186,7 @@ class Stepwise(Inspectable):
         if training:
             windows.begin(own, own.passes, found.n)
         try:
-            ys = own.forward(found.xs, training)
+            ys = own.forward(found.xs, training, settled)
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
         finally:

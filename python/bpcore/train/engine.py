@@ -236,9 +236,10 @@ class Engine:
             self._passes = kind(self.net, self.draws)
         return self._passes
 
-    def forward(self, xs: list[Array], training: bool) -> list[Array]:
-        """A pass that is kept: the outputs."""
-        ys: list[Array] = self.passes.forward(xs, training)
+    def forward(self, xs: list[Array], training: bool, settled: bool = True) -> list[Array]:
+        """A pass that is kept: the outputs. One in training that is not settled moves nothing
+        (statistics, draws, carried states) until `passes.settle()`."""
+        ys: list[Array] = self.passes.forward(xs, training, settled)
         if self.has_python:
             self._kept = [node.kept() for node in self.low.python_nodes]
         return ys
