@@ -20,7 +20,7 @@ from .helpers.exported import TOLERANCE, check, content, drawn, session
 L = bp.layers
 # Of layers in float64: what ONNX Runtime does not compute; there the reference implementation of
 # the package onnx answers.
-NO_DOUBLE = re.compile("conv|depthwise|averagepooling[12]d|gelu|wide|softplus|softsign|mish")
+NO_DOUBLE = re.compile("conv|depthwise|averagepooling[12]d|gelu|wide")
 
 
 def data(model, rows=5, steps=7):

@@ -282,7 +282,7 @@ import sys
 import numpy
 before = set(sys.modules)
 import bpcore
-heavy = {"tqdm", "safetensors", "matplotlib", "sklearn", "torch", "pandas", "scipy"}
+heavy = {"tqdm", "safetensors", "matplotlib", "sklearn", "torch", "pandas", "scipy", "onnx"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 slow = {"hashlib", "sysconfig"}  # milliseconds each, for what most programs never do
 assert not slow & set(sys.modules) - before, slow & set(sys.modules)

@@ -58,18 +58,21 @@ def outputs(model, xs):
 def check(model, xs, path, reference=False, opset=17, exact=None):
     """The file's answers are those of `predict`, value by value.
 
-    exact: the answers of the same model in float64, of a model so sensitive that float32 is
-    nothing to rely on; four times what `predict` itself is off is allowed then.
+    exact: the answers of the same model in float64, where float32 may be nothing to rely on; four
+    times what `predict` itself is off is allowed then, and what gelu loses far below zero, where
+    1 + erf is a difference of numbers near 1.
     """
     names = [t.name for t in model.inputs]
     run = session(content(model, path, opset), reference)
     found, wanted = run(None, dict(zip(names, xs, strict=True))), outputs(model, xs)
     for k, (t, y, p) in enumerate(zip(model.outputs, found, wanted, strict=True)):
         assert (y.shape, y.dtype) == (p.shape, p.dtype), t.name
-        size = np.abs(p) + np.abs(p).max() + 1e-30
-        error = np.max(np.abs(y - p) / size, initial=0.0)
-        own = 0.0 if exact is None else np.max(np.abs(exact[k] - p) / size, initial=0.0)
-        assert error <= TOLERANCE[model.dtype] + 4 * own, f"{t.name}: off by {error:.2g}"
+        allowed = TOLERANCE[model.dtype] * (np.abs(p) + np.abs(p).max(initial=0.0))
+        if exact is not None:
+            own = np.abs(exact[k] - p).max(initial=0.0)
+            allowed = allowed + 4 * own + 2 * np.finfo(p.dtype).eps
+        over = np.abs(y - p) - allowed
+        assert (over <= 0).all(), f"{t.name}: off by {np.abs(y - p).max():.2g}"
 
 
 def drawn(model, seed=5):

@@ -1,7 +1,7 @@
 """Functions of single values in ONNX: activations, and `bpcore.ops`.
 
 ONNX's own operations where they have one. Their attributes are float32, so that in float64 what has
-a slope or scale is written out with constants.
+a slope or scale is written out with constants; so is what ONNX Runtime has in float32 alone.
 """
 
 from __future__ import annotations
@@ -85,8 +85,23 @@ def _silu(w: Writer, x: str, alpha: float) -> str:
     return w.add("Mul", x, w.add("Sigmoid", x))
 
 
+def _softplus(w: Writer, x: str, alpha: float) -> str:
+    """log(1 + e^x), in float64 as max(x, 0) + log(1 + e^-|x|)."""
+    if not w.is_double:
+        return w.add("Softplus", x)
+    power = w.add("Exp", w.add("Neg", w.add("Abs", x)))
+    return w.add("Add", w.add("Relu", x), w.add("Log", w.add("Add", power, w.constant(1.0))))
+
+
+def _softsign(w: Writer, x: str, alpha: float) -> str:
+    """x / (1 + |x|)."""
+    if not w.is_double:
+        return w.add("Softsign", x)
+    return w.add("Div", x, w.add("Add", w.add("Abs", x), w.constant(1.0)))
+
+
 def _mish(w: Writer, x: str, alpha: float) -> str:
-    return w.add("Mul", x, w.add("Tanh", w.add("Softplus", x)))
+    return w.add("Mul", x, w.add("Tanh", _softplus(w, x, alpha)))
 
 
 ACTIVATIONS: dict[str, Function] = {
@@ -103,8 +118,8 @@ ACTIVATIONS: dict[str, Function] = {
     "gelu_tanh": _gelu_tanh,
     "silu": _silu,
     "mish": _mish,
-    "softplus": _own("Softplus"),
-    "softsign": _own("Softsign"),
+    "softplus": _softplus,
+    "softsign": _softsign,
     "exponential": _own("Exp"),
 }
 
