@@ -1,5 +1,6 @@
 """Networks in C: a compiler takes them without a word, and they answer what `predict` does."""
 
+import ctypes
 import re
 import shutil
 import subprocess
@@ -64,14 +65,13 @@ def states():
 
 def shared():
     """Outputs that are inputs, that are one another, constants; layers that are called twice;
-    shapes that are only seen; tied weights, missing ones; a large mean."""
+    shapes that are only seen; tied weights, missing ones."""
     a, b = bp.Input((2, 3)), bp.Input((6,))
     dense, first = L.Dense(3, "tanh"), L.Dense(4, "celu")
     h = dense(dense(a))
     tied = L.TiedDense(first)(first(b))
     mask = np.random.default_rng(0).random((6, 4)) < 0.5
-    far = L.Normalization(mean=[1e6] * 6, variance=[2.0] * 6)(b + 1e6)
-    outputs = [a, h, h, L.Flatten()(h) + b, L.Reshape((3, 2))(a), tied, far,
+    outputs = [a, h, h, L.Flatten()(h) + b, L.Reshape((3, 2))(a), tied,
                L.MaskedDense(4, mask)(b), L.Activation("softmax")(L.Reshape((3, 2))(h)),
                L.Activation("elu", alpha=0.3)(b), L.Activation("elu")(b),
                bp.ops.maximum(h, h[:, ::-1]) - 0.5 * h[:, :, 1:2] / 3.0]  # fmt: skip
@@ -82,6 +82,9 @@ def shared():
 
 def models():
     found = {dtype: compiled.every_layer(dtype) for dtype in TOLERANCE}
+    far = 1e6 + 0.3 + np.random.default_rng(6).normal(size=(4, 3))
+    layers = [bp.Input((3,)), L.Normalization(mean=[1e6 + 0.3] * 3, variance=[2.0] * 3)]
+    found["far"] = bp.Sequential([*layers, L.Dense(2)], seed=0), [far]
     found |= {"masked": masked_sequences(), "states": states(), "shared": shared()}
     found |= {f"graph_{seed}": compiled.random_graph(seed) for seed in range(4)}
     return found | {f"net_{seed}": compiled.random_net(seed) for seed in range(4)}
@@ -227,10 +230,80 @@ def test_the_header_in_cpp(tmp_path):
     )
 
 
+# ---- streams -------------------------------------------------------------------------------------
+def streams():
+    """Layers that carry something from step to step, and an answer for each step or at the end."""
+    x, ids = bp.Input((None, 3)), bp.Input((None,))
+    h = L.Conv1D(4, 3, padding="causal", dilation_rate=2)(x)
+    rnn = L.SimpleRNN(4, return_sequences=True)
+    h = L.TappedDelay([0, 2, 3])(L.GRU(4, return_sequences=True)(rnn(rnn(h))))
+    e = L.Embedding(6, 4, mask_zero=True)(ids)
+    last = [bp.Input((None, 3)), L.Dense(4), L.SimpleRNN(4, return_sequences=True), L.LSTM(5)]
+    rng = np.random.default_rng(0)
+    rows, numbers = rng.normal(size=(3, 9, 3)), rng.integers(0, 6, size=(3, 9))
+    return {
+        "each": (bp.Model(x, L.Dense(2)(L.BatchNormalization()(h)), seed=1), [rows]),
+        "last": (bp.Sequential(last, dtype="float64", seed=1), [rows]),
+        "masked": (bp.Model(ids, L.GRU(3, reset_after=False)(e), seed=1), [numbers]),
+        "plain": (bp.Model(x, L.Dense(2, "tanh")(x), seed=1), [rows]),
+    }
+
+
+@needs_compiler
+def test_streams(tmp_path):
+    models = streams()
+    tolerances = [f"-D{name.upper()}_TOLERANCE=1e-{12 if name == 'last' else 5}" for name in models]
+    compiled.run_self_tests(
+        tmp_path, models, compiled.COMPILER, "-O1", *SANITIZED, *tolerances)  # fmt: skip
+    model, (x,) = models["each"]
+    assert "x: 3 numbers" in (tmp_path / "each.c").read_text()
+    model.to_c(tmp_path / "each.c", name="each")
+    program = compile_c(tmp_path / "each.c", tmp_path / "each", "-DEACH_MAIN")
+    status, said = run(program, " ".join(map(repr, x[0].ravel().tolist())))
+    found = np.array([line.split() for line in said.splitlines()], float)
+    stream = model.stream()
+    assert status == 0 and compiled.difference(found, np.stack(list(map(stream.step, x[0])))) < 1e-5
+
+
+@needs_compiler
+def test_streams_do_not_know_one_another(tmp_path):
+    model, (x,) = streams()["each"]
+    model.to_c(tmp_path / "net.c")
+    size = int(re.search(r"values\[(\d+)\]", (tmp_path / "net.h").read_text())[1])
+    library = ctypes.CDLL(
+        str(compile_c(tmp_path / "net.c", tmp_path / "net.so", "-shared", "-fPIC")))  # fmt: skip
+    states, y = np.full((2, size), np.nan, np.float32), np.empty((2, 9, 2), np.float32)
+    x = x.astype(np.float32)
+    for state in states:
+        library.net_reset(ctypes.c_void_p(state.ctypes.data))
+    for t in range(9):
+        for k in (0, 1):
+            arrays = states[k], x[k, t], y[k, t]
+            library.net_step(*(ctypes.c_void_p(a.ctypes.data) for a in arrays))
+    assert compiled.difference(y, model.predict(x[:2])) < 1e-5
+
+
+def test_what_a_stream_cannot_have(tmp_path):
+    model, (x,) = streams()["plain"]
+    for options, message in (
+        ({"int8": True, "calibration": x}, "int8 is of models whose inputs have a fixed length"),
+        ({"test_vectors": [x[0], x[1, :4]]}, "got sequences of several lengths"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.to_c(tmp_path / "net.c", **options)
+    assert not list(tmp_path.iterdir())
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 class Doubled(L.Layer):
     def forward(self, x, training=False):
         return 2 * x
+
+
+def rounding():
+    model = small()
+    model._built().compute = "bfloat16"
+    return model
 
 
 def broken():
@@ -242,8 +315,9 @@ def broken():
 REFUSED = [
     (lambda: bp.Sequential([bp.Input((2,)), Doubled(), Doubled()]),
      r"layer 'doubled' \(python\): it is computed in Python.*'doubled_1'"),
-    (lambda: bp.Sequential([bp.Input((None, 2)), L.LSTM(3)]),
-     r"length is open.*bp\.Input\(\(32, 2\)\)"),
+    (lambda: bp.Sequential([bp.Input((None, 2)), L.Bidirectional(L.LSTM(3))]),
+     r"length is open.*Bidirectional.* needs the whole sequence.*bp\.Input\(\(32, 2\)\)"),
+    (rounding, r"the model computes in bfloat16, expected float32.*without compute="),
     (broken, r"layer 'dense': dense/kernel holds NaN"),
 ]  # fmt: skip
 

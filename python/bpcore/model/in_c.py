@@ -11,9 +11,11 @@ import numpy as np
 from .. import graph
 from ..base import checks
 from ..base.memory import Array
+from ..data.dataset import Form
 from ..export import c
 from ..export.c.steps import Source
 from ..files.atomic import write_atomically
+from . import stream
 
 _BATCH = 1024  # rows of calibration at a time
 
@@ -40,6 +42,8 @@ def write(
             "which range each value has; got "
             + ("int8 without calibration" if int8 else "calibration without int8")
         )
+    if int8 and parts.streams:
+        raise ValueError("int8 is of models whose inputs have a fixed length; leave out int8")
     rows = None if test_vectors is None else _answered(engine, test_vectors)
     calibrate = _Calibration(engine, calibration) if int8 else None
     made = c.files(parts, name, rows, calibrate)
@@ -48,14 +52,20 @@ def write(
 
 
 def source(model: Any, engine: Any) -> Source:
-    """The parts of a model that its C file is made of."""
-    for t in engine.input_tensors:
-        if graph.is_open(t.shape):
+    """The parts of a model that its C file is made of; of one whose input leaves its length open,
+    those of one step of a stream."""
+    opened = [t for t in engine.input_tensors if graph.is_open(t.shape)]
+    if opened:
+        try:
+            stream.check(engine, model.layers)
+        except ValueError as error:
+            t = opened[0]
             raise ValueError(
-                f"input {t.name!r} has shape {t.shape}, whose length is open, expected a fixed one "
-                "because the buffers in C have fixed sizes; make the model again with a length, as "
-                f"in bp.Input({(32, *t.shape[1:])}), and give it the weights by set_weights"
-            )
+                f"input {t.name!r} has shape {t.shape}, whose length is open, so that C can have "
+                f"no more than a function of one step; {error}; or give it a length, as in "
+                f"bp.Input({(32, *t.shape[1:])}), in a model that gets the weights by set_weights"
+            ) from None
+    own = engine.formed(Form((1,), frozenset())) if opened else engine
     if engine.compute != engine.dtype:
         raise ValueError(
             f"the model computes in {engine.compute}, expected {engine.dtype}, in which C does; "
@@ -68,8 +78,8 @@ def source(model: Any, engine: Any) -> Source:
     ]
     ends = engine.signature.inputs, engine.signature.outputs
     return Source(
-        model.name, engine.low, engine.outputs, (ends[0].names, ends[1].names), layers,
-        list(ends[0].columns),
+        model.name, own.low, own.outputs, (ends[0].names, ends[1].names), layers,
+        list(ends[0].columns), bool(opened),
     )  # fmt: skip
 
 
@@ -77,13 +87,15 @@ def _answered(engine: Any, x: Any) -> tuple[list[Array], list[Array]]:
     """Rows as the C file has them, and what the model makes of these."""
     signature = engine.signature
     found = signature.read_inputs(x, "test_vectors")
+    if found.lengths is not None and np.ptp(found.lengths) > 0:
+        raise ValueError("test_vectors: got sequences of several lengths, expected one length")
     ids = engine.low.ids
     xs = [
         np.ascontiguousarray(a, dtype=np.int32 if k in ids else engine.dtype)
         for k, a in enumerate(found.xs[: len(signature.inputs)])
     ]
     again = signature.read_inputs(xs if len(xs) > 1 else xs[0], "test_vectors")
-    return xs, engine.net.forward(again.xs, False)
+    return xs, engine.formed(again.form).net.forward(again.xs, False)
 
 
 class _Calibration:

@@ -93,8 +93,7 @@ class Leaving:
         NotBuiltError
             The model has no weights yet.
         ValueError
-            `name` is no name in C, an input leaves its length open, or a layer has no counterpart
-            in C; nothing was written.
+            `name` is no name in C, or a layer has no counterpart in C; nothing was written.
 
         Notes
         -----
@@ -103,7 +102,9 @@ class Leaving:
         ``void net_predict(const float *x, float *y)`` (double for a float64 model, one pointer for
         each input and output, int32_t for ids), which computes what `predict` does for one sample;
         sizes as macros; and with `test_vectors` ``int net_self_test(void)``: how many rows are
-        answered wrongly. Compiled with ``-DNET_MAIN`` it is a program. See docs/export.md.
+        answered wrongly. Where the input leaves its length open, as for `stream`, it has
+        ``net_step`` and ``net_reset``, of one step and the caller's ``net_state``. Compiled with
+        ``-DNET_MAIN`` it is a program. See docs/export.md.
 
         Examples
         --------

@@ -142,6 +142,12 @@ class Stream:
 def make(engine: Engine, layers: list[Any], batch: Any) -> Stream:
     """See `Model.stream`."""
     count = checks.integer("batch", batch)
+    check(engine, layers)
+    return Stream(engine, count)
+
+
+def check(engine: Engine, layers: list[Any]) -> None:
+    """Refuse a model that needs more than one step at a time."""
     inputs, outputs = engine.signature.inputs, engine.signature.outputs
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
@@ -158,4 +164,3 @@ def make(engine: Engine, layers: list[Any], batch: Any) -> Stream:
             raise ValueError(
                 f"{layer.label} needs the whole sequence, expected layers that go forward in time"
             )
-    return Stream(engine, count)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from ..._version import __version__
 from ...base import checks
-from ...base.memory import Array, Shape
+from ...base.memory import Array
 from . import checking, int8, steps
 from .ops import KINDS, obstacle
-from .steps import Program, Source
+from .steps import Places, Program, Source
 from .writer import Writer, argument, comment
 
 _KEYWORDS = (
@@ -61,11 +61,11 @@ def files(
     places = steps.place(program, kinds)
     writer = Writer(name, source.low.dtype, program, places)
     calls = [line for s in program.steps for line in writer.write(s, kinds[s.op].write)]
-    body = _predict(program, places.size, calls)
+    body = _function(program, places, calls)
     used = writer.collected(body)
     test = checking.test(writer, rows) if rows is not None else ""
-    head = _head(source, writer, places.size, rows is not None)
-    declared = _declarations(writer, places.size, rows is not None)
+    head = _head(source, writer, rows is not None)
+    declared = _declarations(writer, rows is not None)
     main = checking.main(writer, rows is not None)
     includes = ["math", "stddef"] + ["stdint"] * bool(re.search(r"\bint\d+_t\b", declared + used))
     included = "\n".join(f"#include <{library}.h>" for library in includes)
@@ -90,19 +90,25 @@ def _title(source: Source, name: str) -> str:
     return f"{name}: the network {comment(source.title)}, written by bpcore {__version__}"
 
 
-def _head(source: Source, writer: Writer, arena: int, tested: bool) -> str:
-    name, program = writer.name, writer.program
+def _head(source: Source, writer: Writer, tested: bool) -> str:
+    name, program, places = writer.name, writer.program, writer.places
     lines = [_title(source, name) + ".", "", f"  {'layer':<40} {'output':<18} {'parameters':>10}"]
     for label, shape, count in source.layers:
         lines.append(f"  {comment(label):<40} {comment(str(shape)):<18} {count:>10,}")
-    size = 4 if writer.single else 8
+    size = program.itemsize
     lines += [
         "",
-        f"  Flash: {writer.flash:,} bytes of weights, and the code. RAM: {arena * size:,} bytes, "
-        "static, and",
+        f"  Flash: {writer.flash:,} bytes of weights, and the code. RAM: "
+        f"{places.size * size:,} bytes, static, and",
         "  a few hundred of stack.",
         "",
     ]
+    if program.streams:
+        lines += [
+            f"  One step of a sequence at a time: {name}_reset begins, {name}_step goes on.",
+            f"  Each stream has a {name}_state of its own, of {places.carried * size:,} bytes.",
+            "",
+        ]
     if program.small:
         lines += ["  Dense layers work in whole numbers of 8 bits, the rest in float.", ""]
     for letter, ends, names in (
@@ -110,22 +116,29 @@ def _head(source: Source, writer: Writer, arena: int, tested: bool) -> str:
         ("y", program.outputs, source.names[1]),
     ):
         for value, k in sorted(ends.items(), key=lambda item: item[1]):
-            told = f"  {argument(letter, k, len(ends))}: {_shape(program.shapes[value])}"
+            told = f"  {argument(letter, k, len(ends))}: {_shape(program, value)}"
             lines.append(f"{told} {'whole ' * (value in program.ids)}numbers, {comment(names[k])}")
             columns = source.columns[k] if letter == "x" else None
             lines += [f"     {i}: {comment(c)}" for i, c in enumerate(columns or ())]
     lines += [
         "",
-        f"  {name}_predict works in one static buffer: it must not run twice at a time (from two",
-        "  threads, or from an interrupt while it runs). x and y must not overlap.",
+        f"  {name}_{called(program)} works in one static buffer: it must not run twice at a time",
+        "  (from two threads, or from an interrupt while it runs). x and y must not overlap.",
         f"  Compiled with -D{name.upper()}_MAIN this file is a program that "
         + ("tests itself." if tested else "reads rows of x and prints y."),
     ]
     return "/* " + "\n".join(f" * {line}".rstrip() for line in lines)[3:] + "\n */"
 
 
-def _shape(shape: Shape) -> str:
-    return " x ".join(map(str, shape))
+def _shape(program: Program, value: int) -> str:
+    shape = program.shapes[value]
+    own = shape[1:] if program.streams and len(shape) > 1 else shape  # without the one step
+    return " x ".join(map(str, own))
+
+
+def called(program: Program) -> str:
+    """What its function is called, behind the network's name."""
+    return "step" if program.streams else "predict"
 
 
 def _parameters(program: Program) -> str:
@@ -135,10 +148,11 @@ def _parameters(program: Program) -> str:
         f"const {'int32_t' if v in program.ids else 'real'} *{argument('x', k, len(xs))}"
         for k, v in enumerate(xs)
     ]
+    told = ["@state *s"] * program.streams + told
     return ", ".join([*told, *(f"real *{argument('y', k, len(ys))}" for k in range(len(ys)))])
 
 
-def _declarations(writer: Writer, arena: int, tested: bool) -> str:
+def _declarations(writer: Writer, tested: bool) -> str:
     upper, program = writer.name.upper(), writer.program
     guard = f"{upper}_H"
     lines = [f"#ifndef {guard}", f"#define {guard}", ""]
@@ -149,9 +163,12 @@ def _declarations(writer: Writer, arena: int, tested: bool) -> str:
         for value, k in sorted(ends.items(), key=lambda item: item[1]):
             told = f"{upper}_{argument(letter, k, len(ends))}_SIZE"
             lines.append(f"#define {told} {math.prod(program.shapes[value])}")
-    lines += [f"#define {upper}_ARENA_SIZE {arena}", ""]
+    lines += [f"#define {upper}_ARENA_SIZE {writer.places.size}", ""]
     lines += ["#ifdef __cplusplus", 'extern "C" {', "#endif", ""]
-    lines += [f"void @predict({_parameters(program)});"]
+    if program.streams:
+        lines += [f"typedef struct {{\n  real values[{max(writer.places.carried, 1)}];\n}} @state;"]
+        lines += ["void @reset(@state *s);"]
+    lines += [f"void @{called(program)}({_parameters(program)});"]
     if tested:
         lines += ["/* How many of the rows in this file are answered wrongly. */"]
         lines += ["int @self_test(void);"]
@@ -159,9 +176,14 @@ def _declarations(writer: Writer, arena: int, tested: bool) -> str:
     return "\n".join(lines)
 
 
-def _predict(program: Program, arena: int, calls: Sequence[str]) -> str:
-    lines = [f"void @predict({_parameters(program)}) {{"]
-    if arena:
-        lines.append(f"  static real a[{arena}];")
+def _function(program: Program, places: Places, calls: Sequence[str]) -> str:
+    lines = []
+    if program.streams:
+        lines += [f"void @reset(@state *s) {{\n  @zero(s->values, {max(places.carried, 1)});\n}}\n"]
+    lines += [f"void @{called(program)}({_parameters(program)}) {{"]
+    if places.size:
+        lines.append(f"  static real a[{places.size}];")
+    if program.streams and not places.carried:
+        lines.append("  (void)s;")
     lines += [f"  {call}" for call in calls if call]
     return "\n".join([*lines, "}"]) + "\n"

@@ -18,7 +18,6 @@ def test(writer: Writer, rows: tuple[list[Array], list[Array]]) -> str:
     program, upper = writer.program, writer.name.upper()
     ids = {program.inputs[v] for v in program.ids}
     xs, ys = rows
-    n = len(xs[0])
     tolerance = _ROUGH if program.small else _TOLERANCE[writer.dtype]
     lines = [
         "/* The largest difference that counts as right: this times the largest answer. */",
@@ -35,30 +34,58 @@ def test(writer: Writer, rows: tuple[list[Array], list[Array]]) -> str:
             kind = "int32_t" if whole else "real"
             name = f"@test_{argument(letter, k, len(arrays))}"
             lines.append(block(f"static const {kind} {name}[{len(told)}]", told))
-    body = [
-        "  int wrong = 0;",
-        "  long n, i;",
-        f"  for (n = 0; n < {n}; n++) {{",
-        "    int differs = 0;",
-    ]
-    for k, array in enumerate(ys):
-        body.append(f"    real {argument('y', k, len(ys))}[{array[0].size}];")
+    body = _sequences(writer, xs, ys) if program.streams else _samples(writer, xs, ys)
+    head = ["int @self_test(void) {", "  int wrong = 0;", "  long n, i;"]
+    return "\n".join([*lines, *head, *body, "  return wrong;", "}"]) + "\n"
+
+
+def _samples(writer: Writer, xs: list[Array], ys: list[Array]) -> list[str]:
+    """The loop over samples."""
+    lines = [f"  for (n = 0; n < {len(xs[0])}; n++) {{", "    int differs = 0;"]
+    made = [argument("y", k, len(ys)) for k in range(len(ys))]
+    lines += [f"    real {y}[{array[0].size}];" for y, array in zip(made, ys, strict=True)]
     given = [
         f"@test_{argument('x', k, len(xs))} + n * {array[0].size}" for k, array in enumerate(xs)
     ]
-    made = [argument("y", k, len(ys)) for k in range(len(ys))]
-    body.append(f"    @predict({', '.join([*given, *made])});")
-    for k, array in enumerate(ys):
-        size, y = array[0].size, made[k]
-        most = writer.number(float(np.abs(array).max(initial=0.0)))
-        right = f"@test_{y}[n * {size} + i]"
-        body += [
-            f"    for (i = 0; i < {size}; i++) {{",
-            f"      if (!(m_fabs({y}[i] - {right}) <= {upper}_TOLERANCE * {most})) differs = 1;",
-            "    }",
-        ]
-    body += ["    wrong += differs;", "  }", "  return wrong;"]
-    return "\n".join([*lines, "int @self_test(void) {", *body, "}"]) + "\n"
+    lines.append(f"    @predict({', '.join([*given, *made])});")
+    for y, array in zip(made, ys, strict=True):
+        lines += _compared(writer, y, array, array[0].size, "n", "    ")
+    return [*lines, "    wrong += differs;", "  }"]
+
+
+def _sequences(writer: Writer, xs: list[Array], ys: list[Array]) -> list[str]:
+    """The loop over sequences and their steps; there is an answer for each, or one at the end."""
+    n, steps = xs[0].shape[:2]
+    x_size, y_size = (
+        xs[0].size // (n * steps),
+        writer.program.size(next(iter(writer.program.outputs))),
+    )
+    lines = [
+        f"  for (n = 0; n < {n}; n++) {{",
+        "    int differs = 0;",
+        "    long t;",
+        "    @state s;",
+        f"    real y[{y_size}];",
+        "    @reset(&s);",
+        f"    for (t = 0; t < {steps}; t++) {{",
+        f"      @step(&s, @test_x + (n * {steps} + t) * {x_size}, y);",
+    ]
+    if ys[0].size == n * steps * y_size:
+        lines += [*_compared(writer, "y", ys[0], y_size, f"(n * {steps} + t)", "      "), "    }"]
+    else:
+        lines += ["    }", *_compared(writer, "y", ys[0], y_size, "n", "    ")]
+    return [*lines, "    wrong += differs;", "  }"]
+
+
+def _compared(writer: Writer, y: str, right: Array, size: int, at: str, indent: str) -> list[str]:
+    most = writer.number(float(np.abs(right).max(initial=0.0)))
+    allowed = f"{writer.name.upper()}_TOLERANCE * {most}"
+    return [
+        f"{indent}for (i = 0; i < {size}; i++) {{",
+        f"{indent}  real error = m_fabs({y}[i] - @test_{y}[{at} * {size} + i]);",
+        f"{indent}  if (!(error <= {allowed})) differs = 1;",
+        f"{indent}}}",
+    ]
 
 
 def main(writer: Writer, tested: bool) -> str:
@@ -79,7 +106,10 @@ def main(writer: Writer, tested: bool) -> str:
             names[letter].append(own)
     for name, size, whole in (*names["x"], *names["y"]):
         lines.append(f"  static {'int32_t' if whole else 'real'} {name}[{size}];")
-    lines += ["  long i;", "  double value;", "  for (;;) {"]
+    lines += ["  @state s;"] * program.streams
+    lines += ["  long i;", "  double value;"]
+    lines += ["  @reset(&s);"] * program.streams
+    lines += ["  for (;;) {"]
     for name, size, whole in names["x"]:
         lines += [
             f"    for (i = 0; i < {size}; i++) {{",
@@ -88,7 +118,7 @@ def main(writer: Writer, tested: bool) -> str:
             "    }",
         ]
     told = ", ".join(name for name, *_ in (*names["x"], *names["y"]))
-    lines.append(f"    @predict({told});")
+    lines.append(f"    @step(&s, {told});" if program.streams else f"    @predict({told});")
     digits = 9 if writer.single else 17
     for name, size, _ in names["y"]:
         lines.append(f'    for (i = 0; i < {size}; i++) printf("%.{digits}g ", (double){name}[i]);')

@@ -174,10 +174,15 @@ static void @reverse(const real *x, const real *mask, real *y, long steps, long 
 }
 """,
     "history": """\
-/* So many zeros before x. */
-static void @history(const real *x, real *y, long zeros, long n) {
-  @zero(y, zeros);
-  @copy(x, y + zeros, n);
+/* x behind what came before it, which goes on as far as it is kept; or behind zeros. */
+static void @history(const real *x, real *kept, real *y, long before, long n) {
+  if (kept) {
+    @copy(kept, y, before);
+  } else {
+    @zero(y, before);
+  }
+  @copy(x, y + before, n);
+  if (kept) @copy(y + n, kept, before);
 }
 """,
     "place": """\

@@ -118,8 +118,12 @@ def _units(s: Step) -> int:
     return int(s.params[1].shape[0])
 
 
-def _room(s: Step) -> int:
-    return sum(ROOM[_cell(s)]) * _units(s)
+def _states(s: Step) -> int:
+    return ROOM[_cell(s)][0] * _units(s)
+
+
+def _room(s: Step, streams: bool) -> int:
+    return ROOM[_cell(s)][1] * _units(s) + (0 if streams else _states(s))
 
 
 def _without_factors(inputs: list[int], attrs: Mapping[str, Any]) -> list[int]:
@@ -128,26 +132,25 @@ def _without_factors(inputs: list[int], attrs: Mapping[str, Any]) -> list[int]:
 
 
 def _recurrent(c: Writer, s: Step) -> str:
-    states = ROOM[_cell(s)][0]
     units = _units(s)
     steps, features = s.seen[0]
     masked, initial = bool(s.attrs.get("masked")), bool(s.attrs.get("initial"))
     told = [steps, features, units, bool(s.attrs["backwards"]), bool(s.attrs["sequences"])]
     g = c.table("@sequence", [int(v) for v in (*told, bool(s.attrs.get("states")))])
-    h = c.scratch(0)
+    h = c.carried or c.scratch(ROOM[_cell(s)][1] * units)
     lines = []
     if initial:
-        for k in range(states):
-            lines.append(f"@copy({c.x(1 + masked + k)}, {c.scratch(k * units)}, {units});")
-    else:
-        lines.append(f"@zero({h}, {states * units});")
+        for k in range(ROOM[_cell(s)][0]):
+            lines.append(f"@copy({c.x(1 + masked + k)}, {h} + {k * units}, {units});")
+    elif not c.carried:
+        lines.append(f"@zero({h}, {_states(s)});")
     w, r = (c.weight(p, _turned) for p in s.params[:2])
     b = c.weight(s.params[2]) if len(s.params) > 2 else c.null
     f = [c.function(s.attrs["activation"], s.attrs.get("alpha", 0.0))]
     if "recurrent_activation" in s.attrs:
         f.append(c.function(s.attrs["recurrent_activation"], s.attrs.get("recurrent_alpha", 0.0)))
     mask = c.x(1) if masked else c.null
-    last = f"{', '.join(f)}, {h}, {c.scratch(states * units)}, {c.y}"
+    last = f"{', '.join(f)}, {h}, {c.scratch(0)}, {c.y}"
     lines.append(f"@{_cell(s)}(&{g}, {c.x(0)}, {mask}, {w}, {r}, {b}, {last});")
     return "\n".join(lines)
 
@@ -306,8 +309,12 @@ def _reverse(c: Writer, s: Step) -> str:
 
 
 def _history(c: Writer, s: Step) -> str:
-    inner = math.prod(s.shape[1:])
-    return f"@history({c.x(0)}, {c.y}, {s.attrs['steps'] * inner}, {math.prod(s.seen[0])});"
+    told = f"{c.y}, {_before(s)}, {math.prod(s.seen[0])}"
+    return f"@history({c.x(0)}, {c.carried or c.null}, {told});"
+
+
+def _before(s: Step) -> int:
+    return int(s.attrs["steps"]) * math.prod(s.shape[1:])
 
 
 def _repeat(c: Writer, s: Step) -> str:
@@ -368,7 +375,7 @@ KINDS: dict[str, Kind] = {
     "embedding": Kind(_embedding),
     "exchange": Kind(_exchange),
     "function": Kind(_map, in_place=_always, is_pointwise=True),
-    "history": Kind(_history),
+    "history": Kind(_history, carried=_before),
     "input": Kind(is_source=True),
     "log_softmax": Kind(_softmax, in_place=_always),
     "mask": Kind(_mask),
@@ -388,7 +395,9 @@ KINDS: dict[str, Kind] = {
     "softmax": Kind(_softmax, in_place=_always),
     "stop": Kind(is_same=True),
     "sum": Kind(_sum),
-    **{op: Kind(_recurrent, _room, reads=_without_factors) for op in ("simple_rnn", "lstm", "gru")},
+    **dict.fromkeys(
+        ("simple_rnn", "lstm", "gru"), Kind(_recurrent, _room, _states, reads=_without_factors)
+    ),
     **{op: Kind(_merge, in_place=_full) for op in functions.TWO},
 }
 

@@ -30,6 +30,8 @@ class Source(NamedTuple):
         Label, shape of the output, parameters.
     columns : list of (list of str or None)
         Of frames, by input.
+    streams : bool
+        It is one step of a stream, whose layers carry states.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Source(NamedTuple):
     names: tuple[list[str], list[str]]
     layers: list[tuple[str, Any, int]]
     columns: list[Sequence[str] | None]
+    streams: bool = False
 
 
 @dataclasses.dataclass
@@ -57,7 +60,7 @@ class Step:
 @dataclasses.dataclass
 class Program:
     """Steps in order, the shapes of values, which of them are the inputs and the outputs, whole
-    numbers of the caller's (`ids`) or of 8 bits (`small`)."""
+    numbers of the caller's (`ids`) or of 8 bits (`small`); and whether it is a stream's step."""
 
     steps: list[Step]
     shapes: dict[int, Shape]
@@ -66,6 +69,7 @@ class Program:
     outputs: dict[int, int]  # number of the output, by value
     itemsize: int  # of a number
     small: set[int]
+    streams: bool = False
 
     def room(self, value: int) -> int:
         """As so many numbers it takes place."""
@@ -88,7 +92,9 @@ class Kind(NamedTuple):
     write : callable
         From a writer and a step to statements in C.
     scratch : callable
-        How many numbers the step needs besides.
+        How many numbers the step needs besides, alone or in a stream.
+    carried : callable
+        How many it hands on to the next step of a stream.
     in_place : callable
         Whether the step may overwrite its first input.
     reads : callable
@@ -106,7 +112,8 @@ class Kind(NamedTuple):
     """
 
     write: Callable[[Any, Step], str] = lambda c, step: ""
-    scratch: Callable[[Step], int] = lambda step: 0
+    scratch: Callable[[Step, bool], int] = lambda step, streams: 0
+    carried: Callable[[Step], int] = lambda step: 0
     in_place: Callable[[Step], bool] = lambda step: False
     reads: Callable[[list[int], Mapping[str, Any]], list[int]] = _all
     matrix: Callable[[Step], tuple[Array, Array]] | None = None
@@ -126,7 +133,7 @@ def read(source: Source, kinds: Kinds, obstacle: Callable[[Step], str | None]) -
     """
     low = source.low
     same: dict[int, int] = {}  # the value that another one is, too
-    program = Program([], {}, {}, set(), {}, np.dtype(low.dtype).itemsize, set())
+    program = Program([], {}, {}, set(), {}, np.dtype(low.dtype).itemsize, set(), source.streams)
     steps: dict[int, Step] = {}
     masks = iter(low.mask_inputs)
     for i, (op, inputs, numbers, attrs, name) in enumerate(low.nodes):
@@ -201,11 +208,17 @@ class Places(NamedTuple):
         The value in whose place a value lies: its own, or that of one that is over.
     size : int
         Of the arena.
+    states : dict of int to int
+        In what a stream carries, by value.
+    carried : int
+        The size of that.
     """
 
     offsets: dict[int, int]
     home: dict[int, int]
     size: int
+    states: dict[int, int]
+    carried: int
 
 
 def place(program: Program, kinds: Kinds) -> Places:
@@ -221,7 +234,7 @@ def place(program: Program, kinds: Kinds) -> Places:
     spans: dict[int, list[int]] = {}  # first and last step, size
     for n, step in enumerate(program.steps):
         kind, value = kinds[step.op], step.value
-        more = kind.scratch(step)
+        more = kind.scratch(step, program.streams)
         if more:
             spans[-1 - value] = [n, n, more]
         home[value] = value
@@ -241,6 +254,16 @@ def place(program: Program, kinds: Kinds) -> Places:
             spans[from_][1] = last.get(value, n)
         else:
             spans[value] = [n, last.get(value, n), program.room(value)]
+    offsets, size = _laid_out(spans)
+    states, carried = {}, 0
+    for step in program.steps if program.streams else ():
+        states[step.value] = carried
+        carried += kinds[step.op].carried(step)
+    return Places(offsets, home, size, states, carried)
+
+
+def _laid_out(spans: Mapping[int, Sequence[int]]) -> tuple[dict[int, int], int]:
+    """Offsets, and the size of all, for what lives from one step to another and has a size."""
     offsets: dict[int, int] = {}
     size = 0
     for key, (begin, end, n) in sorted(spans.items(), key=lambda item: -item[1][2]):
@@ -256,4 +279,4 @@ def place(program: Program, kinds: Kinds) -> Places:
             at = max(at, offset + length)
         offsets[key] = at
         size = max(size, at + n)
-    return Places(offsets, home, size)
+    return offsets, size

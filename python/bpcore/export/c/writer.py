@@ -74,6 +74,14 @@ class Writer:
         assert self._step is not None
         return f"a + {self.places.offsets[-1 - self._step.value] + offset}"
 
+    @property
+    def carried(self) -> str | None:
+        """What it hands on to the next step of a stream; None in a network that is none."""
+        assert self._step is not None
+        if not self.program.streams:
+            return None
+        return f"s->values + {self.places.states[self._step.value]}"
+
     def _at(self, value: int) -> str:
         program = self.program
         if value in program.inputs:
