@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -193,7 +193,7 @@ class CallbackList:
     """All callbacks of a fit, checked, as one."""
 
     def __init__(self, callbacks: Any) -> None:
-        items = _as_sequence(callbacks)
+        items = as_list(callbacks)
         for i, item in enumerate(items):
             if isinstance(item, type):
                 raise TypeError(f"callbacks[{i}] is the class {item.__name__}, not an instance")
@@ -202,7 +202,7 @@ class CallbackList:
             _check_hooks(f"callbacks[{i}]", item)
             if any(item is other for other in items[:i]):
                 raise ValueError(f"callbacks[{i}] is given twice, expected an object of its own")
-        self.items = list(items)
+        self.items = items
         self.has_batch_hooks = any(
             _overrides(item, "on_train_batch_begin") or _overrides(item, "on_train_batch_end")
             for item in self.items
@@ -266,11 +266,12 @@ def _check_hooks(where: str, item: Callback) -> None:
             )
 
 
-def _as_sequence(callbacks: Any) -> Sequence[Any]:
+def as_list(callbacks: Any) -> list[Any]:
+    """What a user gave as callbacks: none, one, or several."""
     if callbacks is None:
         return []
     if isinstance(callbacks, (list, tuple)):
-        return callbacks
+        return list(callbacks)
     if isinstance(callbacks, Callback):
         return [callbacks]
     raise TypeError(f"callbacks must be a list of Callback, got {checks.describe(callbacks)}")

@@ -15,6 +15,7 @@ from typing import Any
 from ..files import atomic
 from . import plain, reports, words
 
+_NO_CSV = {".parquet", ".pq", ".npz", ".npy", ".tsv", ".json", ".xlsx", ".xls", ".gz"}
 _HELD = 0.2  # of the rows: those that `train` reports on
 
 _TRAIN = """examples:
@@ -59,11 +60,11 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--epochs", type=words.positive, default=200, metavar="N", help="default: 200"
     )
-    train.add_argument("--dropout", type=float, default=0.1, metavar="P", help="default: 0.1")
+    train.add_argument("--dropout", type=words.share, default=0.1, metavar="P", help="default: 0.1")
     train.add_argument(
-        "--learning-rate", type=float, default=1e-3, metavar="R", help="default: 1e-3"
+        "--learning-rate", type=words.rate, default=1e-3, metavar="R", help="default: 1e-3"
     )
-    train.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    train.add_argument("--seed", type=words.seed, default=0, metavar="N", help="default: 0")
     train.add_argument("--threads", type=words.positive, metavar="N", help="default: all CPUs")
     train.add_argument(
         "--out", type=words.path, default=Path("bpcore-model.safetensors"), metavar="PATH",
@@ -139,6 +140,7 @@ def _table(arguments: argparse.Namespace) -> Any:
 
 def check_outputs(arguments: argparse.Namespace, *options: str) -> None:
     """Before long work: what is written can be, and is none of the files that are read."""
+    written: set[Path] = set()
     for option in options:
         path = getattr(arguments, option[2:])
         if path is None:
@@ -148,6 +150,9 @@ def check_outputs(arguments: argparse.Namespace, *options: str) -> None:
             read = getattr(arguments, what, None)
             if read is not None and path.exists() and read.exists() and path.samefile(read):
                 raise ValueError(f"{option}: {path} is the {what} itself, expected another file")
+        if path.resolve() in written:
+            raise ValueError(f"{option}: {path} is written already, expected another file")
+        written.add(path.resolve())
         if option == "--plot":
             reports.check_plot(path)
 
@@ -256,8 +261,13 @@ def _answers(path: Path, table: Any) -> Iterator[list[list[Any]]]:
 def run_predict(arguments: argparse.Namespace) -> int:
     """A csv file with an answer for each row; of classes their probabilities too."""
     check_outputs(arguments, "--out")
-    table = _table(arguments)
+    if arguments.out.suffix.lower() in _NO_CSV:
+        raise ValueError(
+            f"--out: got {str(arguments.out)!r}, expected a name like answers.csv, because answers "
+            "are written as CSV"
+        )
     made = plain.answers if plain.is_plain(arguments.model) else _answers
+    table = _table(arguments)
     count = -1  # the head is no answer
 
     class Lines:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from ..base import checks
@@ -16,6 +18,35 @@ def positive(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number >= 1")
+    return value
+
+
+def seed(text: str) -> int:
+    """A seed."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected a whole number from 0 to 2^63 - 1"
+        )
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A number in [0, 1)."""
+    return _real(text, "a number in [0, 1)", lambda value: 0 <= value < 1)
+
+
+def rate(text: str) -> float:
+    """A finite number > 0."""
+    return _real(text, "a number > 0", lambda value: 0 < value < math.inf)
+
+
+def _real(text: str, wanted: str, fits: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected {wanted}")
     return value
 
 

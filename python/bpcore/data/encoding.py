@@ -15,6 +15,7 @@ _FOREIGN = (
     (b"\x1f\x8b", "a gzip file; unpack it first"),
     (b"\x93NUMPY", "a NumPy array (.npy); pass the array, or write it as npz"),
     (b"\x89HDF", "an HDF5 file; write it as CSV or parquet"),
+    (b'{"__meta', "a model's file (safetensors); give a table"),  # behind the header's length
     (b"SQLite format 3\0", "a database of SQLite; write a table of it as CSV"),
 )
 
@@ -37,7 +38,7 @@ def encoding_of(path: Path, told: str | None) -> str:
     with open(path, "rb") as file:
         start = file.read(16)
     for first, what in _FOREIGN:
-        if start.startswith(first):
+        if start.startswith(first, 8 if first.startswith(b"{") else 0):
             raise ValueError(f"{path} is no text file but {what}")
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return told or ("utf-16" if marked else "utf-8-sig")

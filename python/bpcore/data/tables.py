@@ -22,6 +22,7 @@ import numpy as np
 
 from ..base import checks, optional
 from ..base.memory import Array
+from .columns import as_column
 from .encoding import encoding_of, undecodable_line
 from .frames import check_names
 
@@ -30,10 +31,6 @@ ROWS = 20_000  # of a block
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a", "missing"})
 _FIELD = 1 << 20  # characters of a field, at the most
 _SEPARATORS = ",;\t|"
-
-
-class Name(str):
-    """A level of a category, also where it looks like a number."""
 
 
 class Table:
@@ -45,10 +42,13 @@ class Table:
         The columns.
     source : str
         What it is, for messages.
+    rows : int or None
+        How many there are, where that is known before all are read.
     """
 
     names: list[str]
     source: str
+    rows: int | None = None
 
     def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
         """All rows of the columns that are asked for, from the beginning at each call."""
@@ -60,23 +60,42 @@ class Frame(Table):
 
     def __init__(self, frame: Any, source: str = "the frame") -> None:
         self.frame, self.source = frame, source
-        self.names = [str(name) for name in _columns_of(frame)]
+        labels = list(frame) if isinstance(frame, dict) else list(frame.columns)
+        self.names = [str(label) for label in labels]
+        if not labels:
+            raise ValueError(f"{source} has no columns, expected at least 1")
         check_names(self.names, source)
+        self._labels = dict(zip(self.names, labels, strict=True))
+        self._read: Block = {}
+        self.rows = self._count() if isinstance(frame, dict) else len(frame)
 
     def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
-        """One block for each ROWS rows."""
+        """One block for each ROWS rows; columns that are not asked for are not looked at."""
         asked = self.names if names is None else names
-        for start in range(0, len(next(iter(self._columns.values()), ())), ROWS):
-            yield {name: self._columns[name][start : start + ROWS] for name in asked}
+        columns = {name: self._column(name) for name in asked}
+        for start in range(0, self.rows or 0, ROWS):
+            yield {name: values[start : start + ROWS] for name, values in columns.items()}
 
-    @functools.cached_property
-    def _columns(self) -> Block:
-        columns = {name: _as_column(name, _column(self.frame, name)) for name in self.names}
-        sizes = {name: len(values) for name, values in columns.items()}
+    def _column(self, name: str) -> Array:
+        if name not in self._read:
+            self._read[name] = as_column(self.source, name, self.frame[self._labels[name]])
+        return self._read[name]
+
+    def _count(self) -> int:
+        """The rows of a dict of columns."""
+        sizes: dict[str, int] = {}
+        for name, column in self.frame.items():
+            text = isinstance(column, (str, bytes, dict))
+            if text or not hasattr(column, "__len__") or getattr(column, "ndim", 1) != 1:
+                raise TypeError(
+                    f"{self.source}: column {name!r} is {checks.describe(column)}, expected values "
+                    "one for each row; also of a single row in a list"
+                )
+            sizes[str(name)] = len(column)
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{name!r} {n}" for name, n in list(sizes.items())[:5])
             raise ValueError(f"{self.source}: columns are of unlike length: {told}")
-        return columns
+        return max(sizes.values())
 
 
 class Delimited(Table):
@@ -109,7 +128,7 @@ class Delimited(Table):
         self.source = str(self.path)
         self.encoding = encoding_of(self.path, encoding)
         self.missing = MISSING | {word.strip().lower() for word in missing}
-        self.decimal, self.thousands = decimal, thousands
+        self.decimal, self.thousands = _marks(decimal, thousands)
         with self._open() as file:
             first = self._line(file)
         if not first.strip():
@@ -262,7 +281,7 @@ class Parquet(Table):
                     return
                 except self._failures as error:
                     raise ValueError(f"{self.source}: cannot be read: {error}") from None
-                yield {name: _as_column(name, columns[name]) for name in asked}
+                yield {name: as_column(self.source, name, columns[name]) for name in asked}
 
 
 def open_table(source: Any, **options: Any) -> Table:
@@ -287,13 +306,17 @@ def open_table(source: Any, **options: Any) -> Table:
     if not isinstance(source, (str, os.PathLike)):
         if hasattr(source, "collect_schema") and hasattr(source, "collect"):
             source = source.collect()  # polars' LazyFrame
+        if hasattr(source, "column_names") and hasattr(source, "to_pydict"):  # pyarrow's Table
+            check_names(source.column_names, "the table")
+            source = source.to_pydict()
         if isinstance(source, dict) or hasattr(source, "columns"):
             return Frame(source)
         if isinstance(source, np.ndarray) and source.ndim == 2:
             return Frame({f"x{i}": source[:, i] for i in range(source.shape[1])}, "the array")
         raise TypeError(
             f"a table must be a path, a pandas or polars frame, a dict of columns, or an array "
-            f"(N, F), got {checks.describe(source)}"
+            f"(N, F), got {checks.describe(source)}; give columns a name each, as in "
+            "{'a': [1.0, 2.0]}, a single row too"
         )
     path = _file(source)
     suffix = path.suffix.lower()
@@ -345,81 +368,25 @@ def _flat(arrays: dict[str, Array], source: str) -> dict[str, Array]:
     return columns
 
 
+def _marks(decimal: str, thousands: str) -> tuple[str, str]:
+    """The marks in numbers, of which each is one character that no number has otherwise."""
+    for name, mark in (("decimal", decimal), ("thousands", thousands)):
+        sound = isinstance(mark, str) and len(mark) == 1 and not mark.isalnum() and mark not in "+-"
+        if not (sound or (name == "thousands" and mark == "")):
+            raise ValueError(
+                f"{name} must be a mark in numbers, one character like '.' or ',', got {mark!r}"
+            )
+    if decimal == thousands:
+        raise ValueError(f"decimal and thousands must be unlike marks, got {decimal!r} for both")
+    return decimal, thousands
+
+
 def _is_float(text: str) -> bool:
     try:
         float(text)
     except ValueError:
         return False
     return True
-
-
-def _columns_of(frame: Any) -> list[Any]:
-    return list(frame) if isinstance(frame, dict) else list(frame.columns)
-
-
-def _column(frame: Any, name: str) -> Any:
-    if isinstance(frame, dict):
-        return frame[name]
-    key = next(c for c in frame.columns if str(c) == name)
-    return frame[key]
-
-
-def _as_column(name: str, column: Any) -> Array:
-    """A column as float64 with NaN, bool, or objects with None."""
-    kind = str(getattr(column, "dtype", "")).lower()
-    if any(word in kind for word in ("date", "time", "duration")):
-        raise TypeError(
-            f"column {name!r} has dtype {column.dtype}: dates are not taken as they are; make "
-            "columns of what matters (year, month, weekday, seconds since an event), or drop it"
-        )
-    if hasattr(column, "to_list") or hasattr(column, "tolist"):
-        array = np.asarray(column)
-    else:
-        array = np.array(list(column), dtype=object)
-    if array.dtype.kind == "c":
-        raise TypeError(f"column {name!r} has dtype {array.dtype}: take its real part or absolute")
-    if array.dtype.kind in "iuf":
-        numbers = array.astype(np.float64)
-        return _as_words(numbers) if _is_category(kind) else numbers
-    if array.dtype.kind == "b":
-        return array
-    values = [None if _is_missing(value) else value for value in array.tolist()]
-    present = [value for value in values if value is not None]
-    strange = next(
-        (v for v in present if isinstance(v, (list, tuple, dict, set, np.ndarray))), None
-    )
-    if strange is not None:
-        raise TypeError(
-            f"column {name!r} holds a {type(strange).__name__}, expected a number, a text or a "
-            "boolean in each row; make a column of each part"
-        )
-    if _is_category(kind):
-        return np.array([v if v is None else _word(v) for v in values], dtype=object)
-    if present and all(isinstance(value, bool) for value in present):
-        return np.array(values, dtype=object)
-    if present and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in present):
-        return np.array([np.nan if v is None else float(v) for v in values])
-    return np.array([None if v is None else str(v).strip() for v in values], dtype=object)
-
-
-def _is_category(kind: str) -> bool:
-    """Whether the library that made a column says that its values are names, numbers too."""
-    return kind.startswith(("category", "categorical", "enum"))
-
-
-def _as_words(numbers: Array) -> Array:
-    return np.array([None if v != v else _word(v) for v in numbers.tolist()], dtype=object)
-
-
-def _word(value: Any) -> Name:
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-    return Name(int(value) if whole else str(value).strip())
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float) and value != value
 
 
 def _words(error: csv.Error) -> str:

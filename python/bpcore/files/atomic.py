@@ -101,6 +101,7 @@ def check_writable(path: str, what: str, *, make_folders: bool = False) -> None:
     folder = os.path.dirname(target)
     if os.path.isdir(folder):
         _mode_of(target)
+        _mode_of(path)  # /dev/stdout is a link to what may have no path
     while make_folders and not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     if not os.path.lexists(folder):

@@ -80,10 +80,9 @@ def load_model(
     content = container.read(name, sha256=_checked_hash(sha256), max_bytes=max_bytes)
     file = shown(name, 1000)
     if "kind" in content.document:
-        raise FormatError(
-            f"{file}: holds a {shown(str(content.document['kind']))}, expected a model; read a "
-            "checkpoint with bpcore.load_checkpoint"
-        )
+        kind = str(content.document["kind"])
+        by = "bpcore.tabular.load" if kind == "tabular" else "bpcore.load_checkpoint"
+        raise FormatError(f"{file}: holds a {shown(kind)}, expected a model; read it with {by}")
     if content.document["format"] > save.FORMAT:
         raise FormatError(
             f"{file}: got format {content.document['format']}, expected a model of format "

@@ -21,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from .. import activations, layers, optimizers, regularizers
 from ..base import checks
 from ..base.memory import Array
+from ..callbacks.base import as_list
 from ..errors import TrainingDiverged
 from ..graph.parameter import assign
 from ..model.sequential import Sequential
@@ -316,7 +317,7 @@ class MLP(BaseEstimator):
             self.model_.fit(
                 **data, epochs=1 if incremental else self.max_iter,
                 verbose=1 if self.verbose == "bar" else 0,
-                shuffle=bool(self.shuffle), callbacks=[watch, *(self.callbacks or [])],
+                shuffle=bool(self.shuffle), callbacks=[watch, *as_list(self.callbacks)],
             )  # fmt: skip
         except TrainingDiverged as error:
             raise ValueError(f"{_NOT_FINITE} ({error})") from None

@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 from .. import layers, optimizers
 from ..base import checks
 from ..base.memory import Array
+from ..callbacks.base import as_list
 from ..callbacks.monitor import EarlyStopping
 from ..layers.input import Input
 from ..model.model import Model
@@ -101,7 +102,7 @@ class Recurrent(Estimator):
         return model
 
     def _options(self, x: Any, y: Any, weight: Any) -> dict[str, Any]:
-        watch = list(self.callbacks or [])
+        watch = as_list(self.callbacks)
         held = {}
         if checks.boolean("early_stopping", self.early_stopping):
             share = checks.real(

@@ -13,6 +13,8 @@ from .. import callbacks as hooks
 from .. import optimizers
 from ..base import checks
 from ..base.memory import Array
+from ..callbacks.base import as_list
+from ..data import arrays
 from ..data.tables import Table, open_table
 from ..files import container, save
 from ..files.atomic import write_atomically
@@ -128,6 +130,7 @@ class Tabular:
             rows.column(source, target)  # says what there is
         self.target_ = target if named else ""
         values = rows.column(source, target) if named else _as_values(target)
+        self._check(source, values)
         y = self._encode(source.source, values)
         weight = None if sample_weight is None else _weights(sample_weight, len(y))
         prepare = Preprocessor(self.scaling).fit(source, (self.target_,) if named else ())
@@ -137,6 +140,20 @@ class Tabular:
         self.preprocessor_ = prepare
         self._learn(source, y, weight, seed)
         return self
+
+    def _check(self, source: Table, values: list[Any]) -> None:
+        """Raise now what would end a fit after the table was read."""
+        if source.rows not in (None, len(values)):
+            raise ValueError(
+                f"target has {len(values)} rows, the table {source.rows}; expected one value "
+                "for each, or the name of a column"
+            )
+        share = {"low": 0.0, "high": 1.0, "open_high": True}
+        checks.real("validation_fraction", self.validation_fraction, **share)  # type: ignore[arg-type]
+        if self.dropout is not None:
+            checks.real("dropout", self.dropout, **share)  # type: ignore[arg-type]
+        if self.batch_size is not None:
+            checks.integer("batch_size", self.batch_size)
 
     def _learn(self, source: Table, y: Array, weight: Any, seed: int | None) -> None:
         """Train the members, each without its held out rows, and join them."""
@@ -192,7 +209,7 @@ class Tabular:
         n = len(xs[0]) + len(xs[1])
         given, held = (None, None) if weights is None else weights
         size = self.batch_size or int(np.clip(2 ** np.floor(np.log2(max(n / 50, 1))), 16, 512))
-        watch = list(self.callbacks or [])
+        watch = as_list(self.callbacks)
         told: dict[str, Any] = {}
         if len(xs[1]) and (held is None or held.any()):
             rest = () if held is None else (held,)
@@ -231,6 +248,13 @@ class Tabular:
         source = open_table(table)
         return self._truths(source.source, values), self._answers(self._raw(source))
 
+    def _compared(self, source: Table, truth: Array) -> Array:
+        """Answers for the rows of a table, one for each truth."""
+        found = self._answers(self._raw(source))
+        if len(found) != len(truth):
+            raise ValueError(f"target has {len(truth)} rows, the table {len(found)}")
+        return found
+
     # ---- use -------------------------------------------------------------------------------------
     def _need_fit(self) -> None:
         if not hasattr(self, "model_"):
@@ -261,9 +285,12 @@ class Tabular:
         return self._answers(outputs), None
 
     def _truth(self, table: Any, target: Any) -> tuple[Table, list[Any]]:
+        self._need_fit()
         source = open_table(table)
         name = target if isinstance(target, str) else self.target_ if target is None else ""
-        return source, rows.column(source, name) if name else _as_values(target)
+        values = rows.column(source, name) if name else _as_values(target)
+        rows.refuse_missing(source.source, values)
+        return source, values
 
     # ---- files -----------------------------------------------------------------------------------
     def _learned(self) -> dict[str, Any]:
@@ -274,7 +301,7 @@ class Tabular:
         """Write network, preparation and classes to one file, which `load` reads."""
         self._need_fit()
         params = {**self.get_params(), "callbacks": None, "model": None,
-                  "hidden": list(self.hidden), "random_state": None}  # fmt: skip
+                  "hidden": networks.units(self.hidden), "random_state": None}  # fmt: skip
         document = {
             "kind": "tabular",
             "class_name": type(self).__name__,
@@ -293,12 +320,14 @@ def _as_values(target: Any) -> list[Any]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise ValueError(f"target must be a column's name or values (N,), got shape {array.shape}")
+        raise ValueError(
+            f"target must be a column's name or values (N,), got {checks.describe(target)}"
+        )
     return [None if v is None or v != v else v for v in array.tolist()]
 
 
 def _weights(weight: Any, rows: int) -> Array:
-    array = np.asarray(weight, np.float64)
+    array = arrays.array("sample_weight", weight).astype(np.float64)
     if array.shape != (rows,):
         raise ValueError(f"sample_weight has shape {array.shape}, expected ({rows},), one a row")
     return array
@@ -309,4 +338,4 @@ def _seed(state: Any) -> int | None:
     if isinstance(state, (np.random.Generator, np.random.RandomState)):
         draw = getattr(state, "integers", None) or state.randint  # type: ignore[union-attr]
         return int(draw(2**31 - 1))
-    return None if state is None else int(state)
+    return None if state is None else checks.integer("random_state", state, 0, 2**63 - 1)

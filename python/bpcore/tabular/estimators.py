@@ -16,6 +16,8 @@ from . import networks, rows
 from .base import Tabular
 from .preprocessor import Preprocessor
 
+_FEW = 50  # classes; more of them have to come twice in the mean
+
 
 class TabularClassifier(Tabular):
     """A network for the classes of a table's rows.
@@ -27,7 +29,7 @@ class TabularClassifier(Tabular):
 
     Parameters
     ----------
-    hidden : sequence of int
+    hidden : int or sequence of int
         Units of the hidden layers.
     activation, dropout
         Of the hidden layers.
@@ -73,6 +75,12 @@ class TabularClassifier(Tabular):
                 f"{source}: the target has one class, {classes[0]!r}, in all rows; expected 2 or "
                 "more"
             )
+        if len(classes) > max(_FEW, len(y) / 2):
+            raise ValueError(
+                f"{source}: the target holds {len(classes):,} values in {len(y):,} rows, expected "
+                "classes that come again in other rows; a number is for TabularRegressor "
+                "(--task regression)"
+            )
         self.classes_ = np.array(classes)
         return y
 
@@ -109,7 +117,8 @@ class TabularClassifier(Tabular):
 
     def predict_proba(self, table: Any) -> Array:
         """Probabilities (N, K) in the order of `classes_`."""
-        return networks.shares(self.model_, self._raw(table))
+        outputs = self._raw(table)
+        return networks.shares(self.model_, outputs)
 
     def _told(self, outputs: Array) -> tuple[Array, Array | None]:
         shares = networks.shares(self.model_, outputs)
@@ -117,7 +126,8 @@ class TabularClassifier(Tabular):
 
     def predict(self, table: Any) -> Array:
         """Classes (N,), as the target holds them."""
-        result: Array = self.classes_[self._raw(table).argmax(axis=1)]
+        outputs = self._raw(table)
+        result: Array = self.classes_[outputs.argmax(axis=1)]
         return result
 
     def score(self, table: Any, target: Any = None) -> float:
@@ -125,7 +135,7 @@ class TabularClassifier(Tabular):
         source, values = self._truth(table, target)
         known = self._places()
         truth = np.array([known.get(word, -1) for word in rows.as_texts(values)])
-        return float(np.mean(self._answers(self._raw(source)) == truth))
+        return float(np.mean(self._compared(source, truth) == truth))
 
     def _learned(self) -> dict[str, Any]:
         return {"classes": self.classes_.tolist()}
@@ -177,7 +187,8 @@ class TabularRegressor(Tabular):
         """R squared; `target` is a column's name, values, or by default that of `fit`."""
         source, values = self._truth(table, target)
         y = rows.numbers(source.source, values)
-        return float(1 - np.square(y - self.predict(source)).sum() / np.square(y - y.mean()).sum())
+        apart = y - self._compared(source, y)
+        return float(1 - np.square(apart).sum() / np.square(y - y.mean()).sum())
 
     def _learned(self) -> dict[str, Any]:
         return {"mean": self.mean_, "scale": self.scale_}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from .. import layers
 from ..base import arguments, checks
 from ..base.memory import Array
+from ..errors import ShapeError
 from ..layers.input import Input
 from ..model.model import Model
 from ..model.sequential import Sequential
@@ -18,6 +19,7 @@ from .preprocessor import Preprocessor
 
 _FEW = 50  # rows; of fewer none are held out
 _MEMBERS = 16  # networks whose mean answers, of small tables
+_MOST = 1000  # networks that are trained one after another
 _SHARED = 40_000  # rows, or columns, times members: of 2,500 rows 16, of 40,000 and more one
 _WIDEST = 16  # numbers for a level of a category
 
@@ -25,7 +27,7 @@ _WIDEST = 16  # numbers for a level of a category
 def count(members: int | None, rows: int, features: int) -> int:
     """How many networks share the work: what was asked for, else 16, and fewer for large tables."""
     if members is not None:
-        return checks.integer("members", members)
+        return checks.integer("members", members, 1, _MOST)
     return int(np.clip(_SHARED // max(rows, features), 1, _MEMBERS))
 
 
@@ -39,11 +41,18 @@ def held_out(n: int, fraction: float, seed: int | None, members: int) -> Array:
     return result
 
 
+def units(hidden: Any) -> list[int]:
+    """The units of hidden layers, of which there may be one alone."""
+    if isinstance(hidden, str) or not hasattr(hidden, "__iter__"):
+        hidden = [hidden]
+    return [checks.integer("hidden", n) for n in hidden]
+
+
 @dataclasses.dataclass
 class Recipe:
     """What the network of an estimator is made of."""
 
-    units: Sequence[int]
+    units: Any
     activation: Any
     dropout: float
     categories: str
@@ -51,6 +60,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checks.choice("categories", self.categories, ("one-hot", "embedding"))
+        self.units = units(self.units)
 
     def stack(self) -> list[Any]:
         """Hidden layers, each with its dropout, and the last one."""
@@ -124,6 +134,14 @@ def made_by(function: Callable[..., Any], outputs: int, features: int, seed: int
     made = arguments.called(function, offered)
     if not isinstance(made, Model):
         raise TypeError(f"model: the function made {checks.describe(made)}, expected a Model")
+    if not made.built:
+        made.build((features,))
+    ends = [t.shape for t in made.inputs], [t.shape for t in made.outputs]
+    if ends != ([(features,)], [(outputs,)]):
+        raise ShapeError(
+            f"model: the function made a network from {ends[0]} to {ends[1]}, expected one from "
+            f"[({features},)], n_features, to [({outputs},)], n_outputs"
+        )
     return made
 
 
@@ -144,7 +162,7 @@ def _parts(prepare: Preprocessor) -> list[tuple[Any, list[int]]]:
 
 def inputs(model: Model, prepare: Preprocessor, x: Array) -> Any:
     """Features (N, width) as the model takes them."""
-    if not model.built or len(model.inputs) == 1:  # of a user's own the first is not built yet
+    if len(model.inputs) == 1:
         return x
     return [x[:, places] for _, places in _parts(prepare)]
 

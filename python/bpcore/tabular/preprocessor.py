@@ -13,7 +13,8 @@ import numpy as np
 
 from ..base import checks
 from ..base.memory import Array
-from ..data.tables import Block, Name, Table, open_table
+from ..data.columns import Name
+from ..data.tables import Block, Table, open_table
 
 LEVELS = 64  # of a category that get a column of their own; the rest share that of the unseen
 _DISTINCT = 5000  # values of a text column that are counted
@@ -197,6 +198,8 @@ class Preprocessor:
             out[np.flatnonzero(known), at[known]] = 1
         else:
             numbers = _numbers(column, values, source, start)
+            if column.kind == "boolean":
+                _refuse_counts(column, numbers, source, start)
             check_size(source, f"column {column.name!r}", numbers, start)
             gone = np.isnan(numbers)
             numbers[gone] = column.median
@@ -406,6 +409,17 @@ def _numbers(column: Column, values: Array, source: str, start: int) -> Array:
             )
         result[row] = number
     return result
+
+
+def _refuse_counts(column: Column, numbers: Array, source: str, start: int) -> None:
+    """ValueError with the row for a number that is neither 0 nor 1 where booleans were learned."""
+    strange = np.flatnonzero(~((numbers == 0) | (numbers == 1) | np.isnan(numbers)))
+    if len(strange):
+        row = int(strange[0])
+        raise ValueError(
+            f"{source}: column {column.name!r} holds {numbers[row]:g} in row {start + row + 1}, "
+            "expected a boolean as in training"
+        )
 
 
 def _normal(share: Array) -> Array:
