@@ -198,6 +198,19 @@ def test_memory_is_used_again(tmp_path):
     assert f"Flash: {4 * numbers:,} bytes" in text and "RAM: 400 bytes" in text
 
 
+def test_what_works_in_training_alone_leaves_nothing(tmp_path):
+    made = []
+    for rate in (0.0, 0.4):
+        layers = [
+            bp.Input((4, 3)),
+            L.Dropout(rate),
+            L.LSTM(5, dropout=rate, recurrent_dropout=rate),
+        ]
+        bp.Sequential(layers, seed=0).to_c(tmp_path / "net.c")
+        made.append((tmp_path / "net.c").read_text())
+    assert made[0] == made[1]
+
+
 def test_the_header_is_part_of_the_file(tmp_path):
     small().to_c(tmp_path / "net.c", test_vectors=np.zeros((1, 5)))
     header = (tmp_path / "net.h").read_text().split("\n", 1)[1]

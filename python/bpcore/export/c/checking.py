@@ -43,7 +43,7 @@ def _samples(writer: Writer, xs: list[Array], ys: list[Array]) -> list[str]:
     """The loop over samples."""
     lines = [f"  for (n = 0; n < {len(xs[0])}; n++) {{", "    int differs = 0;"]
     made = [argument("y", k, len(ys)) for k in range(len(ys))]
-    lines += [f"    real {y}[{array[0].size}];" for y, array in zip(made, ys, strict=True)]
+    lines += [f"    static real {y}[{array[0].size}];" for y, array in zip(made, ys, strict=True)]
     given = [
         f"@test_{argument('x', k, len(xs))} + n * {array[0].size}" for k, array in enumerate(xs)
     ]
@@ -64,8 +64,8 @@ def _sequences(writer: Writer, xs: list[Array], ys: list[Array]) -> list[str]:
         f"  for (n = 0; n < {n}; n++) {{",
         "    int differs = 0;",
         "    long t;",
-        "    @state s;",
-        f"    real y[{y_size}];",
+        "    static @state s;",
+        f"    static real y[{y_size}];",
         "    @reset(&s);",
         f"    for (t = 0; t < {steps}; t++) {{",
         f"      @step(&s, @test_x + (n * {steps} + t) * {x_size}, y);",

@@ -245,7 +245,6 @@ def place(program: Program, kinds: Kinds) -> Places:
         if (
             kind.in_place(step)
             and from_ in spans
-            and last[first] == n
             and first not in step.inputs[2:]
             and spans[from_][1] == n
             and program.room(first) == program.room(value)
