@@ -99,6 +99,16 @@ def test_functions_constants_and_copies(dtype, tmp_path):
     check(model, data(model), tmp_path / "net.onnx")
 
 
+@pytest.mark.parametrize("shape", [(4,), (2, 4)])
+def test_a_tied_kernel_stands_there_once(shape, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    code = L.Dense(3, "tanh")
+    model = drawn(bp.Sequential([bp.Input(shape), code, L.TiedDense(code)], seed=0))
+    check(model, data(model), tmp_path / "net.onnx")
+    weights = [w.name for w in onnx.load(tmp_path / "net.onnx").graph.initializer]
+    assert weights == [p.name for p in model.weights]
+
+
 def image_net():
     rows = [bp.Input((12, 12, 3)), L.Rescaling(0.5), L.Conv2D(4, 3, activation="relu"),
             L.BatchNormalization(), L.MaxPooling2D(2), L.SpatialDropout2D(0.3),

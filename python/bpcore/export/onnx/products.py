@@ -10,19 +10,18 @@ from ...base.memory import Array
 from .writer import Call, Kind, Writer
 
 
-def _product(w: Writer, call: Call, kernel: str) -> str:
+def _product(w: Writer, call: Call, kernel: str, transposed: bool = False) -> str:
     """x kernel + bias, over the last axis."""
     x = call.inputs[0]
     bias = [w.weight(p) for p in call.weights[1:]]
     if len(call.shape) == 1:
-        return w.add("Gemm", x, kernel, *bias)
-    y = w.add("MatMul", x, kernel)
+        return w.add("Gemm", x, kernel, *bias, **({"transB": 1} if transposed else {}))
+    y = w.add("MatMul", x, w.transpose(kernel, [1, 0]) if transposed else kernel)
     return w.add("Add", y, *bias) if bias else y
 
 
 def _dense(w: Writer, call: Call) -> str:
-    transposed = bool(call.attrs.get("transposed"))
-    return _product(w, call, w.weight(call.weights[0], (lambda k: k.T) if transposed else None))
+    return _product(w, call, w.weight(call.weights[0]), bool(call.attrs.get("transposed")))
 
 
 def _masked_dense(w: Writer, call: Call) -> str:
