@@ -103,6 +103,9 @@ def test_a_goal_ends_the_fit(rng):
     with pytest.raises(ValueError, match=r"'lost'.*did you mean 'loss'"):
         model.fit(x, y, callbacks=[bp.callbacks.Goal("lost", 1)], verbose=0)
     assert bp.callbacks.Goal("val_accuracy", 0.9).mode == "max"
+    for monitor in (1, "", None):
+        with pytest.raises(TypeError, match="monitor must be a name in the logs"):
+            bp.callbacks.Goal(monitor, 1)
 
 
 def test_a_goal_is_reached_when_it_is_met():

@@ -167,6 +167,7 @@ def test_missing_connections(rng):
     assert (found.parameters["masked_dense/kernel"][mask == 1] != 0).all()
     assert model.gradcheck(x, y).max_error < 1e-7
     kernel = model.weights[0]
+    assert (kernel.value[mask == 0] == 0).all()
     kernel.value = kernel.value + 1e6 * (1 - mask)  # what is missing counts nowhere
     np.testing.assert_array_equal(model.gradients(x, y).loss, found.loss)
     whole = bp.Sequential([L.Dense(4, "tanh"), L.Dense(1)], dtype="float64", seed=0)
@@ -179,6 +180,28 @@ def test_missing_connections(rng):
         bp.errors.ShapeError, match=r"got a mask of shape \(5, 4\), expected \(3, 4\)"
     ):
         L.MaskedDense(4, mask).build((3,))
+
+
+def test_penalties_and_constraints_are_about_the_connections_there_are(rng):
+    mask = rng.integers(0, 2, size=(5, 4))
+    mask[0] = 1  # none is without any
+    x, y = rng.normal(size=(20, 5)), rng.normal(size=(20, 4))
+    options = {"kernel_regularizer": bp.regularizers.L2(0.5), "use_bias": False}
+    model = bp.Sequential([L.MaskedDense(4, mask, **options)], dtype="float64", seed=0)
+    model.compile(bp.optimizers.AdamW(0.1, weight_decay=0.1), "mse")
+    found = model.gradients(x, y)
+    w = model.weights[0].value
+    expected = ((x @ (w * mask) - y) ** 2).mean() + 0.5 * ((w * mask) ** 2).sum()
+    np.testing.assert_allclose(found.loss, expected, rtol=1e-14)
+    assert (found.parameters["masked_dense/kernel"][mask == 0] == 0).all()
+    model.fit(x, y, epochs=3, verbose=0)
+    assert (w[mask == 0] == 0).all()
+    options = {"kernel_constraint": bp.constraints.UnitNorm()}
+    model = bp.Sequential([L.MaskedDense(4, mask, **options)], dtype="float64", seed=0)
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    norms = np.linalg.norm(model.weights[0].value * mask, axis=0)
+    np.testing.assert_allclose(norms, 1, atol=1e-6)
 
 
 def test_saved_and_read_back(rng, tmp_path):

@@ -22,8 +22,12 @@ _FALLING = ("error", "loss", "mae", "mse", "rmse")
 _RISING = ("accuracy", "precision", "recall", "f1", "auc", "r2")
 
 
-def direction(monitor: str, mode: str) -> str:
+def direction(monitor: Any, mode: str) -> str:
     """``"min"`` or ``"max"`` for a `mode` that may be ``"auto"``."""
+    if not isinstance(monitor, str) or not monitor:
+        raise TypeError(
+            f"monitor must be a name in the logs like 'val_loss', got {checks.describe(monitor)}"
+        )
     if mode != "auto":
         return mode
     word = monitor.removeprefix("val_").rsplit("_", 1)[-1]
@@ -42,13 +46,8 @@ class Monitor(Stateful):
     """Base of callbacks with `monitor`, `mode` and a best value."""
 
     def __init__(self, monitor: Any, mode: Any, min_delta: Any = 0.0, verbose: Any = 0) -> None:
-        if not isinstance(monitor, str) or not monitor:
-            raise TypeError(
-                "monitor must be a name in the logs like 'val_loss', got "
-                f"{checks.describe(monitor)}"
-            )
-        self.monitor = monitor
         self.mode = direction(monitor, checks.choice("mode", mode, ("auto", "min", "max")))
+        self.monitor: str = monitor
         self.min_delta = checks.real("min_delta", min_delta, 0.0)
         self.verbose = checks.integer("verbose", verbose, 0, 1)
         self.start_best: float | None = None

@@ -100,7 +100,8 @@ class Dense(CoreLayer):
 class MaskedDense(Dense):
     """A dense layer in which some connections are missing: ``y = f(x @ (kernel * mask) + bias)``.
 
-    A missing connection contributes 0, whatever its weight holds, and its gradient is exactly 0.
+    A missing connection contributes 0, whatever its weight holds, and its gradient is exactly 0. The
+    weight begins with 0 and stays there, so that penalties and constraints are about the others.
 
     Parameters
     ----------
@@ -174,6 +175,7 @@ class MaskedDense(Dense):
                 "kernel's: inputs by units"
             )
         super().build(input_shape)
+        self.kernel.value = np.where(self.mask == 1, self.kernel.value, 0)
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
