@@ -135,8 +135,11 @@ def test_a_polyak_update_by_1_copies_what_statistics_were_rounded_from(rng):
 def test_polyak_update_refuses():
     model = made()
     before = numbered(model)
-    with pytest.raises(ShapeError, match=r"has weights .*clone\(\)"):
+    with pytest.raises(ShapeError, match=r"weights\[0\] is .*clone\(\)"):
         model.polyak_update(made("float32"), 0.5)
+    fewer = bp.Sequential([bp.Input((1,))], seed=0, dtype="float64")
+    with pytest.raises(ShapeError, match=r"weights\[0\] is nothing, expected float64 \("):
+        model.polyak_update(fewer, 0.5)
     with pytest.raises(ValueError, match="tau must be"):
         model.polyak_update(made(), 1.5)
     with pytest.raises(TypeError, match="source must be a Model"):
@@ -148,6 +151,8 @@ def test_weights_in_files(tmp_path):
     model, other = made(), made()
     model.set_weights([w + 1 for w in model.get_weights()])
     model.save_weights(tmp_path / "w.safetensors")
+    with pytest.raises(bp.errors.FormatError, match="expected a model; read it with load_w"):
+        bp.load_model(tmp_path / "w.safetensors")
     other.load_weights(tmp_path / "w.safetensors")
     support.assert_same(numbered(other), numbered(model))
     model.save(tmp_path / "m.safetensors")

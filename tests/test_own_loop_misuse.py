@@ -42,6 +42,8 @@ def test_bad_gradients_change_nothing(rng):
 
 
 def test_misuse_is_named(rng):
+    with pytest.raises(RuntimeError, match="no forward pass is kept"):
+        bp.Sequential([L.Dense(3)]).backward(np.zeros((6, 3)))
     model = small()
     x, dy = rng.normal(size=(6, 5)), np.zeros((6, 3))
     with pytest.raises(RuntimeError, match=r"no forward pass is kept.*call y = forward\(x\) first"):
@@ -203,3 +205,17 @@ def test_statistics_that_would_overflow_leave_no_trace(rng):
         with pytest.raises(TrainingDiverged, match="running statistics of layer 'batch_norm"):
             call(1e25 * rng.normal(size=(6, 3)))
     support.assert_same(dict(enumerate(model.get_weights())), dict(enumerate(before)))
+
+
+def test_loss_and_gradient_that_fails_leaves_the_weights(rng):
+    model = small()
+    model.compile("sgd", "mse")
+    before = model.weights_vector
+    x, y = rng.normal(size=(6, 5)), np.zeros((6, 3))
+    for vector, data, error in [
+        (np.full(before.size, 1e308), x, TrainingDiverged),
+        (np.zeros(before.size), x[:, :2], ShapeError),
+    ]:
+        with pytest.raises(error):
+            model.loss_and_gradient(vector, data, y)
+        np.testing.assert_array_equal(model.weights_vector, before)

@@ -56,6 +56,22 @@ def test_a_step_of_ones_own_on_a_list_is_the_models(rng):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+def test_a_step_of_ones_own_takes_a_mask(rng):
+    layers = [L.GRU(3, return_sequences=True), L.Dense(2)]
+    model = bp.Sequential([bp.Input((4, 3)), *layers], dtype="float64", seed=0)
+    model.compile("sgd", "half_squared_error")
+    other = model.clone()
+    other.compile("sgd")
+    x, mask = rng.normal(size=(2, 4, 3)), np.array([[1, 1, 0, 0], [1, 1, 1, 1]], bool)
+    np.testing.assert_array_equal(
+        other.train_on_batch(x, dy=lambda y: y / mask.sum(), mask=mask),
+        model.forward(x, mask=mask),
+    )
+    model.train_on_batch(x, np.zeros((2, 4, 2)), mask=mask)
+    for ours, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
 def test_last_states_of_a_list_are_an_array(rng):
     xs = ragged(rng)
     model = bp.Sequential([bp.Input((None, 3)), L.LSTM(4)], seed=0, dtype="float64")

@@ -106,8 +106,8 @@ def _to_array(name: str, value: Any) -> Array:
     try:
         result = np.asarray(value)
     except Exception as error:
-        kind = getattr(value, "dtype", None)
-        hint = f"; its dtype is {kind}: use {name}.float()" if hasattr(value, "float") else ""
+        strange = hasattr(value, "float") and "ScalarType" in str(error)  # PyTorch's bfloat16
+        hint = f"; its dtype is {value.dtype}: use {name}.float()" if strange else ""
         raise TypeError(
             f"{name}: {type(value).__name__} cannot be converted to an array: {error}{hint}"
         ) from error

@@ -100,8 +100,8 @@ class Dense(CoreLayer):
 class MaskedDense(Dense):
     """A dense layer in which some connections are missing: ``y = f(x @ (kernel * mask) + bias)``.
 
-    A missing connection contributes 0, whatever its weight holds, and its gradient is exactly 0. The
-    weight begins with 0 and stays there, so that penalties and constraints are about the others.
+    A missing connection contributes 0, whatever its weight holds, and its gradient is exactly 0.
+    The weight begins with 0 and stays there, so that penalties and constraints are of the others.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -125,12 +126,13 @@ class Copying(Stepwise):
                         p.exact[...] = q.unrounded()
 
     def _refuse_to_blend(self, own: list[Parameter], theirs: list[Parameter], name: str) -> None:
-        shapes = [[(p.shape, p.dtype.name) for p in model] for model in (own, theirs)]
-        if shapes[0] != shapes[1]:
-            raise ShapeError(
-                f"source {name!r} has weights {shapes[1]}, expected those of {self.name!r}: "
-                f"{shapes[0]}; make it by clone()"
-            )
+        shapes = [[f"{p.dtype} {p.shape}" for p in model] for model in (own, theirs)]
+        for k, (here, there) in enumerate(itertools.zip_longest(*shapes, fillvalue="nothing")):
+            if here != there:
+                raise ShapeError(
+                    f"source {name!r} has weights of another model: weights[{k}] is {there}, "
+                    f"expected {here} as in {self.name!r}; make one of the two by clone()"
+                )
         check_writable(own)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:

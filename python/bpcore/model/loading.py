@@ -23,6 +23,13 @@ _SLACK = 2**16  # elements beyond those of the file, for a message that names wh
 
 __all__ = ["load_checkpoint", "load_model"]
 
+# What reads files that are no models.
+_WAYS = {
+    "checkpoint": "bpcore.load_checkpoint",
+    "tabular": "bpcore.tabular.load",
+    "weights": "load_weights of a model that has them",
+}
+
 
 def load_model(
     path: str | os.PathLike[str],
@@ -81,8 +88,8 @@ def load_model(
     file = shown(name, 1000)
     if "kind" in content.document:
         kind = str(content.document["kind"])
-        by = "bpcore.tabular.load" if kind == "tabular" else "bpcore.load_checkpoint"
-        raise FormatError(f"{file}: holds a {shown(kind)}, expected a model; read it with {by}")
+        way = _WAYS.get(kind, "the version of bpcore that wrote it")
+        raise FormatError(f"{file}: holds a {shown(kind)}, expected a model; read it with {way}")
     if content.document["format"] > save.FORMAT:
         raise FormatError(
             f"{file}: got format {content.document['format']}, expected a model of format "

@@ -13,7 +13,7 @@ from ..base.counters import Counters
 from ..base.memory import Array
 from ..data import arrays, sequences
 from ..data.inputs import Inputs, comes_in_list, cut
-from ..errors import ShapeError, diverged
+from ..errors import NotBuiltError, ShapeError, diverged
 from ..graph.parameter import Parameter, assign, zero_gradients
 from ..train import windows
 from ..train.compilation import Compilation
@@ -160,10 +160,12 @@ class Stepwise(Inspectable):
         with self._busy("apply_gradients"):
             self._apply(self._need_compilation(loss=False), gradients)
 
-    def _step_by(self, x: Any, dy: Any) -> Any:
+    def _step_by(self, x: Any, dy: Any, mask: Any) -> Any:
         """A step with dL/dy, or a function that gives it."""
         compilation = self._need_compilation(loss=False)
-        ys = self._forward(x, True, settled=False)  # an error below leaves no trace of the batch
+        ys = self._forward(
+            x, True, mask, settled=False
+        )  # an error below leaves no trace of the batch
         base = self._built()
         passes = base.formed(base.passing and base.passing.form).passes
         y = self._outputs_as_given(ys)
@@ -199,7 +201,9 @@ class Stepwise(Inspectable):
         return engine, engine.signature.read_inputs(x, mask=mask)
 
     def _backward(self, dy: Any, parameters: bool, inputs: bool) -> list[Any]:
-        base = self._built(" (forward)")
+        if not self.built:
+            raise NotBuiltError(f"model {self.name!r}: {_OBSTACLES['none']}")
+        base = self._built()
         made: Inputs | None = base.passing
         engine = base.formed(made and made.form)
         obstacle = engine.passes.obstacle
@@ -341,7 +345,8 @@ class Stepwise(Inspectable):
     ) -> tuple[float, Array]:
         """The loss at given weights and its gradient, for `scipy.optimize.minimize` and kin.
 
-        The weights are set to `vector` and stay so; `gradients` is then taken.
+        The weights are set to `vector` and stay so; `gradients` is then taken. After an error they
+        are as they were.
 
         Parameters
         ----------
@@ -370,8 +375,14 @@ class Stepwise(Inspectable):
         """
         self._need_compilation()
         with self._busy("loss_and_gradient"):
+            weights = self.trainable_weights if self.built else []
+            before = [p.value.copy() for p in weights]
             self._set_vector(vector)
-            loss, grads, _ = self._gradients(x, y, sample_weight, False)
+            try:
+                loss, grads, _ = self._gradients(x, y, sample_weight, False)
+            except BaseException:
+                assign(weights, before)
+                raise
         return loss, _flat([grads[p.name] for p in self.trainable_weights], self.dtype)
 
 

@@ -318,7 +318,7 @@ class Trainable(Adjustable, Copying, Compilable):
             )
         with self._busy("train_on_batch"):
             if dy is not None:
-                return self._step_by(x, dy)
+                return self._step_by(x, dy, mask)
             compilation = self._need_compilation()
             item = self._prepared(x, y, sample_weight, mask)
             compilation.refuse_weights(item.ws)
