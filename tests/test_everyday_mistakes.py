@@ -292,3 +292,74 @@ def test_a_series_of_sequences_in_searches_and_models():
     a.fit(x, y, verbose=0)
     b.fit(pd.Series(x), y, verbose=0)
     assert np.array_equal(a.predict(x), b.predict(pd.Series(x)))
+
+
+# ---- estimators ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("target", ["name", "values"])
+def test_lazy_frames_of_polars(target):
+    pl = pytest.importorskip("polars")
+    values = {"a": COLUMNS["a"], "b": COLUMNS["b"], "target": COLUMNS["target"]}
+    whole = pl.DataFrame(values)
+    x, y = (whole, "target") if target == "name" else (whole.drop("target"), values["target"])
+    for door in ("model", "estimator"):
+        FITS[door](x.lazy(), y)
+    a, b = network(), network()
+    a.fit(x, y, verbose=0)
+    b.fit(x.lazy(), y, verbose=0)
+    features = whole.drop("target")
+    assert np.array_equal(a.predict(features), b.predict(features.lazy()))
+    assert b.feature_names == ["a", "b"]
+
+
+def test_a_wrong_number_of_threads_does_not_stay():
+    """It was kept, and ended the fits of all estimators after it."""
+    for wrong in (-5, "x", 10**6):
+        with pytest.raises((TypeError, ValueError), match="n_threads must be"):
+            estimator().set_params(n_threads=wrong).fit(X, COLUMNS["target"])
+    before = bp.get_num_threads()
+    estimator().set_params(n_threads=1).fit(X, COLUMNS["target"])
+    assert bp.get_num_threads() == before
+
+
+def test_negative_weights_of_samples():
+    """Also if all are, whose mean made them positive."""
+    pytest.importorskip("sklearn")
+    from bpcore.sklearn import Classifier, MLPRegressor
+
+    for net in (estimator(), MLPRegressor(max_iter=1), Classifier(epochs=1)):
+        for weight in (-np.ones(30), np.r_[np.ones(29), -1.0]):
+            row = int((weight < 0).argmax())
+            with pytest.raises(ValueError, match=f"sample_weight contains -1 at row {row}"):
+                net.fit(X, COLUMNS["target"], sample_weight=weight)
+
+
+def test_a_model_of_more_outputs_than_classes():
+    """A class that is none could be the answer."""
+    pytest.importorskip("sklearn")
+    from bpcore.sklearn import Classifier
+
+    five = Classifier(lambda: bp.Sequential([bp.layers.Dense(5)], seed=0), epochs=1)
+    with pytest.raises(bp.errors.ShapeError, match="model has 5 outputs, expected 2, one for each"):
+        five.fit(X, COLUMNS["target"])
+
+    def one():
+        return bp.Sequential([bp.layers.Dense(1, "sigmoid")], seed=0)
+
+    assert Classifier(one, loss="binary_cross_entropy", epochs=1).fit(
+        X, COLUMNS["target"]
+    ).predict_proba(X).shape == (30, 2)
+
+
+def test_what_is_no_sequence_is_told():
+    pytest.importorskip("sklearn")
+    pd = pytest.importorskip("pandas")
+    from bpcore.sklearn import RNNClassifier
+
+    label = ["up", "down"] * 12
+    for x, words in (
+        (pd.DataFrame({"walk": walks()}), r"pass the column of sequences, as in X\['walk'\]"),
+        (["abc", "de"] * 12, "sequence 0 has dtype <U3.*whole numbers, which are ids"),
+        ([["a", "b"], ["c"]] * 12, "sequence 0 has dtype <U1.*which are ids"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            RNNClassifier(4, max_iter=1).fit(x, label)

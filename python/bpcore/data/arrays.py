@@ -34,6 +34,7 @@ def table(name: str, value: Any) -> Table:
     """`value` after conversion; one that was converted before stays as it is."""
     if isinstance(value, Table):
         return value
+    value = frames.collected(value)
     return Table(array(name, value), frames.columns(value))
 
 

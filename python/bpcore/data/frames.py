@@ -17,6 +17,12 @@ def library(value: Any) -> str:
     return type(value).__module__.partition(".")[0]
 
 
+def collected(value: Any) -> Any:
+    """A lazy frame of polars as the frame that it stands for; any other value as it is."""
+    lazy = library(value) == "polars" and hasattr(value, "collect")
+    return value.collect() if lazy else value
+
+
 def columns(value: Any) -> Names | None:
     """The labels of a frame's columns as text; None for all that has no columns."""
     if library(value) not in ("pandas", "polars") or not hasattr(value, "columns"):

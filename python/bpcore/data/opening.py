@@ -53,6 +53,7 @@ def opened(
         return _from_file(x, y, known)
     if not isinstance(y, str):
         return x, y
+    x = frames.collected(x)
     columns = frames.columns(x)
     if columns is None:
         raise TypeError(

@@ -24,7 +24,7 @@ from ..base import checks, optional
 from ..base.memory import Array
 from .columns import as_column
 from .encoding import encoding_of, undecodable_line
-from .frames import check_names
+from .frames import check_names, collected
 
 Block = dict[str, Array]
 ROWS = 20_000  # of a block
@@ -304,8 +304,7 @@ def open_table(source: Any, **options: Any) -> Table:
     if isinstance(source, Table):
         return source
     if not isinstance(source, (str, os.PathLike)):
-        if hasattr(source, "collect_schema") and hasattr(source, "collect"):
-            source = source.collect()  # polars' LazyFrame
+        source = collected(source)
         if hasattr(source, "column_names") and hasattr(source, "to_pydict"):  # pyarrow's Table
             check_names(source.column_names, "the table")
             source = source.to_pydict()

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import activations, layers, optimizers, regularizers
 from ..base import checks
@@ -25,7 +25,7 @@ from ..callbacks.base import as_list
 from ..errors import TrainingDiverged
 from ..graph.parameter import assign
 from ..model.sequential import Sequential
-from .data import Batches, blocks, dense, outputs_of, random_state
+from .data import Batches, blocks, dense, outputs_of, random_state, sample_weights
 from .limits import limited
 from .stopping import Watch
 
@@ -254,8 +254,8 @@ class MLP(BaseEstimator):
     def _weights(self, x: Any, y: Array, weight: Any) -> Any:
         if self.class_weight is not None:
             by_class = compute_sample_weight(self.class_weight, self._class_of(y))
-            weight = by_class if weight is None else by_class * _check_sample_weight(weight, x)
-        return None if weight is None else _check_sample_weight(weight, x, dtype=x.dtype)
+            weight = by_class if weight is None else by_class * sample_weights(weight, x)
+        return None if weight is None else sample_weights(weight, x, dtype=x.dtype)
 
     def _class_of(self, y: Array) -> Array:
         raise ValueError(f"class_weight: {type(self).__name__} has no classes; use sample_weight")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
 
 from ..base.memory import Array
 
@@ -34,6 +35,17 @@ def random_state(given: Any) -> np.random.RandomState:
         return np.random.RandomState(given.bit_generator)
     result: np.random.RandomState = check_random_state(given)
     return result
+
+
+def sample_weights(weight: Any, x: Any, **options: Any) -> Array:
+    """Weights (N,) as scikit-learn checks them, of which none may be negative."""
+    found: Array = _check_sample_weight(weight, x, **options)
+    if (found < 0).any():
+        row = int((found < 0).argmax())
+        raise ValueError(
+            f"sample_weight contains {found[row]:g} at row {row}, expected finite weights >= 0"
+        )
+    return found
 
 
 def outputs_of(model: Any, x: Any) -> Array:

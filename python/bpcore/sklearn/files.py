@@ -8,7 +8,7 @@ import numpy as np
 
 from ..base import optional
 from ..base.memory import Array
-from ..data import opening
+from ..data import frames, opening
 from ..data.tables import Table, open_table
 
 _WHOLE = 2.0**53  # up to this a float64 holds every whole number
@@ -37,7 +37,7 @@ class FromFiles:
         """X and y as scikit-learn takes them; both as they were if X is no file, and y no name."""
         if opening.is_path(x, "X"):
             return self._from_file(open_table(x), y)
-        return opening.opened(x, y, None, ("X", "y"))
+        return opening.opened(frames.collected(x), y, None, ("X", "y"))
 
     def _from_file(self, source: Table, y: Any) -> tuple[Any, Any]:
         pd = optional.require("pandas", "pandas", "an estimator of bpcore.sklearn with a file")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import joblib.parallel
 
 from .. import _core
-from ..base import threads
+from ..base import checks, threads
 
 _lock = threading.Lock()
 _asked: list[int] = []  # by the estimators that are at work in this moment
@@ -29,6 +29,7 @@ def limited(n_threads: int | None) -> Iterator[None]:
     if not n:
         yield
         return
+    n = checks.integer("n_threads", n, 1, threads.MAX_THREADS)
     with _lock:
         if not _asked:
             _before, _exact = threads.get_num_threads(), _core.exact_threads()

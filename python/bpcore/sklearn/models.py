@@ -10,15 +10,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_is_fitted,
     column_or_1d,
     validate_data,
 )
 
 from ..base.memory import Array
+from ..errors import ShapeError
 from ..model.model import Model
-from .data import Batches, outputs_of, random_state
+from .data import Batches, outputs_of, random_state, sample_weights
 from .limits import limited
 from .sequences import Targets, are_sequences, each, width
 
@@ -73,7 +73,7 @@ class Estimator(BaseEstimator):
     def _weighed(self, targets: Targets, x: Any, weight: Any) -> Any:
         """A weight for each value of the targets, or None."""
         if weight is not None and not targets.in_steps:
-            weight = _check_sample_weight(weight, x)
+            weight = sample_weights(weight, x)
         return targets.weights(weight)
 
     # ---- fit and use -------------------------------------------------------------------------
@@ -85,8 +85,12 @@ class Estimator(BaseEstimator):
         model = self._made(x, outputs, targets.in_steps)
         with limited(self.n_threads):
             self.history_ = model.fit(**self._options(x, targets.formed(y), weight))
+        self._check_outputs(model, outputs)
         self.model_ = model
         self.n_iter_ = len(self.history_.epoch)
+
+    def _check_outputs(self, model: Model, outputs: int) -> None:
+        """Raise if the outputs of a user's model are more or fewer than what is learned."""
 
     def _values(self, x: Any) -> Any:
         """The model's outputs: an array, or a list of arrays for each step of sequences."""
@@ -142,6 +146,14 @@ class Classes(Estimator):
             )
         self._train(X, labels, targets, weight)
         return self
+
+    def _check_outputs(self, model: Model, outputs: int) -> None:
+        found = model.outputs[0].shape[-1]
+        if found != outputs and (found, outputs) != (1, 2):
+            raise ShapeError(
+                f"model has {found} outputs, expected {outputs}, one for each class in y; make its "
+                "last layer of n_outputs units"
+            )
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities (N, K) in the order of `classes_`; of steps (N, T, K) or a list of

@@ -14,6 +14,7 @@ from ..base import checks
 from ..base.memory import Array
 from ..callbacks.base import as_list
 from ..callbacks.monitor import EarlyStopping
+from ..data import frames
 from ..layers.input import Input
 from ..model.model import Model
 from ..model.sequential import Sequential
@@ -149,14 +150,19 @@ def _formed(x: Any, ids: bool | None) -> Any:
 
 def _numbers(item: Any, axes: int, name: str) -> Array:
     """An array with `axes` for samples and steps, and perhaps one for the numbers of a step."""
-    item = np.asarray(item)
-    if item.dtype.kind not in "fiub" or item.ndim not in (axes, axes + 1):
-        shape = "(N, T, F) or (N, T)" if axes == 2 else "(T, F) or (T,)"
-        raise ValueError(
-            f"{name} has dtype {item.dtype} and shape {item.shape}, expected numbers {shape}; a "
-            "table of rows is for MLPClassifier and MLPRegressor"
-        )
-    return item
+    array = np.asarray(item)
+    if array.dtype.kind in "fiub" and array.ndim in (axes, axes + 1):
+        return array
+    shape = "(N, T, F) or (N, T)" if axes == 2 else "(T, F) or (T,)"
+    advice = "a table of rows is for MLPClassifier and MLPRegressor"
+    if frames.columns(item) is not None:
+        advice = f"of a frame pass the column of sequences, as in {name}[{item.columns[0]!r}]"
+    elif array.dtype.kind in "USO":
+        advice = "give a list of arrays; words and letters as whole numbers, which are ids"
+    raise ValueError(
+        f"{name} has dtype {array.dtype} and shape {array.shape}, expected numbers {shape}; "
+        f"{advice}"
+    )
 
 
 def _steps(item: Array, axes: int, ids: bool, name: str) -> Array:
