@@ -10,7 +10,7 @@ import pytest
 
 import bpcore as bp
 from bpcore.cli import commands as cli
-from bpcore.export.c import ops
+from bpcore.export.c import functions, ops
 from bpcore.export.c.steps import read
 from bpcore.model.in_c import source
 
@@ -59,6 +59,8 @@ def states():
     z = L.LSTM(4, return_sequences=True)(b, initial_state=[h, c])
     w, g = L.GRU(4, return_state=True, return_sequences=True, reset_after=False)(a)
     outputs = [y, z, w, g * 2.0, L.GRU(4, go_backwards=True)(b, initial_state=g)]
+    outputs += [L.SimpleRNN(3, "linear")(a), L.GRU(3, "leaky_relu", "hard_sigmoid")(b),
+                L.LSTM(3, "softsign", "linear", return_sequences=True)(b)]  # fmt: skip
     rng = np.random.default_rng(2)
     return bp.Model([a, b], outputs, seed=2), [rng.normal(size=(3, n, 3)) for n in (5, 4)]
 
@@ -75,6 +77,11 @@ def shared():
                L.MaskedDense(4, mask)(b), L.Activation("softmax")(L.Reshape((3, 2))(h)),
                L.Activation("elu", alpha=0.3)(b), L.Activation("elu")(b),
                bp.ops.maximum(h, h[:, ::-1]) - 0.5 * h[:, :, 1:2] / 3.0]  # fmt: skip
+    fixed, square, columns = L.Constant(np.arange(6.0)).tensor(), a * a, h[:, :, :1]
+    outputs += [fixed, fixed - b, L.Concatenate()([b, fixed]), bp.ops.log(square + 0.1),
+                bp.ops.sqrt(square), L.Activation("step")(a), L.Activation("sign")(b),
+                L.Add()([columns, a, columns, h[:, 0], a]),
+                L.Minimum()([h[:, 0], columns, a])]  # fmt: skip
     rng = np.random.default_rng(4)
     return bp.Model([a, b], outputs, dtype="float64", seed=5), [
         rng.normal(size=(3, 2, 3)), rng.normal(size=(3, 6))]  # fmt: skip
@@ -125,12 +132,15 @@ def test_other_networks(networks, library):
 
 def test_every_operation_is_met(networks):
     """The rows of the table, all of them, and the operations of the core, all but some."""
-    met = set()
+    met, used = set(), set()
     for model, _ in networks.values():
         parts = source(model, model._built())
-        met |= {step.op for step in read(parts, ops.KINDS, ops.obstacle).steps}
+        for step in read(parts, ops.KINDS, ops.obstacle).steps:
+            met.add(step.op)
+            used |= {step.attrs.get(key) for key in ("function", "activation")}
     silent = {"input", "reshape", "stop", "noise"}  # that need no statement
     assert met == set(ops.KINDS) - silent
+    assert set(functions.ONE) <= used
     table = (support.ROOT / "cpp" / "ops" / "table.cpp").read_text()
     core = set(re.findall(r'row\("(\w+)"', table))
     training = {"target", "feedback", "synthetic", "difference", "hsic", "derivative", "descend"}
@@ -377,6 +387,8 @@ def test_the_command(tmp_path, capsys):
     assert cli.main(["export", str(tmp_path / "m.st"), "--c", str(tmp_path / "net.c")]) == 0
     assert capsys.readouterr().out == f"model exported to {(tmp_path / 'net.c').resolve()}\n"
     model.to_c(tmp_path / "same.c")
+    assert cli.main(["export", str(tmp_path / "m.st"), "--c", str(tmp_path / "digits.c")]) == 0
+    assert "void digits_predict(" in (tmp_path / "digits.h").read_text()
     assert (tmp_path / "net.c").read_bytes() == (tmp_path / "same.c").read_bytes()
 
 
@@ -385,6 +397,7 @@ def test_bad_input_of_the_command(tmp_path, capsys):
     small().save(path)
     for target, message in (
         (tmp_path / "net.txt", "expected a file *.c"),
+        (tmp_path / "my net.c", "name is 'my net', expected a name in C"),
         (tmp_path / "m.c", "m.h is the model itself"),
         (tmp_path / "no" / "net.c", "--c: there is no folder"),
     ):

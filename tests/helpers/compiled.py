@@ -141,6 +141,20 @@ def run_self_tests(folder, models, compiler, *options, **told):
     assert done.returncode == 0, (done.stdout + done.stderr)[:3000]
 
 
+def check_eight(folder, models):
+    """Networks whose dense layers are of 8 bits answer about what they do in float."""
+    for name, (model, xs) in models.items():
+        given = xs if len(xs) > 1 else xs[0]
+        model.to_c(folder / f"{name}.c", name=name, int8=True, calibration=given)
+    only = {name: model for name, (model, _) in models.items()}
+    library = Library(folder, only, "-O2", write=False)
+    for name, (model, xs) in models.items():
+        xs = rounded(model, xs)
+        pairs = zip(library.predict(name, xs), answers(model, xs), strict=True)
+        worst = max(difference(*pair) for pair in pairs)
+        assert worst < 0.1, f"{name}: {worst}"
+
+
 def main(count, first):
     models = {dtype: every_layer(dtype) for dtype in TOLERANCE}
     for seed in range(first, first + count):
@@ -152,6 +166,9 @@ def main(count, first):
             with tempfile.TemporaryDirectory() as folder:
                 run_self_tests(pathlib.Path(folder), models, compiler, *options)
             print(f"{compiler} {' '.join(options)}: {len(models)} networks, no fault")
+    with tempfile.TemporaryDirectory() as folder:
+        check_eight(pathlib.Path(folder), {k: v for k, v in models.items() if "_" in k})
+    print("8 bits: no fault")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,10 @@ def add(commands: Any) -> None:
     export.add_argument("model", type=words.path)
     formats = export.add_mutually_exclusive_group(required=True)
     formats.add_argument(
-        "--c", type=words.path, metavar="net.c", help="as C99, and net.h beside it"
+        "--c",
+        type=words.path,
+        metavar="net.c",
+        help="as C99, with net.h beside it; names in C begin with that of the file",
     )
     formats.add_argument("--onnx", type=words.path, metavar="net.onnx", help="as an ONNX model")
     export.set_defaults(run=_run)
@@ -38,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--c: {header} is the model itself, beside which its header would be")
     model = plain.load(arguments.model)
     if arguments.c:
-        model.to_c(arguments.c)
+        model.to_c(arguments.c, name=arguments.c.stem)
     else:
         model.to_onnx(arguments.onnx)
     print(f"model exported to {target.resolve()}")
