@@ -188,3 +188,39 @@ def test_a_loss_of_the_output_s_shape(rng):
         own.train_on_batch(x, x)
     with pytest.raises(TypeError, match="cannot be saved"):
         own._compilation.get_config()
+
+
+@pytest.mark.parametrize("bad", [None, 1j, "a", [None]])
+@pytest.mark.parametrize("method", ["value", "gradient"])
+def test_what_is_no_number_is_refused(method, bad, rng):
+    """A forgotten return gives None, which NumPy would take for NaN."""
+
+    class Bad(bp.losses.Loss):
+        def value(self, y_true, y_pred):
+            return np.zeros(len(y_pred)) if method == "gradient" else bad
+
+        def gradient(self, y_true, y_pred):
+            return y_pred if method == "value" else bad
+
+    model = bp.Sequential([L.Dense(2)], seed=0)
+    model.compile("sgd", Bad())
+    with pytest.raises(TypeError, match=f"Bad.{method} returned .*expected an array of real numb"):
+        model.train_on_batch(rng.normal(size=(4, 3)), np.zeros((4, 2)))
+
+
+def test_free_targets_know_no_mask(rng):
+    class Free(bp.losses.Loss):
+        target_shape = None
+
+        def value(self, y_true, y_pred):
+            return (y_pred**2).sum(axis=(1, 2))
+
+        def gradient(self, y_true, y_pred):
+            return 2 * y_pred
+
+    model = bp.Sequential([bp.Input((None, 3)), L.GRU(2, return_sequences=True)], seed=0)
+    model.compile("sgd", Free())
+    xs = [rng.normal(size=(n, 3)) for n in (5, 3)]
+    with pytest.raises(ValueError, match=r"y: a loss with targets of any shape .* knows no mask"):
+        model.fit(xs, np.arange(2), verbose=0)
+    model.fit(np.stack([xs[0]] * 2), np.arange(2), verbose=0)  # of equal lengths

@@ -55,6 +55,16 @@ def rows_of(name: str, value: Any, n: int) -> Rows:
     return numbers
 
 
+def check_valid(name: str, valid: Any) -> None:
+    """Refuse such targets for an output of whose steps some do not count."""
+    if valid is not None:
+        raise ValueError(
+            f"{name}: a loss with targets of any shape (target_shape = None) knows no mask, got "
+            "sequences of unequal lengths or a mask for an output with steps; use forward and "
+            "backward, which take them one by one"
+        )
+
+
 def _array(name: str, value: Any, n: int) -> Array:
     array = np.asarray(value)
     if array.ndim == 0 or array.shape[0] != n:

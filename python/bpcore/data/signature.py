@@ -396,10 +396,11 @@ class Signature:
                 if n == 0:
                     raise ValueError(f"{label} has 0 samples, expected at least 1")
             end = self.outputs.names[k]
+            valid = given.valid[k] if given.valid else None
             if isinstance(array, free_targets.Rows):
+                free_targets.check_valid(label, valid)
                 found.append((array, True))
                 continue
-            valid = given.valid[k] if given.valid else None
             if valid is None:
                 target = targets.prepare(label, array, loss, shape, n, end, self.dtype)
             else:

@@ -14,7 +14,10 @@ from ..errors import ShapeError
 class Loss(arguments.Configured):
     """Base of all losses, and the way to write one's own.
 
-    A subclass must define ``value(self, y_true, y_pred)`` and ``gradient(self, y_true, y_pred)``.
+    A subclass must define ``value(self, y_true, y_pred)`` and ``gradient(self, y_true, y_pred)``:
+    the losses of the rows, (N,), and the gradient of each row's own loss, of y_pred's shape. Their
+    means, and sample weights, are taken by the caller: nothing is divided by N. A `value` that is
+    one number is the batch's mean, and `gradient` the gradient of that.
 
     Attributes
     ----------

@@ -163,9 +163,7 @@ class Stepwise(Inspectable):
     def _step_by(self, x: Any, dy: Any, mask: Any) -> Any:
         """A step with dL/dy, or a function that gives it."""
         compilation = self._need_compilation(loss=False)
-        ys = self._forward(
-            x, True, mask, settled=False
-        )  # an error below leaves no trace of the batch
+        ys = self._forward(x, True, mask, settled=False)  # until the update has succeeded
         base = self._built()
         passes = base.formed(base.passing and base.passing.form).passes
         y = self._outputs_as_given(ys)

@@ -292,7 +292,8 @@ class Trainable(Adjustable, Copying, Compilable):
         dy : array of the outputs' shape, list or dict of them by output, or callable, optional
             In place of `y` and the compiled loss: dL/dy as `backward` takes it, or a function of
             the outputs that returns it. All ``grad`` are set to 0 first, and hold the gradients
-            afterwards.
+            afterwards. If the function raises, or gives what does not fit, all but ``grad`` is as
+            before: weights, running statistics, carried states and the next random numbers.
 
         Returns
         -------

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base import checks
 from ..base.memory import Array
 from ..errors import ShapeError
 
@@ -19,8 +20,8 @@ class PythonLoss:
 
     def __call__(self, y: Array, p: Array, w: Array | None) -> tuple[Array, Array]:
         n = p.shape[0]
-        value = np.asarray(self.loss.value(y, p), dtype=np.float64)
-        gradient = np.asarray(self.loss.gradient(y, p))
+        value = self._numbers("value", self.loss.value(y, p)).astype(np.float64)
+        gradient = self._numbers("gradient", self.loss.gradient(y, p))
         if gradient.shape != p.shape:
             raise ShapeError(
                 f"{self.label}.gradient returned shape {gradient.shape}, expected {p.shape}"
@@ -54,3 +55,12 @@ class PythonLoss:
         if not np.isfinite(delta).all():
             raise ValueError(f"{self.label}.gradient returned NaN or Inf, expected finite values")
         return value, np.ascontiguousarray(delta, dtype=self.dtype)
+
+    def _numbers(self, method: str, given: Any) -> Array:
+        array = np.asarray(given)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"{self.label}.{method} returned {checks.describe(given)}, expected an array of "
+                "real numbers"
+            )
+        return array
