@@ -189,3 +189,46 @@ def test_damping_is_the_share_of_the_old_state():
     layer = L.FixedPoint(line, solver="anderson", damping=0.7, backward="direct", dtype="float64")
     assert layer([[5.0]])[0, 0] == pytest.approx(2.0, rel=1e-4)
     assert np.isclose(line.asked, 1.5).any()  # the first step, when there is nothing to combine
+
+
+# ---- runs that go on -----------------------------------------------------------------------------
+
+
+def run_with_a_cell(seed):
+    layer = L.FixedPoint(cell(seed=seed, dtype="float32"), on_fail="warn", max_iter=30)
+    model = bp.Sequential([bp.Input((2,)), layer, L.Dense(1)], seed=0)
+    model.compile(bp.optimizers.SGD(1e-3), "mse")
+    return model
+
+
+def fit_saved(model, path, stop=False):
+    x, y = np.linspace(-1, 1, 24).reshape(12, 2), np.ones((12, 1))
+
+    def end(epoch, logs=None):
+        if stop and epoch == 1:
+            raise KeyboardInterrupt
+
+    look = bp.callbacks.LambdaCallback(on_epoch_end=end)
+    return model.fit(x, y, batch_size=4, epochs=3, verbose=0, checkpoint=path, callbacks=[look])
+
+
+@pytest.mark.filterwarnings("ignore::bpcore.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bpcore.errors.CodeWarning")
+def test_a_run_whose_cell_has_no_seed_goes_on(tmp_path):
+    """A cell that is drawn anew in each process: the file has the weights that count."""
+    first = run_with_a_cell(None)
+    whole = run_with_a_cell(None)
+    whole.set_weights(first.get_weights())
+    fit_saved(whole, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit_saved(first, tmp_path / "run", stop=True)
+    second = run_with_a_cell(None)
+    assert fit_saved(second, tmp_path / "run").epoch == [0, 1, 2]
+    for a, b in zip(second.get_weights(), whole.get_weights(), strict=True):
+        assert support.same_bits(a, b)
+    other = run_with_a_cell(None)
+    other.weights[0].value = np.full((3, 3), 0.1)  # by the user's own hand: that is another run
+    with pytest.raises(bp.errors.CheckpointError, match="weights at the start"):
+        fit_saved(other, tmp_path / "run")
+    with pytest.raises(bp.errors.CheckpointError, match="seed"):
+        fit_saved(run_with_a_cell(1), tmp_path / "run")

@@ -307,6 +307,10 @@ class Layer(arguments.Configured):
         self._weights.append(parameter)
         return parameter
 
+    def _models(self) -> dict[str, Any]:
+        """Models that are part of it, by the constructor's argument."""
+        return {}
+
     # ---- building -----------------------------------------------------------------------------
     def build(self, input_shape: Any) -> None:
         """Make the weights for inputs of this per-sample shape (no batch axis)."""

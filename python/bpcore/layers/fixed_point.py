@@ -109,6 +109,9 @@ class FixedPoint(Layer):
         self._h: Any = None
         self._x: Any = None
 
+    def _models(self) -> dict[str, Any]:
+        return {"cell": self.map.model} if isinstance(self.map, _ModelMap) else {}
+
     def build(self, input_shape: Any) -> None:
         """Take the cell's weights."""
         self.map.adopt(self, tuple(input_shape))

@@ -162,6 +162,12 @@ class Model(Runnable):
         self._built().drop_trainers()
 
     @property
+    def seed_is_given(self) -> bool:
+        """Whether a script that runs again has the same `seed`: it was an argument, or drawn after
+        `bpcore.set_seed`."""
+        return self._seed_told
+
+    @property
     def built(self) -> bool:
         """Whether the weights exist."""
         return self._engine is not None

@@ -113,7 +113,7 @@ class _Told(arguments.PlainArguments):
 
 
 def _architecture(model: Any, engine: Engine) -> dict[str, Any]:
-    """Layers and connections; the seed only if it is a given one."""
+    """Layers and connections; seeds only if they are given ones."""
     try:
         config = save.describe(model)
     except TypeError:  # a layer that is no data: all the others are compared all the same
@@ -123,6 +123,10 @@ def _architecture(model: Any, engine: Engine) -> dict[str, Any]:
     inner.pop("columns", None)  # of the data, which are compared by themselves
     if engine.by_chance:
         inner.pop("seed", None)
+    for entry, layer in zip(inner["layers"], model.layers, strict=True):
+        for argument, part in layer._models().items():
+            if not part.seed_is_given and "config" in entry:
+                entry["config"][argument]["config"].pop("seed")
     return config
 
 
@@ -258,11 +262,14 @@ def _own(place: str, value: Any) -> Iterator[tuple[str, Any]]:
 def weights_at_the_start(model: Any, engine: Engine) -> dict[str, list[float] | None]:
     """A sketch of each weight; None where it follows from chance, which no script repeats.
 
-    Of a model with a seed that was given nothing follows from chance. Of another one only what the
-    user has set himself, or what every model begins with, does not.
+    Of a model with a seed that was given nothing follows from chance, but for parts that are models
+    without one. Of these only what the user has set himself, or what every model begins with, does
+    not.
     """
+    parts = [part for layer in model.layers for part in layer._models().values()]
+    drawn = {id(p) for part in parts if not part.seed_is_given for p in part.weights}
     return {
-        p.name: sketch(p.value) if not (engine.by_chance and p.by_chance) else None
+        p.name: None if (engine.by_chance or id(p) in drawn) and p.by_chance else sketch(p.value)
         for p in save.stored(model)
     }
 
