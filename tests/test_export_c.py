@@ -204,6 +204,8 @@ def test_memory_is_used_again(tmp_path):
     bp.Sequential(layers, seed=0).to_c(tmp_path / "net.c")
     text = (tmp_path / "net.c").read_text()
     assert "#define NET_ARENA_SIZE 100\n" in text
+    bp.Sequential([bp.Input((9,)), L.Dense(50, "tanh")], seed=0).to_c(tmp_path / "one.c")
+    assert "#define NET_ARENA_SIZE 0\n" in (tmp_path / "one.c").read_text()  # all is in y
     numbers = 9 * 50 + 50 + 9 * (50 * 50 + 50) + 50 * 2 + 2
     assert f"Flash: {4 * numbers:,} bytes" in text and "RAM: 400 bytes" in text
 

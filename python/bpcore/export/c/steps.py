@@ -205,7 +205,7 @@ class Places(NamedTuple):
     offsets : dict of int to int
         In the arena, of values and, by ``-1 - value``, of what a step needs besides.
     home : dict of int to int
-        The value in whose place a value lies: its own, or that of one that is over.
+        The value in whose place a value lies: its own, or that of one that is over, or an output.
     size : int
         Of the arena.
     states : dict of int to int
@@ -238,20 +238,23 @@ def place(program: Program, kinds: Kinds) -> Places:
         if more:
             spans[-1 - value] = [n, n, more]
         home[value] = value
-        if kind.is_fixed or value in program.outputs:
-            continue
         first = step.inputs[0] if step.inputs else value
         from_ = home.get(first, first)
-        if (
+        over = (
             kind.in_place(step)
             and from_ in spans
             and first not in step.inputs[2:]
             and spans[from_][1] == n
             and program.room(first) == program.room(value)
-        ):
+        )
+        if value in program.outputs:
+            if over:  # all that was there is made in the caller's array already
+                del spans[from_]
+                home = {k: value if v == from_ else v for k, v in home.items()}
+        elif over:
             home[value] = from_
             spans[from_][1] = last.get(value, n)
-        else:
+        elif not kind.is_fixed:
             spans[value] = [n, last.get(value, n), program.room(value)]
     offsets, size = _laid_out(spans)
     states, carried = {}, 0

@@ -86,11 +86,12 @@ class Writer:
         program = self.program
         if value in program.inputs:
             return argument("x", program.inputs[value], len(program.inputs))
-        if value in program.outputs:
-            return argument("y", program.outputs[value], len(program.outputs))
         if value in self._fixed:
             return self._fixed[value]
-        place = f"a + {self.places.offsets[self.places.home[value]]}"
+        home = self.places.home[value]
+        if home in program.outputs:
+            return argument("y", program.outputs[home], len(program.outputs))
+        place = f"a + {self.places.offsets[home]}"
         return f"(int8_t *)({place})" if value in program.small else place
 
     def number(self, value: float) -> str:
