@@ -236,3 +236,73 @@ def test_predict_says_what_is_wrong(folder, capsys):
         os.close(write_)
     assert "is not a regular file" in capsys.readouterr().err
     assert sorted(os.listdir()) == before
+
+
+# ---- files, and pictures -------------------------------------------------------------------------
+@pytest.mark.parametrize("start", [
+    b"ARROW1\0\0", b"\x80\x04\x95", b'[{"a": 1}]', b'{"a": [1]}', b"<!DOCTYPE html>", b"<?xml ",
+])  # fmt: skip
+def test_more_files_that_are_no_tables_of_text(start, tmp_path):
+    (tmp_path / "t.csv").write_bytes(start + b"\n1,2\n")
+    with pytest.raises(ValueError, match=r"t\.csv is no text file but .*; write"):
+        tabular.open_table(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(b"<DATE>,b\n{1")  # such names there are
+    with pytest.raises(ValueError, match="line 2: 1 fields, expected 2"):
+        tabular.open_table(tmp_path / "t.csv")
+
+
+def test_row_numbers_without_a_name_and_marked_numbers(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(",a,t\n0,1,x\n1,2,y\n")
+    with pytest.raises(ValueError, match=r"t\.csv: column 1 has no name.*index=False"):
+        tabular.open_table(path)
+    lines = "".join(f'"1,{i:03d}",{i},{"xy"[i % 2]}\n' for i in range(N))
+    path.write_text("a,b,t\n" + lines)
+    with pytest.warns(UserWarning, match=r"60 values like '1,000'.*thousands= or decimal= told"):
+        made().fit(path, "t")
+    told = made().fit(tabular.open_table(path, thousands=","), "t")
+    assert told.preprocessor_.feature_names == ["a", "b"]
+    path.write_text("a,b,t\n" + lines.replace('"1,', '"no 1,'))
+    with pytest.warns(UserWarning, match=r"60 values like 'no 1,000' in 60 rows; it is left out"):
+        made().fit(path, "t")
+
+
+def test_options_of_text_files(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\nNA,A\n-999,gone\n")
+    for missing, expected in (("gone", ["A", None]), (["gone", -999], ["A", None])):
+        (block,) = tabular.open_table(path, missing=missing).blocks()
+        assert block["b"].tolist() == expected
+        assert np.isnan(block["a"]).tolist() == [True, missing != "gone"]
+    for options, words in (
+        ({"sep": ";"}, "unknown option of a text file 'sep'; did you mean 'separator'"),
+        ({"separator": 3}, "separator must be one character, got 3"),
+        ({"separator": '"'}, "separator must be neither a quotation mark"),
+        ({"separator": "\n"}, "separator must be neither"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=words):
+            tabular.open_table(path, **options)
+
+
+@pytest.mark.parametrize("kind", ["Array", "Struct"])
+def test_several_values_in_a_row_of_polars(kind):
+    pl = pytest.importorskip("polars")
+    array = pl.Series([[1, 2]] * N, dtype=pl.Array(pl.Int64, 2))
+    values = array if kind == "Array" else pl.Series([{"a": 1, "b": 2}] * N)
+    with pytest.raises(TypeError, match=f"column 'c' has dtype {kind}.*make a column of each"):
+        made().fit(pl.DataFrame({"x": range(N), "c": values}), TABLE["buys"])
+
+
+def test_doors_without_an_import_of_their_own():
+    assert {"tabular", "plotting"} <= set(bp.__all__)  # test_importing finds them all
+    assert bp.tabular is tabular and callable(bp.plotting.residuals)
+
+
+def test_residuals_of_what_is_no_number():
+    pytest.importorskip("matplotlib")
+    with pytest.raises(ValueError, match="hold NaN or Inf, expected finite numbers"):
+        bp.plotting.residuals([1.0, 2.0], [np.nan, 2.0])
+    pd = pytest.importorskip("pandas")
+    model = bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)])
+    with pytest.raises(TypeError, match=r"x: the series has dtype (str|object)"):
+        model.predict(pd.Series(["a"]))

@@ -55,8 +55,10 @@ if TYPE_CHECKING:
         metrics,
         ops,
         optimizers,
+        plotting,
         regularizers,
         schedules,
+        tabular,
     )
     from .base.config import show_config
     from .base.seeding import set_seed
@@ -112,11 +114,13 @@ __all__ = [
     "metrics",
     "ops",
     "optimizers",
+    "plotting",
     "regularizers",
     "schedules",
     "set_num_threads",
     "set_seed",
     "show_config",
+    "tabular",
     "threads",
 ]
 

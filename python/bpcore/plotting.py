@@ -101,6 +101,10 @@ def residuals(truth: Any, answers: Any, *, axes: Any = None) -> Any:
     true = np.asarray(truth, np.float64).ravel()
     found = np.asarray(answers, np.float64).ravel()
     _same_length(true, found)
+    if not (np.isfinite(true).all() and np.isfinite(found).all()):
+        raise ValueError(
+            "truth or answers hold NaN or Inf, expected finite numbers; drop such rows"
+        )
     left, right = drawing.panels("residuals", ["answers", "residuals"], axes)
     left.scatter(true, found, s=6, alpha=0.5)
     ends = [min(true.min(), found.min()), max(true.max(), found.max())]

@@ -29,6 +29,11 @@ def as_column(source: str, name: str, column: Any) -> Array:
         array = np.asarray(column)
     else:
         array = np.array(list(column), dtype=object)
+    if array.ndim != 1 and array.dtype.kind != "O":  # arrays and structs of polars
+        raise TypeError(
+            f"{where} has dtype {getattr(column, 'dtype', array.dtype)}, expected a number, a text "
+            "or a boolean in each row; make a column of each part"
+        )
     if array.dtype.kind == "c":
         raise TypeError(f"{where} has dtype {array.dtype}: take its real part or absolute")
     if array.dtype.kind in "iuf":

@@ -7,16 +7,25 @@ import io
 from pathlib import Path
 
 _BLOCK = 1 << 16  # bytes
-# What the first bytes of files that are no text look like.
+# What files look like that are no text: from which byte, which bytes.
 _FOREIGN = (
-    (b"PAR1\x15", "a parquet file; let its name end in .parquet"),
-    (b"PK\x03\x04", "a zip archive, such as a table of Excel (.xlsx); write it as CSV"),
-    (b"\xd0\xcf\x11\xe0", "a table of an older Excel (.xls); write it as CSV"),
-    (b"\x1f\x8b", "a gzip file; unpack it first"),
-    (b"\x93NUMPY", "a NumPy array (.npy); pass the array, or write it as npz"),
-    (b"\x89HDF", "an HDF5 file; write it as CSV or parquet"),
-    (b'{"__meta', "a model's file (safetensors); give a table"),  # behind the header's length
-    (b"SQLite format 3\0", "a database of SQLite; write a table of it as CSV"),
+    (0, b"PAR1\x15", "a parquet file; let its name end in .parquet"),
+    (0, b"PK\x03\x04", "a zip archive, such as a table of Excel (.xlsx); write it as CSV"),
+    (0, b"\xd0\xcf\x11\xe0", "a table of an older Excel (.xls); write it as CSV"),
+    (0, b"\x1f\x8b", "a gzip file; unpack it first"),
+    (0, b"\x93NUMPY", "a NumPy array (.npy); pass the array, or write it as npz"),
+    (0, b"ARROW1", "a feather file; write it as parquet"),
+    (0, b"\x80\x04", "a Python pickle; write it as CSV or parquet"),
+    (0, b"\x80\x05", "a Python pickle; write it as CSV or parquet"),
+    (0, b"[{", "JSON; write it as CSV or parquet"),
+    (0, b'{"', "JSON; write it as CSV or parquet"),
+    (0, b"<!DOCTYPE", "an HTML page; write its table as CSV"),
+    (0, b"<html", "an HTML page; write its table as CSV"),
+    (0, b"<table", "an HTML page; write its table as CSV"),
+    (0, b"<?xml", "an XML document; write its table as CSV"),
+    (0, b"\x89HDF", "an HDF5 file; write it as CSV or parquet"),
+    (8, b'{"__meta', "a model's file (safetensors); give a table"),
+    (0, b"SQLite format 3\0", "a database of SQLite; write a table of it as CSV"),
 )
 
 
@@ -37,8 +46,8 @@ def encoding_of(path: Path, told: str | None) -> str:
             ) from None
     with open(path, "rb") as file:
         start = file.read(16)
-    for first, what in _FOREIGN:
-        if start.startswith(first, 8 if first.startswith(b"{") else 0):
+    for at, first, what in _FOREIGN:
+        if start.startswith(first, at):
             raise ValueError(f"{path} is no text file but {what}")
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return told or ("utf-16" if marked else "utf-8-sig")

@@ -46,19 +46,17 @@ def from_pandas(name: str, frame: Any) -> Array:
 
 def _numpy_dtype(name: str, column: Any) -> np.dtype[Any]:
     """The dtype of a column's numbers, of which none may be missing."""
-    label, dtype = column.name, column.dtype
+    dtype = column.dtype
+    told = "the series" if column.name is None else f"column {column.name!r}"
     if getattr(dtype, "kind", "O") not in "fiub":
         raise TypeError(
-            f"{name}: column {label!r} has dtype {dtype}; expected a real number dtype; encode or "
-            "drop it"
+            f"{name}: {told} has dtype {dtype}; expected a real number dtype; encode or drop it"
         )
     if isinstance(dtype, np.dtype):
         return dtype
     if column.isna().any():
         row = int(np.flatnonzero(column.isna().to_numpy())[0])
-        raise ValueError(
-            f"{name}: column {label!r} has a missing value (NA) at row {row}; fill or drop it"
-        )
+        raise ValueError(f"{name}: {told} has a missing value (NA) at row {row}; fill or drop it")
     found = getattr(dtype, "numpy_dtype", None) or getattr(dtype, "subtype", None)
     return np.dtype(found) if found is not None else np.dtype(f"{dtype.kind}{dtype.itemsize}")
 
@@ -110,7 +108,10 @@ def check_names(names: Sequence[str], source: str) -> None:
     seen: set[str] = set()
     for i, name in enumerate(names, start=1):
         if not name:
-            raise ValueError(f"{source}: column {i} has no name, expected one for each column")
+            raise ValueError(
+                f"{source}: column {i} has no name, expected one for each column; name it, or "
+                "leave it out, as to_csv(index=False) does with the row numbers of pandas"
+            )
         if name in seen:
             raise ValueError(f"{source}: two columns are named {name!r}; rename one of them")
         seen.add(name)

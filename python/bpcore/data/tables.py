@@ -30,6 +30,7 @@ Block = dict[str, Array]
 ROWS = 20_000  # of a block
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a", "missing"})
 _FIELD = 1 << 20  # characters of a field, at the most
+_OPTIONS = ("encoding", "separator", "missing", "decimal", "thousands")
 _SEPARATORS = ",;\t|"
 
 
@@ -108,8 +109,8 @@ class Delimited(Table):
         By default UTF-8, with or without a byte-order mark, or UTF-16 with one.
     separator : str, optional
         By default the one of ``, ; tab |`` that the first line has most of.
-    missing : sequence of str
-        Further words for a missing value.
+    missing : str or sequence of str
+        Further words for a missing value; numbers, too.
     decimal, thousands : str
         Marks in numbers; thousands may be "".
     """
@@ -120,22 +121,28 @@ class Delimited(Table):
         *,
         encoding: str | None = None,
         separator: str | None = None,
-        missing: Sequence[str] = (),
+        missing: Any = (),
         decimal: str = ".",
         thousands: str = "",
     ) -> None:
         self.path = Path(path)
         self.source = str(self.path)
         self.encoding = encoding_of(self.path, encoding)
-        self.missing = MISSING | {word.strip().lower() for word in missing}
+        missing = missing if isinstance(missing, (list, tuple, set, frozenset)) else [missing]
+        self.missing = MISSING | {str(word).strip().lower() for word in missing}
         self.decimal, self.thousands = _marks(decimal, thousands)
         with self._open() as file:
             first = self._line(file)
         if not first.strip():
             raise ValueError(f"{self.source} is empty, expected a line of column names")
         self.separator = separator or max(_SEPARATORS, key=first.count)
-        if len(self.separator) != 1:
+        if not isinstance(self.separator, str) or len(self.separator) != 1:
             raise ValueError(f"separator must be one character, got {self.separator!r}")
+        if self.separator in '"\r\n':
+            raise ValueError(
+                f"separator must be neither a quotation mark nor the end of a line, got "
+                f"{self.separator!r}"
+            )
         rows = self._rows()
         self.names = [name.strip() for name in next(rows)[1]]
         check_names(self.names, self.source)
@@ -301,6 +308,9 @@ def open_table(source: Any, **options: Any) -> Table:
     ValueError
         The file is empty, has no rows, or is not what its name says.
     """
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(str(checks.unknown("option of a text file", name, _OPTIONS)))
     if isinstance(source, Table):
         return source
     if not isinstance(source, (str, os.PathLike)):

@@ -22,6 +22,7 @@ _SAMPLE = 50_000  # numbers of a column that quantiles are taken from
 _KNOTS = 129  # of a quantile scale
 _TRUE, _FALSE = {"true", "yes", "t", "y"}, {"false", "no", "f", "n"}
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([ T]\d{1,2}:\d{2}.*)?|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
+_MARKED = re.compile(r"[-+]?\d{1,3}(\d*|([.,' \u00a0\u202f]\d{3})+)([.,]\d+)?")
 LARGEST = 1e30  # of numbers: their squares and their float32 are finite with room to spare
 _TAIL = 8.0  # standard deviations
 _MOSTLY = 0.9  # a column with more numbers than this holds mistakes, not categories
@@ -313,9 +314,19 @@ class Tally:
         if len(self.counts) == 1 and not missing:
             return self._left_out(f"is {next(iter(self.counts))!r} in every row")
         if len(self.counts) > max(50, 0.5 * present):
-            return self._left_out(f"has {len(self.counts):,} values in {present:,} rows")
+            return self._left_out(
+                f"has {len(self.counts):,} values like {next(iter(self.counts))!r} in {present:,} "
+                f"rows{self._marked(texts)}"
+            )
         frequent = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:LEVELS]
         return Column(self.name, "category", missing, levels=[text for text, _ in frequent])
+
+    def _marked(self, texts: int) -> str:
+        """What to do about texts that are numbers with other marks than a point."""
+        marked = sum(n for text, n in self.counts.items() if _MARKED.fullmatch(text))
+        if marked <= _MOSTLY * texts:
+            return ""
+        return ", which would be numbers if thousands= or decimal= told the marks in them"
 
     def _check_dates(self, texts: int) -> None:
         dates = sum(n for text, n in self.counts.items() if _DATE.fullmatch(text))
