@@ -25,6 +25,9 @@ UNARY = {
     "power": (lambda t: t**1.7, lambda x: x**1.7, 0.2),
     "root": (lambda t: t**0.5, np.sqrt, 0.2),
     "power_of_a_tensor": (lambda t: ops.power(t, t), lambda x: x**x, 0.3),
+    "power_of_two_tensors": (lambda t: t**t, lambda x: x**x, 0.3),
+    "power_of_a_number": (lambda t: 2**t, lambda x: 2**x, -2.0),
+    "abs_built_in": (abs, np.abs, -2.0),
     "abs": (ops.abs, np.abs, -2.0),
     "tanh": (ops.tanh, np.tanh, -2.0),
     "sigmoid": (ops.sigmoid, lambda x: 1 / (1 + np.exp(-x)), -2.0),
@@ -234,8 +237,11 @@ def test_what_is_refused():
         ops.sin(np.ones(3))
     with pytest.raises(ValueError, match="vectors and matrices"):
         ops.matmul(bp.Input((2, 3, 4)), a)
-    with pytest.raises(TypeError):
-        a ** "2"
+    for exponent in ("2", 1j, np.ones(4), None):
+        with pytest.raises(TypeError, match="exponent must be a"):
+            a**exponent
+    with pytest.raises(ValueError, match="base must be a finite number > 0"):
+        (-2) ** a
 
 
 def test_features_of_steps_of_any_length(rng):

@@ -20,6 +20,7 @@ import numpy as np
 
 from . import graph, layers
 from .base import checks
+from .layers import functions
 from .layers.functions import Function, ReduceMean, ReduceSum, StopGradient
 
 __all__ = [
@@ -52,8 +53,8 @@ def _tensor(name: str, value: Any) -> graph.Tensor:
     return value
 
 
-def _function(function: str, x: Any, exponent: float = 0.0) -> graph.Tensor:
-    return Function(function, exponent)(_tensor(function, x))
+def _function(function: str, x: Any) -> graph.Tensor:
+    return Function(function)(_tensor(function, x))
 
 
 def sin(x: graph.Tensor) -> graph.Tensor:
@@ -86,15 +87,15 @@ def square(x: graph.Tensor) -> graph.Tensor:
     return _function("square", x)
 
 
-def power(x: graph.Tensor, exponent: Any) -> graph.Tensor:
+def power(x: Any, exponent: Any) -> graph.Tensor:
     """x^exponent, which ``**`` stands for too; gradient exponent x^(exponent - 1).
 
-    A whole exponent takes any x, another one x >= 0. An exponent that is a tensor takes x > 0, and
-    the power is e^(exponent log x).
+    A whole exponent takes any x, another one x >= 0. An exponent that is a tensor takes x > 0, a
+    tensor or a number, and the power is e^(exponent log x).
     """
-    if isinstance(exponent, graph.Tensor):
-        return exp(exponent * log(x))
-    return _function("power", x, checks.real("exponent", exponent))
+    if not isinstance(exponent, graph.Tensor):
+        _tensor("power", x)
+    return functions.power(x, exponent)
 
 
 def abs(x: graph.Tensor) -> graph.Tensor:

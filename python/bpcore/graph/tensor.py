@@ -76,7 +76,7 @@ class Tensor:
     """A value that will be computed: the per-sample `shape` and the node that makes it.
 
     Takes ``+ - * /`` and unary ``-`` with tensors, numbers and arrays (NumPy broadcasting over the
-    per-sample shapes).
+    per-sample shapes), ``**`` with tensors and numbers, ``abs`` and slices.
 
     Examples
     --------
@@ -89,7 +89,8 @@ class Tensor:
     __array_ufunc__ = None  # so that ndarray + Tensor comes to __radd__
     # From the name of an operation and its operands to a tensor; `layers.merging` puts it here.
     arithmetic: ClassVar[Callable[[str, Any, Any], Tensor]]
-    power: ClassVar[Callable[[Any, Any], Tensor]]  # `layers.functions` puts these two here
+    power: ClassVar[Callable[[Any, Any], Tensor]]  # `layers.functions` puts these three here
+    absolute: ClassVar[Callable[[Any], Tensor]]
     cut: ClassVar[Callable[[Any, Any], Tensor]]
 
     def __init__(self, shape: Shape, node: Node) -> None:
@@ -130,6 +131,12 @@ class Tensor:
 
     def __pow__(self, exponent: Any) -> Tensor:
         return Tensor.power(self, exponent)
+
+    def __rpow__(self, base: Any) -> Tensor:
+        return Tensor.power(base, self)
+
+    def __abs__(self) -> Tensor:
+        return Tensor.absolute(self)
 
     def __getitem__(self, index: Any) -> Tensor:
         return Tensor.cut(self, index)

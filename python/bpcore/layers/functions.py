@@ -10,6 +10,7 @@ from ..base import checks
 from ..base.lengths import closed
 from ..base.memory import Shape
 from ..errors import ShapeError
+from .activation import Activation
 from .core import CoreLayer
 from .dense import single
 from .merging import _counted, _of_sample
@@ -246,13 +247,22 @@ def _spread(given: tuple[Any, ...], rank: int) -> list[Any]:
     return [*given[:at], *[slice(None)] * missing, *given[at + 1 :]]
 
 
-def power(tensor: Any, exponent: Any) -> graph.Tensor:
-    """``tensor ** exponent`` for a number."""
-    if isinstance(exponent, graph.Tensor) or not hasattr(exponent, "__float__"):
-        result: graph.Tensor = NotImplemented
-        return result
-    return graph.connect(Function("power", float(exponent)), tensor)
+def power(base: Any, exponent: Any) -> graph.Tensor:
+    """``base ** exponent``, one of them a tensor; in the exponent it takes a base > 0."""
+    if not isinstance(exponent, graph.Tensor):
+        return graph.connect(Function("power", checks.real("exponent", exponent)), base)
+    if isinstance(base, graph.Tensor):
+        log: Any = graph.connect(Function("log"), base)
+    else:
+        log = math.log(checks.real("base", base, 0.0, open_low=True))
+    return graph.connect(Activation("exponential"), exponent * log)
+
+
+def absolute(tensor: graph.Tensor) -> graph.Tensor:
+    """``abs(tensor)``."""
+    return graph.connect(Function("abs"), tensor)
 
 
 graph.Tensor.power = staticmethod(power)
+graph.Tensor.absolute = staticmethod(absolute)
 graph.Tensor.cut = staticmethod(cut)
