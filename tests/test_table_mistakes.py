@@ -306,3 +306,26 @@ def test_residuals_of_what_is_no_number():
     model = bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)])
     with pytest.raises(TypeError, match=r"x: the series has dtype (str|object)"):
         model.predict(pd.Series(["a"]))
+
+
+def test_models_of_numbers_on_the_command_line(folder, capsys, monkeypatch):
+    """What the model itself says is told with the file; rows count from its beginning."""
+    from bpcore.data import tables
+
+    monkeypatch.setattr(tables, "ROWS", 4)
+    bp.Sequential([bp.Input((2,)), bp.layers.Dense(1)], seed=0).save("plain.st")
+    good = "a,b\n" + "1,2\n" * 5
+    for text, words in (
+        (good + "1,inf\n", "n.csv: column 'b' holds inf in row 6, expected finite numbers"),
+        (good + "1,1e300\n", "n.csv, rows from 5: x[1, 1] = 1e+300 overflows float32"),
+        ("a,b,c\n1,2,3\n", "n.csv, rows from 1: x has 3 features, model expects 2"),
+    ):
+        (folder / "n.csv").write_text(text)
+        assert cli.main(["predict", "plain.st", "n.csv", "-o", "out.csv"]) == 2
+        assert words in capsys.readouterr().err
+    (folder / "n.csv").write_text(good)
+    assert cli.main(["evaluate", "plain.st", "n.csv", "--target", "b"]) == 2
+    assert "bpcore: error: " in capsys.readouterr().err and not os.path.exists("out.csv")
+    bp.Sequential([bp.Input((1,)), bp.layers.Dense(1)], seed=0).save("plain.st")
+    assert cli.main(["evaluate", "plain.st", "n.csv", "--target", "b"]) == 2
+    assert "is not compiled; call compile" in capsys.readouterr().err

@@ -17,7 +17,6 @@ import numpy as np
 
 from .._version import __version__
 from ..base.memory import Array
-from ..errors import TrainingDiverged
 from ..files import atomic
 from . import leaving, tables, words
 
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("bpcore: error: not enough memory for this table", file=sys.stderr)
         return 2
-    except (ValueError, TypeError, OSError, ImportError, TrainingDiverged) as error:
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         print(f"bpcore: error: {error}", file=sys.stderr)
         return 2
     return status

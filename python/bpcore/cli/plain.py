@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def evaluate(path: Path, table: Any, target: str | None) -> dict[str, Any]:
         raise ValueError("a model of numbers does not know its target's column; give --target")
     model = load_model(path)
     x, y = opening.from_table(table, target, model.feature_names)
-    return dict(model.evaluate(x, y))
+    with _of(table.source):
+        return dict(model.evaluate(x, y))
 
 
 def answers(path: Path, table: Any) -> Iterator[list[list[Any]]]:
@@ -47,12 +49,23 @@ def answers(path: Path, table: Any) -> Iterator[list[list[Any]]]:
     model = load_model(path)
     if len(model.outputs) > 1:
         raise ValueError(f"{path}: the model has {len(model.outputs)} outputs, expected one")
-    head = False
+    head, start = False, 0
     for x in opening.blocks(table, model.feature_names or table.names):
-        y = model.predict(x)
+        with _of(f"{table.source}, rows from {start + 1}"):
+            y = model.predict(x)
+        start += len(x)
         y = y.reshape(len(y), -1)
         if not head:
             names = [f"output {k}" for k in range(y.shape[1])]
             yield [names if len(names) > 1 else ["output"]]
             head = True
         yield [[f"{value:.9g}" for value in row] for row in y.tolist()]
+
+
+@contextmanager
+def _of(source: str) -> Iterator[None]:
+    """Errors that name the file, where a model says what is wrong with its numbers."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None

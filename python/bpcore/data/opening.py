@@ -140,6 +140,13 @@ def _numbers(source: str, name: str, values: Array, start: int) -> Array:
             f"{source}: column {name!r} has a missing value in row {start + int(gone[0]) + 1}; "
             f"{_ELSE}"
         )
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        row = int(infinite[0])
+        raise ValueError(
+            f"{source}: column {name!r} holds {values[row]:g} in row {start + row + 1}, expected "
+            "finite numbers; drop such rows"
+        )
     return values
 
 
