@@ -219,3 +219,33 @@ def test_loss_and_gradient_that_fails_leaves_the_weights(rng):
         with pytest.raises(error):
             model.loss_and_gradient(vector, data, y)
         np.testing.assert_array_equal(model.weights_vector, before)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("length", [5, None])
+def test_trainable_changed_in_between(first, length, rng):
+    """Backward would leave out what was thawed since, and add to what was frozen."""
+    layers = [L.GRU(3), L.Dense(3)]
+    model = bp.Sequential([bp.Input((length, 2)), *layers], dtype="float64", seed=0)
+    x = rng.normal(size=(2, 5, 2))
+    layers[0].trainable = first
+    model.forward(x)
+    layers[0].trainable = not first
+    with pytest.raises(RuntimeError, match="what is trainable was changed since forward"):
+        model.backward(np.ones((2, 3)))
+    model.forward(x)
+    model.backward(np.ones((2, 3)))
+    assert (model.weights[0].grad != 0).any() != first
+
+
+def test_a_pass_outlives_predictions_of_many_lengths(rng):
+    model = bp.Sequential([bp.Input((None, 1)), L.GRU(2)], dtype="float64", seed=0)
+    xs = [rng.normal(size=(n, 1)) for n in (5, 3)]
+    model.forward(xs)
+    expected = model.backward(np.ones((2, 2)))
+    model.forward(xs)
+    for k in range(30):
+        n = int(1.25**k) + 1
+        model.predict([np.zeros((n, 1)), np.zeros((1, 1))])
+    got = model.backward(np.ones((2, 2)))
+    support.assert_same(dict(enumerate(got)), dict(enumerate(expected)))

@@ -25,6 +25,8 @@ _OBSTACLES = {
     "used": "backward has used the forward pass up, got another call of it; call forward(x) again",
     "changed": "the weights were changed since forward(x), got a call of backward, which needs "
     "those of then; call forward(x) again",
+    "trainable": "what is trainable was changed since forward(x), got a call of backward, which "
+    "would give gradients to what was trainable then; call forward(x) again",
     "foreign": "the forward pass that is kept was made in another thread, got a call of backward; "
     "call both in one thread, or use a model for each",
 }
@@ -109,8 +111,8 @@ class Stepwise(Inspectable):
         ------
         RuntimeError
             There is no forward pass to go back through: none was made, it was used, it was made in
-            another thread, or the weights were changed since by a call (assignments in place,
-            ``value[...] =``, are not seen).
+            another thread, or the weights, or what of them is trainable, were changed since by a
+            call (assignments in place, ``value[...] =``, are not seen).
         ValueError
             dy has another shape than y, or NaN or Inf in it; the pass is still there.
         TrainingDiverged
@@ -164,8 +166,7 @@ class Stepwise(Inspectable):
         """A step with dL/dy, or a function that gives it."""
         compilation = self._need_compilation(loss=False)
         ys = self._forward(x, True, mask, settled=False)  # until the update has succeeded
-        base = self._built()
-        passes = base.formed(base.passing and base.passing.form).passes
+        passes = self._built().kept().passes
         y = self._outputs_as_given(ys)
         given = dy(y) if callable(dy) else dy
         self.zero_gradients()
@@ -181,8 +182,7 @@ class Stepwise(Inspectable):
         else:
             with self._undone_on_error():
                 engine, found = self._read_pass(self._build_for(x), mask)
-        engine.passing = found
-        own = engine.formed(found.form)
+        own = engine.keep(found)
         if training:
             windows.begin(own, own.passes, found.n)
         try:
@@ -203,8 +203,8 @@ class Stepwise(Inspectable):
             raise NotBuiltError(f"model {self.name!r}: {_OBSTACLES['none']}")
         base = self._built()
         made: Inputs | None = base.passing
-        engine = base.formed(made and made.form)
-        obstacle = engine.passes.obstacle
+        engine = base.kept()
+        obstacle = engine.obstacle
         if obstacle:
             raise RuntimeError(f"model {self.name!r}: {_OBSTACLES[obstacle]}")
         plain = engine.signature.plain

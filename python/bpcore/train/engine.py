@@ -104,7 +104,11 @@ class Engine:
         self.stateful = any(node.layer.stateful for node in nodes)
         self._trained: tuple[Any, Trained | None] = (None, None)  # and by which rule
         self._passes: Any = None
-        self.passing: Inputs | None = None  # of the last forward pass that was kept, without arrays
+        self._outdated = False  # whether `trainable` has changed since the last forward pass
+        # Of the last forward pass that was kept: its inputs, without arrays, and the engine of
+        # their form, None where it is this one.
+        self.passing: Inputs | None = None
+        self._passing_by: Engine | None = None
         self.tapped: Any = None  # a network whose outputs are those of all layers
         self._kept: list[Any] = []  # by layer in Python: what it keeps for `backward`
 
@@ -183,6 +187,7 @@ class Engine:
         if flags != self.flags:
             self.net = self.low.network(self.outputs)
             self.trainers.clear()
+            self._outdated = self._passes is not None
             self._passes = self.tapped = None
             self._trained = None, None
             self.flags = flags
@@ -236,10 +241,28 @@ class Engine:
             self._passes = kind(self.net, self.draws)
         return self._passes
 
+    def keep(self, passing: Inputs) -> Engine:
+        """The engine for a forward pass of these inputs, which is to be kept."""
+        own = self.formed(passing.form)
+        self.passing, self._passing_by = passing, None if own is self else own
+        return own
+
+    def kept(self) -> Engine:
+        """The engine of the forward pass that is kept, whatever others were used since."""
+        own = self._passing_by or self
+        own.refresh()
+        return own
+
+    @property
+    def obstacle(self) -> str:
+        """Why `backward` may not come, or ""."""
+        return "trainable" if self._outdated else str(self.passes.obstacle)
+
     def forward(self, xs: list[Array], training: bool, settled: bool = True) -> list[Array]:
         """A pass that is kept: the outputs. One in training that is not settled moves nothing
         (statistics, draws, carried states) until `passes.settle()`."""
         ys: list[Array] = self.passes.forward(xs, training, settled)
+        self._outdated = False
         if self.has_python:
             self._kept = [node.kept() for node in self.low.python_nodes]
         return ys
