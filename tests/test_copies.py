@@ -204,6 +204,15 @@ def test_a_call_that_draws(rng):
     assert model(x, training=True, out=out) is out
 
 
+def test_a_call_that_draws_gives_lists_for_lists(rng):
+    layers = [L.GRU(2, return_sequences=True), L.Dropout(0.5)]
+    model = bp.Sequential([bp.Input((None, 3)), *layers], seed=0, dtype="float64")
+    xs = [rng.normal(size=(n, 3)) for n in (4, 2)]
+    for got, mean in zip(model(xs, training=True), model(xs), strict=True):
+        assert got.shape == mean.shape
+        assert np.isin(np.round(got / mean, 9), (0, 2)).all()
+
+
 def test_monte_carlo_dropout_has_the_mean_of_its_linear_model(rng):
     """y = sum over kept units of 2 w x: mean w x, variance sum (w x)^2."""
     model = bp.Sequential([L.Dropout(0.5), L.Dense(1, use_bias=False)], seed=0, dtype="float64")

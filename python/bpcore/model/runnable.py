@@ -131,7 +131,9 @@ class Runnable(Trainable):
         self._sampled += 1
         draw = 2**63 + self._sampled  # no training batch has such a number
         ys = own.net.forward(found.xs, True, outs, draw, False)
-        return out if out is not None else self._outputs_as_given(ys)
+        if out is not None:
+            return out
+        return self._outputs_as_given([cut(y, found, k) for k, y in enumerate(ys)])
 
     def stream(self, batch: int = 1) -> Stream:
         """Sequences that are fed step by step, with outputs at once.
