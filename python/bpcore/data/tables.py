@@ -2,7 +2,7 @@
 
 A block is a dict from column names to ndarrays: numbers as float64 with NaN where a value is
 missing, booleans, or objects (text, None where missing). Rows in errors count the table's rows from
-1; for files the line of the file stands beside it where they differ.
+1, without the names; where a text file cannot be read at all, its line is told.
 """
 
 from __future__ import annotations
