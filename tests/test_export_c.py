@@ -377,6 +377,16 @@ def test_bad_arguments(options, error, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_header_of_the_users_is_spared(tmp_path):
+    (tmp_path / "net.h").write_text("int mine(void);\n")
+    with pytest.raises(FileExistsError, match=r"net\.h' is beside the file.*not written by bpcore"):
+        small().to_c(tmp_path / "net.c")
+    assert [p.name for p in tmp_path.iterdir()] == ["net.h"]
+    for _ in range(2):  # its own it replaces
+        small().to_c(tmp_path / "other.c")
+    assert (tmp_path / "net.h").read_text() == "int mine(void);\n"
+
+
 def test_an_unbuilt_model(tmp_path):
     with pytest.raises(bp.errors.NotBuiltError):
         bp.Sequential([L.Dense(2)]).to_c(tmp_path / "net.c")

@@ -47,8 +47,20 @@ def write(
     rows = None if test_vectors is None else _answered(engine, test_vectors)
     calibrate = _Calibration(engine, calibration) if int8 else None
     made = c.files(parts, name, rows, calibrate)
+    _spare(f"{stem}.h")
     write_atomically(f"{stem}.h", made.header.encode("ascii"))
     write_atomically(target, made.source.encode("ascii"))
+
+
+def _spare(header: str) -> None:
+    """Refuse to write over a header that nobody named and that is not one of these."""
+    if os.path.isfile(header):
+        with open(header, "rb") as file:
+            if c.MARK not in file.readline(1000):
+                raise FileExistsError(
+                    f"{header!r} is beside the file to be written, where its header would be, and "
+                    "was not written by bpcore; move it, or write another file"
+                )
 
 
 def source(model: Any, engine: Any) -> Source:

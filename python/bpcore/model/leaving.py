@@ -94,6 +94,8 @@ class Leaving:
             The model has no weights yet.
         ValueError
             `name` is no name in C, or a layer has no counterpart in C; nothing was written.
+        FileExistsError
+            There is a header already that is not of bpcore's.
 
         Notes
         -----

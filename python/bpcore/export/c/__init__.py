@@ -27,6 +27,9 @@ _KEYWORDS = (
 )
 
 
+MARK = b": written by bpcore "  # in the first line of what is written
+
+
 class Files(NamedTuple):
     """What is written: the file, and the header for those who call it."""
 
@@ -87,7 +90,7 @@ def identifier(name: str) -> str:
 
 
 def _title(source: Source, name: str) -> str:
-    return f"{name}: the network {comment(source.title)}, written by bpcore {__version__}"
+    return f"{name}{MARK.decode()}{__version__}, the network {comment(source.title)}"
 
 
 def _head(source: Source, writer: Writer, tested: bool) -> str:
