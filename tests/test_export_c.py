@@ -73,8 +73,9 @@ def shared():
     h = dense(dense(a))
     tied = L.TiedDense(first)(first(b))
     mask = np.random.default_rng(0).random((6, 4)) < 0.5
+    some = L.MaskedDense(4, mask)
     outputs = [a, h, h, L.Flatten()(h) + b, L.Reshape((3, 2))(a), tied,
-               L.MaskedDense(4, mask)(b), L.Activation("softmax")(L.Reshape((3, 2))(h)),
+               some(b), L.TiedDense(some)(some(b)), L.Activation("softmax")(L.Reshape((3, 2))(h)),
                L.Activation("elu", alpha=0.3)(b), L.Activation("elu")(b),
                bp.ops.maximum(h, h[:, ::-1]) - 0.5 * h[:, :, 1:2] / 3.0]  # fmt: skip
     fixed, square, columns = L.Constant(np.arange(6.0)).tensor(), a * a, h[:, :, :1]

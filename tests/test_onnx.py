@@ -107,6 +107,9 @@ def test_a_tied_kernel_stands_there_once(shape, tmp_path):
     check(model, data(model), tmp_path / "net.onnx")
     weights = [w.name for w in onnx.load(tmp_path / "net.onnx").graph.initializer]
     assert weights == [p.name for p in model.weights]
+    some = L.MaskedDense(3, np.tri(4, 3), "tanh")
+    lacking = drawn(bp.Sequential([bp.Input(shape), some, L.TiedDense(some)], seed=0))
+    check(lacking, data(lacking), tmp_path / "net.onnx")
 
 
 def image_net():

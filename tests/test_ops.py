@@ -207,6 +207,26 @@ def test_penalties_and_constraints_are_about_the_connections_there_are(rng):
     np.testing.assert_allclose(norms, 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(5,), (2, 5)])
+def test_what_is_tied_lacks_the_same_connections(shape, rng, tmp_path):
+    mask = rng.integers(0, 2, size=(5, 3))
+    code = L.MaskedDense(3, mask, "tanh")
+    model = bp.Sequential([bp.Input(shape), code, L.TiedDense(code)], dtype="float64", seed=0)
+    model.compile("sgd", "mse")
+    kernel, bias, tied_bias = (p.value for p in model.weights)
+    kernel[mask == 0] = 7.0
+    x, y = rng.normal(size=(2, 20, *shape))
+    w = kernel * mask
+    expected = np.tanh(x @ w + bias) @ w.T + tied_bias
+    np.testing.assert_allclose(model.predict(x), expected, atol=1e-14)
+    found = model.gradients(x, y).parameters["masked_dense/kernel"]
+    assert ((found == 0) == (mask == 0)).all()
+    assert model.gradcheck(x, y).max_error < 1e-7
+    model.save(tmp_path / "m.safetensors")
+    loaded = bp.load_model(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+
+
 def test_saved_and_read_back(rng, tmp_path):
     a = bp.Input((3, 4))
     h = ops.sin(a[..., :2]) ** 2 + ops.mean(a, -1, keepdims=True) - ops.stop_gradient(a[:, :, 0:1])

@@ -2,6 +2,7 @@
 //
 //   x (N, .., I)  w, mask (I, O)  b (O)  y (N, .., O);  P = product of the axes between
 //   dx = dy (w * mask)^T        dw = mask * (x^T dy), db = sum of dy over N and P, over the whole batch
+// transposed: w, mask (O, I), those of another layer, as in dense.
 // What a missing weight holds counts nowhere: 0 stands in its place, and in the place of its gradient.
 // Kept: x. Flops a sample: 2 P I O forward, twice that backward and accumulate; a copy of w for each block of samples.
 #include "ops/product.h"
@@ -13,8 +14,8 @@ namespace {
 
 template <class T> class MaskedDense final : public Op<T> {
  public:
-  MaskedDense(const Shape& x, const Shape& w, bool has_bias, const Array& mask, Compute compute)
-      : product_(x, w, has_bias, false, compute), weights_(size_of(w)) {
+  MaskedDense(const Shape& x, const Shape& w, bool has_bias, bool transposed, const Array& mask, Compute compute)
+      : product_(x, w, has_bias, transposed, compute), weights_(size_of(w)), columns_(w.back()) {
     this->sizes_.shape = x;
     this->sizes_.shape.back() = product_.out();
     this->sizes_.flops = product_.flops();
@@ -47,7 +48,7 @@ template <class T> class MaskedDense final : public Op<T> {
     if (param == Product<T>::kBias) return product_.bias_gradient(at, rows, tile.columns, g, add, scratch);
     product_.gradient(at, rows, tile, scratch, false, scratch + align_up<T>(tile.size()));
     for (std::int64_t i = tile.rows.begin; i < tile.rows.end; ++i) {
-      const char* mask = mask_.data() + i * product_.out() + tile.columns.begin;
+      const char* mask = mask_.data() + i * columns_ + tile.columns.begin;
       for (std::int64_t o = 0; o < tile.columns.count(); ++o, ++g, ++scratch) {
         const T own = mask[o] ? *scratch : T(0);
         *g = add ? *g + own : own;
@@ -62,7 +63,7 @@ template <class T> class MaskedDense final : public Op<T> {
   }
 
   Product<T> product_;
-  std::int64_t weights_;
+  std::int64_t weights_, columns_;  // of the kernel as it lies
   std::vector<char> mask_;
 };
 
@@ -72,12 +73,13 @@ template <class T> OpPtr<T> make_masked_dense(const Node<T>& node) {
   const Shapes &xs = node.xs, &ws = node.ws;
   node.expect(xs.size() == 1 && !xs[0].empty(), "masked_dense takes one input of rank 1 or more per sample");
   node.expect(ws.size() == 1 || ws.size() == 2, "masked_dense takes a kernel and perhaps a bias");
-  node.expect(ws[0].size() == 2 && ws[0][0] == xs[0].back(),
+  const bool transposed = node.flag("transposed");
+  node.expect(ws[0].size() == 2 && ws[0][transposed ? 1 : 0] == xs[0].back(),
               "got x of shape " + to_string(xs[0]) + " a sample and a kernel of shape " + to_string(ws[0]));
-  node.expect(ws.size() == 1 || ws[1] == Shape{ws[0][1]}, "the bias does not fit the kernel");
+  node.expect(ws.size() == 1 || ws[1] == Shape{ws[0][transposed ? 0 : 1]}, "the bias does not fit the kernel");
   const Array& mask = node.array("mask");
   node.expect(mask.shape == ws[0], "the mask does not fit the kernel");
-  return std::make_unique<MaskedDense<T>>(xs[0], ws[0], ws.size() == 2, mask, node.compute);
+  return std::make_unique<MaskedDense<T>>(xs[0], ws[0], ws.size() == 2, transposed, mask, node.compute);
 }
 BP_INSTANTIATE_MAKER(make_masked_dense)
 

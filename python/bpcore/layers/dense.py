@@ -89,10 +89,15 @@ class Dense(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (*single(self, input_shape)[:-1], self.units)
 
+    def core_product(self) -> tuple[str, dict[str, Any]]:
+        """The core's operation with the kernel, and its options; for tied layers, too."""
+        return "dense", {}
+
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
     ) -> int:
-        z = low.add("dense", inputs, shape, self.name, self._weights)
+        operation, options = self.core_product()
+        z = low.add(operation, inputs, shape, self.name, self._weights, **options)
         low.say(z, graph.Units(self.bias))
         return lower_activation(low, z, shape, self.name, self.activation)
 
@@ -177,12 +182,8 @@ class MaskedDense(Dense):
         super().build(input_shape)
         self.kernel.value = np.where(self.mask == 1, self.kernel.value, 0)
 
-    def core_lower(
-        self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
-    ) -> int:
-        z = low.add("masked_dense", inputs, shape, self.name, self._weights, mask=self.mask)
-        low.say(z, graph.Units(self.bias))
-        return lower_activation(low, z, shape, self.name, self.activation)
+    def core_product(self) -> tuple[str, dict[str, Any]]:
+        return "masked_dense", {"mask": self.mask}
 
 
 class TiedDense(CoreLayer):
@@ -192,7 +193,8 @@ class TiedDense(CoreLayer):
     ----------
     tied_to : Dense
         The layer whose kernel (I, O) is used; x (N, ..., O) gives y (N, ..., I). It must be in the
-        same model, before this one. Gradients of both uses add.
+        same model, before this one. Gradients of both uses add. What a `MaskedDense` lacks is
+        missing here, too.
     activation : str or object, optional
     use_bias : bool
         Whether there is a bias (I,) of its own.
@@ -284,7 +286,8 @@ class TiedDense(CoreLayer):
                 "model, expected a layer of the same model; call that layer in it, before this one"
             )
         weights = [self.tied_to.kernel, *self._weights]
-        z = low.add("dense", inputs, shape, self.name, weights, transposed=True)
+        operation, options = self.tied_to.core_product()
+        z = low.add(operation, inputs, shape, self.name, weights, transposed=True, **options)
         low.say(z, graph.Units(self.bias))
         return lower_activation(low, z, shape, self.name, self.activation)
 

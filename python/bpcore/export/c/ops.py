@@ -58,8 +58,9 @@ def _matrix(s: Step) -> tuple[Array, Array]:
 
 
 def _masked_matrix(s: Step) -> tuple[Array, Array]:
+    w, bias = _matrix(s)
     mask = np.asarray(s.attrs["mask"])
-    return np.where(mask != 0, s.params[0].value.astype(np.float64), 0.0), _bias(s)
+    return np.where(mask.T if s.attrs.get("transposed") else mask, w, 0.0), bias
 
 
 def _bias(s: Step) -> Array:

@@ -26,7 +26,8 @@ def _dense(w: Writer, call: Call) -> str:
 
 def _masked_dense(w: Writer, call: Call) -> str:
     there = call.attrs["mask"] != 0
-    return _product(w, call, w.weight(call.weights[0], lambda k: np.where(there, k, 0)))
+    kernel = w.weight(call.weights[0], lambda k: np.where(there, k, 0))
+    return _product(w, call, kernel, bool(call.attrs.get("transposed")))
 
 
 def _merge(op: str) -> Kind:
