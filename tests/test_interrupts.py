@@ -28,6 +28,28 @@ def bench(tmp_path):
     return interrupts.Bench(str(tmp_path))
 
 
+def test_a_step_of_ones_own_is_made_or_not_at_any_bytecode(rng):
+    """Weights, running statistics and the next draws go together."""
+    layers = [bp.layers.BatchNormalization(), bp.layers.Dropout(0.5), bp.layers.Dense(2)]
+    model = bp.Sequential([bp.Input((3,)), *layers], dtype="float64", seed=0)
+    model.compile(bp.optimizers.SGD(0.01))
+    x, dy = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    model.train_on_batch(x, dy=dy)
+    whole = Interrupted()
+    whole(lambda: model.train_on_batch(x, dy=dy))
+    mean, kernel = model.layers[0].moving_mean, model.layers[2].kernel
+    made = []
+    for k in range(1, whole.count + 1):
+        before = model.optimizer.iterations, kernel.value.copy(), mean.value.copy()
+        with contextlib.suppress(KeyboardInterrupt):
+            Interrupted(k)(lambda: model.train_on_batch(x, dy=dy))
+        made.append(model.optimizer.iterations - before[0])
+        assert (kernel.value != before[1]).all() == made[-1], f"bytecode {k} of {whole.count}"
+        assert (mean.value != before[2]).all() == made[-1], f"bytecode {k} of {whole.count}"
+        assert model._counters.draws == model.optimizer.iterations
+    assert set(made) == {0, 1}
+
+
 @pytest.mark.parametrize("name", ["train_on_batch", "evaluate", "gradients", "compile"])
 def test_no_bytecode_leaves_a_model_busy(bench, name):
     """Interrupts around the lock and the `with` that gives it back, each of them."""

@@ -203,7 +203,8 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
 
   // The update alone, from gradients by parameter; None for those that are not trained. None, or what is not finite:
   // the number of a gradient, or the name of a parameter whose penalty it is. Then nothing is changed.
-  py::object apply(const py::list& gradients, double rate) {
+  // then: called as soon as the update is made; no signal's handler comes between.
+  py::object apply(const py::list& gradients, double rate, const py::object& then) {
     const Graph<T>& graph = *net_->graph();
     const std::vector<T*> found = gradients_of(graph, gradients);
     for (std::size_t p = 0; p < found.size(); ++p) {
@@ -217,6 +218,7 @@ template <class T> class PyTrainer final : public TrainerHandle<T> {
     }
     if (!done) return py::str(trainer_->flaw_of_penalties());
     raise_if_diverged();
+    if (!then.is_none()) then();
     return py::none();
   }
 
@@ -429,7 +431,7 @@ template <class T> void bind(py::module_& m, const char* name) {
       .def("flush", &P::flush, py::arg("learning_rate"))
       .def("gradients", &P::gradients, py::arg("xs"), py::arg("ys"), py::arg("weights"), py::arg("wrt_inputs") = false,
            py::arg("training") = true)
-      .def("apply", &P::apply, py::arg("gradients"), py::arg("learning_rate"))
+      .def("apply", &P::apply, py::arg("gradients"), py::arg("learning_rate"), py::arg("then") = py::none())
       .def("profile", &P::profile, py::arg("xs"), py::arg("ys"), py::arg("weights"))
       .def("value", &P::value, py::arg("node"))
       .def("delta", &P::delta, py::arg("node"))

@@ -184,7 +184,10 @@ class TrainerFloat32Handle:
 
 class TrainerFloat32(TrainerFloat32Handle):
     def apply(
-        self, gradients: list, learning_rate: typing.SupportsFloat | typing.SupportsIndex
+        self,
+        gradients: list,
+        learning_rate: typing.SupportsFloat | typing.SupportsIndex,
+        then: typing.Any = None,
     ) -> typing.Any: ...
     def check_gathered(
         self, state: dict, samples: typing.SupportsInt | typing.SupportsIndex = -1
@@ -276,7 +279,10 @@ class TrainerFloat64Handle:
 
 class TrainerFloat64(TrainerFloat64Handle):
     def apply(
-        self, gradients: list, learning_rate: typing.SupportsFloat | typing.SupportsIndex
+        self,
+        gradients: list,
+        learning_rate: typing.SupportsFloat | typing.SupportsIndex,
+        then: typing.Any = None,
     ) -> typing.Any: ...
     def check_gathered(
         self, state: dict, samples: typing.SupportsInt | typing.SupportsIndex = -1

@@ -166,13 +166,12 @@ class Stepwise(Inspectable):
         """A step with dL/dy, or a function that gives it."""
         compilation = self._need_compilation(loss=False)
         ys = self._forward(x, True, mask, settled=False)  # until the update has succeeded
-        passes = self._built().kept().passes
+        settle = self._built().kept().passes.settle
         y = self._outputs_as_given(ys)
         given = dy(y) if callable(dy) else dy
         self.zero_gradients()
         self._backward(given, True, False)
-        self._apply(compilation, None)
-        passes.settle()
+        self._apply(compilation, None, settle)
         return y
 
     def _forward(self, x: Any, training: bool, mask: Any = None, settled: bool = True) -> list[Any]:
@@ -245,7 +244,7 @@ class Stepwise(Inspectable):
             dys.append(array)
         return dys
 
-    def _apply(self, compilation: Compilation, gradients: Any) -> None:
+    def _apply(self, compilation: Compilation, gradients: Any, then: Any = None) -> None:
         engine = self._built()
         engine.refresh()
         given = None if gradients is None else self._checked_gradients(gradients)
@@ -257,7 +256,7 @@ class Stepwise(Inspectable):
         trainer = engine.trainer("apply", compilation)
         rate = compilation.optimizer.core_rate()
         try:
-            flaw = trainer.apply(found, rate)
+            flaw = trainer.apply(found, rate, then)
         except _core.Diverged as error:
             raise diverged(error, -1, rate) from None
         if flaw is None:
