@@ -259,3 +259,28 @@ def test_value_and_evaluate_are_one_number_also_at_probabilities_of_0(name, dtyp
         slope = loss.gradient(y, p)
         rtol = 3e-6 if dtype == "float32" else 1e-13
         np.testing.assert_allclose(found.inputs, slope, rtol=rtol)
+
+
+@pytest.mark.parametrize("name", ["BinaryCrossEntropy", "CrossEntropy"])
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_logits_are_no_probabilities(name, value):
+    """By hand nobody knows of a model; they were held at the edge, as if they were 0 or 1."""
+    loss = getattr(bp.losses, name)()
+    for call in (loss.value, loss.gradient):
+        with pytest.raises(ValueError, match=r"got y_pred with .* expected probabilities"):
+            call([[1.0, 0.0]], [[0.5, value]])
+    assert np.isfinite(loss.value([[1.0, 0.0]], [[1 + 1e-6, -1e-6]]))
+
+
+def test_a_built_in_loss_in_a_loop_of_one_s_own(rng):
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    model = bp.Sequential([bp.layers.Dense(2)], dtype="float64", seed=0)
+    model.compile("sgd", "huber")
+    model.build((3,))
+    other = model.clone()
+    other.compile("sgd")
+    loss = bp.losses.Huber()
+    other.train_on_batch(x, dy=lambda p: loss.gradient(y, p))
+    model.train_on_batch(x, y)
+    for ours, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-14)

@@ -11,6 +11,8 @@ from ..base.memory import Array, Shape
 from ..errors import ShapeError
 from .base import CoreLoss, mean, size
 
+_SLACK = 1e-3  # of probabilities that are sums of others, or were rounded
+
 
 class _Labelled(CoreLoss):
     """Cross entropies: smoothing, and weights per class that multiply the sample weights."""
@@ -25,6 +27,13 @@ class _Labelled(CoreLoss):
         self.class_weight = class_weight
 
     def _hold(self, p: Array, eps: Any) -> Array:
+        strange = p[(p < -_SLACK) | (p > 1 + _SLACK)]
+        if strange.size:
+            raise ValueError(
+                f"{self.name}: got y_pred with {strange[0]:g} in it, expected probabilities, 0 to "
+                "1, because a loss by itself does not know what the model ends in; give the "
+                "softmax or sigmoid of logits z, whose gradient in z is p - t over the rows' number"
+            )
         result: Array = np.clip(p, eps, 1 - eps)
         return result
 
@@ -45,8 +54,8 @@ class BinaryCrossEntropy(_Labelled):
     """L = mean of -(q t log p + (1 - t) log(1 - p)), t in [0, 1], q = 1 or `pos_weight`.
 
     If the model ends in ``sigmoid`` the two are one fused step with delta p - t (over K and N), and
-    (1 - t + q t) p - q t with weights; if it ends linear, the outputs are logits. Smoothing s:
-    t <- t (1 - s) + s/2.
+    (1 - t + q t) p - q t with weights; if it ends linear, the outputs are logits. `value` and
+    `gradient`, called by hand, take probabilities. Smoothing s: t <- t (1 - s) + s/2.
 
     Parameters
     ----------
@@ -121,7 +130,8 @@ class CrossEntropy(_Labelled):
     """L = -sum over classes of t log p; t: integer labels (N,) or distributions (N, K).
 
     If the model ends in ``softmax`` the two are one fused step with delta p - t (over N); if it
-    ends linear, the outputs are logits. Smoothing s: t <- t (1 - s) + s/K.
+    ends linear, the outputs are logits. `value` and `gradient`, called by hand, take probabilities.
+    Smoothing s: t <- t (1 - s) + s/K.
 
     Examples
     --------
