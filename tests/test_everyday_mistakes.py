@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import locale
 import os
 import pathlib
 import re
@@ -11,7 +14,8 @@ import pytest
 
 import bpcore as bp
 from bpcore import cli, tabular
-from bpcore.data import encoding
+from bpcore.base import checks
+from bpcore.data import encoding, tables
 
 from .helpers.tables import write
 
@@ -103,6 +107,11 @@ def test_columns_of_one_name_cannot_be_put_in_order():
     model.predict(twins)
     with pytest.raises(ValueError, match="x: two columns are named 'a'; rename one"):
         model.predict(twins[["b"]].join(twins[["a", "c"]]))
+    model, nameless = network(), pd.DataFrame(X, columns=["", "b"])
+    model.fit(nameless, COLUMNS["target"], verbose=0)
+    assert np.array_equal(model.predict(nameless[["b", ""]]), model.predict(nameless))
+    nameless["t"] = COLUMNS["target"]
+    network().fit(nameless, "t", verbose=0)
 
 
 def test_arrays_of_an_npz_file_whose_columns_have_one_name(tmp_path):
@@ -221,6 +230,61 @@ def test_files_that_are_known_and_no_text(start, words, tmp_path):
         tabular.open_table(path)
     path.write_text("PAR1,PAR2\n1,2\n")  # the names of parameters
     assert tabular.open_table(path).names == ["PAR1", "PAR2"]
+
+
+@pytest.mark.parametrize("name", ["ARROW1", "<table_id>", "<html_size>", "[{a"])
+def test_names_of_columns_that_only_begin_like_such_files(name, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{name},b\n1,2\n")
+    assert tabular.open_table(path).names == [name, "b"]
+
+
+@pytest.mark.parametrize("words", [
+    np.array(["-9", "none"]), {"-9": 1}.keys(), "-9", -9, -9.0, [-9.0], np.float64(-9),
+    np.array(-9),
+])  # fmt: skip
+def test_words_for_missing_values_come_in_any_form(words, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,-9\n2,3\n")
+    (block,) = tabular.open_table(path, missing=words).blocks()
+    assert np.array_equal(block["b"], [np.nan, 3], equal_nan=True)
+    assert block["a"].tolist() == [1, 2]
+    (block,) = tabular.open_table(path, missing=(word for word in ["1"]), thousands=None).blocks()
+    assert np.array_equal(block["a"], [np.nan, 2], equal_nan=True)
+
+
+def test_the_encoding_of_the_locale(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n1,2\n")
+    assert tabular.open_table(path, encoding="locale").names == ["a", "b"]
+    if codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8":
+        path.write_bytes(b"a,b\n1,\xff\n")
+        with pytest.raises(ValueError, match="line 2: not"):
+            list(tabular.open_table(path, encoding="locale").blocks())
+
+
+def test_files_that_are_read_side_by_side(tmp_path):
+    """csv's limit of a field is one for the process: it lasts for all, and comes back at last."""
+    path, limit = tmp_path / "t.csv", csv.field_size_limit()
+    path.write_text("a,b\n" + "1,2\n" * tables.ROWS + f"3,{'x' * 2 * limit}\n")
+    first, second = (tabular.open_table(path).blocks() for _ in range(2))
+    next(first), next(second)
+    assert len(list(first)) == len(list(second)) == 1
+    assert csv.field_size_limit() == limit
+    path.write_text("a,a\n1,2\n")
+    with pytest.raises(ValueError, match="two columns") as kept:
+        tabular.open_table(path)
+    assert csv.field_size_limit() == limit and kept.tb is not None
+
+
+def test_a_misspelt_path_in_a_large_folder(tmp_path, monkeypatch):
+    """Of which the names are not compared one by one."""
+    (tmp_path / "table.csv").touch()
+    monkeypatch.setattr(checks, "_LISTED", 0)
+    with pytest.raises(FileNotFoundError, match=r"there is no such file$"):
+        tabular.open_table(tmp_path / "tabel.csv")
+    with pytest.raises(FileNotFoundError, match=r"mean 'table\.csv'"):
+        tabular.open_table(tmp_path / "table")
 
 
 def test_pipes_and_devices_are_no_tables(tmp_path, capsys):

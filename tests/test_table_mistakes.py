@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import bpcore as bp
 from bpcore import cli, tabular
+from bpcore.cli import words as cli_words
 
 from .helpers.tables import write
 
@@ -119,7 +121,29 @@ def test_numbers_are_no_classes():
     for target in (RNG.normal(size=N), np.arange(N), [f"name {i}" for i in range(N)]):
         with pytest.raises(ValueError, match=r"the target holds 60 values in 60 rows.*Regressor"):
             made().fit(TABLE, target)
-    assert len(made().fit(TABLE, np.arange(N) // 2).classes_) == 30
+    with pytest.raises(ValueError, match=r"the target holds 59 values in 60 rows.*Regressor"):
+        made().fit(TABLE, [0.5, *np.arange(N - 1) / 2])
+
+
+@pytest.mark.parametrize("classes", [30, 55])
+def test_classes_that_seldom_come_again_are_classes(classes):
+    for target in (np.arange(N) % classes, [f"name {i % classes}" for i in range(N)]):
+        assert len(made().fit(TABLE, target).classes_) == classes
+
+
+def test_columns_that_can_be_gone_through_once(fitted):
+    once = {name: iter(values) for name, values in TABLE.items()}
+    assert np.array_equal(fitted.predict(once), fitted.predict(TABLE))
+
+
+def test_levels_of_polars_that_are_called_like_times():
+    pl = pytest.importorskip("polars")
+    kind = pl.Enum(["night time", "day time", "no date"])
+    levels = pl.Series(["day time", "no date", None], dtype=kind)
+    (block,) = tabular.open_table(pl.DataFrame({"a": levels})).blocks()
+    assert block["a"].tolist() == ["day time", "no date", None]
+    with pytest.raises(TypeError, match="dates are not taken"):
+        list(tabular.open_table(pl.DataFrame({"a": [datetime.date(2020, 1, 1)]})).blocks())
 
 
 def test_before_a_fit_every_use_says_so():
@@ -216,6 +240,10 @@ def test_options_are_read_before_anything_else(told, words, folder, capsys):
     with pytest.raises(SystemExit) as end:
         cli.main([*TRAIN, *told])
     assert end.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_what_int_reads_is_a_seed():
+    assert cli_words.seed("+3") == cli_words.seed(" 3") == 3
 
 
 def test_predict_says_what_is_wrong(folder, capsys):

@@ -22,6 +22,7 @@ MAX_SIZE = 2**31 - 1  # of one axis: BLAS-like interfaces and file formats count
 MAX_ELEMENTS = 2**40  # of one array: 4 TiB of float32; beyond it is a typing error
 MAX_RANK = 8  # of a weight: axes that files hold
 MAX_NAME = 255  # bytes of UTF-8 of a weight's name, layer and slash included
+_LISTED = 2000  # files of a folder that a misspelt name is compared with
 
 
 def describe(value: Any) -> str:
@@ -272,7 +273,9 @@ def no_such_file(name: str) -> str:
     except OSError:  # a folder that may not be read
         files = []
     whole = next((other for other in files if os.path.splitext(other)[0] == file), None)
-    near = suggest(file, files) if whole is None else f"; did you mean {whole!r}?"
+    if whole is not None:
+        return f"there is no such file; did you mean {whole!r}?"
+    near = suggest(file, files) if len(files) <= _LISTED else ""
     return f"there is no such file{near}"
 
 

@@ -23,11 +23,15 @@ def positive(text: str) -> int:
 
 def seed(text: str) -> int:
     """A seed."""
-    if not text.isdecimal() or int(text) >= 2**63:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**63:
         raise argparse.ArgumentTypeError(
             f"got {text!r}, expected a whole number from 0 to 2^63 - 1"
         )
-    return int(text)
+    return value
 
 
 def share(text: str) -> float:

@@ -17,7 +17,7 @@ class Name(str):
 def as_column(source: str, name: str, column: Any) -> Array:
     """A column as float64 with NaN, bool, or objects with None."""
     where = f"{source}: column {name!r}"
-    kind = str(getattr(column, "dtype", "")).lower()
+    kind = str(getattr(column, "dtype", "")).lower().partition("(")[0]  # without polars' levels
     if any(word in kind for word in ("date", "time", "duration", "period")):
         raise TypeError(
             f"{where} has dtype {column.dtype}: dates are not taken as they are; make "
@@ -77,7 +77,7 @@ def _refuse_strange(where: str, values: list[Any]) -> None:
     """TypeError for what is no number, text or boolean, and would become one by its looks."""
     for kinds, advice in (
         ((list, tuple, dict, set, np.ndarray), "make a column of each part"),
-        ((bytes,), "make texts of them: .str.decode('utf-8')"),
+        ((bytes,), "make texts of them: .str.decode('utf-8') of pandas, .astype(str) of NumPy"),
     ):
         strange = next((value for value in values if isinstance(value, kinds)), None)
         if strange is not None:

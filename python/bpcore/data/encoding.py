@@ -14,14 +14,16 @@ _FOREIGN = (
     (0, b"\xd0\xcf\x11\xe0", "a table of an older Excel (.xls); write it as CSV"),
     (0, b"\x1f\x8b", "a gzip file; unpack it first"),
     (0, b"\x93NUMPY", "a NumPy array (.npy); pass the array, or write it as npz"),
-    (0, b"ARROW1", "a feather file; write it as parquet"),
+    (0, b"ARROW1\0", "a feather file; write it as parquet"),
     (0, b"\x80\x04", "a Python pickle; write it as CSV or parquet"),
     (0, b"\x80\x05", "a Python pickle; write it as CSV or parquet"),
-    (0, b"[{", "JSON; write it as CSV or parquet"),
+    (0, b'[{"', "JSON; write it as CSV or parquet"),
     (0, b'{"', "JSON; write it as CSV or parquet"),
     (0, b"<!DOCTYPE", "an HTML page; write its table as CSV"),
-    (0, b"<html", "an HTML page; write its table as CSV"),
-    (0, b"<table", "an HTML page; write its table as CSV"),
+    (0, b"<html>", "an HTML page; write its table as CSV"),
+    (0, b"<html ", "an HTML page; write its table as CSV"),
+    (0, b"<table>", "an HTML page; write its table as CSV"),
+    (0, b"<table ", "an HTML page; write its table as CSV"),
     (0, b"<?xml", "an XML document; write its table as CSV"),
     (0, b"\x89HDF", "an HDF5 file; write it as CSV or parquet"),
     (8, b'{"__meta', "a model's file (safetensors); give a table"),
@@ -39,7 +41,7 @@ def encoding_of(path: Path, told: str | None) -> str:
     """
     if told is not None:
         try:
-            io.TextIOWrapper(io.BytesIO(), encoding=told)
+            told = io.TextIOWrapper(io.BytesIO(), encoding=told).encoding  # of "locale", too
         except (LookupError, TypeError, ValueError):
             raise ValueError(
                 f"encoding must be one of text files, for example latin-1 or cp1252, got {told!r}"

@@ -105,13 +105,19 @@ def listed(columns: Sequence[str]) -> str:
 
 def check_names(names: Sequence[str], source: str) -> None:
     """ValueError if a column has no name, or two columns have the same."""
-    seen: set[str] = set()
     for i, name in enumerate(names, start=1):
         if not name:
             raise ValueError(
                 f"{source}: column {i} has no name, expected one for each column; name it, or "
                 "leave it out, as to_csv(index=False) does with the row numbers of pandas"
             )
+    check_unlike(names, source)
+
+
+def check_unlike(names: Sequence[str], source: str) -> None:
+    """ValueError if two columns have the same name, which may be an empty one."""
+    seen: set[str] = set()
+    for name in names:
         if name in seen:
             raise ValueError(f"{source}: two columns are named {name!r}; rename one of them")
         seen.add(name)

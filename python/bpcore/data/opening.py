@@ -61,7 +61,7 @@ def opened(
             f"({checks.describe(x)}) has no names of columns; pass the targets as an array, or as "
             f"{names[0]} a pandas or polars frame, or the path of a file, with that column"
         )
-    frames.check_names(columns, names[0])
+    frames.check_unlike(columns, names[0])
     labels = list(x.columns)
     target = labels.pop(place(list(columns), y, names[0]))
     refuse_alone(labels, y, names[0])

@@ -21,7 +21,7 @@ from . import arrays, frames, free_targets, sequences, targets
 from .arrays import Table
 from .dataset import Dataset, Form
 from .frames import Names as Columns
-from .frames import check_names, counts, listed
+from .frames import check_unlike, counts, listed
 from .inputs import Inputs
 from .opening import opened
 from .plain import Plain, looks
@@ -482,7 +482,7 @@ def _in_columns(label: str, table: Table, known: Columns | None) -> Table:
     if known is None or found is None or found == known or counts(found):
         return table
     if sorted(found) == sorted(known):
-        check_names(known, label)  # else they cannot be put in order
+        check_unlike(known, label)  # else they cannot be put in order
         order = [found.index(column) for column in known]
         return Table(table.array[:, order], known)
     if counts(known):

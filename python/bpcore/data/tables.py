@@ -7,14 +7,16 @@ missing, booleans, or objects (text, None where missing). Rows in errors count t
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import itertools
 import math
 import os
+import threading
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,26 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a", "
 _FIELD = 1 << 20  # characters of a field, at the most
 _OPTIONS = ("encoding", "separator", "missing", "decimal", "thousands")
 _SEPARATORS = ",;\t|"
+
+_lock = threading.RLock()  # a file left half read may end within, when it is garbage
+_reading, _limit = 0, 0  # files that are read in this moment, and csv's limit without them
+
+
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """A block in which csv takes long fields; its limit is one for the process."""
+    global _reading, _limit
+    with _lock:
+        _reading += 1
+        if _reading == 1:
+            _limit = csv.field_size_limit(max(_FIELD, csv.field_size_limit()))
+    try:
+        yield
+    finally:
+        with _lock:
+            _reading -= 1
+            if not _reading:
+                csv.field_size_limit(_limit)
 
 
 class Table:
@@ -60,8 +82,10 @@ class Frame(Table):
     """A pandas or polars frame, or a dict of columns."""
 
     def __init__(self, frame: Any, source: str = "the frame") -> None:
-        self.frame, self.source = frame, source
         labels = list(frame) if isinstance(frame, dict) else list(frame.columns)
+        if isinstance(frame, dict):  # what can be gone through once is gone through now
+            frame = {k: list(v) if isinstance(v, Iterator) else v for k, v in frame.items()}
+        self.frame, self.source = frame, source
         self.names = [str(label) for label in labels]
         if not labels:
             raise ValueError(f"{source} has no columns, expected at least 1")
@@ -112,7 +136,7 @@ class Delimited(Table):
     missing : str or sequence of str
         Further words for a missing value; numbers, too.
     decimal, thousands : str
-        Marks in numbers; thousands may be "".
+        Marks in numbers; thousands may be "" or None.
     """
 
     def __init__(
@@ -123,14 +147,13 @@ class Delimited(Table):
         separator: str | None = None,
         missing: Any = (),
         decimal: str = ".",
-        thousands: str = "",
+        thousands: str | None = "",
     ) -> None:
         self.path = Path(path)
         self.source = str(self.path)
         self.encoding = encoding_of(self.path, encoding)
-        missing = missing if isinstance(missing, (list, tuple, set, frozenset)) else [missing]
-        self.missing = MISSING | {str(word).strip().lower() for word in missing}
-        self.decimal, self.thousands = _marks(decimal, thousands)
+        self.missing = MISSING | _marked_missing(missing)
+        self.decimal, self.thousands = _marks(decimal, "" if thousands is None else thousands)
         with self._open() as file:
             first = self._line(file)
         if not first.strip():
@@ -143,11 +166,13 @@ class Delimited(Table):
                 f"separator must be neither a quotation mark nor the end of a line, got "
                 f"{self.separator!r}"
             )
-        rows = self._rows()
-        self.names = [name.strip() for name in next(rows)[1]]
-        check_names(self.names, self.source)
-        if next(rows, None) is None:
-            raise ValueError(f"{self.source} has column names and no rows, expected at least 1 row")
+        with contextlib.closing(self._rows()) as rows:
+            self.names = [name.strip() for name in next(rows)[1]]
+            check_names(self.names, self.source)
+            if next(rows, None) is None:
+                raise ValueError(
+                    f"{self.source} has column names and no rows, expected at least 1 row"
+                )
 
     def _open(self) -> Any:
         return open(self.path, encoding=self.encoding, newline="")
@@ -167,41 +192,37 @@ class Delimited(Table):
             f"{self.encoding} ({why}); give the file's encoding, for example latin-1 or cp1252"
         )
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _rows(self) -> Generator[tuple[int, list[str]], None, None]:
         """Lines of the file and their fields, the names first; blank lines are passed over."""
-        previous = csv.field_size_limit(_FIELD)
-        try:
-            with self._open() as file:
-                reader = csv.reader(file, delimiter=self.separator, strict=True)
-                wide = 0
-                while True:
-                    try:
-                        fields = next(reader)
-                    except StopIteration:
-                        return
-                    except UnicodeError as error:
-                        raise ValueError(self._undecodable(error)) from None
-                    except csv.Error as error:
-                        raise ValueError(
-                            f"{self.source}, line {reader.line_num}: {_words(error)}"
-                        ) from None
-                    if not any(fields):
-                        continue
-                    if "\0" in "".join(fields):
-                        raise ValueError(
-                            f"{self.source}, line {reader.line_num}: holds a NUL byte; it is no "
-                            "text file, or UTF-16: give the encoding"
-                        )
-                    wide = wide or len(fields)
-                    if len(fields) != wide:
-                        raise ValueError(
-                            f"{self.source}, line {reader.line_num}: {len(fields)} fields, "
-                            f"expected {wide} as in the line of names; a field that holds the "
-                            f"separator {self.separator!r} must stand in quotes"
-                        )
-                    yield reader.line_num, fields
-        finally:
-            csv.field_size_limit(previous)
+        with _long_fields(), self._open() as file:
+            reader = csv.reader(file, delimiter=self.separator, strict=True)
+            wide = 0
+            while True:
+                try:
+                    fields = next(reader)
+                except StopIteration:
+                    return
+                except UnicodeError as error:
+                    raise ValueError(self._undecodable(error)) from None
+                except csv.Error as error:
+                    raise ValueError(
+                        f"{self.source}, line {reader.line_num}: {_words(error)}"
+                    ) from None
+                if not any(fields):
+                    continue
+                if "\0" in "".join(fields):
+                    raise ValueError(
+                        f"{self.source}, line {reader.line_num}: holds a NUL byte; it is no "
+                        "text file, or UTF-16: give the encoding"
+                    )
+                wide = wide or len(fields)
+                if len(fields) != wide:
+                    raise ValueError(
+                        f"{self.source}, line {reader.line_num}: {len(fields)} fields, "
+                        f"expected {wide} as in the line of names; a field that holds the "
+                        f"separator {self.separator!r} must stand in quotes"
+                    )
+                yield reader.line_num, fields
 
     def blocks(self, names: Sequence[str] | None = None) -> Iterator[Block]:
         """Columns of text become numbers where all of a block's values are numbers."""
@@ -367,14 +388,27 @@ def _arrays(path: Path) -> dict[str, Array]:
 def _flat(arrays: dict[str, Array], source: str) -> dict[str, Array]:
     """Arrays of two axes as columns ``name_0``, ``name_1`` and so on."""
     columns: dict[str, Array] = {}
+    names: list[str] = []
     for name, array in arrays.items():
         parts = {name: array} if array.ndim == 1 else {}
         if array.ndim > 1:
             flat = array.reshape(len(array), -1)
             parts = {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
-        check_names([*columns, *parts], source)
+        names += parts
         columns |= parts
+    check_names(names, source)
     return columns
+
+
+def _marked_missing(given: Any) -> set[str]:
+    """The texts in a file that one word, or each of several, stands for; 9.0 is also 9."""
+    one = isinstance(given, (str, bytes)) or getattr(given, "ndim", 1) == 0
+    several = hasattr(given, "__iter__") and not one
+    words = list(given) if several else [given]
+    whole = [
+        int(word) for word in words if isinstance(word, (float, np.floating)) and word % 1 == 0
+    ]
+    return {str(word).strip().lower() for word in [*words, *whole]}
 
 
 def _marks(decimal: str, thousands: str) -> tuple[str, str]:

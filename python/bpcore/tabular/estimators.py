@@ -16,7 +16,7 @@ from . import networks, rows
 from .base import Tabular
 from .preprocessor import Preprocessor
 
-_FEW = 50  # classes; more of them have to come twice in the mean
+_FEW = 50  # classes; of more, some have to come again
 
 
 class TabularClassifier(Tabular):
@@ -75,7 +75,8 @@ class TabularClassifier(Tabular):
                 f"{source}: the target has one class, {classes[0]!r}, in all rows; expected 2 or "
                 "more"
             )
-        if len(classes) > max(_FEW, len(y) / 2):
+        fractions = any(isinstance(value, float) for value in classes)
+        if len(classes) > max(_FEW, len(y) / 2 if fractions else len(y) - 1):
             raise ValueError(
                 f"{source}: the target holds {len(classes):,} values in {len(y):,} rows, expected "
                 "classes that come again in other rows; a number is for TabularRegressor "
