@@ -397,6 +397,24 @@ def test_negative_weights_of_samples():
                 net.fit(X, COLUMNS["target"], sample_weight=weight)
 
 
+def test_weights_of_steps_that_are_none():
+    """Negative ones, of which the mean made positive ones too, and those of other steps."""
+    pytest.importorskip("sklearn")
+    from bpcore.sklearn import RNNClassifier, RNNRegressor
+
+    x = [np.ones((3, 2)), np.ones((4, 2))] * 5
+    y = [np.arange(len(part)) % 2 for part in x]
+    for net in (RNNClassifier(max_iter=1), RNNRegressor(max_iter=1)):
+        for weight in ([-np.ones(len(part)) for part in x], np.r_[np.ones(9), -1.0]):
+            step = 0 if isinstance(weight, list) else 31
+            with pytest.raises(ValueError, match=f"sample_weight contains -1 at step {step}, exp"):
+                net.fit(x, y, sample_weight=weight)
+        with pytest.raises(ValueError, match=r"sample_weight\[0\] has 4 values, expected 3"):
+            net.fit(x, y, sample_weight=[np.ones(7 - len(part)) for part in x])
+        with pytest.raises(ValueError, match="sample_weight has 5 parts, expected 10"):
+            net.fit(x, y, sample_weight=[np.ones(7)] * 5)
+
+
 def test_a_model_of_more_outputs_than_classes():
     """A class that is none could be the answer."""
     pytest.importorskip("sklearn")

@@ -37,13 +37,13 @@ def random_state(given: Any) -> np.random.RandomState:
     return result
 
 
-def sample_weights(weight: Any, x: Any, **options: Any) -> Array:
+def sample_weights(weight: Any, x: Any, place: str = "row", **options: Any) -> Array:
     """Weights (N,) as scikit-learn checks them, of which none may be negative."""
     found: Array = _check_sample_weight(weight, x, **options)
     if (found < 0).any():
         row = int((found < 0).argmax())
         raise ValueError(
-            f"sample_weight contains {found[row]:g} at row {row}, expected finite weights >= 0"
+            f"sample_weight contains {found[row]:g} at {place} {row}, expected finite weights >= 0"
         )
     return found
 

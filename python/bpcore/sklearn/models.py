@@ -72,9 +72,11 @@ class Estimator(BaseEstimator):
 
     def _weighed(self, targets: Targets, x: Any, weight: Any) -> Any:
         """A weight for each value of the targets, or None."""
-        if weight is not None and not targets.in_steps:
-            weight = sample_weights(weight, x)
-        return targets.weights(weight)
+        if weight is None:
+            return None
+        if targets.in_steps:
+            return sample_weights(targets.weights(weight), targets.values, "step")
+        return sample_weights(weight, x)
 
     # ---- fit and use -------------------------------------------------------------------------
     def _train(self, x: Any, y: Array, targets: Targets, weight: Any) -> None:

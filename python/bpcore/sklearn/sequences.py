@@ -133,6 +133,8 @@ class Targets:
                 f"sample_weight has {len(found)} values, expected {len(steps)}, one for each "
                 f"sequence, or {len(self.values)}, one for each step, in the form of y"
             )
+        if are_sequences(weight) or weight.ndim > 1:
+            _check_lengths(weight, steps)
         return found
 
     def _steps(self) -> Array:
@@ -140,6 +142,17 @@ class Targets:
         if self._shape is not None:
             return np.full(self._shape[0], self._shape[1])
         return np.diff([0, *self._cuts, len(self.values)])  # type: ignore[misc]
+
+
+def _check_lengths(weight: Any, steps: Array) -> None:
+    """ValueError for weights of a sequence that are more or fewer than its steps."""
+    if len(weight) != len(steps):
+        raise ValueError(f"sample_weight has {len(weight)} parts, expected {len(steps)}, like y")
+    for i, (part, n) in enumerate(zip(weight, steps, strict=True)):
+        if len(part) != n:
+            raise ValueError(
+                f"sample_weight[{i}] has {len(part)} values, expected {n}, one for each step"
+            )
 
 
 def each(function: Callable[[Array], Array], found: Any) -> Any:
