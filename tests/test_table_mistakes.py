@@ -217,7 +217,7 @@ TRAIN = ["train", "t.csv", "--target", "buys", "--epochs", "1", "--hidden", "4"]
     (["--learning-rate", "1e30"], "bpcore: error: training diverged"),
     (["--plot", "o.png", "--out", "o.png"], "--plot: o.png is written already"),
     (["--decimal", ""], "decimal must be a mark"),
-    (["--thousands", "."], "must be unlike marks"),
+    (["--thousands", "."], "must be unlike marks, got '.' for both; give both, as in decimal=','"),
 ])  # fmt: skip
 def test_train_says_what_is_wrong(told, words, folder, capsys):
     before = sorted(os.listdir())

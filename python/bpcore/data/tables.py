@@ -420,7 +420,10 @@ def _marks(decimal: str, thousands: str) -> tuple[str, str]:
                 f"{name} must be a mark in numbers, one character like '.' or ',', got {mark!r}"
             )
     if decimal == thousands:
-        raise ValueError(f"decimal and thousands must be unlike marks, got {decimal!r} for both")
+        raise ValueError(
+            f"decimal and thousands must be unlike marks, got {decimal!r} for both; give both, as "
+            "in decimal=',' and thousands='.'"
+        )
     return decimal, thousands
 
 
