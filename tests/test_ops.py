@@ -302,3 +302,27 @@ def test_what_steps_of_any_length_refuse(rng):
     np.testing.assert_array_equal(third.predict(xs[:1])[0], xs[0][2].astype("float32"))
     with pytest.raises(ShapeError, match=r"got places 2 to 2 of axis 1, expected 0 to 1"):
         third.predict(xs[1:])
+
+
+@pytest.mark.parametrize("mixed", [
+    lambda v: v - ops.mean(v, axis=1, keepdims=True),
+    lambda v: v * L.Reshape((1, 3))(v[:, 0]),
+    lambda v: v * L.Reshape((-1, 1))(L.Activation("softmax")(v[..., 0])),
+    lambda v: ops.matmul(v, L.Dot((1, 1))([v, v])),
+    lambda v: L.GroupNormalization(1)(v),
+])  # fmt: skip
+def test_what_mixes_steps_takes_no_stream_and_no_windows(mixed, rng):
+    v = bp.Input((None, 3))
+    model = bp.Model(v, mixed(v), seed=0)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="needs the whole sequence"):
+        model.stream()
+    x = rng.normal(size=(2, 6, 3))
+    model.fit(x, x, verbose=0)
+    with pytest.raises(ValueError, match=r"bptt: .* needs the whole sequence"):
+        model.fit(x, x, bptt=2, verbose=0)
+    state = L.GRU(4)(v)  # behind the last state there are no steps to mix
+    last = bp.Model(v, ops.sum(state[:, 1:], axis=-1, keepdims=True) + ops.mean(state), seed=0)
+    stream = last.stream()
+    y = [stream.step(step) for step in x[0]][-1]
+    np.testing.assert_array_equal(y, last.predict(x[:1])[0])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 from ..base import checks
-from ..base.lengths import closed
+from ..base.lengths import closed, is_open
 from ..base.memory import Shape
 
 _count = itertools.count()
@@ -70,6 +70,15 @@ class Node:
         self.layer = layer
         self.inputs = inputs
         self.output = Tensor(shape, self)
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the steps of sequences may come one after the other."""
+        layer: Any = self.layer
+        shapes = [t.shape for t in self.inputs]
+        if is_open(shapes) and layer.mixes_steps(closed(shapes, 61), closed(self.output.shape, 61)):
+            return False
+        return bool(layer.is_input or layer.streams)
 
 
 class Tensor:

@@ -86,10 +86,9 @@ class Activation(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return tuple(input_shape)
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """Not if the last axis, over which softmax goes, is that of the steps."""
-        mixes = len(shape) == 1 and self.activation in activations.OF_LAST_AXIS
-        return self.refuse_mask() if mixes else super().passes_mask(shapes, shape)
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether the last axis, over which softmax goes, is theirs."""
+        return len(shape) == 1 and self.activation in activations.OF_LAST_AXIS
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

@@ -361,11 +361,15 @@ class Layer(arguments.Configured):
         return graph.inferred(self.label, self.compute_output_shape, input_shape)
 
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """Whether the steps of the result, its first axis, are those of masked inputs.
-
-        One that mixes steps, and so would let those in that do not count, raises instead.
-        """
+        """Whether the steps of the result, its first axis, are those of masked inputs."""
+        if self.mixes_steps(shapes, shape):
+            return self.refuse_mask()
         return len(shape) > 0 and any(len(s) > 0 and s[0] == shape[0] for s in shapes)
+
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether a step of the result, its first axis, is made of others than its own, of which
+        nothing is kept: then it knows no mask, and needs the whole sequence."""
+        return False
 
     def refuse_mask(self) -> bool:
         """For layers that mix steps, as their `passes_mask`."""

@@ -83,10 +83,9 @@ class _Reduction(CoreLayer):
             shape[axis : axis + 1] = [1] if self.keepdims else []
         return tuple(shape) or (1,)
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """Not if it goes over the steps."""
-        over_steps = 0 in self._axes(len(shapes[0]))
-        return self.refuse_mask() if over_steps else super().passes_mask(shapes, shape)
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether it goes over them."""
+        return 0 in self._axes(len(shapes[0]))
 
     def _scale(self, count: int) -> float:
         return 1.0
@@ -156,11 +155,14 @@ class Slice(CoreLayer):
             )
         return (*shape[:axis], self.count, *shape[axis + 1 :])
 
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether it goes along them."""
+        return _of_sample(self, self.axis, len(shape)) == 0
+
     def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
         """Along the steps only the first one is every sample's."""
-        if _of_sample(self, self.axis, len(shape)) > 0:
-            return super().passes_mask(shapes, shape)
-        return (self.start > 0 or self.count > 1) and self.refuse_mask()
+        alone = self.mixes_steps(shapes, shape) and self.start == 0 and self.count == 1
+        return not alone and super().passes_mask(shapes, shape)
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

@@ -155,9 +155,9 @@ class Concatenate(CoreLayer):
         total = sum(s[axis] for s in shapes)
         return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """Not if it joins the steps."""
-        return _of_sample(self, self.axis, len(shape)) > 0 or self.refuse_mask()
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether it joins the steps."""
+        return _of_sample(self, self.axis, len(shape)) == 0
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
@@ -244,9 +244,9 @@ class Dot(CoreLayer):
             )
         return (*a[:i], *a[i + 1 :], *b[:k], *b[k + 1 :]) or (1,)
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
         """It sums over axes of a sample."""
-        return self.refuse_mask()
+        return True
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

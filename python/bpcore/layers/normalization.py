@@ -144,13 +144,9 @@ class BatchNormalization(_Affine):
     def _channels_first(self, shape: Shape) -> bool:
         return self.axis in (1, -len(shape)) and len(shape) > 1
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """Steps are no channels."""
-        return (
-            self.refuse_mask()
-            if self._channels_first(shape)
-            else super().passes_mask(shapes, shape)
-        )
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether it takes steps for channels."""
+        return self._channels_first(shape)
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
@@ -239,9 +235,9 @@ class LayerNormalization(_Affine):
             )
         return len(places)
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """Not if the steps are normalized together."""
-        return self.refuse_mask() if self._count(shape) == len(shape) else True
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Whether they are normalized together."""
+        return self._count(shape) == len(shape)
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
@@ -347,9 +343,9 @@ class GroupNormalization(_Affine):
             )
         self._add_affine(shape[-1:])
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """It mixes steps."""
-        return self.refuse_mask()
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """They are normalized together."""
+        return True
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

@@ -29,9 +29,9 @@ class Flatten(CoreLayer):
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (math.prod(single(self, input_shape)),)
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """It mixes steps."""
-        return self.refuse_mask()
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """All are in one row."""
+        return True
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape
@@ -70,9 +70,9 @@ class Reshape(CoreLayer):
             )
         return tuple(count // known if n == -1 else n for n in self.shape)
 
-    def passes_mask(self, shapes: list[Shape], shape: Shape) -> bool:
-        """It mixes steps, unless each keeps its own numbers."""
-        return shape[0] == shapes[0][0] or self.refuse_mask()
+    def mixes_steps(self, shapes: list[Shape], shape: Shape) -> bool:
+        """Unless each keeps its own numbers."""
+        return shape[0] != shapes[0][0]
 
     def core_lower(
         self, low: graph.Lowering, inputs: list[int], shapes: list[Shape], shape: Shape

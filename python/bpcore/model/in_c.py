@@ -69,7 +69,7 @@ def source(model: Any, engine: Any) -> Source:
     opened = [t for t in engine.input_tensors if graph.is_open(t.shape)]
     if opened:
         try:
-            stream.check(engine, model.layers)
+            stream.check(engine)
         except ValueError as error:
             t = opened[0]
             raise ValueError(

@@ -153,7 +153,7 @@ class Runnable(Trainable):
         ValueError
             The input has a fixed number of steps, or a layer needs the whole sequence.
         """
-        return make_stream(self._built(" (stream)"), self._layers, batch)
+        return make_stream(self._built(" (stream)"), batch)
 
     def _run(self, x: Any, batch_size: int | None, out: Any, finite: bool, mask: Any = None) -> Any:
         self._check_pass("predict")

@@ -139,14 +139,14 @@ class Stream:
         return f"<Stream of {self.batch} sequences>"
 
 
-def make(engine: Engine, layers: list[Any], batch: Any) -> Stream:
+def make(engine: Engine, batch: Any) -> Stream:
     """See `Model.stream`."""
     count = checks.integer("batch", batch)
-    check(engine, layers)
+    check(engine)
     return Stream(engine, count)
 
 
-def check(engine: Engine, layers: list[Any]) -> None:
+def check(engine: Engine) -> None:
     """Refuse a model that needs more than one step at a time."""
     inputs, outputs = engine.signature.inputs, engine.signature.outputs
     if len(inputs) != 1 or len(outputs) != 1:
@@ -159,8 +159,9 @@ def check(engine: Engine, layers: list[Any]) -> None:
             f"a stream needs a model whose input leaves the number of steps open, got "
             f"{inputs.shapes[0]}; make it with Input((None, ...))"
         )
-    for layer in layers:
-        if not layer.streams:
+    for node in engine.nodes:
+        if not node.takes_steps:
             raise ValueError(
-                f"{layer.label} needs the whole sequence, expected layers that go forward in time"
+                f"{node.layer.label} needs the whole sequence, expected layers that go forward in "
+                "time"
             )

@@ -74,11 +74,10 @@ def check(engine: Engine, item: Dataset, what: str) -> None:
                 f"{item.form.lengths[0]} steps; take return_sequences=True to the end"
             )
     for node in engine.nodes:
-        layer: Any = node.layer
-        if not layer.is_input and not layer.streams:
+        if not node.takes_steps:
             raise ValueError(
-                f"bptt: {layer.label} needs the whole sequence, expected layers that go forward "
-                "in time"
+                f"bptt: {node.layer.label} needs the whole sequence, expected layers that go "
+                "forward in time"
             )
 
 
