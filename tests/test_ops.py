@@ -185,6 +185,27 @@ def test_missing_connections(rng):
         L.MaskedDense(4, mask).build((3,))
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_run_without_a_seed_goes_on_with_missing_connections(own, tmp_path):
+    """Which weights are missing is not set by the user's hand: drawn ones are still drawn."""
+    x, y = np.ones((8, 3)), np.ones((8, 2))
+
+    def fit(number):
+        layer = L.MaskedDense(2, [[1, 0], [0, 1], [1, 1]])
+        model = bp.Sequential([bp.Input((3,)), layer])
+        if own:
+            layer.kernel.value = np.full((3, 2), float(number))
+        model.compile("sgd", "mse")
+        model.fit(x, y, epochs=2, verbose=0, steps_per_epoch=1, checkpoint=tmp_path / "run")
+
+    fit(1)
+    if own:
+        with pytest.raises(bp.errors.CheckpointError, match="weights at the start"):
+            fit(2)
+    else:
+        fit(2)
+
+
 def test_penalties_and_constraints_are_about_the_connections_there_are(rng):
     mask = rng.integers(0, 2, size=(5, 4))
     mask[0] = 1  # none is without any

@@ -180,7 +180,10 @@ class MaskedDense(Dense):
                 "kernel's: inputs by units"
             )
         super().build(input_shape)
+        drawn = self.kernel.by_chance
         self.kernel.value = np.where(self.mask == 1, self.kernel.value, 0)
+        if drawn:  # and so it is still: nobody has set it
+            self.kernel.note_drawn()
 
     def core_product(self) -> tuple[str, dict[str, Any]]:
         return "masked_dense", {"mask": self.mask}
