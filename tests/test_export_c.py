@@ -343,8 +343,8 @@ REFUSED = [
      r"layer 'doubled' \(python\): it is computed in Python.*'doubled_1'"),
     (lambda: bp.Sequential([bp.Input((None, 2)), L.Bidirectional(L.LSTM(3))]),
      r"length is open.*Bidirectional.* needs the whole sequence.*bp\.Input\(\(32, 2\)\)"),
-    (rounding, r"the model computes in bfloat16, expected float32.*without compute="),
-    (broken, r"layer 'dense': dense/kernel holds NaN"),
+    (rounding, r"'sequential' computes in bfloat16, expected float32.*without compute="),
+    (broken, r"layer 'dense': weight 'dense/kernel' holds NaN"),
 ]  # fmt: skip
 
 

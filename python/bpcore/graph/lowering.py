@@ -126,6 +126,12 @@ class Lowering:
         k = self._inputs[source]
         self.ids[k] = min(count, self.ids.get(k, count))
 
+    def holds_ids(self, i: int) -> bool:
+        """Whether value `i` is an input of ids, seen through reshapes."""
+        while isinstance(self.steps.get(i), View):
+            i = self.nodes[i][1][0]
+        return self._inputs.get(i) in self.ids
+
     # ---- which steps count ----------------------------------------------------------------------
     def masks_of(self, i: int) -> Keys:
         """The masks that say which steps of value `i` count; none: all of them."""

@@ -20,7 +20,7 @@ from . import stream
 _BATCH = 1024  # rows of calibration at a time
 
 
-def write(
+def files(
     model: Any,
     engine: Any,
     path: Any,
@@ -28,8 +28,8 @@ def write(
     test_vectors: Any,
     int8: bool,
     calibration: Any,
-) -> None:
-    """`Model.to_c` of a built model."""
+) -> tuple[str, c.Files]:
+    """Of `Model.to_c` of a built model: the path, and what goes there."""
     target = checks.path(path)
     stem, end = os.path.splitext(target)
     if end != ".c":
@@ -48,19 +48,27 @@ def write(
     calibrate = _Calibration(engine, calibration) if int8 else None
     made = c.files(parts, name, rows, calibrate)
     _spare(f"{stem}.h")
-    write_atomically(f"{stem}.h", made.header.encode("ascii"))
-    write_atomically(target, made.source.encode("ascii"))
+    return target, made
+
+
+def write(target: str, made: c.Files) -> None:
+    """The file, and the header beside it."""
+    write_atomically(target, made.source.encode("ascii"))  # the large one first, which may not fit
+    write_atomically(f"{target[:-2]}.h", made.header.encode("ascii"))
 
 
 def _spare(header: str) -> None:
     """Refuse to write over a header that nobody named and that is not one of these."""
+    if not os.path.lexists(header):
+        return
     if os.path.isfile(header):
         with open(header, "rb") as file:
-            if c.MARK not in file.readline(1000):
-                raise FileExistsError(
-                    f"{header!r} is beside the file to be written, where its header would be, and "
-                    "was not written by bpcore; move it, or write another file"
-                )
+            if c.MARK in file.readline(1000):
+                return
+    raise FileExistsError(
+        f"{header!r} is beside the file to be written, where its header would be, and was not "
+        "written by bpcore; move it, or write another file"
+    )
 
 
 def source(model: Any, engine: Any) -> Source:
@@ -78,11 +86,6 @@ def source(model: Any, engine: Any) -> Source:
                 f"bp.Input({(32, *t.shape[1:])}), in a model that gets the weights by set_weights"
             ) from None
     own = engine.formed(Form((1,), frozenset())) if opened else engine
-    if engine.compute != engine.dtype:
-        raise ValueError(
-            f"the model computes in {engine.compute}, expected {engine.dtype}, in which C does; "
-            "make the model again without compute=, and give it the weights by set_weights"
-        )
     places = {id(node.layer): node.output.shape for node in engine.nodes}
     layers = [
         (layer.label, places[id(layer)], sum(p.value.size for p in layer.weights))
@@ -107,7 +110,15 @@ def _answered(engine: Any, x: Any) -> tuple[list[Array], list[Array]]:
         for k, a in enumerate(found.xs[: len(signature.inputs)])
     ]
     again = signature.read_inputs(xs if len(xs) > 1 else xs[0], "test_vectors")
-    return xs, engine.formed(again.form).net.forward(again.xs, False)
+    ys = engine.formed(again.form).net.forward(again.xs, False)
+    for y in ys:
+        right = np.isfinite(y).reshape(len(y), -1).all(axis=1)
+        if not right.all():
+            raise ValueError(
+                f"test_vectors: the model's answer for row {right.argmin()} holds NaN or Inf, "
+                "with which nothing can be compared; pass rows that the model answers"
+            )
+    return xs, ys
 
 
 class _Calibration:

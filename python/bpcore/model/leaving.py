@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+from .. import _core
 from ..base import checks
+from ..errors import BusyError
 
 
 class Leaving:
@@ -12,7 +16,35 @@ class Leaving:
 
     name: str
     dtype: str
+    weights: Any
     _built: Any
+    _training: _core.Gate
+
+    @contextlib.contextmanager
+    def _still(self, what: str) -> Iterator[Any]:
+        """The engine, for what is made of weights of one moment: BusyError if they change."""
+        engine, before = self._built(), self._edits()
+        if engine.compute != engine.dtype:
+            raise ValueError(
+                f"model {self.name!r} computes in {engine.compute}, expected {engine.dtype}, as "
+                "other programs do; make the model again without compute=, and give it the weights "
+                "by set_weights"
+            )
+        self._check_still(what, before)
+        yield engine
+        self._check_still(what, before)
+
+    def _check_still(self, what: str, before: int) -> None:
+        if self._edits() != before or (self._training.held and not self._training.mine):
+            raise BusyError(
+                f"model {self.name!r} is training in another thread, got a call of {what} "
+                "meanwhile, whose file would hold weights of different moments; wait for fit to "
+                "end, or call it in a callback"
+            )
+
+    def _edits(self) -> int:
+        """How often weights have changed, by this model or another one that has them, too."""
+        return sum(p.held()[2].value for p in self.weights)
 
     def to_onnx(self, path: Any, opset: int = 17) -> None:
         """Write the model as an ONNX file, which computes what `predict` does.
@@ -28,11 +60,14 @@ class Leaving:
         ------
         NotBuiltError
             The model has no weights yet.
+        BusyError
+            Another thread is training it.
         ImportError
             The package ``onnx`` is missing (``pip install 'bpcore[onnx]'``).
         ValueError
             A layer is written in Python, or depends on the number of steps that an Input leaves
-            open; the opset is another; there are more than 2 GiB of weights.
+            open; a weight is NaN or infinite; the opset is another; there are more than 2 GiB of
+            weights.
 
         Notes
         -----
@@ -52,16 +87,11 @@ class Leaving:
         from ..export import onnx
         from ..files.atomic import write_atomically
 
-        engine = self._built()
         name = checks.path(path)
-        if engine.compute != engine.dtype:
-            raise ValueError(
-                f"model {self.name!r} computes in {engine.compute}, which ONNX would not round to; "
-                "make it anew without `compute`, and take the weights over by set_weights"
-            )
-        ends = engine.input_tensors, engine.output_tensors
-        names = engine.signature.inputs.names, engine.signature.outputs.names
-        content = onnx.model(self.name, engine.nodes, ends, names, engine.dtype, opset)
+        with self._still("to_onnx") as engine:
+            ends = engine.input_tensors, engine.output_tensors
+            names = engine.signature.inputs.names, engine.signature.outputs.names
+            content = onnx.model(self.name, engine.nodes, ends, names, engine.dtype, opset)
         write_atomically(name, content)
 
     def to_c(
@@ -92,8 +122,11 @@ class Leaving:
         ------
         NotBuiltError
             The model has no weights yet.
+        BusyError
+            Another thread is training it.
         ValueError
-            `name` is no name in C, or a layer has no counterpart in C; nothing was written.
+            `name` is no name in C, a layer has no counterpart in C, or a weight or an answer to
+            test vectors is NaN or infinite; nothing was written.
         FileExistsError
             There is a header already that is not of bpcore's.
 
@@ -119,4 +152,6 @@ class Leaving:
         """
         from . import in_c
 
-        in_c.write(self, self._built(), path, name, test_vectors, int8, calibration)
+        with self._still("to_c") as engine:
+            made = in_c.files(self, engine, path, name, test_vectors, int8, calibration)
+        in_c.write(*made)

@@ -116,6 +116,11 @@ class Engine:
         """The outputs' values; the core wants a node of its own for each."""
         found: list[int] = []
         for i, t in zip(values, self.output_tensors, strict=True):
+            if low.holds_ids(i):
+                raise ValueError(
+                    f"output {t.name!r} takes numbers, and its input holds ids, which go to an "
+                    "Embedding alone; give the model a second input with the same data"
+                )
             if i < len(self.input_tensors) or i in found:
                 source, shape = i, low.shapes[i]
                 i = low.add("reshape", (source,), shape, t.name, shape=shape)

@@ -30,7 +30,7 @@ def test(writer: Writer, rows: tuple[list[Array], list[Array]]) -> str:
         for k, array in enumerate(arrays):
             whole = letter == "x" and k in ids
             flat = array.reshape(-1)
-            told = [str(int(v)) if whole else writer.number(v) for v in flat]
+            told = [str(v) for v in flat] if whole else writer.numbers(flat)
             kind = "int32_t" if whole else "real"
             name = f"@test_{argument(letter, k, len(arrays))}"
             lines.append(block(f"static const {kind} {name}[{len(told)}]", told))

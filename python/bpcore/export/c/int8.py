@@ -25,6 +25,7 @@ LEAST, MOST = -128, 127
 _FLAT = {"tanh": 4.0, "sigmoid": 8.0, "hard_sigmoid": 3.0}
 _CUT = ("linear", "relu", "relu6")  # by the range of their result, as far as they do anything
 _BIAS, _SHIFT = 2.0**30, 62  # at most
+_SMALL = float(np.finfo(np.float32).tiny)  # steps below are 0 in float, as that of zeros alone is
 
 Ranges = Mapping[int, tuple[float, float]]  # the least and the largest number, by value
 
@@ -39,7 +40,8 @@ class Scale(NamedTuple):
     def of(least: float, most: float) -> Scale:
         """For numbers between these, and for 0, which has one of its own."""
         least, most = min(least, 0.0), max(most, 0.0)
-        step = (most - least) / (MOST - LEAST) or 1.0
+        step = (most - least) / (MOST - LEAST)
+        step = step if step >= _SMALL else 1.0
         return Scale(step, int(np.clip(np.rint(LEAST - least / step), LEAST, MOST)))
 
 

@@ -13,6 +13,7 @@ from ... import graph
 from ...base.lengths import MaskKey
 from ...base.memory import Array, Shape
 from ...graph.parameter import Parameter
+from .. import numbers
 
 
 class Source(NamedTuple):
@@ -136,14 +137,14 @@ def read(source: Source, kinds: Kinds, obstacle: Callable[[Step], str | None]) -
     program = Program([], {}, {}, set(), {}, np.dtype(low.dtype).itemsize, set(), source.streams)
     steps: dict[int, Step] = {}
     masks = iter(low.mask_inputs)
-    for i, (op, inputs, numbers, attrs, name) in enumerate(low.nodes):
+    for i, (op, inputs, weights, attrs, name) in enumerate(low.nodes):
         kind = kinds.get(op, Kind())
         own = kind.reads([same.get(k, k) for k in inputs], attrs)
         program.shapes[i] = low.shapes[i]
         if kind.is_same:
             same[i] = own[0]
         elif not kind.is_source:
-            params, seen = [low.params[k] for k in numbers], [low.shapes[k] for k in inputs]
+            params, seen = [low.params[k] for k in weights], [low.shapes[k] for k in inputs]
             steps[i] = Step(op, name, own, seen[: len(own)], params, attrs, low.shapes[i], i)
         elif isinstance(low.steps.get(i), graph.Given):
             program.inputs[i] = len(program.inputs)
@@ -190,6 +191,8 @@ def _needed(program: Program, steps: dict[int, Step]) -> list[Step]:
 def _check(steps: list[Step], obstacle: Callable[[Step], str | None]) -> None:
     wrong = []
     for step in steps:
+        for p in step.params:
+            numbers.rounded(p.value, p.dtype, numbers.of_weight(step.name, p.name))
         why = obstacle(step)
         if why is not None:
             wrong.append(f"layer {step.name!r} ({step.op}): {why}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...base.memory import Array
 from ...graph.parameter import Parameter
+from .. import numbers
 from . import functions
 from .kernels import KERNELS
 from .steps import Places, Program, Step
@@ -96,9 +97,17 @@ class Writer:
 
     def number(self, value: float) -> str:
         """A number of the network's type."""
-        text = str(np.float32(value)) if self.single else repr(float(value))
-        text = text if any(mark in text for mark in ".en") else f"{text}.0"
-        return f"{text}f" if self.single else text
+        held = numbers.rounded([value], self.dtype, self._what("a constant"))
+        return self.numbers(held)[0]
+
+    def numbers(self, values: Array) -> list[str]:
+        """The same of an array of finite numbers in the network's dtype."""
+        texts = map(str, values) if self.single else map(repr, values.tolist())
+        end = "f" if self.single else ""
+        return [(t if "." in t or "e" in t else f"{t}.0") + end for t in texts]
+
+    def _what(self, told: str) -> str:
+        return f"layer {self._step.name!r}: {told}" if self._step is not None else told
 
     def weight(self, parameter: Parameter, lay_out: Callable[[Array], Array] | None = None) -> str:
         """The array of a parameter, in another order if told."""
@@ -111,14 +120,8 @@ class Writer:
 
     def array(self, values: Any, told: str = "") -> str:
         """Numbers of the network's type that never change: the array's name."""
-        flat = np.ascontiguousarray(values).astype(self.dtype).ravel()
-        if not np.isfinite(flat).all():
-            assert self._step is not None
-            raise ValueError(
-                f"layer {self._step.name!r}: {told or 'a weight'} holds NaN or infinity, which a "
-                "network that works does not; train it anew, or set the weight"
-            )
-        return self.constant("real", [self.number(v) for v in flat], told)
+        flat = numbers.rounded(values, self.dtype, self._what(told or "a constant")).ravel()
+        return self.constant("real", self.numbers(flat), told)
 
     def whole(self, kind: str, values: Any) -> str:
         """Whole numbers of this type that never change: the array's name."""
@@ -183,12 +186,17 @@ class Writer:
         return "\n".join([*types, *self._constants, *self._functions.values(), *kernels])
 
     def finish(self, text: str) -> str:
-        """The text in C, with names and types in the place of what stands for them."""
+        """The text in C, with names and types in the place of what stands for them; comments and
+        strings, in which are words of the user's, stay."""
+        parts = re.split(r'(/\*.*?\*/|"[^"]*")', text, flags=re.DOTALL)
+        return "".join(p if k % 2 else self._in_c(p) for k, p in enumerate(parts))
+
+    def _in_c(self, code: str) -> str:
         end = "f" if self.single else ""
-        text = re.sub(r"R\(([^()]*)\)", lambda m: self.number(float(m[1])), text)
-        text = re.sub(r"\bm_(\w+)\(", rf"\1{end}(", text)
-        text = re.sub(r"\breal\b", "float" if self.single else "double", text)
-        return text.replace("@", f"{self.name}_")
+        code = re.sub(r"R\(([^()]*)\)", lambda m: self.number(float(m[1])), code)
+        code = re.sub(r"\bm_(\w+)\(", rf"\1{end}(", code)
+        code = re.sub(r"\breal\b", "float" if self.single else "double", code)
+        return code.replace("@", f"{self.name}_")
 
 
 def argument(letter: str, k: int, count: int) -> str:

@@ -17,6 +17,7 @@ from ... import graph
 from ..._version import __version__
 from ...base import checks, optional
 from ...base.lengths import is_open
+from .. import numbers
 from . import images, pointwise, products, recurrent, sequences, shapes
 from .writer import Call, Kind, Writer
 
@@ -99,7 +100,7 @@ def _drawn(
 def _written(writer: Writer, i: int, values: Sequence[str]) -> str:
     """Append node `i` of the lowered graph; the name of its value."""
     low = writer.low
-    op, inputs, numbers, attrs, writer.label = low.nodes[i]
+    op, inputs, params, attrs, writer.label = low.nodes[i]
     kind = KINDS.get(op)
     if kind is None:
         raise ValueError(
@@ -109,13 +110,9 @@ def _written(writer: Writer, i: int, values: Sequence[str]) -> str:
         )
     given = [values[k] for k in inputs]
     shapes = [low.shapes[k] for k in inputs]
-    weights = [low.params[k] for k in numbers]
+    weights = [low.params[k] for k in params]
     for p in weights:
-        if not np.isfinite(p.value).all():
-            raise ValueError(
-                f"layer {writer.label!r}: weight {p.name!r} holds NaN or Inf, expected finite "
-                "numbers; train it anew, or set the weight"
-            )
+        numbers.rounded(p.value, p.dtype, numbers.of_weight(writer.label, p.name))
     return kind(writer, Call(given, shapes, low.shapes[i], weights, attrs, i))
 
 

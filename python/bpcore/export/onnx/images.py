@@ -56,7 +56,7 @@ def _pool_steps(w: Writer, call: Call) -> str:
     if not most:
         total = w.reduce("ReduceSum", w.add("Where", there, x, w.constant(0.0)), axes)
         return w.add("Div", total, w.add("Max", number, w.constant(1.0)))
-    largest = w.reduce("ReduceMax", w.add("Where", there, x, w.constant(-np.inf)), axes)
+    largest = w.reduce("ReduceMax", w.add("Where", there, x, w.lowest()), axes)
     return w.add("Where", w.cast(number, np.bool_), largest, w.constant(0.0))
 
 

@@ -11,6 +11,7 @@ from ...base.digests import sha256
 from ...base.memory import Array, Shape
 from ...graph.lowering import Lowering
 from ...graph.parameter import Parameter
+from .. import numbers
 
 LAST = np.iinfo(np.int64).max  # behind the last value of an axis; before its first: -LAST
 
@@ -129,7 +130,12 @@ class Writer:
 
     def constant(self, value: Any) -> str:
         """An array of the model's dtype."""
-        return self._held(np.asarray(value, self.dtype), "constant")
+        what = f"layer {self.label!r}: a constant"
+        return self._held(numbers.rounded(value, self.dtype, what), "constant")
+
+    def lowest(self) -> str:
+        """What every number is larger than."""
+        return self._held(np.asarray(-np.inf, self.dtype), "constant")
 
     def integers(self, values: Any) -> str:
         """An array of int64: a shape, axes, indices."""
