@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -189,6 +192,36 @@ def test_damping_is_the_share_of_the_old_state():
     layer = L.FixedPoint(line, solver="anderson", damping=0.7, backward="direct", dtype="float64")
     assert layer([[5.0]])[0, 0] == pytest.approx(2.0, rel=1e-4)
     assert np.isclose(line.asked, 1.5).any()  # the first step, when there is nothing to combine
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+COPIES = {
+    "clone": lambda model: model.clone(),
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+}
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_copies_with_a_model_as_the_cell(way, rng):
+    """They answer alike, train alike, and each has weights and a cell of its own."""
+    x, y = rng.normal(size=(6, 2)), rng.normal(size=(6, 1))
+    model = run_with_a_cell(3)
+    model.layers[0].map.model.weights[0].value = np.full((3, 3), 0.1)
+    twin = COPIES[way](model)
+    assert support.same_bits(twin.predict(x), model.predict(x))
+    assert twin.layers[0].get_config() == model.layers[0].get_config()
+    twin.compile(bp.optimizers.SGD(0.1), "mse")
+    before = model.get_weights()
+    twin.fit(x, y, epochs=2, verbose=0)
+    for w, old in zip(model.get_weights(), before, strict=True):
+        assert support.same_bits(w, old)
+    model.compile(bp.optimizers.SGD(0.1), "mse")
+    model.fit(x, y, epochs=2, verbose=0)
+    for a, b in zip(twin.get_weights(), model.get_weights(), strict=True):
+        assert support.same_bits(a, b)
+    assert support.same_bits(twin.predict(x), model.predict(x))
 
 
 # ---- runs that go on -----------------------------------------------------------------------------

@@ -126,6 +126,22 @@ class FixedPoint(Layer):
         finally:
             self._config_args = held
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if isinstance(self.map, _ModelMap):
+            part = self.map.model
+            state["map"] = type(part), part.__getstate__()
+            state["_config_args"] = {**self._config_args, "cell": None}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.map, tuple):  # a model's network names its weights by this layer
+            kind, told = self.map
+            part = object.__new__(kind)
+            part.__setstate__(told)
+            self.map, self._config_args["cell"] = _ModelMap(part), part
+
     def compute_output_shape(self, input_shape: Any) -> Shape:
         return (int(self.map.size),)
 
