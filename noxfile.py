@@ -250,7 +250,7 @@ def neighbours(session: nox.Session) -> None:
 def onnx(session: nox.Session) -> None:
     """Exported models in ONNX's checker and in ONNX Runtime, and 2,000 random ones."""
     session.install(".[test,onnx]", "onnxruntime>=1.20")
-    session.run("pytest", "tests/test_onnx.py")
+    session.run("pytest", "tests/test_onnx.py", "tests/test_export_safety.py")
     session.run("python", "-m", "tests.fuzz.exports", *(session.posargs or ["500"]))
 
 

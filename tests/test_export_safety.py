@@ -1,10 +1,12 @@
 """What both kinds of files for other programs refuse, and what they leave behind when writing
 fails."""
 
+import importlib.util
 import re
 import resource
 import signal
 import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -19,7 +21,10 @@ L = bp.layers
 needs_compiler = pytest.mark.skipif(
     compiled.COMPILER is None, reason="no C compiler; the session c_export of nox wants one"
 )
-FORMATS = ("c", "onnx")
+needs_onnx = pytest.mark.skipif(
+    importlib.util.find_spec("onnx") is None, reason="no onnx; the session onnx of nox has it"
+)
+FORMATS = ("c", pytest.param("onnx", marks=needs_onnx))
 
 
 def small(units=4, **options):
@@ -27,8 +32,6 @@ def small(units=4, **options):
 
 
 def write(model, kind, path, **options):
-    if kind == "onnx":
-        pytest.importorskip("onnx")
     return getattr(model, f"to_{kind}")(path / f"net.{kind}", **options)
 
 
@@ -175,3 +178,10 @@ def test_a_full_disk(kind, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_without_the_package(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"to_onnx needs the package 'onnx'.*bpcore\[onnx\]"):
+        small().to_onnx(tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
