@@ -8,13 +8,14 @@ each call.
 from __future__ import annotations
 
 import importlib.util
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import bpcore as bp
+
+from . import rival_nets
 
 SIZES, ROWS, RATE = (8, 64, 64, 4), 64, 1e-3
 CALLS = (
@@ -68,14 +69,8 @@ def torchs(weights: list[np.ndarray]) -> Calls:
     x, y, dy = (torch.from_numpy(part) for part in data())
     loss_of = nn.functional.mse_loss
 
-    def net(start: list[np.ndarray] | None = None) -> tuple[nn.Sequential, torch.optim.Optimizer]:
-        sizes = itertools.pairwise(SIZES)
-        made = nn.Sequential(
-            *[part for a, b in sizes for part in (nn.Linear(a, b), nn.Tanh())][:-1]
-        )
-        with torch.no_grad():
-            for p, w in zip(made.parameters(), start or (), strict=False):
-                p.copy_(torch.tensor(w.T))
+    def net(start: list[np.ndarray]) -> tuple[nn.Sequential, torch.optim.Optimizer]:
+        made = rival_nets.torch_net(SIZES, nn.Tanh, start)
         return made, torch.optim.Adam(made.parameters(), RATE)
 
     def step(model: nn.Sequential, optimizer: torch.optim.Optimizer) -> float:
@@ -103,7 +98,7 @@ def torchs(weights: list[np.ndarray]) -> Calls:
         with torch.no_grad():
             return loss_of(d[0](x), y).item()
 
-    calls = (lambda: step(*a), gradients, by_delta, evaluate, lambda: step(*net()))
+    calls = (lambda: step(*a), gradients, by_delta, evaluate, lambda: step(*net([])))
     return dict(zip(CALLS, calls, strict=True))
 
 
@@ -113,36 +108,23 @@ def jaxs(weights: list[np.ndarray]) -> Calls:
 
     x, y, dy = data()
 
-    def net(ws: Any, x: Any) -> Any:
-        for w, b in zip(ws[:-2:2], ws[1:-2:2], strict=True):
-            x = jnp.tanh(x @ w + b)
-        return x @ ws[-2] + ws[-1]
+    net = rival_nets.jax_net(jnp.tanh)
+    start, moved = rival_nets.jax_adam(weights, RATE)
 
     def loss_of(ws: Any, x: Any, y: Any) -> Any:
         return ((net(ws, x) - y) ** 2).mean()
 
-    def moved(ws: Any, m: Any, v: Any, t: Any, g: Any) -> Any:
-        m = [0.9 * a + 0.1 * b for a, b in zip(m, g, strict=True)]
-        v = [0.999 * a + 0.001 * b * b for a, b in zip(v, g, strict=True)]
-        k1, k2 = 1 - 0.9**t, 1 - 0.999**t
-        rows = zip(ws, m, v, strict=True)
-        return [w - RATE * (a / k1) / (jnp.sqrt(b / k2) + 1e-8) for w, a, b in rows], m, v, t + 1
-
     def by_loss(state: Any, x: Any, y: Any) -> Any:
         value, g = jax.value_and_grad(loss_of)(state[0], x, y)
-        return moved(*state, g), value
+        return moved(state, g), value
 
     def by_delta(state: Any, x: Any, dy: Any) -> Any:
         out, back = jax.vjp(lambda ws: net(ws, x), state[0])
-        return moved(*state, back(dy)[0]), out
-
-    def start() -> Any:
-        ws = [jnp.asarray(w) for w in weights]
-        return ws, [w * 0 for w in ws], [w * 0 for w in ws], jnp.float32(1)
+        return moved(state, back(dy)[0]), out
 
     jitted = {"loss": jax.jit(by_loss), "delta": jax.jit(by_delta)}
-    held = {"loss": start(), "delta": start()}
-    alone, slopes, ws = jax.jit(loss_of), jax.jit(jax.grad(loss_of)), start()[0]
+    held = {"loss": start, "delta": start}
+    alone, slopes, ws = jax.jit(loss_of), jax.jit(jax.grad(loss_of)), start[0]
 
     def step(kind: str, target: np.ndarray) -> Any:
         held[kind], found = jitted[kind](held[kind], x, target)

@@ -9,12 +9,13 @@ gets NumPy arrays from the memory and does it all in the way that is fastest wit
 from __future__ import annotations
 
 import importlib.util
-import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 import bpcore as bp
+
+from . import rival_nets
 
 SIZES, ROWS, RATE, GAMMA, TAU = (4, 64, 64, 2), 64, 1e-3, 0.98, 0.01
 PLACES = np.arange(ROWS)
@@ -57,16 +58,7 @@ def torchs(weights: list[np.ndarray]) -> Callable[[], np.ndarray]:
 
     torch.set_num_threads(1)
 
-    def net() -> nn.Sequential:
-        pairs = itertools.pairwise(SIZES)
-        steps = [step for a, b in pairs for step in (nn.Linear(a, b), nn.ReLU())]
-        made = nn.Sequential(*steps[:-1])
-        with torch.no_grad():
-            for p, w in zip(made.parameters(), weights, strict=True):
-                p.copy_(torch.tensor(w.T))
-        return made
-
-    q, target = net(), net()
+    q, target = (rival_nets.torch_net(SIZES, nn.ReLU, weights) for _ in range(2))
     optimizer = torch.optim.Adam(q.parameters(), RATE)
     own, others = list(q.parameters()), list(target.parameters())
     given = sample()
@@ -93,10 +85,8 @@ def jaxs(weights: list[np.ndarray]) -> Callable[[], np.ndarray]:
     import jax
     import jax.numpy as jnp
 
-    def net(ws, x):
-        for w, b in zip(ws[:-2:2], ws[1:-2:2], strict=True):
-            x = jax.nn.relu(x @ w + b)
-        return x @ ws[-2] + ws[-1]
+    net = rival_nets.jax_net(jax.nn.relu)
+    start, moved = rival_nets.jax_adam(weights, RATE)
 
     def loss(ws, state, action, goal):
         y = net(ws, state)
@@ -104,20 +94,16 @@ def jaxs(weights: list[np.ndarray]) -> Callable[[], np.ndarray]:
         return jnp.where(e <= 1, 0.5 * e * e, e - 0.5).mean(), y
 
     @jax.jit
-    def step(ws, others, m, v, t, state, action, after, fell):
+    def step(own, others, state, action, after, fell):
+        ws = own[0]
         best = net(ws, after).argmax(1)
         goal = 1.0 + GAMMA * jnp.where(fell, 0.0, net(others, after)[PLACES, best])
         g, y = jax.grad(loss, has_aux=True)(ws, state, action, goal)
-        m = [0.9 * a + 0.1 * b for a, b in zip(m, g, strict=True)]
-        v = [0.999 * a + 0.001 * b * b for a, b in zip(v, g, strict=True)]
-        k1, k2 = 1 - 0.9**t, 1 - 0.999**t
-        moved = zip(ws, m, v, strict=True)
-        ws = [w - RATE * (a / k1) / (jnp.sqrt(b / k2) + 1e-8) for w, a, b in moved]
-        others = [(1 - TAU) * a + TAU * b for a, b in zip(others, ws, strict=True)]
-        return ws, others, m, v, t + 1, y
+        own = moved(own, g)
+        others = [(1 - TAU) * a + TAU * b for a, b in zip(others, own[0], strict=True)]
+        return own, others, y
 
-    ws = [jnp.asarray(w) for w in weights]
-    held = [ws, list(ws), [w * 0 for w in ws], [w * 0 for w in ws], jnp.float32(1)]
+    held = [start, list(start[0])]
     given = sample()
 
     def update() -> np.ndarray:
