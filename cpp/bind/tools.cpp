@@ -231,7 +231,7 @@ py::dict config() {
   for (int i = 0; supported_tier(i) != nullptr; ++i) isas.append(supported_tier(i));
   dict["isas"] = isas;
   dict["openmp"] = have_openmp();
-  dict["bfloat16"] = kernels<float>().products[static_cast<int>(Compute::kBfloat16)].run != nullptr;
+  dict["bfloat16"] = kernels<float>().products[static_cast<int>(Compute::kPairs)].run != nullptr;
 #if defined(__clang__)
   dict["compiler"] = "Clang " __clang_version__;
 #else
@@ -267,9 +267,9 @@ std::string activation_name_at(int i) { return activation_name(static_cast<Activ
 template <class T> Compute parse_compute(const std::string& name) {
   if (name.empty() || name == (sizeof(T) == 4 ? "float32" : "float64")) return Compute::kFull;
   check(name == "bfloat16", "unknown compute '" + name + "'");
-  check(kernels<T>().products[static_cast<int>(Compute::kBfloat16)].run != nullptr,
+  check(kernels<T>().products[static_cast<int>(Compute::kPairs)].run != nullptr,
         "products in bfloat16 need float32 and a CPU with AVX512_BF16");
-  return Compute::kBfloat16;
+  return Compute::kPairs;
 }
 template Compute parse_compute<float>(const std::string& name);
 template Compute parse_compute<double>(const std::string& name);

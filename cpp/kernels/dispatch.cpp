@@ -33,8 +33,7 @@ struct Tier {
 void fill_v4(Kernels<float>& single, Kernels<double>& full) {
   v4::fill_table(single, full);
   if (!__builtin_cpu_supports("avx512bf16")) return;
-  single.products[static_cast<int>(Compute::kBfloat16)] = {bf16::matmul, bf16::matmul_scratch,
-                                                           bf16::matmul_most_scratch};
+  single.products[static_cast<int>(Compute::kPairs)] = {bf16::matmul, bf16::matmul_scratch, bf16::matmul_most_scratch};
 }
 #endif
 
@@ -80,6 +79,16 @@ const char* supported_tier(int i) {
     if (tier.supported() && i-- == 0) return tier.name;
   }
   return nullptr;
+}
+
+std::int64_t terms_at_once(Compute c) { return c == Compute::kTiles ? 32 : c == Compute::kPairs ? 2 : 1; }
+
+const char* compute_name(Compute c) {
+  return c == Compute::kTiles ? "amx_bf16" : c == Compute::kPairs ? "avx512_bf16" : "";
+}
+
+Compute bfloat16_products() {
+  return single.products[static_cast<int>(Compute::kPairs)].run != nullptr ? Compute::kPairs : Compute::kFull;
 }
 
 const char* tier_name() { return current->name; }

@@ -32,14 +32,15 @@ template <class T> struct Matmul {
   const T* bias;  // (n) or null; not together with chunk or add
   bool add;
   T rate;              // with add, of one chunk: C - rate * sum in one rounding, where it is not 0
-  bool goes_on;        // not together with bias, add, chunk or b_transposed; for bfloat16 from an even k
+  bool goes_on;        // not together with bias, add, chunk or b_transposed; from a multiple of terms_at_once()
   std::int64_t chunk;  // 0: one chain over all of k
   Runs soon;           // a hint, taken where B is read as it lies
   T* scratch;          // as much as Products says, 64-byte aligned
 };
 
-// What the operands of matrix products are rounded to: nothing, or bfloat16.
-enum class Compute : int { kFull, kBfloat16 };
+// What the operands of matrix products are rounded to, and by which instruction: nothing; bfloat16, by AVX512_BF16,
+// which takes two terms of a sum at once; bfloat16, by AMX-BF16, which takes 32.
+enum class Compute : int { kFull, kPairs, kTiles, kCount };
 
 template <class T> struct Products {
   void (*run)(const Matmul<T>&);
@@ -160,7 +161,8 @@ struct SetShape {
 };
 
 template <class T> struct Kernels {
-  Products<T> products[2];  // by Compute; bfloat16's wants an even chunk, and is null where CPU, tier or type cannot
+  // By Compute; null where CPU, tier or type cannot. A chunk is a multiple of terms_at_once(), or all terms.
+  Products<T> products[static_cast<int>(Compute::kCount)];
   void (*run_product)(const RunProduct<T>&);
   // y[i y_row + at[r] + j] += x[i ldx + r n + j] for i < m, then r < count, j < n: of rows that overlap in y, one after
   // the other.
@@ -258,8 +260,12 @@ template <class T> struct Kernels {
 // The table of the tier in use. Set by select_tier(), once, before anything else runs.
 template <class T> const Kernels<T>& kernels();
 
-bool activation_keeps_z(Activation f);        // else its derivative comes from a
-const char* activation_name(Activation f);    // docs and API name; aliases are resolved in Python
+bool activation_keeps_z(Activation f);      // else its derivative comes from a
+const char* activation_name(Activation f);  // docs and API name; aliases are resolved in Python
+std::int64_t terms_at_once(Compute c);      // of a sum: 1, 2 or 32
+const char* compute_name(Compute c);        // "", "avx512_bf16" or "amx_bf16"
+// The instruction of compute="bfloat16": the best that CPU, tier and operating system allow; kFull where there is none.
+Compute bfloat16_products();
 const char* select_tier(const char* wanted);  // "", "baseline", "v3", "v4", "neon"; null if this CPU cannot run it
 const char* supported_tier(int i);            // the i-th best this CPU can run; null after the last
 const char* tier_name();

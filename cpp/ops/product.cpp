@@ -6,8 +6,8 @@ namespace bp {
 
 template <class T>
 Product<T>::Product(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute)
-    : chunks_(x, compute == Compute::kBfloat16), in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]),
-      w_stride_(w[1]), has_bias_(has_bias), transposed_(transposed), compute_(compute) {}
+    : chunks_(x, compute == Compute::kPairs), in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]), w_stride_(w[1]),
+      has_bias_(has_bias), transposed_(transposed), compute_(compute) {}
 
 template <class T> bool Product<T>::fuse(Activation f, T alpha) {
   if (function_ != Activation::kLinear) return false;

@@ -98,7 +98,7 @@ int main(int argc, char** argv) {
   const int count = argc > 1 ? std::atoi(argv[1]) : 300;
   for (int i = 0; bp::supported_tier(i) != nullptr; ++i) {
     bp::select_tier(bp::supported_tier(i));
-    const auto& pairs = bp::kernels<float>().products[static_cast<int>(bp::Compute::kBfloat16)];
+    const auto& pairs = bp::kernels<float>().products[static_cast<int>(bp::Compute::kPairs)];
     for (int k = 0; k < count; ++k) {
       for (int product = 0; product < 10; ++product) {
         if (!bound_holds<float>(bp::kernels<float>().products[0])) return 1;
