@@ -60,13 +60,15 @@ py::array matmul(const Dense<T>& a, const Dense<T>& b, bool ta, bool tb, const p
                  const std::string& compute, int threads, const py::object& out, bool goes_on) {
   check(threads >= 1, "matmul takes one thread or more");
   check(a.ndim() == 2 && b.ndim() == 2, "matmul takes two matrices");
-  const Products<T>& products = kernels<T>().products[static_cast<int>(parse_compute<T>(compute))];
+  const Compute rounding = parse_compute<T>(compute);
+  const Products<T>& products = kernels<T>().products[static_cast<int>(rounding)];
   Matmul<T> p{};
   p.m = a.shape(ta ? 1 : 0);
   p.k = a.shape(ta ? 0 : 1);
   p.n = b.shape(tb ? 0 : 1);
   check(b.shape(tb ? 1 : 0) == p.k, "the matrices do not fit");
-  check(chunk >= 0 && (compute != "bfloat16" || chunk % 2 == 0), "a chunk is not negative, and even for bfloat16");
+  const std::int64_t terms = terms_at_once(rounding);
+  check(chunk >= 0 && chunk % terms == 0, "a chunk is a multiple of " + std::to_string(terms));
   p.a = a.data(), p.lda = a.shape(1), p.a_transposed = ta;
   p.b = b.data(), p.ldb = b.shape(1), p.b_transposed = tb;
   p.ldc = p.n;
@@ -231,7 +233,7 @@ py::dict config() {
   for (int i = 0; supported_tier(i) != nullptr; ++i) isas.append(supported_tier(i));
   dict["isas"] = isas;
   dict["openmp"] = have_openmp();
-  dict["bfloat16"] = kernels<float>().products[static_cast<int>(Compute::kPairs)].run != nullptr;
+  dict["bfloat16"] = bfloat16_products() != Compute::kFull;
 #if defined(__clang__)
   dict["compiler"] = "Clang " __clang_version__;
 #else
@@ -267,9 +269,9 @@ std::string activation_name_at(int i) { return activation_name(static_cast<Activ
 template <class T> Compute parse_compute(const std::string& name) {
   if (name.empty() || name == (sizeof(T) == 4 ? "float32" : "float64")) return Compute::kFull;
   check(name == "bfloat16", "unknown compute '" + name + "'");
-  check(kernels<T>().products[static_cast<int>(Compute::kPairs)].run != nullptr,
-        "products in bfloat16 need float32 and a CPU with AVX512_BF16");
-  return Compute::kPairs;
+  const Compute found = sizeof(T) == 4 ? bfloat16_products() : Compute::kFull;
+  check(found != Compute::kFull, "products in bfloat16 need float32 and a CPU with AVX512_BF16");
+  return found;
 }
 template Compute parse_compute<float>(const std::string& name);
 template Compute parse_compute<double>(const std::string& name);
@@ -287,6 +289,16 @@ void bind_tools(py::module_& m) {
         return name;
       },
       py::arg("name"));
+  m.def(
+      "select_bfloat16",
+      [](const std::string& wanted, bool emulate) {
+        if (select_bfloat16(wanted.c_str(), emulate)) return;
+        const char* why = wanted == compute_name(Compute::kTiles) ? why_no_tiles() : nullptr;
+        throw std::runtime_error("products in bfloat16 cannot be done by '" + wanted + "'" +
+                                 (why == nullptr ? ", expected amx_bf16 or avx512_bf16, where this CPU has it, or none"
+                                                 : std::string(": ") + why));
+      },
+      py::arg("name"), py::arg("emulate") = false, "emulate: a test stands in for the CPU's tiles.");
   m.def("config", &config);
   m.def("set_num_threads", &set_num_threads, py::arg("n"), py::arg("exact") = false);
   m.def("exact_threads", &exact_threads);

@@ -264,8 +264,13 @@ bool activation_keeps_z(Activation f);      // else its derivative comes from a
 const char* activation_name(Activation f);  // docs and API name; aliases are resolved in Python
 std::int64_t terms_at_once(Compute c);      // of a sum: 1, 2 or 32
 const char* compute_name(Compute c);        // "", "avx512_bf16" or "amx_bf16"
-// The instruction of compute="bfloat16": the best that CPU, tier and operating system allow; kFull where there is none.
+// The instruction of compute="bfloat16": what was selected, else the best that CPU, tier and operating system allow;
+// kFull where there is none that is faster than single precision.
 Compute bfloat16_products();
+const char* why_no_tiles();  // null where they can be used
+// "" (the best), "none" or a compute_name; false where this process cannot run it, and nothing changes. emulate: a test
+// stands in for the tiles of the CPU.
+bool select_bfloat16(const char* wanted, bool emulate);
 const char* select_tier(const char* wanted);  // "", "baseline", "v3", "v4", "neon"; null if this CPU cannot run it
 const char* supported_tier(int i);            // the i-th best this CPU can run; null after the last
 const char* tier_name();

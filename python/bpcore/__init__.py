@@ -22,6 +22,7 @@ from . import _core as _core  # noqa: E402
 from ._version import __version__  # noqa: E402
 
 _core.select_tier(os.environ.get("BPCORE_ISA", ""))
+_core.select_bfloat16(os.environ.get("BPCORE_BFLOAT16", ""))
 
 from .base import threads as _threads  # noqa: E402
 from .base.lazy import names_of as _names_of  # noqa: E402

@@ -65,6 +65,7 @@ __all__: list[str] = [
     "rehearse",
     "sample_gradients",
     "scan",
+    "select_bfloat16",
     "select_tier",
     "set_num_threads",
     "set_patience",
@@ -764,6 +765,11 @@ def sample_gradients(
     offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
 ) -> numpy.ndarray: ...
 def scan(array: numpy.ndarray, dtype: str) -> typing.Any: ...
+def select_bfloat16(name: str, emulate: bool = False) -> None:
+    """
+    emulate: a test stands in for the CPU's tiles.
+    """
+
 def select_tier(name: str) -> str: ...
 def set_num_threads(n: typing.SupportsInt | typing.SupportsIndex, exact: bool = False) -> None: ...
 def set_patience(scale: typing.SupportsFloat | typing.SupportsIndex) -> None: ...

@@ -98,12 +98,13 @@ int main(int argc, char** argv) {
   const int count = argc > 1 ? std::atoi(argv[1]) : 300;
   for (int i = 0; bp::supported_tier(i) != nullptr; ++i) {
     bp::select_tier(bp::supported_tier(i));
-    const auto& pairs = bp::kernels<float>().products[static_cast<int>(bp::Compute::kPairs)];
+    const auto& products = bp::kernels<float>().products;
     for (int k = 0; k < count; ++k) {
       for (int product = 0; product < 10; ++product) {
-        if (!bound_holds<float>(bp::kernels<float>().products[0])) return 1;
+        for (const auto& product_of : products) {
+          if (product_of.run != nullptr && !bound_holds<float>(product_of)) return 1;
+        }
         if (!bound_holds<double>(bp::kernels<double>().products[0])) return 1;
-        if (pairs.run != nullptr && !bound_holds<float>(pairs)) return 1;
       }
       const Layer layer{number(1, 3300), number(1, 3300), toss()};
       const std::int64_t capacity = number(0, 3) == 0 ? number(1, 6000) : number(1, 600);
