@@ -6,8 +6,8 @@
 // both to the element. What is missing of the last 32 is zero. So bits do not depend on tiles, blocks or threads.
 //
 // Both operands are converted into tiles of 16 lines of 16 pairs, which follow each other in memory along k: A for a
-// block of its rows at once, B by panels of two tiles, which all of A's rows use. Four tiles of C are in work: each
-// step of k loads two tiles of A and two of B (64 lines) for four products (64 cycles).
+// block of its rows at once, B by panels, which all rows of the block use. Four tiles of C are in work: each step of k
+// loads two tiles of A and two of B (64 lines) for four products (64 cycles).
 #include "kernels/gemm_pairs.h"
 #include "kernels/gemm_sweep.h"
 
@@ -16,8 +16,10 @@ namespace bp::BP_TIER {
 namespace {
 
 constexpr std::int64_t kSide = 16, kTerms = 2 * kSide, kTilePairs = kSide * kSide, kTileBytes = kTilePairs * 4;
-// A block of A's rows stays in L2 (2 MB) beside the panel: 1 MB and 128 KB of these.
-constexpr std::int64_t kBlockRows = 256, kBlockTerms = 2048;
+// A block of A's rows stays in L2 (2 MB) beside a panel of B: at most 1 MB and 256 KB. Narrower panels would read B's
+// rows in pieces so short that finding their pages takes the time (256 x 2048 x 1024, without the products: 2 strips
+// 613 us, 4 463, 16 410).
+constexpr std::int64_t kBlockRows = 256, kBlockTerms = 2048, kPanelStrips = 4;
 
 static_assert(Vec<Pair>::kWidth == kSide);
 
@@ -32,17 +34,14 @@ constexpr Shapes kShapes;
 // The compiler does not know that loads of tiles read memory.
 BP_INLINE void memory_is_written() { asm volatile("" ::: "memory"); }
 
-// An operand in single precision: `count` rows of A or columns of B, each of `depth` terms.
+// An operand in single precision: `count` rows of A or columns of B.
 struct Operand {
   const float* x;
-  std::int64_t ld, count, depth;
-  bool along;  // neighbours in memory are neighbours in k
+  std::int64_t ld, count;
 };
-Operand operand_a(const Matmul<float>& p) { return {p.a, p.lda, p.m, p.k, !p.a_transposed}; }
-Operand operand_b(const Matmul<float>& p) { return {p.b, p.ldb, p.n, p.k, p.b_transposed}; }
 
-// One tile of 16 rows or columns by 32 terms, what is missing filled up by zeros. A line is one row's (A) or one
-// pair's (B): where memory runs the other way the tile is turned.
+// One tile of 16 rows or columns by 32 terms, what is missing filled up by zeros. A line of a tile is one row's pairs
+// (of A) or one pair of each column (of B): where memory does not run along k, or does, the tile is turned.
 template <bool kAlong, bool kTurns>
 void lay_tile(const float* x, std::int64_t ld, std::int64_t count, std::int64_t depth, Pair* tile) {
   Vec<Pair> r[kSide];
@@ -62,20 +61,39 @@ void lay_tile(const float* x, std::int64_t ld, std::int64_t count, std::int64_t 
   for (int i = 0; i < kSide; ++i) store(tile + i * kSide, r[i]);
 }
 
-// Tiles of 16 rows or columns from number `first` on, and of terms k .. k + depth - 1.
+// Strips of 16 rows or columns from number `first` on, and terms k .. k + depth - 1: each strip's tiles follow each
+// other. Read in the order in which memory lies.
 template <bool kAlong, bool kTurns>
-void lay_strip(const Operand& o, std::int64_t first, std::int64_t k, std::int64_t depth, Pair* tiles) {
-  const std::int64_t count = at_most(o.count - first, kSide);
-  for (std::int64_t at = 0; at < depth; at += kTerms, tiles += kTilePairs) {
-    const float* const x = kAlong ? o.x + first * o.ld + k + at : o.x + (k + at) * o.ld + first;
-    lay_tile<kAlong, kTurns>(x, o.ld, count, at_most(depth - at, kTerms), tiles);
+void lay(const Operand& o, std::int64_t first, std::int64_t strips, std::int64_t k, std::int64_t depth, Pair* tiles) {
+  const std::int64_t steps = ceil_div(depth, kTerms);
+  const auto lay_one = [&](std::int64_t strip, std::int64_t step) {
+    const std::int64_t i = first + strip * kSide, at = k + step * kTerms;
+    const float* const x = kAlong ? o.x + i * o.ld + at : o.x + at * o.ld + i;
+    lay_tile<kAlong, kTurns>(x, o.ld, at_most(o.count - i, kSide), at_most(depth - step * kTerms, kTerms),
+                             tiles + (strip * steps + step) * kTilePairs);
+  };
+  if constexpr (kAlong) {
+    for (std::int64_t strip = 0; strip < strips; ++strip) {
+      for (std::int64_t step = 0; step < steps; ++step) lay_one(strip, step);
+    }
+  } else {
+    for (std::int64_t step = 0; step < steps; ++step) {
+      for (std::int64_t strip = 0; strip < strips; ++strip) lay_one(strip, step);
+    }
   }
 }
-void lay_rows(const Operand& a, std::int64_t first, std::int64_t k, std::int64_t depth, Pair* tiles) {
-  a.along ? lay_strip<true, false>(a, first, k, depth, tiles) : lay_strip<false, true>(a, first, k, depth, tiles);
+
+void lay_a(const Matmul<float>& p, std::int64_t first, std::int64_t strips, std::int64_t k, std::int64_t depth,
+           Pair* tiles) {
+  const Operand a{p.a, p.lda, p.m};
+  p.a_transposed ? lay<false, true>(a, first, strips, k, depth, tiles)
+                 : lay<true, false>(a, first, strips, k, depth, tiles);
 }
-void lay_columns(const Operand& b, std::int64_t first, std::int64_t k, std::int64_t depth, Pair* tiles) {
-  b.along ? lay_strip<true, true>(b, first, k, depth, tiles) : lay_strip<false, false>(b, first, k, depth, tiles);
+void lay_b(const Matmul<float>& p, std::int64_t first, std::int64_t strips, std::int64_t k, std::int64_t depth,
+           Pair* tiles) {
+  const Operand b{p.b, p.ldb, p.n};
+  p.b_transposed ? lay<true, true>(b, first, strips, k, depth, tiles)
+                 : lay<false, false>(b, first, strips, k, depth, tiles);
 }
 
 // ---- sums -----------------------------------------------------------------------------------------------------------
@@ -196,7 +214,7 @@ TilePlan make_tile_plan(std::int64_t m, std::int64_t n, std::int64_t depth, bool
   plan.height = at_most(m, kBlockRows);
   const std::int64_t pairs = round_up(depth, kTerms) / 2;
   plan.b_at = round_up(plan.height, kSide) * pairs;
-  plan.bias_at = plan.b_at + 2 * kSide * pairs;
+  plan.bias_at = plan.b_at + at_most(round_up(n, kSide), kPanelStrips * kSide) * pairs;
   plan.totals_at = plan.bias_at + round_up(n, 2 * kSide);
   plan.scratch = plan.totals_at + (totals ? m * n : 0);
   return plan;
@@ -213,19 +231,22 @@ void multiply_block(const Matmul<float>& p, const TilePlan& plan, std::int64_t r
   Pair* const b = a + plan.b_at;
   const std::int64_t depth = at_most(p.k - k, plan.depth), steps = ceil_div(depth, kTerms), strip = steps * kTilePairs;
   const std::int64_t rows = at_most(p.m - row, plan.height);
-  for (std::int64_t i = 0; i < rows; i += kSide) lay_rows(operand_a(p), row + i, k, depth, a + i / kSide * strip);
+  lay_a(p, row, ceil_div(rows, kSide), k, depth, a);
   const bool chunks = p.chunk > 0 && p.chunk < p.k;
-  for (std::int64_t j = 0; j < p.n; j += 2 * kSide) {
-    const int columns = p.n - j > kSide ? 2 : 1;
-    for (int i = 0; i < columns; ++i) lay_columns(operand_b(p), j + i * kSide, k, depth, b + i * strip);
-    for (std::int64_t i = 0; i < rows; i += 2 * kSide) {
-      Target t{};
-      t.c = p.c + (row + i) * p.ldc + j, t.ldc = p.ldc;
-      t.rows = rows - i, t.columns = p.n - j;
-      t.bias = bias == nullptr || k > 0 ? nullptr : bias + j;
-      t.goes_on = k > 0 ? !chunks : p.goes_on;
-      t.add = p.add || (chunks && k > 0), t.rate = p.rate;
-      multiply_strips(rows - i > kSide ? 2 : 1, columns, a + i / kSide * strip, b, steps, t);
+  for (std::int64_t panel = 0; panel < p.n; panel += kPanelStrips * kSide) {
+    const std::int64_t columns = at_most(p.n - panel, kPanelStrips * kSide);
+    lay_b(p, panel, ceil_div(columns, kSide), k, depth, b);
+    for (std::int64_t j = 0; j < columns; j += 2 * kSide) {
+      for (std::int64_t i = 0; i < rows; i += 2 * kSide) {
+        Target t{};
+        t.c = p.c + (row + i) * p.ldc + panel + j, t.ldc = p.ldc;
+        t.rows = rows - i, t.columns = columns - j;
+        t.bias = bias == nullptr || k > 0 ? nullptr : bias + panel + j;
+        t.goes_on = k > 0 ? !chunks : p.goes_on;
+        t.add = p.add || (chunks && k > 0), t.rate = p.rate;
+        multiply_strips(t.rows > kSide ? 2 : 1, t.columns > kSide ? 2 : 1, a + i / kSide * strip, b + j / kSide * strip,
+                        steps, t);
+      }
     }
   }
 }
