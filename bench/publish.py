@@ -7,7 +7,7 @@ import platform
 import re
 from pathlib import Path
 
-from . import limits, report, roofline
+from . import limits, machines, report, roofline
 from .networks import NETWORKS
 from .training import EPOCHS
 
@@ -122,6 +122,9 @@ def document(figures: dict, limited: dict | None) -> str:
         f"{processor()}, {figures['threads']} threads, {figures['bpcore'].get('isa')} "
         f"kernels, Python {platform.python_version()}, {platform.system()}. "
         f"Versions: {versions()}.",
+        "## Machine by machine",
+        machines.INTRO,
+        machines.table(),
         "## One training step",
         "Forward, loss, backward, update, with shuffled batches from memory; float32. The first "
         "losses of all libraries from equal weights are compared before anything is timed; then "
@@ -154,6 +157,7 @@ def document(figures: dict, limited: dict | None) -> str:
 
 def publish(figures: dict, limited: dict | None) -> None:
     """Figures of all sections, and those of training and products under `--isa`, if any."""
+    machines.keep(machines.column(processor(), figures, limited))
     text = document(figures, limited)
     (ROOT / "docs" / "benchmarks.md").write_text(text, encoding="utf-8")
     readme = ROOT / "README.md"

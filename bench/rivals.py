@@ -86,6 +86,11 @@ class Bpcore(Rival):
 class BpcoreBfloat16(Bpcore):
     name, compute = "bpcore bfloat16", "bfloat16"
 
+    def rounding(self) -> str:
+        """The instruction of the products in bfloat16; empty where none of them is."""
+        words = self.model._built().net.describe()
+        return next((name for name in ("amx_bf16", "avx512_bf16") if name in words), "")
+
 
 class NumPy(Rival):
     name, module = "NumPy", "numpy"
@@ -178,6 +183,14 @@ class PyTorch(Rival):
     def epoch(self):
         for rows in self.torch.randperm(len(self.tx)).split(self.network.batch):
             self.step(self.tx[rows], self.ty[rows])
+
+
+class PyTorchBfloat16(PyTorch):
+    name = "PyTorch bfloat16"
+
+    def forward_loss(self, x, y):
+        with self.torch.autocast("cpu", dtype=self.torch.bfloat16):
+            return super().forward_loss(x, y)
 
 
 class PyTorchCompiled(PyTorch):

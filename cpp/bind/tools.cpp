@@ -234,6 +234,7 @@ py::dict config() {
   dict["isas"] = isas;
   dict["openmp"] = have_openmp();
   dict["bfloat16"] = bfloat16_products() != Compute::kFull;
+  dict["no_tiles"] = why_no_tiles() == nullptr ? "" : why_no_tiles();
 #if defined(__clang__)
   dict["compiler"] = "Clang " __clang_version__;
 #else
@@ -291,14 +292,16 @@ void bind_tools(py::module_& m) {
       py::arg("name"));
   m.def(
       "select_bfloat16",
-      [](const std::string& wanted, bool emulate) {
-        if (select_bfloat16(wanted.c_str(), emulate)) return;
+      [](const std::string& wanted, const std::string& tiles) {
+        check(tiles.empty() || tiles == "emulated" || tiles == "refused", "tiles are '', 'emulated' or 'refused'");
+        const Amx kind = tiles.empty() ? Amx::kOwn : tiles == "emulated" ? Amx::kEmulated : Amx::kRefused;
+        if (select_bfloat16(wanted.c_str(), kind)) return;
         const char* why = wanted == compute_name(Compute::kTiles) ? why_no_tiles() : nullptr;
         throw std::runtime_error("products in bfloat16 cannot be done by '" + wanted + "'" +
                                  (why == nullptr ? ", expected amx_bf16 or avx512_bf16, where this CPU has it, or none"
                                                  : std::string(": ") + why));
       },
-      py::arg("name"), py::arg("emulate") = false, "emulate: a test stands in for the CPU's tiles.");
+      py::arg("name"), py::arg("tiles") = "", "tiles: for tests, what the CPU seems to have.");
   m.def("config", &config);
   m.def("set_num_threads", &set_num_threads, py::arg("n"), py::arg("exact") = false);
   m.def("exact_threads", &exact_threads);

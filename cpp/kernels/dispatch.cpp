@@ -101,7 +101,7 @@ Kernels<float> single;
 Kernels<double> full;
 const char* const kInstructions[] = {"none", "avx512_bf16", "amx_bf16"};  // of bfloat16, by Compute
 int wish = -1;                                                            // one of them; or the best
-bool emulated = false;                                                    // tiles, by a test
+Amx pretended = Amx::kOwn;
 
 }  // namespace
 
@@ -133,28 +133,29 @@ const char* compute_name(Compute c) { return c == Compute::kFull ? "" : kInstruc
 
 const char* why_no_tiles() {
   if (single.products[static_cast<int>(Compute::kTiles)].run == nullptr) return "the kernels in use have none";
-  if (!cpu_has_pairs() || (!emulated && !cpu_has_tiles())) return "this CPU has no AMX-BF16";
-  if (!emulated && !system_lends_tiles()) return "the operating system does not lend the registers of AMX";
-  return nullptr;
+  const bool own = pretended == Amx::kOwn;
+  if (!cpu_has_pairs() || (own && !cpu_has_tiles())) return "this CPU has no AMX-BF16";
+  const bool lent = own ? system_lends_tiles() : pretended == Amx::kEmulated;
+  return lent ? nullptr : "the operating system does not lend this process the registers of AMX";
 }
 
 Compute bfloat16_products() {
-  const bool any = wish < 0,
-             pairs = single.products[static_cast<int>(Compute::kPairs)].run != nullptr && cpu_has_pairs();
+  const bool any = wish < 0;
   if ((any || wish == static_cast<int>(Compute::kTiles)) && why_no_tiles() == nullptr) return Compute::kTiles;
+  const bool pairs = single.products[static_cast<int>(Compute::kPairs)].run != nullptr && cpu_has_pairs();
   return pairs && (any ? pairs_pay() : wish == static_cast<int>(Compute::kPairs)) ? Compute::kPairs : Compute::kFull;
 }
 
-bool select_bfloat16(const char* wanted, bool emulate) {
+bool select_bfloat16(const char* wanted, Amx tiles) {
   const int wish_before = wish;
-  const bool emulated_before = emulated;
-  wish = -1, emulated = emulate;
+  const Amx before = pretended;
+  wish = -1, pretended = tiles;
   if (*wanted == '\0') return true;
   for (int i = 0; i < static_cast<int>(Compute::kCount); ++i) {
     if (std::strcmp(wanted, kInstructions[i]) == 0) wish = i;
   }
   if (wish >= 0 && bfloat16_products() == static_cast<Compute>(wish)) return true;
-  wish = wish_before, emulated = emulated_before;
+  wish = wish_before, pretended = before;
   return false;
 }
 

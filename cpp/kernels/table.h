@@ -268,9 +268,10 @@ const char* compute_name(Compute c);        // "", "avx512_bf16" or "amx_bf16"
 // kFull where there is none that is faster than single precision.
 Compute bfloat16_products();
 const char* why_no_tiles();  // null where they can be used
-// "" (the best), "none" or a compute_name; false where this process cannot run it, and nothing changes. emulate: a test
-// stands in for the tiles of the CPU.
-bool select_bfloat16(const char* wanted, bool emulate);
+// "" (the best), "none" or a compute_name; false where this process cannot run it, and nothing changes. For tests: the
+// CPU's tiles are emulated, or it seems to have some that the operating system refuses.
+enum class Amx { kOwn, kEmulated, kRefused };
+bool select_bfloat16(const char* wanted, Amx tiles);
 const char* select_tier(const char* wanted);  // "", "baseline", "v3", "v4", "neon"; null if this CPU cannot run it
 const char* supported_tier(int i);            // the i-th best this CPU can run; null after the last
 const char* tier_name();

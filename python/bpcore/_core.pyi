@@ -765,9 +765,9 @@ def sample_gradients(
     offsets: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
 ) -> numpy.ndarray: ...
 def scan(array: numpy.ndarray, dtype: str) -> typing.Any: ...
-def select_bfloat16(name: str, emulate: bool = False) -> None:
+def select_bfloat16(name: str, tiles: str = "") -> None:
     """
-    emulate: a test stands in for the CPU's tiles.
+    tiles: for tests, what the CPU seems to have.
     """
 
 def select_tier(name: str) -> str: ...

@@ -35,21 +35,14 @@ def emulator():
     return library
 
 
-def select(name, emulate=False):
-    """Whether this process can do products in bfloat16 by this instruction; then it does."""
-    try:
-        _core.select_bfloat16(name, emulate)
-    except RuntimeError:
-        return False
-    return True
-
-
 def has(name):
     """Whether the CPU itself has the instruction."""
     try:
-        return select(name)
-    finally:
-        _core.select_bfloat16("")
+        _core.select_bfloat16(name)
+    except RuntimeError:
+        return False
+    _core.select_bfloat16("")
+    return True
 
 
 HARDWARE = has("amx_bf16")
@@ -65,7 +58,7 @@ def in_use():
     if not HARDWARE:
         emulator().install()
     try:
-        _core.select_bfloat16("amx_bf16", not HARDWARE)
+        _core.select_bfloat16("amx_bf16", "" if HARDWARE else "emulated")
         yield
     finally:
         _core.select_bfloat16("")
