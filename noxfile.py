@@ -233,6 +233,13 @@ def lenet(session: nox.Session) -> None:
 
 
 @nox.session
+def bfloat16(session: nox.Session) -> None:
+    """MNIST in bfloat16 and in float32, by this CPU's instruction: two minutes on two cores."""
+    session.install(".[test]")
+    session.run("python", "-m", "tests.judges.bfloat16", *session.posargs)
+
+
+@nox.session
 def million(session: nox.Session) -> None:
     """A million rows through the command line, in bounded memory (Linux)."""
     session.install(".[test]")
