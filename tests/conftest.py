@@ -43,6 +43,16 @@ def seed_of_nobody(monkeypatch):
 
 
 @pytest.fixture
+def all_rounded():
+    """With compute="bfloat16" all products are rounded, also where that does not pay."""
+    from bpcore import _core
+
+    _core.round_all_products(True)
+    yield
+    _core.round_all_products(False)
+
+
+@pytest.fixture
 def rng(request):
     """Seeded by the test's own name, so that a failure comes back when the test runs alone."""
     return np.random.default_rng(np.frombuffer(request.node.nodeid.encode(), np.uint8))

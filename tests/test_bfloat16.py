@@ -14,6 +14,7 @@ from bpcore import _core
 from .helpers import support
 
 L = bp.layers
+pytestmark = pytest.mark.usefixtures("all_rounded")
 FORMS = ((False, False), (False, True), (True, False), (True, True))
 needs_bfloat16 = pytest.mark.skipif(
     not _core.config()["bfloat16"], reason="this CPU has no AVX512_BF16"

@@ -99,6 +99,7 @@ LAYERS = {
 @pytest.mark.parametrize("layer, compute", [
     *((name, None) for name in LAYERS), ("dense", "bfloat16"), ("wide", "bfloat16"),
 ])  # fmt: skip
+@pytest.mark.usefixtures("all_rounded")
 def test_padding_changes_no_bit(layer, n, short, long, compute):
     if compute and not _core.config()["bfloat16"]:
         pytest.skip("this CPU has no AVX512_BF16")

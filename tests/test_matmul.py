@@ -11,6 +11,8 @@ from bpcore import _core
 
 from .helpers import support
 
+ROUNDED = [{"compute": "bfloat16"}] * bool(_core.config()["bfloat16"])
+
 FORMS = ((False, False), (False, True), (True, False))
 SHAPES = int(os.environ.get("BPCORE_TEST_SHAPES", "20000"))
 EDGES = np.array([0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127,
@@ -94,7 +96,7 @@ def test_exact_where_few_rows_meet_a_far_matrix(form, m, k, n, dtype):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("options", [{}, *[{"compute": "bfloat16"}] * _core.config()["bfloat16"]])
+@pytest.mark.parametrize("options", [{}, *ROUNDED])
 def test_no_steps_give_the_bias_everywhere(form, options):
     a = np.ones((0, 3) if form[0] else (3, 0), np.float32)
     n = 140_000  # more than a group of columns
@@ -163,12 +165,12 @@ def large_shapes(rng):
 def test_same_bits_for_every_number_of_threads(dtype, form):
     rng = np.random.default_rng(6)
     transpose_a, transpose_b = form
-    rounded = dtype == np.float32 and _core.config()["bfloat16"]
+    rounded = ROUNDED if dtype == np.float32 else []
     for m, k, n in [*shapes(60, rng), *large_shapes(rng)]:
         a = rng.normal(size=(k, m) if transpose_a else (m, k)).astype(dtype)
         b = rng.normal(size=(n, k) if transpose_b else (k, n)).astype(dtype)
         bias = rng.normal(size=n).astype(dtype)
-        for options in ({}, {"bias": bias}, {"chunk": 16}, *[{"compute": "bfloat16"}] * rounded):
+        for options in ({}, {"bias": bias}, {"chunk": 16}, *rounded):
             alone = _core.matmul(a, b, *form, **options)
             for threads in (2, 3, 8):
                 out = np.full((m, n), np.nan, dtype)
@@ -261,6 +263,6 @@ for compute, dtype in {cases}:
 @pytest.mark.parametrize("tier", support.tiers())
 def test_a_product_goes_on_where_another_ended(tier):
     cases = [("", "float32"), ("", "float64")]
-    if tier == support.tiers()[0] and _core.config()["bfloat16"]:
+    if tier == support.tiers()[0] and ROUNDED:
         cases.append(("bfloat16", "float32"))
     support.run_python(GOES_ON.format(cases=cases), BPCORE_ISA=tier)

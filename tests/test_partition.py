@@ -189,6 +189,7 @@ DESCENTS = {
 
 
 @pytest.mark.parametrize("name", DESCENTS)
+@pytest.mark.usefixtures("all_rounded")
 def test_gradient_descent_in_place_has_the_bits_of_two_steps(name):
     if "bfloat16" in name and not _core.config()["bfloat16"]:
         pytest.skip("this CPU has no AVX512_BF16")
@@ -263,6 +264,7 @@ def test_a_frozen_or_shared_wide_layer_is_left_alone_or_summed():
     (24, 1203, 1049, 682, "float64", None),
     (504, 519, 1025, 1020, "float32", "bfloat16"),
 ])  # fmt: skip
+@pytest.mark.usefixtures("all_rounded")
 def test_a_last_batch_in_place_has_room(width, out, batch, last, dtype, compute):
     """Whole batches are more than a chunk, so not in place, the last one is. Under the address
     sanitizer a write past the scratch ends the process; without it, it may."""

@@ -65,6 +65,7 @@ def test_any_batch(batch, threads):  # 301 samples: the last batch has from 4 to
 
 @pytest.mark.skipif(not _core.config()["bfloat16"], reason="this CPU has no AVX512_BF16")
 @pytest.mark.parametrize("width", [340, 341])
+@pytest.mark.usefixtures("all_rounded")
 def test_bfloat16(width):
     x = RNG.normal(size=(200, width)).astype(np.float32)
     assert_same(lambda: build(compute="bfloat16"), x=x, y=Y[:200])

@@ -80,6 +80,15 @@ Network<T>::Network(const py::list& nodes, const std::vector<int>& outputs, cons
   simple_ = graph_->inputs.size() == 1 && graph_->outputs.size() == 1 && !inference_->plan().whole_batch();
 }
 
+template <class T> std::map<std::string, std::string> Network<T>::rounded() const {
+  std::map<std::string, std::string> found;
+  for (std::size_t i = 0; i < graph_->nodes.size(); ++i) {
+    const Compute compute = graph_->facts[i].compute;
+    if (compute != Compute::kFull) found[graph_->nodes[i].name] = compute_name(compute);
+  }
+  return found;
+}
+
 template <class T> int Network<T>::node(int users) const {
   check(users >= 0 && static_cast<std::size_t>(users) < graph_->node_of.size(), "no such node");
   return graph_->node_of[static_cast<std::size_t>(users)];
@@ -271,6 +280,7 @@ template <class T> void bind(py::module_& m, const char* name) {
           "shape", [](const Net& net, int i) { return py::tuple(py::cast(net.shape(i))); }, py::arg("node"))
       .def("describe", &Net::describe)
       .def("carried", &Net::carried)
+      .def_property_readonly("rounded", &Net::rounded)
       .def_property_readonly("flops_per_sample", &Net::flops)
       .def_property_readonly("dtype", [](const Net&) { return sizeof(T) == 4 ? "float32" : "float64"; });
 }

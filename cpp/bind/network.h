@@ -20,6 +20,7 @@ template <class T> class Network {
   const Shape& shape(int users) const { return graph_->shapes[static_cast<std::size_t>(node(users))]; }
   std::int64_t flops() const { return inference_->plan().flops(); }
   std::string describe() const { return inference_->plan().describe(); }
+  std::map<std::string, std::string> rounded() const;  // by name: the instruction of products in bfloat16
   // What ops carry from batch to batch (train/trainer.h): by key how many numbers a sample, and whether it is stateful.
   py::dict carried() const;
 

@@ -26,6 +26,6 @@ void bind_rehearsal(py::module_& m);
 OptimizerConfig parse_optimizer(const py::dict& dict);
 template <class T> PreconditionerMaker<T> parse_kfac(const py::dict& dict);
 template <class T>
-Compute parse_compute(const std::string& name);  // "", T's own or "bfloat16"; throws where it cannot be had
+Compute parse_compute(const std::string& name);  // "", T's own or, of float32, "bfloat16": the instruction for it
 
 }  // namespace bp

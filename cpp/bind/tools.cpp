@@ -9,6 +9,7 @@
 #include "bind/names.h"
 #include "bind/parts.h"
 #include "kernels/table.h"
+#include "ops/rounding.h"
 #include "ops/team_matmul.h"
 #include "plan/gather.h"
 #include "plan/random.h"
@@ -233,7 +234,7 @@ py::dict config() {
   for (int i = 0; supported_tier(i) != nullptr; ++i) isas.append(supported_tier(i));
   dict["isas"] = isas;
   dict["openmp"] = have_openmp();
-  dict["bfloat16"] = bfloat16_products() != Compute::kFull;
+  dict["bfloat16"] = compute_name(bfloat16_products());
   dict["no_tiles"] = why_no_tiles() == nullptr ? "" : why_no_tiles();
 #if defined(__clang__)
   dict["compiler"] = "Clang " __clang_version__;
@@ -270,9 +271,8 @@ std::string activation_name_at(int i) { return activation_name(static_cast<Activ
 template <class T> Compute parse_compute(const std::string& name) {
   if (name.empty() || name == (sizeof(T) == 4 ? "float32" : "float64")) return Compute::kFull;
   check(name == "bfloat16", "unknown compute '" + name + "'");
-  const Compute found = sizeof(T) == 4 ? bfloat16_products() : Compute::kFull;
-  check(found != Compute::kFull, "products in bfloat16 need float32 and a CPU with AVX512_BF16");
-  return found;
+  check(sizeof(T) == 4, "products in bfloat16 need float32");
+  return bfloat16_products();
 }
 template Compute parse_compute<float>(const std::string& name);
 template Compute parse_compute<double>(const std::string& name);
@@ -312,6 +312,8 @@ void bind_tools(py::module_& m) {
   m.def("quota_cpus", &quota_cpus, py::arg("root") = "");
   m.def("scan", &scan, py::arg("array"), py::arg("dtype"));
   m.def("set_patience", [](double scale) { patience_scale = scale; }, py::arg("scale"));
+  m.def("round_all_products", &round_all_products, py::arg("all"),
+        "Of operations made from now on, whether that pays or not, where compute is bfloat16; for tests.");
   m.def("activation_names", [] { return all_names(static_cast<int>(Activation::kCount), activation_name_at); });
   m.def("loss_names", &loss_names);
   bind_crew(m);

@@ -21,17 +21,15 @@ class BatchChunks {
  public:
   static constexpr std::int64_t kRows = 1024, kSamples = 8, kPositions = 128;
 
-  enum class Layout { kDense, kDenseInPairs, kApart };
-  // x: a sample, its last axis the columns. In pairs: of products that take the terms of a sum two by two, which must
-  // not come from two samples. Apart: samples do not follow each other in memory.
-  explicit BatchChunks(const Shape& x, bool in_pairs = false)
-      : BatchChunks(x, in_pairs ? Layout::kDenseInPairs : Layout::kDense) {}
-  BatchChunks(const Shape& x, Layout layout) {
+  enum class Layout { kDense, kApart };
+  // x: a sample, its last axis the columns. at_once: terms of a sum that the product takes together (terms_at_once()),
+  // which must not come from two samples. Apart: samples do not follow each other in memory.
+  explicit BatchChunks(const Shape& x, std::int64_t at_once = 1) : BatchChunks(x, Layout::kDense, at_once) {}
+  BatchChunks(const Shape& x, Layout layout, std::int64_t at_once = 1) {
     if (x.size() < 2) return;
     for (std::size_t axis = 0; axis + 1 < x.size(); ++axis) positions_ *= x[axis];
     samples_ = kSamples;
-    in_pieces_ =
-        positions_ > kPositions || layout == Layout::kApart || (layout == Layout::kDenseInPairs && positions_ % 2 != 0);
+    in_pieces_ = positions_ > kPositions || layout == Layout::kApart || positions_ % at_once != 0;
   }
 
   std::int64_t positions() const { return positions_; }

@@ -14,6 +14,7 @@
 // Kept: x, y, and z where f' needs it. Flops a sample: 2 P Q R S C/G K forward, twice that backward and accumulate.
 #include "ops/dense.h"
 #include "ops/panels.h"
+#include "ops/rounding.h"
 #include "ops/window_products.h"
 
 #include <algorithm>
@@ -27,16 +28,18 @@ constexpr std::int64_t kPanelSize = 1 << 13, kPanelRows = 28;
 
 template <class T> class Convolution final : public Op<T> {
  public:
-  Convolution(const Windows& windows, Shape shape, std::int64_t groups, bool depthwise, bool has_bias, Compute compute)
+  Convolution(const Windows& windows, Shape shape, std::int64_t groups, bool depthwise, bool has_bias, Compute allowed)
       : chunks_(shape, BatchChunks::Layout::kApart), bias_chunks_(shape), panels_(windows, groups),
         products_(windows, groups, shape.back(), depthwise), in_(windows.in_size()), positions_(windows.positions()),
-        filters_(shape.back()), groups_(groups), has_bias_(has_bias), compute_(compute),
-        rounds_(compute != Compute::kFull && !products_.lanes()), gives_(rounds_ || giving_pays(windows)) {
+        filters_(shape.back()), groups_(groups), has_bias_(has_bias),
+        compute_(products_.lanes() ? Compute::kFull : where_it_pays(allowed, depth(), group_filters())),
+        rounds_(compute_ != Compute::kFull), gives_(rounds_ || giving_pays(windows)) {
     panel_rows_ = std::min(positions_, std::max(kPanelRows, kPanelSize / depth()));
     this->sizes_.shape = std::move(shape);
     this->sizes_.flops = 2 * checked_mul(positions_, checked_mul(depth(), filters_));
     this->facts_.differential = Differential::kAffine;
     this->facts_.steepness = 1;
+    this->facts_.compute = compute_;
   }
 
   std::int64_t scratch(std::int64_t) const override {

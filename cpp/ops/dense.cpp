@@ -19,6 +19,7 @@ template <class T> class Dense final : public Op<T> {
     this->sizes_.shape = x;
     this->sizes_.shape.back() = product_.out();
     this->sizes_.flops = product_.flops();
+    this->facts_.compute = product_.compute();
     this->facts_.differential = Differential::kAffine;
     this->facts_.steepness = 1;
   }

@@ -20,6 +20,7 @@ template <class T> class Difference final : public Op<T> {
         product_({size_}, v, true, false, compute) {
     this->sizes_.shape = h;
     this->sizes_.flops = product_.flops();
+    this->facts_.compute = product_.compute();
     this->facts_.steepness = 0;
   }
   std::int64_t scratch(std::int64_t rows) const override {

@@ -19,8 +19,7 @@ constexpr double kLeastNorm = 1e-7;  // Keras' epsilon
 
 template <class T> class Dot final : public Op<T> {
  public:
-  Dot(Shape shape, const Axis& a, const Axis& b, bool normalized, Compute compute)
-      : in_{a, b}, normalized_(normalized), compute_(compute) {
+  Dot(Shape shape, const Axis& a, const Axis& b, bool normalized) : in_{a, b}, normalized_(normalized) {
     this->sizes_.shape = std::move(shape);
     this->sizes_.flops = 2 * a.rows() * b.size();
   }
@@ -84,7 +83,7 @@ template <class T> class Dot final : public Op<T> {
   };
 
   bool direct(int side) const { return in_[side].inner == 1 && !normalized_; }
-  const Products<T>& products() const { return kernels<T>().products[static_cast<int>(compute_)]; }
+  const Products<T>& products() const { return kernels<T>().products[static_cast<int>(Compute::kFull)]; }
   void run(Matmul<T>& p, const Parts& at) const {
     p.scratch = at.next;
     products().run(p);
@@ -151,7 +150,6 @@ template <class T> class Dot final : public Op<T> {
 
   Axis in_[2];  // each input as the matrix (outer inner, K)
   bool normalized_;
-  Compute compute_;
 };
 
 }  // namespace
@@ -174,8 +172,7 @@ template <class T> OpPtr<T> make_dot(const Node<T>& node) {
   node.expect(xs[0][a] == xs[1][b] && xs[0][a] > 0,
               "the axes of " + to_string(xs[0]) + " and " + to_string(xs[1]) + " differ in length");
   if (shape.empty()) shape.push_back(1);
-  return std::make_unique<Dot<T>>(std::move(shape), Axis(xs[0], a), Axis(xs[1], b), node.flag("normalize"),
-                                  node.compute);
+  return std::make_unique<Dot<T>>(std::move(shape), Axis(xs[0], a), Axis(xs[1], b), node.flag("normalize"));
 }
 BP_INSTANTIATE_MAKER(make_dot)
 

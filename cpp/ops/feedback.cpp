@@ -17,6 +17,7 @@ template <class T> class Feedback final : public Op<T> {
       : outputs_(size_of(z)), product_({size_of(h)}, b, false, false, compute) {
     this->sizes_.shape = z;
     this->sizes_.flops = product_.flops() / 2;  // of forward and backward, as others have both
+    this->facts_.compute = product_.compute();
     this->facts_.keeps_probabilities = true;
   }
   std::int64_t scratch(std::int64_t rows) const override { return product_.scratch(rows); }

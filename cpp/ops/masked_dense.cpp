@@ -19,6 +19,7 @@ template <class T> class MaskedDense final : public Op<T> {
     this->sizes_.shape = x;
     this->sizes_.shape.back() = product_.out();
     this->sizes_.flops = product_.flops();
+    this->facts_.compute = product_.compute();
     this->sizes_.together = 64;  // beside a copy of all weights
     this->facts_.steepness = 1;
     for (double m : mask.values) mask_.push_back(m != 0);

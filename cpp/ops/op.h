@@ -78,6 +78,7 @@ struct Facts {
   int output = -1;                            // of a target: whose
   bool stateful = false;  // what it carries goes on from batch to batch, not from window to window alone
   Differential differential = Differential::kNone;
+  Compute compute = Compute::kFull;  // by which its products are made
   // A sample's gradient of a parameter is at most this multiple of |x| (or 1) |dy|. Infinite: unknown, and each update
   // is tried.
   double steepness = std::numeric_limits<double>::infinity();

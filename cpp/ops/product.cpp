@@ -5,9 +5,9 @@
 namespace bp {
 
 template <class T>
-Product<T>::Product(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute)
-    : chunks_(x, compute == Compute::kPairs), in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]), w_stride_(w[1]),
-      has_bias_(has_bias), transposed_(transposed), compute_(compute) {}
+Product<T>::Product(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute allowed)
+    : in_(w[transposed ? 1 : 0]), out_(w[transposed ? 0 : 1]), w_stride_(w[1]), has_bias_(has_bias),
+      transposed_(transposed), compute_(where_it_pays(allowed, in_, out_)), chunks_(x, terms_at_once(compute_)) {}
 
 template <class T> bool Product<T>::fuse(Activation f, T alpha) {
   if (function_ != Activation::kLinear) return false;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "ops/op.h"
+#include "ops/rounding.h"
 
 namespace bp {
 
@@ -21,8 +22,10 @@ constexpr std::int64_t kColumnWeights = 1 << 18, kColumnWidth = 256;
 constexpr bool columns_pay(std::int64_t k, std::int64_t n) { return k * n >= kColumnWeights && n >= kColumnWidth; }
 
 // Rows of a gradient that a thread takes at once: a few starve the matrix kernel, which wants two register tiles of up
-// to 14.
+// to 14, or two AMX tiles of 16. They are a multiple of terms_at_once(), as forward's sums may be cut where tiles of
+// the weights are.
 constexpr std::int64_t kTileRows = 28;
+constexpr std::int64_t tile_rows(Compute compute) { return compute == Compute::kTiles ? 32 : kTileRows; }
 
 // Cuts C = op(A) op(B) down to some of its rows, some of its columns, some of the terms of its sums (those after the
 // first ones go on from what C holds). In place: a copy would wait for the stores before it, in products of a
@@ -60,14 +63,16 @@ template <class T> class Product {
  public:
   static constexpr int kWeights = 0, kBias = 1;  // among the op's parameters
 
-  Product(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute compute);
+  // allowed: by compute=, to be used where it pays.
+  Product(const Shape& x, const Shape& w, bool has_bias, bool transposed, Compute allowed);
 
   std::int64_t in() const { return in_; }
   std::int64_t out() const { return out_; }
   std::int64_t saved_size() const { return keeps_z() ? chunks_.positions() * out_ : 0; }
   std::int64_t flops() const { return 2 * chunks_.positions() * in_ * out_; }
   bool by_columns() const { return columns_pay(in_, out_); }
-  bool by_depth() const { return chunks_.positions() == 1 && !transposed_; }
+  bool by_depth() const { return chunks_.positions() == 1 && !transposed_; }  // at a multiple of tile_rows()
+  Compute compute() const { return compute_; }
   std::int64_t samples_of_a_chunk() const { return chunks_.samples(); }  // 0: a chunk is no run of rows
   bool fuse(Activation f, T alpha);
 
@@ -104,10 +109,10 @@ template <class T> class Product {
     products().run(product);
   }
 
-  BatchChunks chunks_;
   std::int64_t in_, out_, w_stride_;
   bool has_bias_, transposed_;
   Compute compute_;
+  BatchChunks chunks_;
   Activation function_ = Activation::kLinear;
   T alpha_ = 0;
 };

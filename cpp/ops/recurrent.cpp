@@ -63,7 +63,7 @@ template <class T> class Recurrent final : public Op<T> {
   Recurrent(const Node<T>& node, std::unique_ptr<Cell<T>> cell, const Form& form)
       : cell_(std::move(cell)), form_(form), units_(cell_->units), width_(cell_->width()),
         chunks_({form.steps, 1}, BatchChunks::Layout::kApart),
-        products_(kernels<T>().products[static_cast<int>(node.compute)]) {
+        products_(kernels<T>().products[static_cast<int>(cell_->compute)]) {
     const std::int64_t y = (form.sequences ? form.steps : 1) * units_;
     if (form.states) {
       this->sizes_.shape = {y / units_ + cell_->states, units_};
@@ -78,14 +78,15 @@ template <class T> class Recurrent final : public Op<T> {
     step_size_ = aux_at_ + (cell_->apart < width_ ? units_ : 0);
     traced_at_ = step_size_;
     if (form.traced) step_size_ += units_;
-    // The steps of samples follow each other, in what is kept as in x: a chunk of samples is one run of rows. (Pairs of
-    // rounded products must not come from two samples.)
-    if (!form.masked && form.steps <= BatchChunks::kPositions && node.compute == Compute::kFull) {
+    // The steps of samples follow each other, in what is kept as in x: a chunk of samples is one run of rows. (Terms
+    // that a product takes at once must not come from two samples.)
+    if (!form.masked && form.steps <= BatchChunks::kPositions && form.steps % terms_at_once(cell_->compute) == 0) {
       whole_ = BatchChunks::kSamples * form.steps;
     }
     this->sizes_.saved = form.steps * step_size_;
     this->sizes_.carried = form.initial && !node.flag("carries") ? 0 : cell_->states * units_;
     this->facts_.stateful = form.stateful;
+    this->facts_.compute = cell_->compute;
     this->sizes_.flops = 2 * form.steps * (form.in + units_) * width_;
     this->sizes_.together = kSamplesInStep;
     next_input_ = form.masked ? 2 : 1;

@@ -1,5 +1,7 @@
 #include "ops/recurrent_cells.h"
 
+#include "ops/rounding.h"
+
 namespace bp {
 
 template <class T> std::int64_t Cell<T>::most_product(std::int64_t m) const {
@@ -280,12 +282,14 @@ template <class T> Activation function_of(const Node<T>& node, const char* key) 
 
 template <class T> std::unique_ptr<Cell<T>> make_cell(const Node<T>& node, std::int64_t units) {
   const Activation f = function_of(node, "activation");
+  const std::int64_t width = units * (node.op == "lstm" ? 4 : node.op == "gru" ? 3 : 1);
+  const Compute compute = where_it_pays(node.compute, node.xs[0][1] + units, width);
   const T alpha = static_cast<T>(node.number("alpha", 0));
-  if (node.op == "simple_rnn") return std::make_unique<SimpleCell<T>>(units, f, alpha, node.compute);
+  if (node.op == "simple_rnn") return std::make_unique<SimpleCell<T>>(units, f, alpha, compute);
   const Activation s = function_of(node, "recurrent_activation");
   const T s_alpha = static_cast<T>(node.number("recurrent_alpha", 0));
-  if (node.op == "lstm") return std::make_unique<LstmCell<T>>(units, f, alpha, s, s_alpha, node.compute);
-  return std::make_unique<GruCell<T>>(units, f, alpha, s, s_alpha, node.flag("reset_after"), node.compute);
+  if (node.op == "lstm") return std::make_unique<LstmCell<T>>(units, f, alpha, s, s_alpha, compute);
+  return std::make_unique<GruCell<T>>(units, f, alpha, s, s_alpha, node.flag("reset_after"), compute);
 }
 
 template Activation function_of(const Node<float>&, const char*);

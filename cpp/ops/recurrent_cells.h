@@ -59,12 +59,13 @@ template <class T> struct CellStep {
 template <class T> class Cell {
  public:
   Cell(std::int64_t units, std::int64_t gates, Compute compute)
-      : units(units), gates(gates), products_(kernels<T>().products[static_cast<int>(compute)]) {}
+      : units(units), gates(gates), compute(compute), products_(kernels<T>().products[static_cast<int>(compute)]) {}
   virtual ~Cell() = default;
   virtual void forward(CellStep<T>& s) const = 0;
   virtual void backward(CellStep<T>& s) const = 0;
 
   const std::int64_t units, gates;
+  const Compute compute;  // of the products with R, and with W
   std::int64_t width() const { return gates * units; }
   int states = 1;
   // Columns of R whose operand, or whose delta, are kept apart, in `aux`; none: width().

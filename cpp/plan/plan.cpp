@@ -285,6 +285,9 @@ template <class T> std::string Plan<T>::describe() const {
     constexpr const char* kWords[] = {"by blocks of samples", "by columns where there are several threads",
                                       "all samples, by columns", "whole batch on one thread"};
     text += kWords[static_cast<int>(step.partition)];
+    if (const Compute compute = step.op->facts().compute; compute != Compute::kFull) {
+      text += std::string(", products in bfloat16 by ") + compute_name(compute);
+    }
     if (options_.training && !step.backward) text += ", no gradient";
     bool trained = false;
     for (int param : step.params) trained |= graph_->params[at(param)].trainable;

@@ -12,17 +12,26 @@ namespace {
 constexpr std::int64_t kSlabRows = 224;
 
 // Steps of at most `most` in a length: of equal size, so that threads get equal shares.
-std::int64_t even_step(std::int64_t length, std::int64_t most) {
+std::int64_t even_step(std::int64_t length, std::int64_t most, std::int64_t unit) {
   if (most >= length) return most;
   const std::int64_t steps = (length + most - 1) / most, even = (length + steps - 1) / steps;
-  return (even + kTileRows - 1) / kTileRows * kTileRows;
+  return (even + unit - 1) / unit * unit;
 }
 
-std::int64_t rows_of_a_tile(std::int64_t rows, std::int64_t width) {
-  std::int64_t most = std::max(kTileRows, kTileElements / width / kTileRows * kTileRows);
+// unit: tile_rows().
+std::int64_t rows_of_a_tile(std::int64_t rows, std::int64_t width, std::int64_t unit) {
+  std::int64_t most = std::max(unit, kTileElements / width / unit * unit);
   if (width == 1) most = kTileElements;
   if (width > kSlabColumns) most = kSlabRows;
-  return even_step(rows, most);
+  return even_step(rows, most, unit);
+}
+
+template <class T> std::int64_t unit_of(const Plan<T>& plan, int param) {
+  std::int64_t unit = kTileRows;
+  for (const ParameterUse& use : plan.uses(param)) {
+    unit = std::max(unit, tile_rows(plan.steps()[static_cast<std::size_t>(use.step)].op->facts().compute));
+  }
+  return unit;
 }
 
 // Terms that a sample adds to an element of a parameter's gradient: one in a dense layer, in a convolution as many as
@@ -46,21 +55,22 @@ template <class T> Tiles<T>::Tiles(const Plan<T>& plan, int twice) {
   const auto& params = plan.graph().params;
   for (std::size_t p = 0; p < params.size(); ++p) {
     const int param = static_cast<int>(p);
-    if (params[p].trainable) cut(params[p], param, terms_of(plan, param) * (param == twice ? 2 : 1));
+    if (!params[p].trainable) continue;
+    cut(params[p], param, unit_of(plan, param), terms_of(plan, param) * (param == twice ? 2 : 1));
   }
 }
 
-template <class T> void Tiles<T>::cut(const ParameterView<T>& view, int param, std::int64_t passes) {
+template <class T> void Tiles<T>::cut(const ParameterView<T>& view, int param, std::int64_t unit, std::int64_t passes) {
   const std::int64_t width = view.row_size();
   if (size_of(view.shape) == 0) return;
   if (view.shape.size() < 2) {  // a vector: one row
-    const std::int64_t step = even_step(width, kTileElements);
+    const std::int64_t step = even_step(width, kTileElements, kTileRows);
     for (std::int64_t begin = 0; begin < width; begin += step) {
       add({{0, 1}, {begin, std::min(begin + step, width)}}, param, passes);
     }
     return;
   }
-  const std::int64_t rows = rows_of_a_tile(view.rows(), width);
+  const std::int64_t rows = rows_of_a_tile(view.rows(), width, unit);
   const int slabs = static_cast<int>((width + kSlabColumns - 1) / kSlabColumns);
   for (int slab = 0; slab < slabs; ++slab) {
     for (std::int64_t begin = 0; begin < view.rows(); begin += rows) {

@@ -8,7 +8,7 @@ namespace bp {
 
 constexpr std::int64_t kSlabColumns = 512;  // a wider matrix of parameters is cut into slabs of columns
 // A tile's gradient, its weights and the optimizer's slots should fit the level-2 cache together: 4 x 32 KB of floats.
-// But a tile of few rows starves the matrix kernel, which wants kTileRows.
+// But a tile of few rows starves the matrix kernel, which wants tile_rows().
 constexpr std::int64_t kTileElements = 8192;
 
 struct OwnedTile : Tile {
@@ -33,7 +33,7 @@ template <class T> class Tiles {
                              std::int64_t end) const;  // of the tiles that stand below one another from t on
 
  private:
-  void cut(const ParameterView<T>& view, int param, std::int64_t passes);
+  void cut(const ParameterView<T>& view, int param, std::int64_t unit, std::int64_t passes);
   void add(const Tile& tile, int param, std::int64_t passes);
 
   std::vector<OwnedTile> tiles_;

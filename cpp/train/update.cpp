@@ -160,7 +160,8 @@ void Update<T>::accumulate_in_parts(const ParameterUse& use, const OwnedTile& ti
     return;
   }
   const bool one_row = tile.rows.count() == 1;
-  const std::int64_t size = one_row ? tile.columns.count() : tile.rows.count(), least = one_row ? kLine : kTileRows;
+  const std::int64_t size = one_row ? tile.columns.count() : tile.rows.count(),
+                     least = one_row ? kLine : tile_rows(op.facts().compute);
   const double all = each * static_cast<double>(n * tile.size());
   const double most = static_cast<double>((size + least - 1) / least);
   const int parts = static_cast<int>(std::clamp(std::ceil(all / std::max(most_of_a_piece<T>(), 1.0)), 1.0, most));

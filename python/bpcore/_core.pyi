@@ -63,6 +63,7 @@ __all__: list[str] = [
     "philox",
     "quota_cpus",
     "rehearse",
+    "round_all_products",
     "sample_gradients",
     "scan",
     "select_bfloat16",
@@ -160,6 +161,8 @@ class NetworkFloat32:
     def dtype(self) -> str: ...
     @property
     def flops_per_sample(self) -> int: ...
+    @property
+    def rounded(self) -> dict[str, str]: ...
 
 class NetworkFloat64:
     def carried(self) -> dict: ...
@@ -179,6 +182,8 @@ class NetworkFloat64:
     def dtype(self) -> str: ...
     @property
     def flops_per_sample(self) -> int: ...
+    @property
+    def rounded(self) -> dict[str, str]: ...
 
 class TrainerFloat32Handle:
     pass
@@ -754,6 +759,11 @@ def rehearse(
     add: bool = False,
     w_back: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.float64]] = [],
 ) -> tuple: ...
+def round_all_products(all: bool) -> None:
+    """
+    Of operations made from now on, whether that pays or not, where compute is bfloat16; for tests.
+    """
+
 @typing.overload
 def sample_gradients(
     trainer: TrainerFloat32Handle,
