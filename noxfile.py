@@ -233,6 +233,15 @@ def lenet(session: nox.Session) -> None:
 
 
 @nox.session
+def tiles(session: nox.Session) -> None:
+    """What is asked of products in bfloat16, on tiles of AMX, emulated where the CPU has none."""
+    session.install(".[test]")
+    names = ("bfloat16", "chunks", "relay", "partition", "matmul", "rounding_choice", "round_trip")
+    files = [f"tests/test_{name}.py" for name in names]
+    session.run("pytest", *files, *session.posargs, env={"BPCORE_TEST_TILES": "1"})
+
+
+@nox.session
 def bfloat16(session: nox.Session) -> None:
     """MNIST in bfloat16 and in float32, by this CPU's instruction: two minutes on two cores."""
     session.install(".[test]")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
 import numpy as np
 import pytest
 
-from .helpers import counting, support
+from .helpers import counting, support, tiles
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, which some tests
     signal.signal(signal.SIGINT, signal.default_int_handler)  # interrupt, or its children
@@ -50,6 +51,14 @@ def all_rounded():
     _core.round_all_products(True)
     yield
     _core.round_all_products(False)
+
+
+@pytest.fixture(autouse=True)
+def tiles_if_wanted():
+    """With BPCORE_TEST_TILES (`nox -s tiles`) all products in bfloat16 are on tiles, if need be
+    emulated ones."""
+    with tiles.in_use() if os.environ.get("BPCORE_TEST_TILES") else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from bpcore import _core
 
+from . import test_bfloat16, test_chunks, test_relay
 from .helpers import support, tiles
 
 FORMS = ((False, False), (False, True), (True, False), (True, True))
@@ -160,6 +161,29 @@ def test_special_values(on_tiles):
         b = np.ascontiguousarray(x[:, None] if form[1] else x[None, :])
         found = product(np.ones((1, 1), np.float32), b, form)[0]
         assert np.array_equal(found, np.array(expected, np.float32), equal_nan=True)
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+# What the other files ask of products in bfloat16; `nox -s tiles` runs all of it on tiles.
+HELD = {
+    "gradients": lambda _: test_bfloat16.test_gradients_are_those_of_rounded_operands(),
+    "threads": lambda _: test_bfloat16.test_same_bits_for_threads_and_splits((24, 17), 11, 45),
+    "resume": test_bfloat16.test_resume_gives_the_same_bits,
+    "padding": lambda _: test_chunks.test_padding_changes_no_bit(
+        "dense", *test_chunks.PADDED[0], "bfloat16"
+    ),
+    "from thread to thread": lambda _: test_relay.test_bfloat16(340),
+    "learning": lambda _: test_bfloat16.test_learns_as_in_single_precision(),
+    "files": test_bfloat16.test_file_remembers_and_can_be_read_otherwise,
+}
+
+
+@tiles.needs_tiles
+@pytest.mark.usefixtures("all_rounded")
+@pytest.mark.parametrize("name", HELD)
+def test_models(on_tiles, name, tmp_path):
+    HELD[name](tmp_path)
 
 
 # ---- the choice ----------------------------------------------------------------------------------
