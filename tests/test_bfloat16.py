@@ -276,7 +276,9 @@ def test_file_remembers_and_can_be_read_otherwise(tmp_path):
     assert np.array_equal(again.predict(x), model.predict(x))
     assert np.array_equal(full.predict(x), small(None).predict(x))
     assert not np.array_equal(full.predict(x), model.predict(x))
-    assert "bfloat16" in model.summary() and "compute" not in full.get_config()
+    instruction = _core.config()["bfloat16"]
+    assert f"products in bfloat16 ({instruction})" in model.summary()
+    assert "compute" not in full.get_config()
 
 
 @needs_bfloat16
@@ -363,26 +365,57 @@ def test_a_run_does_not_go_on_in_other_products(tmp_path):
         run(None, 2)
 
 
-def test_a_clear_error_without_the_instructions(tmp_path):
-    """On another tier: at construction and at load, and load_model's way out works."""
-    tier = support.tiers()[-1]
-    if tier == "v4":
-        pytest.skip("no tier without bfloat16")
-    path = tmp_path / "model.safetensors"
-    bp.Sequential([bp.Input((2,)), L.Dense(3)], seed=1).save(path)
-    code = """
-import sys, bpcore as bp
-for attempt in (
-    lambda: bp.Sequential([bp.layers.Dense(3)], compute="bfloat16"),
-    lambda: bp.load_model(sys.argv[1], compute="bfloat16"),
-):
-    try:
-        attempt()
-    except (RuntimeError, bp.FormatError) as error:
-        assert "AVX512_BF16" in str(error) and "compute='float32'" in str(error), error
-    else:
-        raise SystemExit("no error")
-assert bp.load_model(sys.argv[1], compute="float32").compute == "float32"
+NOWHERE = """
+import sys, numpy as np, bpcore as bp
+from bpcore import _core
+from tests.helpers import support
+L = bp.layers
+assert _core.config()["bfloat16"] == ""
+_core.round_all_products(True)
+x = np.random.default_rng(1).standard_normal((40, 6, 600)).astype(np.float32)
+y = np.arange(40) % 4
+
+def run(compute):
+    layers = [L.Conv1D(40, 3), L.LSTM(20, return_sequences=True), L.GRU(16), L.Dense(600, "relu")]
+    model = bp.Sequential([*layers, L.Dense(4)], seed=2, compute=compute)
+    model.compile("adam", "cross_entropy")
+    model.fit(x, y, batch_size=16, epochs=2, verbose=0)
+    return model, [*model.get_weights(), model.predict(x)]
+
+(model, found), (_, expected) = run("bfloat16"), run(None)
+assert all(map(support.same_bits, found, expected))
+assert model.compute == "bfloat16" and not model.rounded_products()
+assert "products in bfloat16: none, this process has no instruction" in model.summary()
+assert "bfloat16" not in model._engine.net.describe()
+read = bp.load_model(sys.argv[1])
+assert read.compute == "bfloat16"
+full = bp.load_model(sys.argv[1], compute="float32")
+assert support.same_bits(read.predict(x[:, 0, :2]), full.predict(x[:, 0, :2]))
+try:
+    bp.Sequential([L.Dense(3)], dtype="float64", compute="bfloat16")
+except ValueError as error:
+    assert "dtype='float32'" in str(error)
+else:
+    raise SystemExit("no error")
 print("held")
 """
-    assert "held" in support.run_python(code, str(path), BPCORE_ISA=tier).stdout
+
+
+@pytest.mark.parametrize("way", ["tier", "instruction"])
+def test_a_process_without_the_instructions_computes_in_single_precision(tmp_path, way):
+    """Models are made, loaded and trained there, to the bits of float32, and say so."""
+    path = tmp_path / "model.safetensors"
+    bp.Sequential([bp.Input((2,)), L.Dense(3)], seed=1, compute="bfloat16").save(path)
+    told = {"BPCORE_ISA": support.fma_tiers()[-1]}
+    if way == "instruction":
+        told = {"BPCORE_BFLOAT16": "none"}
+    elif told["BPCORE_ISA"] == "v4":
+        pytest.skip("no tier without bfloat16")
+    assert "held" in support.run_python(NOWHERE, str(path), **told).stdout
+
+
+def test_the_configuration_names_the_instruction(capsys):
+    assert _core.config()["bfloat16"] in ("", "avx512_bf16", "amx_bf16")
+    bp.show_config()
+    name = _core.config()["bfloat16"] or "none"
+    assert f"bfloat16 {name}" in " ".join(capsys.readouterr().out.split())

@@ -26,7 +26,7 @@ def built(layers, shape, compute="bfloat16"):
 
 
 def rounded(model):
-    return set(model._built().net.rounded)
+    return set(model.rounded_products())
 
 
 def data(shape, out, n=6):

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
 from ..errors import ShapeError
 from .memory import Shape
 
@@ -138,13 +137,6 @@ def compute(value: Any, dtype: str) -> str:
         raise ValueError(f"compute must be None, {dtype!r} or 'bfloat16', got {value!r}")
     if dtype != "float32":
         raise ValueError(f"compute='bfloat16' needs dtype='float32', got dtype={dtype!r}")
-    config = _core.config()
-    if not config["bfloat16"]:
-        raise RuntimeError(
-            "compute='bfloat16' needs a CPU with AVX512_BF16 and the v4 kernels, this process runs "
-            f"{config['isa']} kernels without it; leave compute out, or read a saved model with "
-            "load_model(path, compute='float32'); a run goes on only on a CPU that has it"
-        )
     return value
 
 

@@ -37,7 +37,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     width = max(map(len, values))
     for key, value in values.items():
         shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-        print(f"{key.replace('_', ' '):<{width}}  {shown}")
+        print(f"{key.replace('_', ' '):<{width}}  {'none' if shown == '' else shown}")
     return None
 
 
@@ -49,6 +49,8 @@ def _collect() -> dict[str, Any]:
     values["threads_in_use"] = _threads_in_use()
     values["available_cpus"] = _core.available_cpus()
     values.update(core)
+    if not core["no_tiles"]:  # it says why there are none
+        del values["no_tiles"]
     values["numpy"] = np.__version__
     values["python"] = platform.python_version()
     values["platform"] = platform.platform()

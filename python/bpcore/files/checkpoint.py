@@ -22,13 +22,13 @@ from ..base.memory import Array, aligned_copy
 from ..errors import CheckpointError, FormatError
 from ..graph.parameter import assign, check_writable
 from ..layers.noise import RandomLayer
-from . import container, save, values
+from . import container, products, save, values
 from .atomic import write_atomically
 from .container import shown
 
 KIND = "checkpoint"
 _STATE = {"seed", "stream", "epochs_done", "draws", "iterations", "learning_rate", "fma"}
-_LATER = {"began", "random"}  # not in the first files
+_LATER = {"began", "random", products.ENTRY}  # not in the first files
 FORMAT = 2  # of the files written
 FIT = "@fit"
 _SLOT = "@optimizer/"  # before <slot>/<layer>/<weight>
@@ -177,6 +177,7 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
         "learning_rate": rate_as_data(optimizer),
         "fma": bool(_core.config()["fma"]),
         "random": _random(model),
+        **products.present(model),
     }
     return state, arrays
 
@@ -193,7 +194,7 @@ def stretches(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 def whole(model: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     """A state with what the first files have not: the seeds of random layers."""
-    return {"random": _random(model), "began": 0, **state}
+    return {"random": _random(model), "began": 0, **products.present(model), **state}
 
 
 def _random(model: Any) -> dict[str, list[Any]]:
@@ -236,6 +237,7 @@ def state_fields(model: Any) -> dict[str, kinds.Kind]:
         "learning_rate": rate_kind(model),
         "fma": kinds.Flag(),
         "random": kinds.Record(random),
+        **{key: kinds.Same(value) for key, value in products.present(model).items()},
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from .. import _core
 from ..base import svg
 from .picture import graph
 
@@ -80,8 +81,18 @@ def _text(rows: list[tuple[str, str, str, str]]) -> list[str]:
 
 
 def _title(model: Any) -> str:
-    products = f", products in {model.compute}" if model.compute != model.dtype else ""
-    return f"{type(model).__name__} {model.name!r}, {model.dtype}{products}"
+    return f"{type(model).__name__} {model.name!r}, {model.dtype}{_products(model)}"
+
+
+def _products(model: Any) -> str:
+    """In which numbers products are made, where the model lets them be rounded."""
+    if model.compute == model.dtype:
+        return ""
+    instructions = sorted(set(model.rounded_products().values()))
+    if instructions:
+        return f", products in {model.compute} ({', '.join(instructions)})"
+    why = "it pays for none" if _core.config()["bfloat16"] else "this process has no instruction"
+    return f", products in {model.compute}: none, {why}"
 
 
 def _totals(model: Any, engine: Any) -> str:

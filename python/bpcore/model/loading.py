@@ -12,7 +12,7 @@ from typing import Any
 from ..base import checks
 from ..base.memory import Array
 from ..errors import CheckpointError, FormatError, NotCompiledWarning, warn
-from ..files import checkpoint, container, save
+from ..files import checkpoint, container, products, save
 from ..files.container import shown
 from ..graph.parameter import Reserve, assign, reserve
 from . import describing as describing  # here, so that reading a file imports nothing
@@ -52,7 +52,7 @@ def load_model(
     custom_objects : dict of name to class, optional
         Layer classes of your own that the model uses.
     compute : str, optional
-        As in `Model`, in place of what the file says: ``"float32"`` where the CPU has no bfloat16.
+        As in `Model`, in place of what the file says.
     sha256 : str, optional
         The file's own SHA-256 in hexadecimal, as ``sha256sum`` prints it, from whom you trust: the
         hash inside a file says nothing about who wrote it.
@@ -80,8 +80,7 @@ def load_model(
     name = checks.path(path)
     custom = _checked_objects(custom_objects)
     finite = not checks.boolean("allow_nonfinite", allow_nonfinite)
-    if compute not in (None, "float32", "float64", "bfloat16"):
-        raise ValueError(f"compute must be None, a dtype or 'bfloat16', got {compute!r}")
+    _check_compute(compute)
     if max_bytes is not None:
         max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
     content = container.read(name, sha256=_checked_hash(sha256), max_bytes=max_bytes)
@@ -131,6 +130,7 @@ def load_checkpoint(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
     *,
+    compute: str | None = None,
     max_bytes: int | None = None,
 ) -> Any:
     """Read a model that `Model.save_checkpoint`, or `fit` with ``checkpoint=``, wrote.
@@ -142,13 +142,16 @@ def load_checkpoint(
     ----------
     path : path
     custom_objects : dict of name to class, optional
+    compute : str, optional
+        As in `Model`, in place of what the file says: to go on with other products, and other bits.
     max_bytes : int, optional
         The largest file to read; 8 GiB by default.
 
     Raises
     ------
     CheckpointError
-        The file holds a model without optimizer state, or one with parts in Python.
+        The file holds a model without optimizer state, or one with parts in Python; or one whose
+        products in bfloat16 this process makes otherwise (see `compute`).
     FormatError
         It is damaged or does not fit together.
 
@@ -165,6 +168,7 @@ def load_checkpoint(
     """
     name = checks.path(path)
     custom = _checked_objects(custom_objects)
+    _check_compute(compute)
     if max_bytes is not None:
         max_bytes = checks.integer("max_bytes", max_bytes, 1, 2**62)
     content, file = container.read(name, max_bytes=max_bytes), shown(name, 1000)
@@ -175,12 +179,15 @@ def load_checkpoint(
             "cannot describe; make the model and call fit with checkpoint= this path"
         )
     own = {key: a for key, a in content.arrays.items() if checkpoint.is_weight(key)}
-    model = _rebuild(document["model"], own, custom, file)
+    model = _rebuild(document["model"], own, custom, file, compute)
     if model._compilation is None:
         raise CheckpointError(f"{file}: the model is not compiled, expected optimizer and loss")
-    checkpoint.prepare(
-        model, model._counters, model._renew, document["state"], content.arrays, file
-    )()
+    state = document["state"]
+    if compute is None:
+        products.compare(model, state, file)
+    else:
+        state.pop(products.ENTRY, None)
+    checkpoint.prepare(model, model._counters, model._renew, state, content.arrays, file)()
     return model
 
 
@@ -216,6 +223,11 @@ def _checked_objects(custom_objects: Any) -> dict[str, Any]:
             f"{checks.describe(custom_objects)}"
         )
     return dict(custom_objects)
+
+
+def _check_compute(compute: Any) -> None:
+    if compute not in (None, "float32", "float64", "bfloat16"):
+        raise ValueError(f"compute must be None, a dtype or 'bfloat16', got {compute!r}")
 
 
 def _checked_hash(sha256: Any) -> str | None:

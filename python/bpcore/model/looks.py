@@ -18,6 +18,7 @@ class Looks(Leaving):
     _built: Any
     _busy: Any
     _check_pass: Any
+    _compilation: Any
 
     @property
     def edges(self) -> list[tuple[str, str, int]]:
@@ -40,6 +41,27 @@ class Looks(Leaving):
         from ..inspection.connections import to_dot
 
         return to_dot(self.name, self._built().nodes)
+
+    def rounded_products(self) -> dict[str, str]:
+        """The operations whose products are rounded to bfloat16, each with the CPU's instruction.
+
+        None without ``compute="bfloat16"``; else those that are large enough for it to pay, if the
+        CPU has an instruction (docs/numerics.md). Compiled with a rule of `bpcore.credit`, those of
+        the rule are among them.
+
+        Examples
+        --------
+        >>> import bpcore as bp
+        >>> model = bp.Sequential([bp.Input((4,)), bp.layers.Dense(2)], compute="bfloat16")
+        >>> model.rounded_products()
+        {}
+        """
+        engine = self._built()
+        found: dict[str, str] = dict(engine.net.rounded)
+        rule = None if self._compilation is None else self._compilation.credit
+        if rule is not None:
+            found |= engine.trained(rule).net.rounded
+        return found
 
     def activations(self, x: Any) -> dict[str, Array]:
         """The outputs of all layers by name, in the order they run, as `predict` computes them.

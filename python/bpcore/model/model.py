@@ -34,10 +34,11 @@ class Model(Runnable):
         already, else "float32".
     compute : {None, "bfloat16"}
         What the operands of matrix products are rounded to: nothing by default. With "bfloat16"
-        the products of all layers, forward and backward, multiply operands of 8 bits of mantissa
-        and sum in float32; weights, optimizer, everything else, and the layers' own `forward` and
-        `backward` stay float32. Needs dtype "float32" and a CPU with AVX512_BF16, else
-        RuntimeError.
+        products, forward and backward, may multiply operands of 8 bits of mantissa and sum in
+        float32; this is done with weights so large that it pays, by an instruction that the CPU
+        has for it, so it may be done nowhere: `summary` says it (docs/numerics.md says how it is
+        chosen). Weights, optimizer, everything else, and the layers' own `forward` and `backward`
+        stay float32. Needs dtype "float32".
     seed : int, optional
         Of first weights and shuffles; by default from `bpcore.set_seed`, else from the system.
 

@@ -18,7 +18,7 @@ from ..callbacks.base import Stateful
 from ..callbacks.history import History
 from ..data.dataset import Dataset
 from ..errors import CheckpointError, CheckpointWarning, CodeWarning, FormatError, warn
-from ..files import checkpoint, container, lock, save
+from ..files import checkpoint, container, lock, products, save
 from ..files.container import shown
 from ..files.values import Decoder, Encoder
 from . import format_1, identity, windows
@@ -111,6 +111,7 @@ class Run:
                 f"{self.file}: is the checkpoint of another run: {'; '.join(changed[:5])}{more}; "
                 "to start afresh delete the file, or pass another path"
             )
+        products.compare(self.model, document["state"], self.file)
         try:
             self.held = self._checked(held, document["state"], Decoder(content.arrays), earlier)
         except (ValueError, TypeError, LookupError) as error:
