@@ -3,9 +3,12 @@ machine."""
 
 from __future__ import annotations
 
+import copy
 import pathlib
+import pickle
 import sys
 
+import numpy as np
 import pytest
 
 import bpcore as bp
@@ -117,3 +120,75 @@ def test_what_is_quadratic_is_found():
 )
 def test_names_by_default_are_keras(layer, name):
     assert layer.name == name
+
+
+NAMED = {
+    "at once": lambda first, last: bp.Sequential([first, last], seed=0),
+    "by add": lambda first, last: added(bp.Sequential([first], seed=0), last),
+    "grown": lambda first, last: added(
+        bp.Sequential([first, bp.layers.Dense(4)], seed=0), bp.layers.Dense(5), last
+    ),
+}
+
+
+def added(model, *layers):
+    for layer in layers:
+        model.add(layer)
+    return model
+
+
+def saved(model, folder):
+    model.save(folder / "net.safetensors")
+    return bp.load_model(folder / "net.safetensors")
+
+
+@pytest.mark.parametrize("way", NAMED)
+def test_a_sequential_keeps_the_name_of_its_input(way, tmp_path, capsys):
+    first, last = bp.Input((4,), name="x"), bp.layers.Dense(2, name="last")
+    model = NAMED[way](first, last)
+    x = np.ones((3, 4), np.float32)
+    expected = model.predict(x)
+    twins = {
+        "saved": saved(model, tmp_path),
+        "saved twice": saved(saved(model, tmp_path), tmp_path),
+        "config": bp.Sequential.from_config(model.get_config()),
+        "clone": model.clone(),
+        "drawn anew": model.clone(weights=False),
+        "copied": copy.deepcopy(model),
+        "pickled": pickle.loads(pickle.dumps(model)),
+    }
+    weights = model.get_weights()
+    for twin in (model, *twins.values()):
+        assert [t.name for t in twin.inputs] == ["x"]
+        twin.set_weights(weights)
+        assert np.array_equal(twin.predict({"x": x}), expected)
+        with pytest.raises(ValueError, match=r"got keys \['input'\], expected \['x'\]"):
+            twin.predict({"input": x})
+        twin.add(bp.layers.Dense(1))  # made anew, it is still the same input
+        assert [t.name for t in twin.inputs] == ["x"]
+    model.compile("sgd", "mse")
+    model.fit({"x": x}, np.ones((3, 1)), verbose=0)
+    model.summary()
+    assert "x (InputLayer) " in capsys.readouterr().out
+    path = tmp_path / "net.c"
+    model.to_c(path)
+    assert " x: 4 numbers, x\n" in path.read_text()
+    exporter = pytest.importorskip("onnx")
+    model.to_onnx(tmp_path / "net.onnx")
+    assert [i.name for i in exporter.load(tmp_path / "net.onnx").graph.input] == ["x"]
+
+
+def test_the_name_of_an_input_is_none_of_a_layers():
+    first, same = bp.Input((4,), name="x"), bp.layers.Dense(2, name="x")
+    with pytest.raises(ValueError, match="duplicate layer name 'x'"):
+        bp.Sequential([first, same])
+    model = bp.Sequential([bp.Input((4,), name="dense"), bp.layers.Dense(2)])
+    assert [layer.name for layer in model.layers] == ["dense_1"]
+
+
+def test_files_of_inputs_without_a_name_are_as_before():
+    """The entry is in a file only where there is a name, and a file without it has none."""
+    model = bp.Sequential([bp.Input((4,)), bp.layers.Dense(2)], seed=0)
+    config = model.get_config()
+    assert set(config) == {"name", "dtype", "seed", "input_shape", "layers"}
+    assert [t.name for t in bp.Sequential.from_config(config).inputs] == ["input"]

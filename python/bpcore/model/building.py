@@ -166,11 +166,13 @@ def check_parameters(layers: Sequence[Layer], used: Sequence[Parameter]) -> None
             )
 
 
-def chain(layers: Sequence[Layer], shape: Shape) -> tuple[graph.Tensor, graph.Tensor]:
+def chain(
+    layers: Sequence[Layer], shape: Shape, name: str | None
+) -> tuple[graph.Tensor, graph.Tensor]:
     """The graph of a Sequential: a new input, then layer after layer."""
     from ..layers.input import Input
 
-    first = value = Input(shape)
+    first = value = Input(shape, name=name)
     for i, layer in enumerate(layers):
         if layer.several_outputs:
             raise ValueError(

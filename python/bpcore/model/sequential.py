@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import graph
 from ..base import checks
 from ..base.memory import Array, Shape
 from ..layers.base import Layer
+from ..layers.input import Input
 from . import building
 from .model import Model
 
@@ -19,7 +20,7 @@ class Sequential(Model):
     Parameters
     ----------
     layers : list of Layer, optional
-        May begin with ``bp.Input(shape)``.
+        May begin with ``bp.Input(shape)``, whose name, if it has one, is the model's input's.
     name, dtype, compute, seed
         As in `Model`.
 
@@ -33,7 +34,8 @@ class Sequential(Model):
     """
 
     _lists_inputs = False
-    _STRUCTURE = frozenset({"input_shape"})
+    _STRUCTURE = frozenset({"input_shape", "input_name"})
+    _input_name: str | None = None  # of the Input in front; old pickles have none
 
     if TYPE_CHECKING:  # one output, so one array
 
@@ -82,12 +84,12 @@ class Sequential(Model):
 
     def _extend(self, items: list[Any]) -> None:
         before = len(self._layers)
-        shape = self._given_shape
+        shape, name = self._given_shape, self._input_name
         new = list(self._layers)
         places = {id(layer): k for k, layer in enumerate(new)}
         for i, item in enumerate(items, start=before):
             if isinstance(item, graph.Tensor) and item.node.layer.is_input and not new:
-                shape = item.shape
+                shape, name = item.shape, cast(Layer, item.node.layer)._given_name
                 continue
             layer = building.check_layer(f"layers[{i}]", item)
             k = places.setdefault(id(layer), len(new))
@@ -106,7 +108,7 @@ class Sequential(Model):
         rebuild = shape if shape is not None else self._shape()
         with building.restored_on_error(new, self, self._counters):
             building.adopt(new, self, self._counters)
-            self._layers, self._given_shape = new, shape
+            self._layers, self._given_shape, self._input_name = new, shape, name
             if rebuild is not None and new:
                 self._build(rebuild)
 
@@ -120,15 +122,17 @@ class Sequential(Model):
         from ..files.architecture import layer_entry
 
         layers = [layer_entry(layer) for layer in self._layers]
-        return {"input_shape": list(self._inputs[0].shape), "layers": layers}
+        found: dict[str, Any] = {"input_shape": list(self._inputs[0].shape), "layers": layers}
+        if self._input_name is not None:
+            found["input_name"] = self._input_name
+        return found
 
     @classmethod
     def _from_layers(
         cls, layers: list[Layer], config: Mapping[str, Any], options: dict[str, Any]
     ) -> Sequential:
-        model = cls(layers, **options)
-        model.build(tuple(config["input_shape"]))
-        return model
+        first = Input(tuple(config["input_shape"]), name=config.get("input_name"))
+        return cls([first, *layers], **options)
 
     def build(self, input_shape: Any) -> None:
         """Make the weights for samples of this shape, batch axis left out."""
@@ -140,5 +144,5 @@ class Sequential(Model):
         if not self._layers:
             raise ValueError("model needs at least one layer, got 0; add one with add(layer)")
         with building.restored_on_error(self._layers, self, self._counters):
-            first, last = building.chain(self._layers, shape)
+            first, last = building.chain(self._layers, shape, self._input_name)
             self._build_graph(graph.sort([first], [last]), [first], [last])
