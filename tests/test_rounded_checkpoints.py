@@ -20,6 +20,11 @@ Y = np.arange(48) % 3
 needs_pairs = pytest.mark.skipif(not tiles.has("avx512_bf16"), reason="this CPU has no AVX512_BF16")
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
 @contextlib.contextmanager
 def process(instruction, all=True):
     """One that has this instruction, and rounds small products, too."""
