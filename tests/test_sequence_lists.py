@@ -168,3 +168,56 @@ def test_a_model_as_a_cell_is_saved(rng, tmp_path):
     other.train_on_batch(x, y)
     model.train_on_batch(x, y)
     assert support.weights_hash(other) == support.weights_hash(model)
+
+
+@pytest.mark.parametrize("lengths", [(4, 9, 2, 9), (5, 5)])
+def test_what_is_seen_of_a_list_is_that_of_each_sequence(lengths, rng):
+    """Of the loss, a mean over all steps, a sequence has the share of its steps."""
+    xs = ragged(rng, lengths)
+    ys = [rng.normal(size=(len(x), 2)) for x in xs]
+    model = model_of()
+    found, dxs = model.activations(xs), model.gradients(xs, ys, wrt_inputs=True).inputs
+    forward, trace = model.trace(xs), model.trace(xs, ys)
+    assert str(len(xs)) in repr(trace["dense"]) and isinstance(model.predict(xs), list)
+    close = {"rtol": 1e-11, "atol": 1e-14}
+    for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        share = len(x) / sum(lengths)
+        alone = model.gradients(x[None], y[None], wrt_inputs=True).inputs[0]
+        assert dxs[i].shape == x.shape
+        np.testing.assert_allclose(dxs[i], share * alone, **close)
+        single, told = model.activations(x[None]), model.trace(x[None], y[None])
+        for name in ("gru", "dense"):
+            np.testing.assert_allclose(found[name][i], single[name][0], **close)
+            for key in ("inputs", "z", "a"):
+                part = getattr(told[name], key)[0]
+                np.testing.assert_allclose(getattr(forward[name], key)[i], part, **close)
+                np.testing.assert_allclose(getattr(trace[name], key)[i], part, **close)
+            for key in ("da", "delta"):
+                part = share * getattr(told[name], key)[0]
+                np.testing.assert_allclose(getattr(trace[name], key)[i], part, **close)
+
+
+def test_what_is_seen_has_the_form_of_what_was_given(rng):
+    """Lists where a list came and the steps are kept; arrays for arrays, and behind the steps."""
+    a, b = bp.Input((None, 3), name="a"), bp.Input((2,), name="b")
+    h = L.GRU(4, return_sequences=True, name="h")(L.Masking(7.0, name="masking")(a))
+    last = L.LSTM(5, name="last")(h)
+    model = bp.Model({"a": a, "b": b}, L.Dense(1, name="y")(L.Concatenate(name="both")([last, b])),
+                     seed=0, dtype="float64")  # fmt: skip
+    model.compile("sgd", "mse")
+    xs, extra = ragged(rng), rng.normal(size=(4, 2))
+    xs[1][3] = 7.0
+    x, y = {"a": xs, "b": extra}, rng.normal(size=(4, 1))
+    dxs = model.gradients(x, y, wrt_inputs=True).inputs
+    shapes = [x.shape for x in xs]
+    assert [dx.shape for dx in dxs["a"]] == shapes and dxs["b"].shape == (4, 2)
+    found, trace = model.activations(x), model.trace(x, y)
+    for part, given in zip(found["masking"], xs, strict=True):
+        np.testing.assert_array_equal(part, given * (given != 7.0).any(axis=1, keepdims=True))
+    assert [len(part) for part in trace["h"].delta] == [len(x) for x in xs]
+    assert found["last"].shape == (4, 5) and trace["both"].inputs[1].shape == (4, 2)
+    array = {"a": np.stack([x[:2] for x in xs]), "b": extra}
+    mask = {"a": np.array([[True, False]] * 4)}
+    assert model.gradients(array, y, wrt_inputs=True, mask=mask).inputs["a"].shape == (4, 2, 3)
+    assert model.trace(array, y, mask=mask)["h"].a.shape == (4, 2, 4)
+    assert model.activations(array)["masking"].shape == (4, 2, 3)

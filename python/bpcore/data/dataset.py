@@ -62,9 +62,14 @@ class Dataset:
         The steps of each sample, where the inputs came as sequences.
     largest : list of float
         By input: no magnitude in it is above that. Empty where nobody has looked.
+    each : list of (ndarray (N,) or None)
+        By input: the steps of each sample, where it came as sequences. Empty where none did.
     """
 
-    __slots__ = ("_held", "columns", "form", "largest", "lengths", "n", "valid", "ws", "xs", "ys")
+    __slots__ = (
+        *("_held", "columns", "each", "form", "largest"),
+        *("lengths", "n", "valid", "ws", "xs", "ys"),
+    )
 
     def __init__(
         self,
@@ -78,10 +83,11 @@ class Dataset:
         lengths: Array | None = None,
         largest: Sequence[float] = (),
         held: list[Any] | None = None,
+        each: Sequence[Array | None] = (),
     ) -> None:
         """`held`: what `hold` gives for the arrays, where it has been asked."""
         self.n, self.xs, self.ys, self.ws, self.columns = n, xs, ys, ws, columns
-        self.form, self.lengths = form, lengths
+        self.form, self.lengths, self.each = form, lengths, each
         self.largest = list(largest)
         self.valid: list[Valid | None] = [None] * len(ys) if valid is None else valid
         self._held = _core.hold([*xs, *[y for y, _ in ys], *ws]) if held is None else held
@@ -130,6 +136,7 @@ def subset(item: Dataset, rows: Any) -> Dataset:
         ],
         None if item.lengths is None else item.lengths[rows],
         item.largest,
+        each=[None if own is None else own[rows] for own in item.each],
     )
 
 

@@ -22,7 +22,7 @@ from .arrays import Table
 from .dataset import Dataset, Form
 from .frames import Names as Columns
 from .frames import check_unlike, counts, listed
-from .inputs import Inputs
+from .inputs import Inputs, lengths_of
 from .opening import opened
 from .plain import Plain, looks
 from .sequences import Steps
@@ -197,7 +197,7 @@ class Signature:
         if plain is not None and plain.losses is losses:  # no other thread's
             plain.whole = True
         more = columns, found.form, list(found.valid), found.lengths, found.largest
-        return Dataset(found.n, found.xs, ys, ws, *more)
+        return Dataset(found.n, found.xs, ys, ws, *more, each=found.each)
 
     def _plain_inputs(self, x: Any) -> Inputs | None:
         """Those of most calls, found by one look of the core; None: by the long way."""
@@ -308,10 +308,7 @@ class Signature:
             by_key[key] = m
         valid_of = [sequences.valid([by_key[key] for key in keys]) for keys in steps.outputs]
         behind = [by_key[key].view(np.uint8) for key in steps.inputs]
-        # Of several lists of unlike lengths the one whose steps reach an output tells its own.
-        sources = [key.source for keys in steps.outputs for key in keys]
-        order = [lengths[k] for k in (*sources, *range(len(lengths)))]
-        known = next((own for own in order if own is not None), None)
+        known = lengths_of([key for keys in steps.outputs for key in keys], lengths)
         largest = [*data.largest, *[1.0] * len(behind)] if data.largest else ()
         return Inputs([*data.xs, *behind], data.n, form, valid_of, known, steps, largest, lengths)
 

@@ -17,8 +17,8 @@ class Gradients:
         The batch's mean loss, penalties included.
     parameters : dict of str to ndarray
         dL/dw by parameter name; frozen parameters are left out.
-    inputs : ndarray, list of ndarray or None
-        dL/dx, if it was asked for.
+    inputs : ndarray, list or dict of ndarray, or None
+        dL/dx in the form in which x was given, if it was asked for.
     """
 
     def __init__(self, loss: float, parameters: dict[str, Array], inputs: Any) -> None:

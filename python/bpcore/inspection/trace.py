@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..base.memory import Array
-from ..graph import Place
+from ..data.inputs import in_sequences
+from ..graph import Node, Place, Tensor, is_open
 
 
 class LayerTrace:
     """One layer's part of a pass over N samples.
+
+    Of sequences that came as a list, what has their steps is a list (T_i, ...), too.
 
     Attributes
     ----------
@@ -28,13 +31,17 @@ class LayerTrace:
         dL/da, from which delta comes by the activation's derivative.
     """
 
-    def __init__(
-        self, inputs: Any, z: Array, a: Array, delta: Array | None, da: Array | None
-    ) -> None:
+    def __init__(self, inputs: Any, z: Any, a: Any, delta: Any = None, da: Any = None) -> None:
         self.inputs, self.z, self.a, self.delta, self.da = inputs, z, a, delta, da
 
     def __repr__(self) -> str:
-        return f"<LayerTrace z {self.z.shape} a {self.a.shape}>"
+        return f"<LayerTrace z {_shown(self.z)} a {_shown(self.a)}>"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"of {len(value)} sequences"
+    return str(value.shape)
 
 
 def calls_of(engine: Any) -> Iterator[tuple[str, Any, Place]]:
@@ -58,19 +65,35 @@ def passed_through(engine: Any, found: Any) -> dict[int, Array]:
     places = [place for _, _, place in calls_of(engine)]
     wanted = {i for place in places for i in (*place.inputs, place.z, place.a)}
     xs = found.xs
-    numbers = sorted(i for i in wanted if i >= len(xs))
+    given = xs[: len(engine.input_tensors)]  # the core's first nodes; those of masks are anywhere
+    numbers = sorted(i for i in wanted if i >= len(given))
     if engine.tapped is None:  # made anew with the engine's own network
         engine.tapped = engine.low.network(numbers)
     values = dict(zip(numbers, engine.tapped.forward(xs, False), strict=True))
-    values.update({i: np.asarray(x, dtype=engine.dtype) for i, x in enumerate(xs)})
+    values.update({i: np.asarray(x, dtype=engine.dtype) for i, x in enumerate(given)})
     return values
 
 
-def activations(engine: Any, found: Any) -> dict[str, Array]:
+def activations(engine: Any, found: Any) -> dict[str, Any]:
     """The outputs of all layers but inputs."""
     engine = engine.formed(found.form)
     values = passed_through(engine, found)
-    return {name: values[place.a] for name, _, place in calls_of(engine)}
+    return {
+        name: _as_given(engine, found, node.output, place.a, values[place.a])
+        for name, node, place in calls_of(engine)
+    }
+
+
+def _as_given(engine: Any, found: Any, t: Tensor, i: int, value: Array) -> Any:
+    """What belongs to tensor `t`, node `i` of the core, as the sequences of the data came."""
+    return in_sequences(value, engine.low.masks_of(i), found.each) if is_open(t.shape) else value
+
+
+def _inputs_as_given(engine: Any, found: Any, node: Node, place: Place, value: Any) -> Any:
+    """What came into a call of a layer; `value` tells a node's."""
+    pairs = zip(node.inputs, place.inputs, strict=True)
+    inputs = [_as_given(engine, found, t, i, value(i)) for t, i in pairs]
+    return inputs[0] if len(inputs) == 1 else inputs
 
 
 def forward_trace(engine: Any, found: Any) -> dict[str, LayerTrace]:
@@ -78,10 +101,11 @@ def forward_trace(engine: Any, found: Any) -> dict[str, LayerTrace]:
     engine = engine.formed(found.form)
     values = passed_through(engine, found)
     result: dict[str, LayerTrace] = {}
-    for name, _, place in calls_of(engine):
-        inputs = [values[i] for i in place.inputs]
-        first = inputs[0] if len(inputs) == 1 else inputs
-        result[name] = LayerTrace(first, values[place.z], values[place.a], None, None)
+    for name, node, place in calls_of(engine):
+        inputs = _inputs_as_given(engine, found, node, place, values.__getitem__)
+        parts = [values[place.z], values[place.a]]
+        parts = [_as_given(engine, found, node.output, place.a, part) for part in parts]
+        result[name] = LayerTrace(inputs, *parts)
     return result
 
 
@@ -91,15 +115,16 @@ def trace(engine: Any, compilation: Any, item: Any) -> dict[str, LayerTrace]:
     trainer = engine.trainer("trace", compilation)
     trainer.gradients(item.xs, item.ys, item.told, wrt_inputs=True)
     result: dict[str, LayerTrace] = {}
-    for name, _, place in calls_of(engine):
-        inputs = [trainer.value(i) for i in place.inputs]
-        result[name] = LayerTrace(
-            inputs[0] if len(inputs) == 1 else inputs,
+    for name, node, place in calls_of(engine):
+        inputs = _inputs_as_given(engine, item, node, place, trainer.value)
+        parts = [
             trainer.value(place.z),
             trainer.value(place.a),
             trainer.delta(place.z),
             _at_output(engine, compilation, item, trainer, place.a),
-        )
+        ]
+        parts = [_as_given(engine, item, node.output, place.a, part) for part in parts]
+        result[name] = LayerTrace(inputs, *parts)
     return result
 
 

@@ -11,6 +11,7 @@ from ..base import checks
 from ..base.memory import Array
 from ..data.batches import validation_parts
 from ..data.dataset import Dataset, batch_size_of
+from ..data.inputs import gradients_as_given
 from ..errors import diverged
 from ..graph.parameter import take_gradients
 from ..inspection.gradients import Gradients
@@ -163,7 +164,8 @@ class Inspectable(Looks):
         x, y, sample_weight, mask
             As in `fit`; all samples are one batch.
         wrt_inputs : bool
-            Whether to compute dL/dx too.
+            Whether to compute dL/dx too: of sequences that are given as a list a list, each as long
+            as its own.
         bptt : int or (h, h'), optional
             The sum of truncated passes: one every h' steps, over the last h steps, with the losses
             of the last h' (R. Williams, J. Peng, 1990); k is (k, k). (K, 1) is the truncation of
@@ -185,7 +187,7 @@ class Inspectable(Looks):
         compilation = self._need_compilation()
         item = self._prepared(x, y, sample_weight, mask)
         engine = self._built()
-        dxs: list[Array] = []
+        dxs: list[Any] = []
         try:
             if bptt is None:
                 trainer = engine.of(item).trainer("gradients", compilation)
@@ -197,13 +199,13 @@ class Inspectable(Looks):
                 loss, grads = windows.gradients(engine, compilation, item, bptt)
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
-        dxs = dxs[: len(engine.signature.inputs)]  # masks follow
+        dxs = gradients_as_given(dxs[: len(engine.signature.inputs)], item.each)  # masks follow
         pairs = [(p, g) for p, g in zip(engine.params, grads, strict=True) if g is not None]
         take_gradients([p for p, _ in pairs], [g for _, g in pairs])
         found = {p.name: g for p, g in pairs}
         return Gradients(float(loss), found, self._inputs_as_given(dxs) if wrt_inputs else None)
 
-    def _inputs_as_given(self, parts: list[Array]) -> Any:
+    def _inputs_as_given(self, parts: list[Any]) -> Any:
         """Arrays by input in the form in which the model takes them."""
         if self._in_keys:
             return dict(zip(self._in_keys, parts, strict=True))
@@ -273,7 +275,8 @@ class Inspectable(Looks):
         """Every layer's inputs, weighted input z, activation a, and dL/da and delta = dL/dz.
 
         As in textbooks; L is the batch's mean loss: for a single sample, its loss. Without `y` the
-        forward pass alone, as `predict` computes it: no loss is needed then.
+        forward pass alone, as `predict` computes it: no loss is needed then. Of sequences that are
+        given as a list, what has their steps is a list, each as long as its own.
         """
         from ..inspection.trace import forward_trace, trace
 

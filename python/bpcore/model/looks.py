@@ -63,10 +63,11 @@ class Looks(Leaving):
             found |= engine.trained(rule).net.rounded
         return found
 
-    def activations(self, x: Any) -> dict[str, Array]:
+    def activations(self, x: Any) -> dict[str, Any]:
         """The outputs of all layers by name, in the order they run, as `predict` computes them.
 
-        The k-th further call of a shared layer is ``name:k``.
+        The k-th further call of a shared layer is ``name:k``. Of sequences that are given as a list
+        outputs with their steps are lists, each as long as its own, as `predict` gives them.
 
         Examples
         --------

@@ -12,7 +12,7 @@ from ..base import checks
 from ..base.counters import Counters
 from ..base.memory import Array
 from ..data import arrays, sequences
-from ..data.inputs import Inputs, comes_in_list, cut
+from ..data.inputs import Inputs, comes_in_list, cut, gradients_as_given
 from ..errors import NotBuiltError, ShapeError, diverged
 from ..graph.parameter import Parameter, assign, zero_gradients
 from ..train import windows
@@ -214,12 +214,7 @@ class Stepwise(Inspectable):
             dxs = engine.backward(dys, parameters, inputs)[: len(engine.input_tensors)]
         except _core.Diverged as error:
             raise diverged(error, -1, None) from None
-        if made is None or not made.each:
-            return dxs
-        return [
-            dx if own is None else [row[:n] for row, n in zip(dx, own, strict=True)]
-            for dx, own in zip(dxs, made.each, strict=False)
-        ]
+        return dxs if made is None else gradients_as_given(dxs, made.each)
 
     @staticmethod
     def _read_deltas(dy: Any, engine: Engine, made: Inputs | None) -> list[Array]:
