@@ -73,7 +73,7 @@ def integers(form, m, k, n, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("m, k, n", [
-    (1024, 400, 200), (100, 2048, 150), (1024, 1030, 300),
+    (1024, 400, 200), (100, 2048, 150), (1024, 1030, 300), (1024, 103, 130),
     (250, 2048, 300), (1024, 400, 700), (600, 1024, 300),
 ])  # fmt: skip
 def test_exact_where_rows_share_cache_lines(form, m, k, n, dtype):

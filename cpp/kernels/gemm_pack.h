@@ -56,23 +56,29 @@ void copy_rows(const T* a, std::int64_t lda, std::int64_t rows, std::int64_t k, 
 }
 
 // All panels of a given transposed, tiles.parts of tiles.of(y) rows each: panel[p * rows + i] = a[p * lda + i]. Steps
-// are the outer loop, because each is on a page of its own. Whole vectors are stored, but for the last step: up to a
-// vector more than the last panel is written.
+// are the outer loop, because each is on a page of its own; where tiles are low and panels many a few at once, so that
+// a panel gets whole lines: one step of all panels collides in L1 (v3, 1024x256x512 in place: 113 -> 122 GFLOP/s).
+// Whole vectors are stored, but for the last step: up to a vector more than the last panel is written.
+constexpr std::int64_t kStepsAtOnce = kManyRegisters ? 1 : 4;
 template <class T> void pack_a_transposed(const T* a, std::int64_t lda, const Split& tiles, std::int64_t k, T* panels) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   const std::int64_t all = tiles.parts * tiles.size + tiles.larger;
-  for (std::int64_t p = 0; p < k; ++p, a += lda) {
-    for (std::int64_t i = 0; i < all; i += kWidth) __builtin_prefetch(a + kPackStepsAhead * lda + i);
+  for (std::int64_t first = 0; first < k; first += kStepsAtOnce, a += kStepsAtOnce * lda) {
+    const std::int64_t steps = at_most(k - first, kStepsAtOnce);
     for (std::int64_t y = 0, at = 0; y < tiles.parts; at += tiles.of(y), ++y) {
       const std::int64_t rows = tiles.of(y);
-      T* panel = panels + at * k + p * rows;
-      for (std::int64_t i = 0; i < rows; i += kWidth) {
-        const std::int64_t n = rows - i < kWidth ? rows - i : kWidth;
-        const Vec<T> values = load_n(a + at + i, n);
-        if (p + 1 < k) {
-          store(panel + i, values);
-        } else {
-          store_n(panel + i, values, n);
+      const T* from = a + at;
+      T* panel = panels + at * k + first * rows;
+      for (std::int64_t p = first + 1; p <= first + steps; ++p, from += lda, panel += rows) {
+        for (std::int64_t i = 0; i < rows; i += kWidth) {
+          __builtin_prefetch(from + kPackStepsAhead * lda + i);
+          const std::int64_t n = at_most(rows - i, kWidth);
+          const Vec<T> values = all - at - i >= kWidth ? load(from + i) : load_n(from + i, n);
+          if (p < k) {
+            store(panel + i, values);
+          } else {
+            store_n(panel + i, values, n);
+          }
         }
       }
     }

@@ -72,14 +72,19 @@ template <class T> BP_INLINE bool swap_pays(const Matmul<T>& p) {
   return 2 * p.n * p.k * ceil_div(p.m, kWidth) + turned < plain;
 }
 
+// Is A worth a copy, where B is? When its lines collide in L1, and each panel serves several tiles.
+template <class T> BP_INLINE bool copies_a(const Matmul<T>& p) { return p.n > 8 * Vec<T>::kWidth && aliases<T>(p.lda); }
+
 // Is B worth a copy? When it is too large for L2 and its rows are far apart, or when its lines collide in L1, and
-// each panel then serves several tiles.
+// each panel then serves several tiles. Or for A's sake, where a line of A^T has the rows of several tiles, each of
+// which would fetch it anew (v3, 1024x128x128: 93 -> 118 GFLOP/s).
 template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
   const std::int64_t bytes = p.k * p.n * static_cast<std::int64_t>(sizeof(T));
   const std::int64_t tiles = ceil_div(p.m, max_tile_rows(2));
   if (tiles < 2 || p.n <= 2 * Vec<T>::kWidth) return false;
   if (tiles < 4) return bytes > kFarBytes;
-  return bytes > kDirectBytes || (aliases<T>(2 * p.ldb) && bytes > kL1Bytes);
+  const bool shared_lines = 2 * max_tile_rows(2) <= kLine<T> && p.a_transposed && copies_a(p);
+  return bytes > kDirectBytes || ((aliases<T>(2 * p.ldb) || shared_lines) && bytes > kL1Bytes);
 }
 
 struct Blocks {
@@ -143,7 +148,7 @@ template <class T> BP_INLINE Plan make_plan(const Matmul<T>& p) {
     // What is added to has no room for a chain between blocks: then one block.
     plan.blocks = make_blocks<T>(p.m, p.k, p.n, p.chunk, p.add && (p.chunk == 0 || p.rate != 0));
     plan.totals = p.add && (many_chunks || plan.blocks.depth < p.k);
-    plan.pack_a = p.n > 8 * kWidth && aliases<T>(p.lda);
+    plan.pack_a = copies_a(p);
     plan.a_at = plan.blocks.panels();
     plan.copied_lda = (ceil_div(plan.blocks.depth, kLine<T>) | 1) * kLine<T>;
     // A vector more: whole ones are stored but for the last step's.
