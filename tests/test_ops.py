@@ -228,6 +228,59 @@ def test_penalties_and_constraints_are_about_the_connections_there_are(rng):
     np.testing.assert_allclose(norms, 1, atol=1e-6)
 
 
+class Around(bp.regularizers.Regularizer):
+    """Draws all weights to 1."""
+
+    def value(self, w):
+        return ((w - 1) ** 2).sum()
+
+    def gradient(self, w):
+        return 2 * (w - 1)
+
+
+TRAINED = ["adam", "sgd", "lion", "rprop", "lbfgs", "quickprop", "own loop", "own gradients"]
+
+
+@pytest.mark.parametrize("penalty", ["orthogonal", Around()])
+@pytest.mark.parametrize("way", TRAINED)
+def test_missing_connections_stay_so_in_every_way_of_training(way, penalty, rng):
+    mask = np.tri(5, 4)
+    x, y = rng.normal(size=(20, 5)), rng.normal(size=(20, 1))
+    own, solver = way.startswith("own"), way in ("lbfgs", "quickprop")
+    options = {"kernel_regularizer": penalty, "kernel_initializer": "orthogonal"}
+    if not solver:
+        options["kernel_constraint"] = lambda w: w + 0.1
+    layer = L.MaskedDense(4, mask, "tanh", **options)
+    model = bp.Sequential([layer, L.Dense(1)], dtype="float64", seed=0)
+    model.compile(bp.optimizers.SGD(0.01) if own else way, "mse")
+    model.gradients(x, y)
+    kernel, missing = layer.kernel, mask == 0
+    before = kernel.value.copy()
+    assert (before[missing] == 0).all() and (before[~missing] != 0).all()
+    if own:
+        d = model.predict(x) - y
+        model.zero_gradients()
+        model.forward(x)
+        model.backward(2 * d / d.size)
+        assert (kernel.grad[missing] == 0).all()
+        kernel.grad += way == "own gradients"
+        model.apply_gradients()
+        model.apply_gradients([np.ones(p.shape) for p in model.weights])
+    else:
+        model.fit(x, y, epochs=2, verbose=0)
+        if not solver:
+            model.train_on_batch(x, y)
+    assert (kernel.value[missing] == 0).all()
+    assert (kernel.value[~missing] != before[~missing]).all()
+    kernel.value = kernel.value + 7.0 * missing  # assigned, it counts nowhere
+    found = model.gradients(x, y)
+    told = found.parameters["masked_dense/kernel"]
+    assert ((told == 0) == missing).all() and model.gradcheck(x, y).max_error < 1e-6
+    seen = bp.regularizers.get(penalty)(kernel.value * mask)
+    error = ((model.predict(x) - y) ** 2).mean()
+    np.testing.assert_allclose(found.loss, error + seen, rtol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(5,), (2, 5)])
 def test_what_is_tied_lacks_the_same_connections(shape, rng, tmp_path):
     mask = rng.integers(0, 2, size=(5, 3))

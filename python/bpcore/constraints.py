@@ -266,15 +266,16 @@ class PythonConstraint:
 
     def __init__(self, constraint: Any, parameter: Any) -> None:
         self.constraint, self.name = constraint, parameter.name
+        self.connected = parameter.connected
 
     def __call__(self, w: Array) -> Array:
         shape, dtype = w.shape, w.dtype
-        result = np.asarray(self.constraint(w))
+        result = np.asarray(self.constraint(self.connected(w)))
         if result.shape != shape or result.dtype.kind not in "fiu":
             raise ValueError(
                 f"the constraint of {self.name!r} returned {checks.describe(result)}, expected "
                 f"real numbers of w's shape {shape}"
             )
         with np.errstate(over="ignore"):  # the core looks for what is not finite
-            converted: Array = np.ascontiguousarray(result, dtype=dtype).reshape(shape)
+            converted: Array = np.ascontiguousarray(self.connected(result), dtype).reshape(shape)
         return converted

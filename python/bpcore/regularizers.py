@@ -291,8 +291,8 @@ class PythonPenalty:
 
     def __init__(self, regularizer: Any, parameter: Any) -> None:
         self.regularizer, self.name = regularizer, parameter.name
+        self.connected = parameter.connected
         self.w = parameter.value.view()
-        self.w.flags.writeable = False
         self.dw = np.zeros(parameter.shape, parameter.dtype)
 
     def pair(self) -> tuple[Any, Array]:
@@ -301,16 +301,18 @@ class PythonPenalty:
 
     def __call__(self, with_gradient: bool) -> float:
         label = f"the regularizer of {self.name!r}"
-        value = self.regularizer.value(self.w)
+        w = self.connected(self.w)
+        w.flags.writeable = False
+        value = self.regularizer.value(w)
         if np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
             raise TypeError(f"{label}: value(w) must be a number, got {checks.describe(value)}")
         if with_gradient:
-            gradient = np.asarray(self.regularizer.gradient(self.w))
+            gradient = np.asarray(self.regularizer.gradient(w))
             if gradient.shape != self.dw.shape or gradient.dtype.kind not in "fiu":
                 raise ValueError(
                     f"{label}: gradient(w) returned {checks.describe(gradient)}, expected real "
                     f"numbers of w's shape {self.dw.shape}"
                 )
             with np.errstate(over="ignore"):  # the core looks for what is not finite
-                self.dw[...] = gradient
+                self.dw[...] = self.connected(gradient)
         return float(value)

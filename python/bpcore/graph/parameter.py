@@ -82,6 +82,9 @@ class Parameter:
     # float64 numbers that a statistic of data was rounded from; one whose rounding the value no
     # longer is counts no more.
     exact: Array | None = None
+    # Of a weight that lacks connections: which there are. What it holds at the others counts
+    # nowhere, and nothing but an assignment moves it.
+    present: Array | None = None
     _regularizer: Any = None
     _constraint: Any = None
     _drawn: Array | None = None
@@ -180,6 +183,10 @@ class Parameter:
     def held(self) -> tuple[Array, Array, _core.Counter]:
         """For the core: the array, the view that users see, and how often calls have changed it."""
         return self._value, self._view, self._changes
+
+    def connected(self, array: Array) -> Array:
+        """An array of the value's shape, with 0 at connections that are missing."""
+        return array if self.present is None else np.where(self.present, array, 0)
 
     def check(self, new: Any, what: str | None = None) -> Array:
         """`new` as an array that may be copied into the value, or an error."""

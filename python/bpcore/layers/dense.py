@@ -106,7 +106,8 @@ class MaskedDense(Dense):
     """A dense layer in which some connections are missing: ``y = f(x @ (kernel * mask) + bias)``.
 
     A missing connection contributes 0, whatever its weight holds, and its gradient is exactly 0.
-    The weight begins with 0 and stays there, so that penalties and constraints are of the others.
+    The weight begins with 0 and stays there: penalties and constraints, also those in Python, see 0
+    in its place, and gradients, also those given to `apply_gradients`, do not move it.
 
     Parameters
     ----------
@@ -181,7 +182,8 @@ class MaskedDense(Dense):
             )
         super().build(input_shape)
         drawn = self.kernel.by_chance
-        self.kernel.value = np.where(self.mask == 1, self.kernel.value, 0)
+        self.kernel.present = self.mask == 1
+        self.kernel.value = self.kernel.connected(self.kernel.value)
         if drawn:  # and so it is still: nobody has set it
             self.kernel.note_drawn()
 

@@ -245,9 +245,9 @@ class Stepwise(Inspectable):
         given = None if gradients is None else self._checked_gradients(gradients)
         active = zip(engine.params, engine.flags, strict=False)
         if given is None:
-            found = [p.grad if moves else None for p, moves in active]
+            found = [p.connected(p.grad) if moves else None for p, moves in active]
         else:
-            found = [given[p] if moves else None for p, moves in active]
+            found = [p.connected(given[p]) if moves else None for p, moves in active]
         trainer = engine.trainer("apply", compilation)
         rate = compilation.optimizer.core_rate()
         try:
