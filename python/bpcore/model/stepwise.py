@@ -245,9 +245,12 @@ class Stepwise(Inspectable):
         given = None if gradients is None else self._checked_gradients(gradients)
         active = zip(engine.params, engine.flags, strict=False)
         if given is None:
-            found = [p.connected(p.grad) if moves else None for p, moves in active]
+            found = [p.grad if moves else None for p, moves in active]
         else:
-            found = [p.connected(given[p]) if moves else None for p, moves in active]
+            found = [given[p] if moves else None for p, moves in active]
+        for k in engine.incomplete:
+            gradient = found[k]
+            found[k] = None if gradient is None else engine.params[k].connected(gradient)
         trainer = engine.trainer("apply", compilation)
         rate = compilation.optimizer.core_rate()
         try:

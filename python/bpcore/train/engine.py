@@ -87,6 +87,7 @@ class Engine:
                     self.signature.inputs.adapted[k].append(node.layer)
         self.forms: dict[Form, Engine] = {}
         self.params: list[Parameter] = self.low.params
+        self.incomplete = [k for k, p in enumerate(self.params) if p.present is not None]
         self.edition = Edition.number
         self.flags = self.low.flags()
         # the edition, parameters, and those of them that have a penalty or a constraint
