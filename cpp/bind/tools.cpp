@@ -8,6 +8,7 @@
 #include "bind/gil.h"
 #include "bind/names.h"
 #include "bind/parts.h"
+#include "kernels/caches.h"
 #include "kernels/table.h"
 #include "ops/rounding.h"
 #include "ops/team_matmul.h"
@@ -233,6 +234,8 @@ py::dict config() {
   py::list isas;
   for (int i = 0; supported_tier(i) != nullptr; ++i) isas.append(supported_tier(i));
   dict["isas"] = isas;
+  dict["l1_cache"] = caches_in_use().l1;
+  dict["l2_cache"] = caches_in_use().l2;
   dict["openmp"] = have_openmp();
   dict["bfloat16"] = compute_name(bfloat16_products());
   dict["no_tiles"] = why_no_tiles() == nullptr ? "" : why_no_tiles();
@@ -302,6 +305,9 @@ void bind_tools(py::module_& m) {
                                                  : std::string(": ") + why));
       },
       py::arg("name"), py::arg("tiles") = "", "tiles: for tests, what the CPU seems to have.");
+  m.def(
+      "use_caches", [](std::int64_t l1, std::int64_t l2) { use_caches({l1, l2}); }, py::arg("l1") = 0,
+      py::arg("l2") = 0, "Bytes of a core's data caches, for tests; 0: what the CPU says.");
   m.def("config", &config);
   m.def("set_num_threads", &set_num_threads, py::arg("n"), py::arg("exact") = false);
   m.def("exact_threads", &exact_threads);

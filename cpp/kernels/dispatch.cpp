@@ -1,6 +1,7 @@
 // Chooses the tier, and the instruction of products in bfloat16: the best that there is, or what was asked for.
 #include <cstring>
 
+#include "kernels/caches.h"
 #include "kernels/table.h"
 
 #if defined(__x86_64__)
@@ -112,6 +113,7 @@ const char* select_tier(const char* wanted) {
   for (const Tier& tier : kTiers) {
     if (*wanted != '\0' && std::strcmp(wanted, tier.name) != 0) continue;
     if (!tier.supported()) continue;
+    use_caches({0, 0});
     single = {}, full = {};
     tier.fill(single, full);
     current = &tier;

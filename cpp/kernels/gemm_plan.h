@@ -7,6 +7,7 @@
 //             for x^T delta with few columns the rows of C fill the vectors better.
 #pragma once
 
+#include "kernels/caches.h"
 #include "kernels/gemm_tile.h"
 #include "kernels/table.h"
 
@@ -14,20 +15,13 @@ namespace bp::BP_TIER {
 
 enum class Path { kDirect, kPacked, kSwapped };
 
-// Few rows with a B that comes from far: steps of k (a row of A) and A's only block, which stays in L2, in bytes.
-constexpr std::int64_t kShortBytes = 2816, kFewBytes = 733 * 1024, kRemoteBytes = 3 << 20;
-// Otherwise: steps of k, this long because C makes a trip for each block (2048^3: 256 steps 169, 512: 184, 1024: 212
-// GFLOP/s); a group's bytes (L3; a panel of it streams at 64 bytes per 110 / 2 cycles, A's block having that number of
-// rows; a quarter of B, so that the memory for it stays small beside B, but for small ones); A's block beside it.
-constexpr std::int64_t kLongBytes = 4096, kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024,
-                       kBlockABytes = 384 * 1024;
-constexpr std::int64_t kDirectBytes = 256 * 1024;         // a quarter of L2: B up to this is read where it lies
-constexpr std::int64_t kL1Bytes = 32 * 1024;              // what a tile sweep may count on
-constexpr std::int64_t kFarBytes = 1024 * 1024;           // no longer in L2
-constexpr std::int64_t kAliasBytes = 4096;                // 64 sets x 64 bytes: rows this far apart share one set of L1
-constexpr std::int64_t kAliasRows = 8;                    // of its 8 to 12 ways
-constexpr std::int64_t kTurnedBytes = (512 + 64) * 1024;  // of delta^T: W passes once for each part of it
-constexpr std::int64_t kSwapRows = 96;                    // rows of C^T transposed back at a time, while they are in L1
+// Sizes that are shares of a cache are in kernels/caches.h. The others: a group's bytes (L3; a panel of it streams at
+// 64 bytes per 110 / 2 cycles, A's block having that number of rows; a quarter of B, so that the memory for it stays
+// small beside B, but for small ones).
+constexpr std::int64_t kBlockBBytes = 1536 * 1024, kLeastBBytes = 512 * 1024;
+constexpr std::int64_t kAliasBytes = 4096;  // 64 sets x 64 bytes: rows this far apart share one set of L1
+constexpr std::int64_t kAliasRows = 8;      // of its 8 to 12 ways
+constexpr std::int64_t kSwapRows = 96;      // rows of C^T transposed back at a time, while they are in L1
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t at_most(std::int64_t a, std::int64_t limit) { return a < limit ? a : limit; }
@@ -58,7 +52,7 @@ template <class T> BP_INLINE bool aliases(std::int64_t stride) {
 // Rows of C that are turned at once: delta^T of these stays near while B passes.
 template <class T> BP_INLINE std::int64_t turned_rows(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth, kLeast = 4 * kWidth;
-  const std::int64_t fits = kTurnedBytes / (p.k * static_cast<std::int64_t>(sizeof(T)) + 1) / kWidth * kWidth;
+  const std::int64_t fits = cache_shares.turned / (p.k * static_cast<std::int64_t>(sizeof(T)) + 1) / kWidth * kWidth;
   return p.a_transposed ? p.m : at_most(p.m, fits < kLeast ? kLeast : fits);
 }
 
@@ -66,7 +60,7 @@ template <class T> BP_INLINE std::int64_t turned_rows(const Matmul<T>& p) {
 template <class T> BP_INLINE bool swap_pays(const Matmul<T>& p) {
   constexpr std::int64_t kWidth = Vec<T>::kWidth;
   if (!p.b_transposed && (!p.a_transposed || p.n % kWidth == 0)) return false;
-  if (turned_rows(p) < p.m && p.k * p.n * static_cast<std::int64_t>(sizeof(T)) > kRemoteBytes) return false;
+  if (turned_rows(p) < p.m && p.k * p.n * static_cast<std::int64_t>(sizeof(T)) > cache_shares.remote) return false;
   const std::int64_t plain = 2 * p.m * p.k * ceil_div(p.n, kWidth) + (p.b_transposed ? p.n * p.k : 0);
   const std::int64_t turned = p.m * p.n + (p.a_transposed ? 0 : p.m * p.k);
   return 2 * p.n * p.k * ceil_div(p.m, kWidth) + turned < plain;
@@ -82,9 +76,9 @@ template <class T> BP_INLINE bool packing_pays(const Matmul<T>& p) {
   const std::int64_t bytes = p.k * p.n * static_cast<std::int64_t>(sizeof(T));
   const std::int64_t tiles = ceil_div(p.m, max_tile_rows(2));
   if (tiles < 2 || p.n <= 2 * Vec<T>::kWidth) return false;
-  if (tiles < 4) return bytes > kFarBytes;
+  if (tiles < 4) return bytes > cache_shares.far;
   const bool shared_lines = 2 * max_tile_rows(2) <= kLine<T> && p.a_transposed && copies_a(p);
-  return bytes > kDirectBytes || ((aliases<T>(2 * p.ldb) || shared_lines) && bytes > kL1Bytes);
+  return bytes > cache_shares.direct || ((aliases<T>(2 * p.ldb) || shared_lines) && bytes > cache_shares.sweep);
 }
 
 struct Blocks {
@@ -97,15 +91,15 @@ template <class T>
 BP_INLINE Blocks make_blocks(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t chunk, bool whole_k) {
   constexpr std::int64_t kBytes = sizeof(T), kStep = 2 * Vec<T>::kWidth;
   Blocks blocks{};
-  const bool few_rows = m * at_most(k * kBytes, kShortBytes) <= kFewBytes;
-  const bool short_blocks = few_rows && !whole_k && (chunk == 0 || chunk >= k) && k * n * kBytes > kRemoteBytes;
-  const Split depths(k, whole_k ? k : (short_blocks ? kShortBytes : kLongBytes) / kBytes);
+  const bool few_rows = m * at_most(k * kBytes, cache_shares.short_step) <= cache_shares.few_rows;
+  const bool short_blocks = few_rows && !whole_k && (chunk == 0 || chunk >= k) && k * n * kBytes > cache_shares.remote;
+  const Split depths(k, whole_k ? k : (short_blocks ? cache_shares.short_step : kLongBytes) / kBytes);
   blocks.depth = depths.size + (depths.larger != 0 ? 1 : 0);
   if (depths.parts > 1) blocks.depth = round_up(blocks.depth, kLine<T>);  // whole lines of a transposed B
   if (chunk > 0 && chunk < k) blocks.depth = round_up(blocks.depth, chunk);
   blocks.depth = k == 0 ? 1 : at_most(blocks.depth, k);
   const std::int64_t depth_bytes = blocks.depth * kBytes;
-  blocks.height = short_blocks ? m : at_most(m, kBlockABytes / depth_bytes + max_tile_rows(2));
+  blocks.height = short_blocks ? m : at_most(m, cache_shares.block_a / depth_bytes + max_tile_rows(2));
   if (blocks.height == m) {  // a panel is used up at once
     blocks.group = widest_tile(m) * Vec<T>::kWidth;
     return blocks;
@@ -179,14 +173,15 @@ BP_INLINE std::int64_t most_panels(std::int64_t m, std::int64_t k, std::int64_t 
 
 template <class T> BP_INLINE std::int64_t most_packed(const Matmul<T>& p) {
   constexpr std::int64_t kBytes = sizeof(T), kWidth = Vec<T>::kWidth;
-  const bool small = p.m <= max_tile_rows(2) || p.n <= 2 * kWidth || p.k * p.n * kBytes <= kL1Bytes;
+  const bool small = p.m <= max_tile_rows(2) || p.n <= 2 * kWidth || p.k * p.n * kBytes <= cache_shares.sweep;
   if (!p.b_transposed && small) return 0;
   const std::int64_t depth = most_depth<T>(p.k, p.chunk, p.add && (p.chunk == 0 || p.rate != 0));
   const std::int64_t b = most_panels<T>(p.m, p.k, p.n, depth);
   if (p.n <= 8 * kWidth) return b;
   // A's rows are copied two lines longer than the depth at most, in blocks of at most this number of bytes, and of the
   // tile's rows.
-  const std::int64_t block = larger(kBlockABytes / kBytes + max_tile_rows(2) * depth, kFewBytes / kBytes);
+  const std::int64_t block =
+      larger(cache_shares.block_a / kBytes + max_tile_rows(2) * depth, cache_shares.few_rows / kBytes);
   return b + at_most(p.m * depth, block) + 2 * kLine<T> * p.m + kWidth;
 }
 
@@ -195,7 +190,7 @@ template <class T> BP_INLINE std::int64_t most_swapped(const Matmul<T>& p) {
   if (p.rate != 0 || (!p.b_transposed && !p.a_transposed)) return 0;
   const std::int64_t rows = round_up(p.m, kWidth);
   if (p.a_transposed) return rows * (p.k + kSwapRows);
-  const std::int64_t most = kTurnedBytes / static_cast<std::int64_t>(sizeof(T));  // turned rows times k
+  const std::int64_t most = cache_shares.turned / static_cast<std::int64_t>(sizeof(T));  // turned rows times k
   return at_most(rows * p.k, larger(most, 4 * kWidth * p.k)) + at_most(rows, larger(most, 4 * kWidth)) * kSwapRows;
 }
 

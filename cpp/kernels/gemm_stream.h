@@ -39,7 +39,7 @@ void stream(const Region<T>& whole, const Blocks& blocks, const Source<T>& a, co
   const auto panel_of = [&](std::int64_t k, std::int64_t j, std::int64_t group_end) {
     return block_of(b, k, j, at_most(group_end - j, panel_columns));
   };
-  const bool far_a = asks && bytes_of(a) > kFarBytes, far_b = asks && bytes_of(b) > kDirectBytes;
+  const bool far_a = asks && bytes_of(a) > cache_shares.far, far_b = asks && bytes_of(b) > cache_shares.direct;
   Region<T> r = whole;
   std::int64_t k = 0, group = 0;  // of n columns, whose panels are kept while all blocks of A pass
   for (bool more = true; more;) {

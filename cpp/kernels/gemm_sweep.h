@@ -137,7 +137,7 @@ template <class T, bool kAsks> void sweep_tiles(const Region<T>& r) {
   const std::int64_t all_vecs = vectors<T>(r.n);
   const Split rows(r.m, r.max_rows), cols(all_vecs, r.max_vecs);
   const std::int64_t tiles = rows.parts * cols.parts;
-  const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= kL1Bytes && cols.parts > 1;
+  const bool b_stays = r.k * r.n * static_cast<std::int64_t>(sizeof(T)) <= cache_shares.sweep && cols.parts > 1;
   TileArgs<T> t = common_of(r);
   std::int64_t y = 0, i = 0, x = 0, v = 0;
   for (std::int64_t done = 1; done <= tiles; ++done) {

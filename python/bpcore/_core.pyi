@@ -76,6 +76,7 @@ __all__: list[str] = [
     "slot_name",
     "threads_in_use",
     "uniform",
+    "use_caches",
 ]
 
 class Diverged(RuntimeError):
@@ -800,3 +801,10 @@ def uniform(
     n: typing.SupportsInt | typing.SupportsIndex,
     first: typing.SupportsInt | typing.SupportsIndex = 0,
 ) -> numpy.typing.NDArray[numpy.float64]: ...
+def use_caches(
+    l1: typing.SupportsInt | typing.SupportsIndex = 0,
+    l2: typing.SupportsInt | typing.SupportsIndex = 0,
+) -> None:
+    """
+    Bytes of a core's data caches, for tests; 0: what the CPU says.
+    """

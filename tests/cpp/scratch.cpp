@@ -1,12 +1,13 @@
 // Does the scratch that is asked for once hold every product that may then come? For random sizes, flags and strides,
 // of both types and each tier: the bound is enough for any product that is no larger, and grows with each size. Then
-// dense layers: by rows, by columns, and the tiles of their gradients. usage: scratch [count]; ends with 1 at the first
-// that does not fit.
+// dense layers: by rows, by columns, and the tiles of their gradients. All of it for the caches of this processor and
+// for others. usage: scratch [count]; ends with 1 at the first that does not fit.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 
+#include "kernels/caches.h"
 #include "ops/product.h"
 #include "plan/teamwork.h"
 
@@ -92,14 +93,30 @@ template <class T> bool layer_fits(const Layer& layer, std::int64_t capacity) {
   return true;
 }
 
+// Blocks follow the caches, else all that is asked for others would be asked for these.
+bool caches_count() {
+  bp::Matmul<float> p{};
+  p.m = 100, p.n = 2048, p.k = 2048, p.lda = p.k, p.ldb = p.n;
+  const auto blocks = [&](std::int64_t l2) {
+    bp::use_caches({0, l2});
+    return bp::kernels<float>().products[0].scratch(p);
+  };
+  if (blocks(256 << 10) < blocks(4 << 20)) return true;
+  std::puts("scratch does not follow the caches");
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const int count = argc > 1 ? std::atoi(argv[1]) : 300;
   for (int i = 0; bp::supported_tier(i) != nullptr; ++i) {
     bp::select_tier(bp::supported_tier(i));
+    if (!caches_count()) return 1;
     const auto& products = bp::kernels<float>().products;
     for (int k = 0; k < count; ++k) {
+      const bool own = k % 3 == 0;
+      bp::use_caches({own ? 0 : number(32, 64) << 10, own ? 0 : number(256, 4096) << 10});
       for (int product = 0; product < 10; ++product) {
         for (const auto& product_of : products) {
           if (product_of.run != nullptr && !bound_holds<float>(product_of)) return 1;
