@@ -24,6 +24,22 @@ typedef struct {
 """,
 }
 
+
+def _mask(name: str, data: str, value: str) -> str:
+    """The kernel that tells from data of a type in C which steps count."""
+    return f"""\
+/* 0 for steps all of whose values are `value`, 1 for the others. */
+static void @{name}(const {data} *x, real *mask, long steps, long n, {value} value) {{
+  long t, i;
+  for (t = 0; t < steps; t++, x += n) {{
+    for (i = 0; i < n && x[i] == value; i++) {{
+    }}
+    mask[t] = i == n ? R(0) : R(1);
+  }}
+}}
+"""
+
+
 _PLAIN = {
     "copy": """\
 static void @copy(const real *x, real *y, long n) {
@@ -319,28 +335,8 @@ static void @masking(const real *x, real *y, long steps, long n, real value) {
   }
 }
 """,
-    "mask": """\
-/* 0 for steps all of whose values are `value`, 1 for the others. */
-static void @mask(const real *x, real *mask, long steps, long n, real value) {
-  long t, i;
-  for (t = 0; t < steps; t++, x += n) {
-    for (i = 0; i < n && x[i] == value; i++) {
-    }
-    mask[t] = i == n ? R(0) : R(1);
-  }
-}
-""",
-    "mask_ids": """\
-/* 0 for steps all of whose ids are `value`, 1 for the others. */
-static void @mask_ids(const int32_t *ids, real *mask, long steps, long n, long value) {
-  long t, i;
-  for (t = 0; t < steps; t++, ids += n) {
-    for (i = 0; i < n && ids[i] == value; i++) {
-    }
-    mask[t] = i == n ? R(0) : R(1);
-  }
-}
-""",
+    "mask": _mask("mask", "real", "real"),
+    "mask_ids": _mask("mask_ids", "int32_t", "long"),
     "pool_steps": """\
 /* The mean or the largest of the steps that count, by channels; 0 of none. */
 static void @pool_steps(const real *x, const real *mask, real *y, long steps, long channels,
