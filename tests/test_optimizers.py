@@ -252,6 +252,60 @@ def test_settings_assigned_between_the_epochs_of_a_fit_count_at_once(batches):
     assert net.same()
 
 
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_train_batch_begin", "on_train_batch_end"])
+@pytest.mark.parametrize("batches", [False, True])
+def test_settings_assigned_by_callbacks_count_from_the_next_batch_on(batches, hook):
+    net, losses = OnOneWeight(), []
+    changes = iter(
+        [{"momentum": 0.3}, {"momentum": 0.0, "nesterov": False}, {"learning_rate": 0.01}]
+    )
+
+    def change(*_, logs=None):
+        net.change(**next(changes, {}))
+
+    def step(batch, logs=None):
+        losses.append(float(np.mean((net.w * net.x - net.y) ** 2)))
+        net.step()
+
+    at_end = hook == "on_train_batch_end"
+    first = bp.callbacks.LambdaCallback(on_train_batch_begin=step)
+    second = bp.callbacks.LambdaCallback(**{hook: change})
+    options = {
+        "epochs": 3,
+        "verbose": 0,
+        "callbacks": [first, second] if at_end else [second, first],
+    }
+    if batches:
+        history = net.model.fit(((net.x, net.y) for _ in range(9)), steps_per_epoch=3, **options)
+    else:
+        x, y = np.tile(net.x, (3, 1)), np.tile(net.y, (3, 1))
+        history = net.model.fit(x, y, batch_size=2, shuffle=False, **options)
+    assert net.same()
+    expected = np.reshape(losses, (3, 3)).mean(axis=1)  # what was gathered before a change, too
+    np.testing.assert_allclose(history.history["loss"], expected, rtol=1e-12)
+
+
+def test_a_setting_that_changes_keeps_the_gradients_that_wait(rng):
+    """SGD by its formula on the mean of two batches' gradients."""
+    x, y = rng.normal(size=(2, 8, 1))
+    layers = [bp.layers.Dense(1, use_bias=False, kernel_initializer="ones")]
+    model = bp.Sequential(layers, dtype="float64", seed=0)
+    model.compile(bp.optimizers.SGD(0.1, momentum=0.9), "mse", accumulate_steps=2)
+
+    def change(batch, logs=None):
+        if batch == 1:
+            model.optimizer.momentum = 0.2
+
+    hook = bp.callbacks.LambdaCallback(on_train_batch_begin=change)
+    model.fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[hook])
+    w, v = 1.0, 0.0
+    for k in (0, 4):
+        g = np.mean(2 * (w * x[k : k + 4] - y[k : k + 4]) * x[k : k + 4])
+        v = 0.2 * v + g
+        w -= 0.1 * v
+    np.testing.assert_allclose(model.weights[0].value, [[w]], rtol=1e-13)
+
+
 def test_a_new_compile_takes_its_own_optimizer():
     net = OnOneWeight()
     for momentum in (0.9, 0.0):

@@ -23,7 +23,8 @@ class Optimizer(arguments.Configured):
     Attributes
     ----------
     learning_rate : float or schedule
-        May be assigned between fits, as other settings. ``lr`` is another name of it.
+        May be assigned at any time, as other settings: it counts from the next batch on, also where
+        a callback does so in a `fit`. ``lr`` is another name of it.
     iterations : int
         Updates done so far, over all fits.
     """

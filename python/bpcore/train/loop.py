@@ -242,19 +242,8 @@ class Loop:
         return logs, len(found)
 
     def _array_epoch(self, epoch: int, train: Dataset, steps: int | None) -> None:
-        trainer, size = self.trainer, batch_size_of(self.options.batch_size, train.n)
-        if self.fed is not trainer:
-            trainer.set_data(train.xs, train.ys, train.told, train.largest)
-            self.fed = trainer
-        trainer.start_epoch(
-            size,
-            shuffle=self.options.shuffle,
-            seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
-            epoch=self.counters.epochs_done,
-            first_batch=self.first_batch,
-            update=True,
-        )
-        windows.begin(self.engine, trainer, size)
+        trainer, engine = self.trainer, self.engine.of(train)
+        self._feed(trainer, train, self.first_batch)
         stop = False
         if self.first_batch:
             self.saver.restore_results(trainer)
@@ -266,16 +255,38 @@ class Loop:
         while trainer.batch < end and not stop:
             batch = int(trainer.batch)
             with self._told(batch):
+                known = trainer
+                trainer = engine.trainer(self.purpose, self.compilation)
+                if trainer is not known:  # a callback has changed a setting
+                    self._feed(trainer, train, batch)
+                    trainer.take_results(known)
+                    self.trainer = trainer
                 rates = schedule.next(self.optimizer.iterations)
                 # One rate means "for all steps" to the core; the last of a schedule is for one.
                 single = hooks or (rates.size == 1 and not schedule.constant)
                 limit = 1 if single else end - batch
                 if self.saver is not None:
                     limit = min(limit, self.saver.batches_left())
-                self._guarded(epoch, lambda r=rates, m=limit: trainer.run(r, m, SLICE))
+                self._guarded(epoch, lambda t=trainer, r=rates, m=limit: t.run(r, m, SLICE))
             if self.saver is not None:
                 self.saver.after_batches(epoch, int(trainer.batch) - batch, int(trainer.batch))
             stop = self._stops(epoch, int(trainer.batch) - batch)
+
+    def _feed(self, trainer: Any, train: Dataset, first_batch: int) -> None:
+        """An epoch on arrays goes on, from this batch on, in this trainer."""
+        if self.fed is not trainer:
+            trainer.set_data(train.xs, train.ys, train.told, train.largest)
+            self.fed = trainer
+        size = batch_size_of(self.options.batch_size, train.n)
+        trainer.start_epoch(
+            size,
+            shuffle=self.options.shuffle,
+            seed=seeding.mix(self.model.seed, seeding.SHUFFLE),
+            epoch=self.counters.epochs_done,
+            first_batch=first_batch,
+            update=True,
+        )
+        windows.begin(self.engine, trainer, size)
 
     def _window_epoch(self, epoch: int, train: Dataset, told: windows.Truncation) -> None:
         """An update for each window of each batch; the states go on from window to window."""
