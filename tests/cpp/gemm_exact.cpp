@@ -2,6 +2,7 @@
 //
 // 1. Small integers: every product and sum is exact, so the result must equal the int64 answer.
 // 2. Random reals: every element must be the bits of the documented chain, computed with scalar std::fma.
+// Products of operands rounded to bfloat16 do the first; tiles are emulated where the CPU has none.
 // Operands sit between guard values and with leading dimensions larger than they need; nothing outside C may change.
 // Usage: gemm_exact [shapes] [seed]; exit status 1 and a line per failure if something differs.
 #include <algorithm>
@@ -22,11 +23,21 @@ namespace bp {
 namespace baseline { template <class T> void fill_gemm(Kernels<T>&); }
 namespace v3 { template <class T> void fill_gemm(Kernels<T>&); }
 namespace v4 { template <class T> void fill_gemm(Kernels<T>&); }
+namespace bf16 {
+void matmul(const Matmul<float>&);
+std::int64_t matmul_scratch(const Matmul<float>&);
+}
+namespace amx {
+void matmul(const Matmul<float>&);
+std::int64_t matmul_scratch(const Matmul<float>&);
+}
 #else
 namespace neon { template <class T> void fill_gemm(Kernels<T>&); }
 // clang-format on
 #endif
 }  // namespace bp
+
+extern "C" int install(void);  // of tests/helpers/tiles.c
 
 namespace {
 
@@ -42,6 +53,7 @@ struct Tier {
   bool has_fma;
   bp::Kernels<float> single;
   bp::Kernels<double> full;
+  std::int64_t terms = 1;  // taken at once; several: of rounded operands, in single precision alone
   template <class T> const bp::Kernels<T>& table() const {
     if constexpr (sizeof(T) == 4) return single;
     else return full;
@@ -66,6 +78,14 @@ std::vector<Tier> tiers() {
     bp::v4::fill_gemm(v4.single);
     bp::v4::fill_gemm(v4.full);
     all.push_back(v4);
+  }
+  if (__builtin_cpu_supports("avx512bf16")) {
+    Tier pairs{"bf16", true, {}, {}, 2}, tiles{"amx", true, {}, {}, 32};
+    pairs.single.products[0] = {bp::bf16::matmul, bp::bf16::matmul_scratch, nullptr};
+    tiles.single.products[0] = {bp::amx::matmul, bp::amx::matmul_scratch, nullptr};
+    bp::select_tier("");
+    if (bp::why_no_tiles() != nullptr) install();
+    all.push_back(pairs), all.push_back(tiles);
   }
 #else
   Tier neon{"neon", true, {}, {}};
@@ -225,6 +245,10 @@ int main(int argc, char** argv) {
     }
     if (random() % 4 == 0) s.soon = std::int64_t(random() % 40);
     for (const Tier& tier : all) {
+      if (tier.terms > 1) {
+        if (s.chunk % tier.terms == 0) failures += !run<float>(s, tier, true, random), ++runs;
+        continue;
+      }
       for (int integers = 0; integers < 2; ++integers) {
         failures += !run<float>(s, tier, integers != 0, random) + !run<double>(s, tier, integers != 0, random);
         runs += 2;
