@@ -218,16 +218,14 @@ static int perform(const ucontext_t* context, const uint8_t* p) {
   return 0;
 }
 
+/* Does all that follow each other: a signal takes far longer than an instruction. */
 static void on_illegal(int signal, siginfo_t* info, void* data) {
   ucontext_t* const context = data;
-  const uint8_t* const at = (const uint8_t*)context->uc_mcontext.gregs[REG_RIP];
+  greg_t* const at = &context->uc_mcontext.gregs[REG_RIP];
+  int bytes = perform(context, (const uint8_t*)*at);
   (void)signal, (void)info;
-  const int bytes = perform(context, at);
-  if (bytes == 0) {
-    sigaction(SIGILL, &before, NULL); /* the instruction comes again, and means what it did */
-    return;
-  }
-  context->uc_mcontext.gregs[REG_RIP] += bytes;
+  if (bytes == 0) sigaction(SIGILL, &before, NULL); /* the instruction comes again, and means what it did */
+  for (; bytes != 0; bytes = perform(context, (const uint8_t*)*at)) *at += bytes;
 }
 
 /* c (16 x 16) += a (16 x 32) b (32 x 16), b with its rows paired, without an instruction. */
