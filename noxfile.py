@@ -236,7 +236,7 @@ def lenet(session: nox.Session) -> None:
 def tiles(session: nox.Session) -> None:
     """What is asked of products in bfloat16, on tiles of AMX, emulated where the CPU has none."""
     session.install(".[test]")
-    names = ("bfloat16", "chunks", "relay", "partition", "matmul", "rounding_choice", "round_trip")
+    names = ("bfloat16", "chunks", "relay", "partition", "matmul", "round_trip")
     files = [f"tests/test_{name}.py" for name in names]
     session.run("pytest", *files, *session.posargs, env={"BPCORE_TEST_TILES": "1"})
 

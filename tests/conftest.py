@@ -57,7 +57,8 @@ def all_rounded():
 def tiles_if_wanted():
     """With BPCORE_TEST_TILES (`nox -s tiles`) all products in bfloat16 are on tiles, if need be
     emulated ones."""
-    with tiles.in_use() if os.environ.get("BPCORE_TEST_TILES") else contextlib.nullcontext():
+    wanted = tiles.POSSIBLE and os.environ.get("BPCORE_TEST_TILES")
+    with tiles.in_use() if wanted else contextlib.nullcontext():
         yield
 
 

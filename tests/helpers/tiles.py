@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import pathlib
 import tempfile
 
@@ -19,6 +20,7 @@ from bpcore import _core
 
 from .compiled import COMPILER, compile_c
 
+SELECTED = os.environ.get("BPCORE_BFLOAT16", "")  # what this process began with
 SOURCE = pathlib.Path(__file__).with_suffix(".c")
 KINDS = ("configurations", "releases", "zeros", "loads", "stores", "products")
 # A C compiler that a sanitizer's build does not concern: what is compiled here is no part of it.
@@ -41,7 +43,7 @@ def has(name):
         _core.select_bfloat16(name)
     except RuntimeError:
         return False
-    _core.select_bfloat16("")
+    _core.select_bfloat16(SELECTED)
     return True
 
 
@@ -61,7 +63,7 @@ def in_use():
         _core.select_bfloat16("amx_bf16", "" if HARDWARE else "emulated")
         yield
     finally:
-        _core.select_bfloat16("")
+        _core.select_bfloat16(SELECTED)
         if not HARDWARE:
             emulator().uninstall()
 
