@@ -12,6 +12,7 @@ import bpcore as bp
 from bpcore import _core
 
 from .helpers import support
+from .helpers.tiles import rounded
 
 L = bp.layers
 pytestmark = pytest.mark.usefixtures("all_rounded")
@@ -19,15 +20,6 @@ FORMS = ((False, False), (False, True), (True, False), (True, True))
 needs_bfloat16 = pytest.mark.skipif(
     not _core.config()["bfloat16"], reason="this CPU has no AVX512_BF16"
 )
-
-
-def rounded(a):
-    """To bfloat16, nearest even, as float64; subnormals are zero."""
-    a = np.asarray(a, np.float32)
-    bits = a.view(np.uint32).astype(np.uint64)
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16
-    result = bits.astype(np.uint32).view(np.float32).astype(np.float64)
-    return np.where(np.abs(a) < 2.0**-126, 0.0, result)
 
 
 def operands(rng, m, k, n, form, draw):

@@ -11,7 +11,7 @@ import pytest
 import bpcore as bp
 from bpcore import _core
 
-from .helpers import support
+from .helpers import support, tiles
 
 L = bp.layers
 INSTRUCTION = _core.config()["bfloat16"]
@@ -68,6 +68,27 @@ def test_the_bounds_of_the_table(name):
         assert same == [not expected] * 3, n
         assert ("products in bfloat16" in model._built().net.describe()) == expected
         assert "bfloat16" not in full._built().net.describe()
+
+
+TILE_EDGES = {
+    "weights": (lambda n: [L.Dense(n)], (256,), 127, 128),
+    "in": (lambda n: [L.Dense(2048)], lambda n: (n,), 31, 32),
+    "out": (lambda n: [L.Dense(n)], (2048,), 31, 32),
+}
+
+
+@tiles.needs_tiles
+@pytest.mark.parametrize("name", TILE_EDGES)
+def test_the_bounds_of_tiles(name):
+    make, shape, below, at = TILE_EDGES[name]
+    with tiles.in_use():
+        for n, expected in ((below, False), (at, True)):
+            given = shape(n) if callable(shape) else shape
+            model, full = (built(lambda n=n: make(n), given, c) for c in ("bfloat16", None))
+            assert bool(rounded(model)) == expected, n
+            assert ("by amx_bf16" in model._built().net.describe()) == expected
+            x, _ = data(given, ())
+            assert support.same_bits(model.predict(x), full.predict(x)) != expected, n
 
 
 @pairs

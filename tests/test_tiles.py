@@ -8,6 +8,7 @@ import ctypes
 import numpy as np
 import pytest
 
+import bpcore as bp
 from bpcore import _core
 
 from . import test_bfloat16, test_chunks, test_relay
@@ -213,6 +214,20 @@ def test_the_way_back_where_the_system_lends_no_tiles():
         assert "operating system" in _core.config()["no_tiles"]
     finally:
         _core.select_bfloat16("")
+
+
+def test_training_in_single_precision_asks_the_system_for_nothing(tmp_path, monkeypatch):
+    """Its checkpoints, too: `config` would ask for the tiles."""
+
+    def asked():
+        raise AssertionError("the system is asked for tiles")
+
+    monkeypatch.setattr(_core, "config", asked)
+    for epochs in (1, 2):  # the second goes on
+        model = bp.Sequential([bp.layers.Dense(3)], seed=1)
+        model.compile("adam", "mse")
+        x = np.ones((8, 4), np.float32)
+        model.fit(x, x[:, :3], epochs=epochs, verbose=0, checkpoint=tmp_path / "run.ckpt")
 
 
 def test_the_environment_selects():

@@ -300,15 +300,18 @@ void bind_tools(py::module_& m) {
         const Amx kind = tiles.empty() ? Amx::kOwn : tiles == "emulated" ? Amx::kEmulated : Amx::kRefused;
         if (select_bfloat16(wanted.c_str(), kind)) return;
         const char* why = wanted == compute_name(Compute::kTiles) ? why_no_tiles() : nullptr;
-        throw std::runtime_error("products in bfloat16 cannot be done by '" + wanted + "'" +
-                                 (why == nullptr ? ", expected amx_bf16 or avx512_bf16, where this CPU has it, or none"
-                                                 : std::string(": ") + why));
+        throw std::runtime_error(
+            "products in bfloat16 (BPCORE_BFLOAT16) cannot be done by '" + wanted + "'" +
+            (why == nullptr
+                 ? ", expected amx_bf16 or avx512_bf16, where the CPU and the kernels in use have it, or none"
+                 : std::string(": ") + why));
       },
       py::arg("name"), py::arg("tiles") = "", "tiles: for tests, what the CPU seems to have.");
   m.def(
       "use_caches", [](std::int64_t l1, std::int64_t l2) { use_caches({l1, l2}); }, py::arg("l1") = 0,
       py::arg("l2") = 0, "Bytes of a core's data caches, for tests; 0: what the CPU says.");
   m.def("config", &config);
+  m.def("has_fma", &tier_has_fma);
   m.def("set_num_threads", &set_num_threads, py::arg("n"), py::arg("exact") = false);
   m.def("exact_threads", &exact_threads);
   m.def("threads_in_use", &last_crew, "What the work that last chose its number of threads says of it.");

@@ -15,7 +15,7 @@ namespace bp::BP_TIER {
 
 namespace {
 
-constexpr std::int64_t kSide = 16, kTerms = 2 * kSide, kTilePairs = kSide * kSide, kTileBytes = kTilePairs * 4;
+constexpr std::int64_t kSide = 16, kTerms = 2 * kSide, kTilePairs = kSide * kSide;
 // A block of A's rows stays in L2 (2 MB) beside a panel of B: at most 1 MB and 256 KB. Narrower panels would read B's
 // rows in pieces so short that finding their pages takes the time (256 x 2048 x 1024, without the products: 2 strips
 // 613 us, 4 463, 16 410).
@@ -274,10 +274,7 @@ void matmul(const Matmul<float>& p) {
   if (p.m <= 0 || p.n <= 0) return;
   const TilePlan plan = plan_of(p);
   if (!p.add || p.rate != 0 || plan.depth >= p.k) return multiply(p, plan);
-  Matmul<float> apart = p;
-  apart.c = p.scratch + plan.totals_at, apart.ldc = p.n, apart.add = false;
-  multiply(apart, plan);
-  add_matrix<float>(apart.c, p.c, p.ldc, p.m, p.n);
+  multiply_apart<float>(p, p.scratch + plan.totals_at, [&](const Matmul<float>& apart) { multiply(apart, plan); });
 }
 
 std::int64_t matmul_scratch(const Matmul<float>& p) { return p.m <= 0 || p.n <= 0 ? 0 : plan_of(p).scratch; }

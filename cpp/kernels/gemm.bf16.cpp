@@ -64,10 +64,7 @@ void matmul(const Matmul<float>& p) {
   if (p.m <= 0 || p.n <= 0) return;
   const PairPlan plan = make_pair_plan(p);
   if (!p.add || p.rate != 0) return multiply(p, plan);
-  Matmul<float> apart = p;
-  apart.c = p.scratch + plan.totals_at, apart.ldc = p.n, apart.add = false;
-  multiply(apart, plan);
-  add_matrix<float>(apart.c, p.c, p.ldc, p.m, p.n);
+  multiply_apart<float>(p, p.scratch + plan.totals_at, [&](const Matmul<float>& apart) { multiply(apart, plan); });
 }
 
 std::int64_t matmul_scratch(const Matmul<float>& p) { return p.m <= 0 || p.n <= 0 ? 0 : make_pair_plan(p).scratch; }

@@ -147,19 +147,11 @@ template <class T> static void multiply(const Matmul<T>& p, const Plan& plan) {
   }
 }
 
-// C += the product, whose chunks or blocks have to be summed apart from what C holds.
-template <class T> static void multiply_apart(const Matmul<T>& p, const Plan& plan) {
-  Matmul<T> apart = p;
-  apart.c = p.scratch + plan.totals_at, apart.ldc = p.n, apart.add = false;
-  multiply<T>(apart, plan);
-  add_matrix<T>(apart.c, p.c, p.ldc, p.m, p.n);
-}
-
 template <class T> static void matmul(const Matmul<T>& p) {
   if (p.m <= 0 || p.n <= 0) return;
   const Plan plan = make_plan<T>(p);
   if (plan.totals) {
-    multiply_apart<T>(p, plan);
+    multiply_apart<T>(p, p.scratch + plan.totals_at, [&](const Matmul<T>& apart) { multiply<T>(apart, plan); });
   } else {
     multiply<T>(p, plan);
   }

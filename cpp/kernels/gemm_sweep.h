@@ -180,4 +180,12 @@ template <class T> void add_matrix(const T* x, T* c, std::int64_t ldc, std::int6
   }
 }
 
+// C += the product, whose chunks or blocks have to be summed apart from what C holds: in `totals`, of m x n.
+template <class T, class Multiply> void multiply_apart(const Matmul<T>& p, T* totals, Multiply multiply) {
+  Matmul<T> apart = p;
+  apart.c = totals, apart.ldc = p.n, apart.add = false;
+  multiply(apart);
+  add_matrix<T>(totals, p.c, p.ldc, p.m, p.n);
+}
+
 }  // namespace bp::BP_TIER

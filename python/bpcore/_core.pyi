@@ -50,6 +50,7 @@ __all__: list[str] = [
     "fma_peak",
     "gauss_newton_vector",
     "get_num_threads",
+    "has_fma",
     "hessian_vector",
     "hold",
     "input_jacobian",
@@ -658,6 +659,7 @@ def gauss_newton_vector(
     expected: bool,
 ) -> numpy.ndarray: ...
 def get_num_threads() -> int: ...
+def has_fma() -> bool: ...
 @typing.overload
 def hessian_vector(
     trainer: TrainerFloat32Handle,

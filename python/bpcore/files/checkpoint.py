@@ -132,7 +132,7 @@ def is_state(key: str) -> bool:
 
 def warn_of_differences(document: Mapping[str, Any], file: str) -> None:
     """What does not forbid to go on, but may change bits."""
-    fma = bool(_core.config()["fma"])
+    fma = _core.has_fma()
     if document["state"]["fma"] is not fma:
         was, now = ("FMA", "no FMA") if not fma else ("no FMA", "FMA")
         warnings.warn(
@@ -175,7 +175,7 @@ def capture(model: Any, counters: Counters) -> tuple[dict[str, Any], dict[str, A
         "iterations": optimizer.iterations,
         "began": optimizer._began,
         "learning_rate": rate_as_data(optimizer),
-        "fma": bool(_core.config()["fma"]),
+        "fma": _core.has_fma(),
         "random": _random(model),
         **products.present(model),
     }
